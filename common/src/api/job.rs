@@ -1,0 +1,129 @@
+//! Jobs and the queue.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// One job: `GET /v1/jobs/{id}`, and the element of every list of jobs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its id.
+    pub id: u64,
+    /// Its name.
+    pub name: String,
+    /// Whose it is.
+    pub user: String,
+    /// `queued`, `assigned`, `building`, `running`, `paused`, `stopping` or `finished`.
+    pub state: String,
+    /// Set once it has finished.
+    pub outcome: Option<Outcome>,
+    /// The number of the current or last attempt; 0 before the first.
+    pub attempt: u32,
+    /// The machine of the current or last attempt.
+    pub worker: Option<String>,
+    /// UUIDs of the GPUs of the current or last attempt.
+    pub gpus: Vec<String>,
+    /// When it was accepted.
+    pub submitted_at: DateTime<Utc>,
+    /// When the container of the current or last attempt started.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it finished.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// Its place in the queue, from 1, while it waits.
+    pub position: Option<u64>,
+    /// Why it waits, while it does.
+    pub reason: Option<String>,
+    /// `urgent`, `normal` or `nice`.
+    pub class: String,
+    /// Among its user's own jobs, the higher the sooner.
+    pub priority: i32,
+    /// How many GPUs it asks for.
+    pub num_gpus: u32,
+    /// BLAKE3 of its bundle.
+    pub bundle: Option<String>,
+    /// Its own labels.
+    pub labels: BTreeMap<String, String>,
+    /// Length of the last attempt's log stream, once it has finished.
+    pub log_bytes: Option<u64>,
+    /// Every change of state, oldest first. Only `GET /v1/jobs/{id}` fills it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timeline: Vec<TimelineEntry>,
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The cause's word, such as `succeeded` or `build_failed`.
+    pub cause: String,
+    /// Who cancelled it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// The container's exit code; 128 and the signal's number when a signal ended it.
+    pub exit_code: Option<i32>,
+    /// The facts in one sentence.
+    pub detail: String,
+    /// What the user can do about it.
+    pub hint: String,
+}
+
+/// One change of state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimelineEntry {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Into which state.
+    pub state: String,
+    /// With which attempt.
+    pub attempt: Option<u32>,
+    /// The machine, the reason, the cause.
+    pub note: String,
+}
+
+/// A page of jobs: `GET /v1/jobs`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobPage {
+    /// [`super::API_VERSION`].
+    pub version: u32,
+    /// The jobs, newest first.
+    pub jobs: Vec<Job>,
+    /// Pass it as `before` to get the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
+}
+
+/// The queue: `GET /v1/queue`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Queue {
+    /// [`super::API_VERSION`].
+    pub version: u32,
+    /// Set while the queue is locked: by whom, why and until when.
+    pub lock: Option<String>,
+    /// The waiting jobs, in the order in which they will be tried.
+    pub entries: Vec<QueueEntry>,
+}
+
+/// One waiting job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QueueEntry {
+    /// Its place, from 1.
+    pub position: u64,
+    /// The job.
+    pub id: u64,
+    /// Its name.
+    pub name: String,
+    /// Whose it is.
+    pub user: String,
+    /// Its user's penalty; the lower, the sooner.
+    pub penalty: f64,
+    /// Its class.
+    pub class: String,
+    /// Its priority among its user's jobs.
+    pub priority: i32,
+    /// How many GPUs it asks for.
+    pub num_gpus: u32,
+    /// Since when it waits.
+    pub since: DateTime<Utc>,
+    /// Why it waits.
+    pub reason: String,
+}

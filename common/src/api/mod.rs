@@ -1,0 +1,20 @@
+//! The control API's JSON, under `/v1`. `docs/API.md` documents it for people.
+//!
+//! Times are RFC 3339 in UTC, sizes bytes, durations seconds, ratios 0 to 1. Fields are only ever
+//! added; a reader ignores those it does not know. The CLI's `--output json` prints these same types.
+
+mod error;
+mod job;
+mod request;
+mod system;
+
+pub use error::{ErrorBody, ErrorCode, ErrorResponse, Fault};
+pub use job::{Job, JobPage, Outcome, Queue, QueueEntry, TimelineEntry};
+pub use request::{
+    Bundle, CancelRequest, CordonRequest, LockRequest, LogEnd, LogEvent, NewToken, NewUser,
+    SubmitRequest, Token, TokenCreated,
+};
+pub use system::{Component, Node, NodeGpu, NodeList, Role, Status, User, UserList, WhoAmI};
+
+/// The version of the JSON, in every list's `version` field.
+pub const API_VERSION: u32 = 1;

@@ -1,0 +1,155 @@
+//! The system: its parts, its machines, its users.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// `GET /v1/status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// [`super::API_VERSION`].
+    pub version: u32,
+    /// The cluster's name.
+    pub cluster: String,
+    /// Version of the answering master.
+    pub build: String,
+    /// `leader` or `standby`.
+    pub role: String,
+    /// The leadership number.
+    pub epoch: u64,
+    /// How long the answering master has run.
+    pub uptime_seconds: u64,
+    /// `ingest`, `scheduler`, `leader`, `store`, `broker` and `bundles`.
+    pub components: Vec<Component>,
+    /// Jobs by state.
+    pub jobs: BTreeMap<String, u64>,
+    /// Workers by state.
+    pub workers: BTreeMap<String, u64>,
+}
+
+/// One part of the system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Component {
+    /// Its name.
+    pub name: String,
+    /// `up`, `degraded`, `down` or `off`.
+    pub state: String,
+    /// Since when it is in that state.
+    pub since: DateTime<Utc>,
+    /// What it is and what is wrong with it.
+    pub detail: String,
+}
+
+/// `GET /v1/nodes`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeList {
+    /// [`super::API_VERSION`].
+    pub version: u32,
+    /// By name.
+    pub nodes: Vec<Node>,
+}
+
+/// One GPU machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// `up`, `suspect` or `lost`.
+    pub state: String,
+    /// Why it is closed to new jobs, when it is.
+    pub cordon: Option<String>,
+    /// Version of its agent.
+    pub agent: String,
+    /// Its container engine.
+    pub engine: String,
+    /// How GPUs get into containers.
+    pub gpu_mode: String,
+    /// When it was last heard from.
+    pub last_seen_at: Option<DateTime<Utc>>,
+    /// Its GPUs.
+    pub gpus: Vec<NodeGpu>,
+    /// Cores for jobs.
+    pub cpu_cores: f64,
+    /// Cores that jobs hold.
+    pub cpu_cores_held: f64,
+    /// Bytes for jobs.
+    pub memory_bytes: u64,
+    /// Bytes that jobs hold.
+    pub memory_held_bytes: u64,
+    /// Ids of the jobs on it.
+    pub jobs: Vec<u64>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// One GPU of a machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeGpu {
+    /// UUID.
+    pub id: String,
+    /// Model.
+    pub model: String,
+    /// False while quarantined.
+    pub healthy: bool,
+    /// Bytes.
+    pub memory_bytes: u64,
+    /// How much of it jobs hold, 0 to 1.
+    pub held_ratio: f64,
+    /// How busy it is, 0 to 1, when known.
+    pub utilization_ratio: Option<f64>,
+    /// Bytes in use, when known.
+    pub memory_used_bytes: Option<u64>,
+}
+
+/// What a user may do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Submit, and see and change one's own jobs.
+    #[default]
+    User,
+    /// Also the machines and the lock.
+    Operator,
+    /// Everything.
+    Admin,
+}
+
+/// `GET /v1/users`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UserList {
+    /// [`super::API_VERSION`].
+    pub version: u32,
+    /// By name.
+    pub users: Vec<User>,
+}
+
+/// One user.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct User {
+    /// Name.
+    pub name: String,
+    /// Role.
+    pub role: Role,
+    /// Penalty; the lower, the sooner.
+    pub penalty: f64,
+    /// Weight.
+    pub weight: f64,
+    /// Jobs waiting.
+    pub queued: u64,
+    /// Jobs with a machine.
+    pub running: u64,
+    /// Jobs finished that are still remembered.
+    pub finished: u64,
+    /// Tokens, without their secrets.
+    pub tokens: Vec<super::Token>,
+}
+
+/// `GET /v1/whoami`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhoAmI {
+    /// Name.
+    pub name: String,
+    /// Role.
+    pub role: Role,
+}

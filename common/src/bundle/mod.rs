@@ -1,0 +1,1 @@
+//! Reads and judges bundles: the zip, its configuration and its Dockerfile.

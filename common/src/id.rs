@@ -1,0 +1,262 @@
+//! Identifiers: what names a job, an attempt, a user, a worker, a GPU, a bundle and a leadership.
+//!
+//! Every identifier is a type of its own that only its parser can build from text, so that a name
+//! which reaches the core is already well formed. Generating ids is left to the owners of counters.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// The longest name of a user, group, worker or GPU, in bytes.
+pub const NAME_MAX_BYTES: usize = 128;
+
+/// Text that is not the identifier it was read as.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a {what}: {rule}")]
+pub struct ParseIdError {
+    /// What was expected, for example `job id`.
+    pub what: &'static str,
+    /// The offending text.
+    pub text: String,
+    /// The rule that the text broke.
+    pub rule: &'static str,
+}
+
+/// One accepted request to run a bundle, counted up per cluster from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(pub u64);
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for JobId {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits_only = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        match text.parse() {
+            Ok(number) if digits_only && number > 0 => Ok(Self(number)),
+            _ => Err(ParseIdError {
+                what: "job id",
+                text: text.to_owned(),
+                rule: "a job id is a whole number above 0, such as 1423",
+            }),
+        }
+    }
+}
+
+/// One try at running a job. The number is the fencing token: it only ever grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptId {
+    /// The job that is tried.
+    pub job: JobId,
+    /// Which try, from 1.
+    pub number: u32,
+}
+
+impl fmt::Display for AttemptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.job, self.number)
+    }
+}
+
+impl FromStr for AttemptId {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fault = || ParseIdError {
+            what: "attempt id",
+            text: text.to_owned(),
+            rule: "an attempt id is a job id and a try, such as 1423.2",
+        };
+        let (job, number) = text.split_once('.').ok_or_else(fault)?;
+        let job = job.parse().map_err(|_| fault())?;
+        let number: JobId = number.parse().map_err(|_| fault())?;
+        let number = u32::try_from(number.0).map_err(|_| fault())?;
+        Ok(Self { job, number })
+    }
+}
+
+/// The leadership number: grows each time a master takes the lead, and fences every commit and order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Epoch(pub u64);
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The BLAKE3 digest of a bundle's bytes, written as 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// The first 12 hexadecimal digits, for names that people read.
+    #[must_use]
+    pub fn short(&self) -> String {
+        hex::encode(self.0.split_at(6).0)
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+impl FromStr for Digest {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut bytes = [0; 32];
+        let lower = text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        match hex::decode_to_slice(text, &mut bytes) {
+            Ok(()) if lower => Ok(Self(bytes)),
+            _ => Err(ParseIdError {
+                what: "digest",
+                text: text.to_owned(),
+                rule: "a digest is 64 lower-case hexadecimal digits",
+            }),
+        }
+    }
+}
+
+/// Makes a cheap-to-clone text identifier with one rule for its characters.
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $min:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIdError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                match check_name(text, $min) {
+                    Ok(()) => Ok(Self(Arc::from(text))),
+                    Err(rule) => Err(ParseIdError { what: $what, text: text.to_owned(), rule }),
+                }
+            }
+        }
+    };
+}
+
+name!(
+    /// A person, as the identity that a token or a share's folder proves.
+    UserName, "user name", 1
+);
+name!(
+    /// A group of users that share a share.
+    GroupName, "group name", 1
+);
+name!(
+    /// The agent on one GPU machine; also the last part of its queue's name.
+    WorkerId, "worker name", 1
+);
+name!(
+    /// A GPU's UUID, as NVML reports it, for example `GPU-8a4b…`.
+    GpuId, "GPU id", 1
+);
+
+/// Names stand in file paths, queue names, Redis keys and Docker labels, so they keep to what all of
+/// those take unescaped, and never begin with a character that a shell or a path treats specially.
+fn check_name(text: &str, min_chars: usize) -> Result<(), &'static str> {
+    if text.len() < min_chars {
+        return Err("it is empty");
+    }
+    if text.len() > NAME_MAX_BYTES {
+        return Err("it is longer than 128 bytes");
+    }
+    if !text
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"._-@+".contains(&b))
+    {
+        return Err("only letters, digits and . _ - @ + may stand in it");
+    }
+    if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) || text.contains("..") {
+        return Err("it must begin with a letter or digit and hold no '..'");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_read_back_as_written() {
+        for text in ["1423.2", "1.1", "18446744073709551615.4294967295"] {
+            let id: AttemptId = text.parse().expect(text);
+            assert_eq!(id.to_string(), text);
+        }
+        for text in [
+            "",
+            "1",
+            "0.1",
+            "1.0",
+            "+1.1",
+            "1.1.1",
+            "1. 1",
+            "18446744073709551616.1",
+            "a.b",
+        ] {
+            assert!(text.parse::<AttemptId>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names_refuse_what_a_path_or_a_key_would_misread() {
+        for text in ["anna", "gpu-01.lab", "a@b.org", "GPU-8a4b"] {
+            assert_eq!(text.parse::<UserName>().expect(text).as_str(), text);
+        }
+        for text in [
+            "",
+            "a/b",
+            "..",
+            "a..b",
+            ".a",
+            "-a",
+            "a b",
+            "a:b",
+            "a\u{e9}",
+            "a\n",
+            &"x".repeat(129),
+        ] {
+            assert!(text.parse::<UserName>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn digests_are_lower_case_hexadecimal() {
+        let text = "ab".repeat(32);
+        assert_eq!(text.parse::<Digest>().expect("valid").to_string(), text);
+        assert!(text.to_uppercase().parse::<Digest>().is_err());
+        assert!("ab".parse::<Digest>().is_err());
+    }
+}

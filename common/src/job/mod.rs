@@ -1,0 +1,14 @@
+//! A job: what was asked for ([`spec`]), where it stands ([`state`]) and how it ended ([`outcome`]).
+
+mod outcome;
+mod spec;
+mod state;
+
+pub use outcome::{Cause, Outcome, RetryRule};
+pub use spec::{
+    ArraySpec, Artifacts, Class, ContainerSpec, Dependency, DependencyKind, HealthCheck,
+    ImageSource, JobSpec, Network, OnWorkerLoss, Ulimit,
+};
+pub use state::{
+    Active, BundleRef, Finished, Hold, Job, JobState, Phase, Queued, StopReason, Transition,
+};

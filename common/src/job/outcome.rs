@@ -1,0 +1,206 @@
+//! How a job ended: a cause, not a code; with a hint for the user and a rule for trying again.
+
+use crate::id::UserName;
+
+/// How an attempt or a job ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Why.
+    pub cause: Cause,
+    /// The container's exit code, where it ended by itself or by a signal.
+    pub exit_code: Option<i32>,
+    /// One sentence of facts: the build step that failed, the limit and the peak, the missing image.
+    pub detail: String,
+}
+
+/// Why an attempt or a job ended.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// Exit code 0.
+    Succeeded,
+    /// The user's own code ended with another exit code or by a signal of its own.
+    UserError,
+    /// The Dockerfile did not build.
+    BuildFailed,
+    /// The bundle broke a rule.
+    BundleInvalid,
+    /// The named image, or the one in `image.tar`, is not there.
+    ImageMissing,
+    /// The kernel killed it at its memory limit.
+    OomHost,
+    /// The GPU's memory was exhausted.
+    OomGpu,
+    /// It ran for as long as it may.
+    TimeLimit,
+    /// It was stopped because it did nothing.
+    IdleStopped,
+    /// A more urgent job took its place.
+    Preempted,
+    /// Somebody cancelled it.
+    Cancelled(UserName),
+    /// A job that it waited for can no longer end as required.
+    DependencyFailed,
+    /// Its machine was lost.
+    WorkerLost,
+    /// A GPU failed under it.
+    GpuFault,
+    /// The machine's disk was full.
+    DiskFull,
+    /// The container engine failed.
+    EngineError,
+}
+
+/// What follows from a cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryRule {
+    /// Over; trying again would end the same way.
+    Never,
+    /// Tried again as often as the job's `retries` say.
+    UserBudget,
+    /// Tried again without using up the job's `retries`, on another machine where one fits, and not charged.
+    Infrastructure,
+    /// Queued again at its old place.
+    Requeue,
+}
+
+impl Outcome {
+    /// An outcome without exit code.
+    #[must_use]
+    pub fn new(cause: Cause, detail: impl Into<String>) -> Self {
+        Self {
+            cause,
+            exit_code: None,
+            detail: detail.into(),
+        }
+    }
+}
+
+impl Cause {
+    /// The word that the API, the CLI and the metrics use.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::UserError => "user_error",
+            Self::BuildFailed => "build_failed",
+            Self::BundleInvalid => "bundle_invalid",
+            Self::ImageMissing => "image_missing",
+            Self::OomHost => "oom_host",
+            Self::OomGpu => "oom_gpu",
+            Self::TimeLimit => "time_limit",
+            Self::IdleStopped => "idle_stopped",
+            Self::Preempted => "preempted",
+            Self::Cancelled(_) => "cancelled",
+            Self::DependencyFailed => "dependency_failed",
+            Self::WorkerLost => "worker_lost",
+            Self::GpuFault => "gpu_fault",
+            Self::DiskFull => "disk_full",
+            Self::EngineError => "engine_error",
+        }
+    }
+
+    /// Reads the word back; `by` is who cancelled, for `cancelled`.
+    #[must_use]
+    pub fn from_word(word: &str, by: Option<UserName>) -> Option<Self> {
+        Some(match word {
+            "succeeded" => Self::Succeeded,
+            "user_error" => Self::UserError,
+            "build_failed" => Self::BuildFailed,
+            "bundle_invalid" => Self::BundleInvalid,
+            "image_missing" => Self::ImageMissing,
+            "oom_host" => Self::OomHost,
+            "oom_gpu" => Self::OomGpu,
+            "time_limit" => Self::TimeLimit,
+            "idle_stopped" => Self::IdleStopped,
+            "preempted" => Self::Preempted,
+            "cancelled" => Self::Cancelled(by?),
+            "dependency_failed" => Self::DependencyFailed,
+            "worker_lost" => Self::WorkerLost,
+            "gpu_fault" => Self::GpuFault,
+            "disk_full" => Self::DiskFull,
+            "engine_error" => Self::EngineError,
+            _ => return None,
+        })
+    }
+
+    /// Whether and how the job is tried again.
+    #[must_use]
+    pub const fn retry_rule(&self) -> RetryRule {
+        match self {
+            Self::UserError | Self::OomGpu => RetryRule::UserBudget,
+            Self::Preempted => RetryRule::Requeue,
+            Self::WorkerLost | Self::GpuFault | Self::DiskFull | Self::EngineError => {
+                RetryRule::Infrastructure
+            }
+            Self::Succeeded
+            | Self::BuildFailed
+            | Self::BundleInvalid
+            | Self::ImageMissing
+            | Self::OomHost
+            | Self::TimeLimit
+            | Self::IdleStopped
+            | Self::Cancelled(_)
+            | Self::DependencyFailed => RetryRule::Never,
+        }
+    }
+
+    /// What the user can do about it; empty for success.
+    #[must_use]
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::Succeeded => "",
+            Self::UserError => "read the last lines of the log: dopq logs JOB",
+            Self::BuildFailed => {
+                "read the failing step: dopq logs JOB; try it at home with docker build"
+            }
+            Self::BundleInvalid => "run dopq check on the folder; it names every fault",
+            Self::ImageMissing => {
+                "check the image's name, or put a Dockerfile or an image.tar into the bundle"
+            }
+            Self::OomHost => "raise required_memory, or load less at once",
+            Self::OomGpu => "use smaller batches, or ask for gpu_memory or a larger gpu_share",
+            Self::TimeLimit => {
+                "raise time_limit, or save checkpoints and exit with 85 on SIGTERM to be run again"
+            }
+            Self::IdleStopped => "make sure that the GPU is used; see dopq stats JOB",
+            Self::Preempted => "it is queued again at its old place; save checkpoints on SIGTERM",
+            Self::Cancelled(_) => "submit it again if that was a mistake",
+            Self::DependencyFailed => {
+                "mend the job it waited for, then submit both again; --after any:ID waits for any end"
+            }
+            Self::WorkerLost => {
+                "submit it again, or set on_worker_loss to requeue; an admin sees the machine in dopq nodes"
+            }
+            Self::GpuFault => "the GPU is quarantined; submit it again",
+            Self::DiskFull => {
+                "write less to /outdir and the image, or ask an admin to free the machine's disk"
+            }
+            Self::EngineError => {
+                "the container engine failed; submit it again, and tell an admin if it happens again"
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_is_read_back() {
+        let words = "succeeded user_error build_failed bundle_invalid image_missing oom_host oom_gpu time_limit \
+                     idle_stopped preempted cancelled dependency_failed worker_lost gpu_fault disk_full engine_error";
+        for word in words.split_whitespace() {
+            let by = "anna".parse().ok();
+            assert_eq!(Cause::from_word(word, by).expect(word).as_str(), word);
+        }
+        assert_eq!(Cause::from_word("cancelled", None), None);
+        assert_eq!(Cause::from_word("nonsense", None), None);
+    }
+
+    #[test]
+    fn only_success_has_no_hint() {
+        assert_eq!(Cause::Succeeded.hint(), "");
+        assert!(!Cause::EngineError.hint().is_empty());
+    }
+}

@@ -1,0 +1,229 @@
+//! Where a job stands. States carry their data, so that no field is set that its state does not have.
+//!
+//! Transitions are made by [`crate::sched::step`] alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::id::{AttemptId, Digest, JobId, UserName, WorkerId};
+use crate::job::{JobSpec, Outcome};
+use crate::resources::Allocation;
+use crate::time::Timestamp;
+
+/// The bundle that a job runs, as the bundle store knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BundleRef {
+    /// BLAKE3 of the zip.
+    pub digest: Digest,
+    /// Size of the zip in bytes.
+    pub size_bytes: u64,
+}
+
+/// One accepted request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// Whose it is, as proven at submission.
+    pub user: UserName,
+    /// What was asked for.
+    pub spec: Arc<JobSpec>,
+    /// The accepted configuration document, which is what is stored and sent to workers.
+    pub config: Arc<str>,
+    /// The bundle; `None` for a job that only names an image.
+    pub bundle: Option<BundleRef>,
+    /// When it was accepted.
+    pub submitted_at: Timestamp,
+    /// The number of the last attempt, 0 before the first. Never goes down.
+    pub last_attempt: u32,
+    /// How many of the user's own retries are used up.
+    pub retries_used: u32,
+    /// Where it stands.
+    pub state: JobState,
+    /// Every change of phase, oldest first; bounded, the first and the latest are kept.
+    pub timeline: Vec<Transition>,
+}
+
+impl Job {
+    /// The current attempt, while there is one.
+    #[must_use]
+    pub fn attempt(&self) -> Option<AttemptId> {
+        self.state.active().map(|active| AttemptId {
+            job: self.id,
+            number: active.attempt,
+        })
+    }
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum JobState {
+    /// Waits for its turn. Placing it leads to `Assigned`, cancelling it to `Finished`.
+    Queued(Queued),
+    /// Has a machine whose agent has not begun yet. A report leads on to `Building` or `Running`; the
+    /// machine's refusal or loss back to `Queued`; cancelling to `Stopping`.
+    Assigned(Active),
+    /// Its image is being fetched, built or loaded. Leads to `Running`, or to `Finished` when it fails.
+    Building(Active),
+    /// Its container runs. Leads to `Paused`, `Stopping` or `Finished`.
+    Running(Active),
+    /// Its container is frozen. Leads back to `Running`, or to `Stopping`.
+    Paused(Active),
+    /// Was told to end and has not yet. Only the agent's final report or the machine's loss ends it.
+    Stopping(Active, StopReason),
+    /// Over; nothing but a user's retry, which makes a new job, follows.
+    Finished(Finished),
+}
+
+/// The data of a waiting job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queued {
+    /// Since when.
+    pub since: Timestamp,
+    /// Not before this, after a failure that is retried.
+    pub not_before: Option<Timestamp>,
+    /// Set while somebody holds it back.
+    pub hold: Option<Hold>,
+    /// The worker that the last attempt failed on, to be avoided where another fits.
+    pub avoid: Option<WorkerId>,
+}
+
+/// Who holds a job back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// Who said so.
+    pub by: UserName,
+    /// Since when.
+    pub at: Timestamp,
+}
+
+/// The data of a job that has a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Active {
+    /// The attempt's number.
+    pub attempt: u32,
+    /// Its machine.
+    pub worker: WorkerId,
+    /// What it holds there.
+    pub allocation: Allocation,
+    /// When it was placed.
+    pub assigned_at: Timestamp,
+    /// When its container started.
+    pub started_at: Option<Timestamp>,
+    /// Whether the machine's agent said that it has durably recorded the order.
+    pub confirmed: bool,
+}
+
+/// Why a job is being ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StopReason {
+    /// Somebody asked for it.
+    Cancelled(UserName),
+    /// It ran for as long as it may.
+    TimeLimit,
+    /// A more urgent job needs its place.
+    Preempted,
+}
+
+/// The data of a job that is over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finished {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When.
+    pub at: Timestamp,
+    /// The last attempt's data, absent when it never had a machine.
+    pub last: Option<Active>,
+    /// How long its container ran, zero when it never did.
+    pub ran: Duration,
+    /// Size of the last attempt's log stream in bytes, once known.
+    pub log_bytes: Option<u64>,
+}
+
+/// The name of a state, without its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// [`JobState::Queued`]
+    Queued,
+    /// [`JobState::Assigned`]
+    Assigned,
+    /// [`JobState::Building`]
+    Building,
+    /// [`JobState::Running`]
+    Running,
+    /// [`JobState::Paused`]
+    Paused,
+    /// [`JobState::Stopping`]
+    Stopping,
+    /// [`JobState::Finished`]
+    Finished,
+}
+
+impl Phase {
+    /// Every phase, in the order a job passes through them.
+    pub const ALL: [Self; 7] = [
+        Self::Queued,
+        Self::Assigned,
+        Self::Building,
+        Self::Running,
+        Self::Paused,
+        Self::Stopping,
+        Self::Finished,
+    ];
+
+    /// The lower-case word that the API, the CLI and the metrics use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Assigned => "assigned",
+            Self::Building => "building",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopping => "stopping",
+            Self::Finished => "finished",
+        }
+    }
+}
+
+impl JobState {
+    /// The state's name.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        match self {
+            Self::Queued(_) => Phase::Queued,
+            Self::Assigned(_) => Phase::Assigned,
+            Self::Building(_) => Phase::Building,
+            Self::Running(_) => Phase::Running,
+            Self::Paused(_) => Phase::Paused,
+            Self::Stopping(..) => Phase::Stopping,
+            Self::Finished(_) => Phase::Finished,
+        }
+    }
+
+    /// What it holds of a machine, in the states that do.
+    #[must_use]
+    pub const fn active(&self) -> Option<&Active> {
+        match self {
+            Self::Assigned(a)
+            | Self::Building(a)
+            | Self::Running(a)
+            | Self::Paused(a)
+            | Self::Stopping(a, _) => Some(a),
+            Self::Queued(_) | Self::Finished(_) => None,
+        }
+    }
+}
+
+/// One line of a job's timeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transition {
+    /// When.
+    pub at: Timestamp,
+    /// Into which phase.
+    pub phase: Phase,
+    /// With which attempt, where there was one.
+    pub attempt: Option<u32>,
+    /// What a reader should know: the machine, the reason, the cause.
+    pub note: String,
+}

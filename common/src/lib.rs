@@ -1,0 +1,25 @@
+//! The functional core of DoPQ, and the formats that its programs share.
+//!
+//! Without the `broker` feature this crate is pure: synchronous, deterministic, without clock, file or
+//! socket. The master, the worker and the command line are shells around it.
+//!
+//! - [`id`], [`time`], [`resources`], [`job`]: the words of the domain
+//! - [`bundle`]: reads and judges bundles and their configuration
+//! - [`penalty`], [`sched`]: whose turn it is and where
+//! - [`agent`]: what a worker does with its attempts
+//! - [`wire`], [`record`], [`api`]: what goes over the broker, into the store, and over HTTP
+//! - `broker` (feature): the message broker port and its adapters
+
+pub mod agent;
+pub mod api;
+#[cfg(feature = "broker")]
+pub mod broker;
+pub mod bundle;
+pub mod id;
+pub mod job;
+pub mod penalty;
+pub mod record;
+pub mod resources;
+pub mod sched;
+pub mod time;
+pub mod wire;

@@ -1,0 +1,1 @@
+//! How much a user has had lately; the lower, the sooner their next job runs.

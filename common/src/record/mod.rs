@@ -1,0 +1,1 @@
+//! What is stored: the formats of jobs, users, workers and counters.

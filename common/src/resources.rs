@@ -1,0 +1,161 @@
+//! What a machine has and what a job asks for: GPUs in thousandths, CPU in thousandths, bytes of memory.
+//!
+//! Choosing where a request goes is left to [`crate::sched`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::id::GpuId;
+
+/// Thousandths of one GPU; 1000 is a whole one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct MilliGpu(pub u32);
+
+impl MilliGpu {
+    /// One whole GPU.
+    pub const WHOLE: Self = Self(1000);
+}
+
+/// Thousandths of one CPU core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct MilliCpu(pub u64);
+
+/// A size in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ByteSize(pub u64);
+
+impl ByteSize {
+    /// One binary gigabyte, 2^30 bytes.
+    pub const GIB: u64 = 1 << 30;
+    /// One binary megabyte, 2^20 bytes.
+    pub const MIB: u64 = 1 << 20;
+}
+
+impl fmt::Display for ByteSize {
+    /// The largest binary unit that leaves a value of at least one, with one decimal unless whole.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(&str, u64); 4] = [
+            ("TiB", 1 << 40),
+            ("GiB", 1 << 30),
+            ("MiB", 1 << 20),
+            ("KiB", 1 << 10),
+        ];
+        for (unit, size) in UNITS {
+            if self.0 >= size {
+                let (whole, rest) = (self.0 / size, self.0 % size);
+                let tenth = u128::from(rest) * 10 / u128::from(size);
+                return if tenth == 0 {
+                    f.pad(&format!("{whole} {unit}"))
+                } else {
+                    f.pad(&format!("{whole}.{tenth} {unit}"))
+                };
+            }
+        }
+        f.pad(&format!("{} B", self.0))
+    }
+}
+
+/// One GPU of a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GpuDevice {
+    /// The UUID that the container runtime is given.
+    pub id: GpuId,
+    /// The model's name as NVML reports it, for example `NVIDIA H100 80GB HBM3`.
+    pub model: String,
+    /// Its memory.
+    pub memory: ByteSize,
+    /// False while it is quarantined; then nothing is placed on it.
+    pub healthy: bool,
+}
+
+/// What one machine offers to jobs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Capacity {
+    /// CPU for jobs.
+    pub cpu: MilliCpu,
+    /// Memory for jobs.
+    pub memory: ByteSize,
+    /// GPUs in the machine's own order.
+    pub gpus: Vec<GpuDevice>,
+    /// How many slots one GPU has (DoPQ 1.0's sharing unit), at least 1.
+    pub slots_per_gpu: u32,
+    /// Free-form labels that jobs may require.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// How much of each of its GPUs a job takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GpuAmount {
+    /// This many slots of each; what a slot is worth is the machine's own setting.
+    Slots(u32),
+    /// This many thousandths of each.
+    Milli(MilliGpu),
+}
+
+impl GpuAmount {
+    /// The thousandths of one GPU on a machine with `slots_per_gpu` slots; `None` when more than one
+    /// GPU's worth is asked of each GPU.
+    #[must_use]
+    pub fn on(self, slots_per_gpu: u32) -> Option<MilliGpu> {
+        let milli = match self {
+            Self::Milli(milli) => milli,
+            Self::Slots(slots) => {
+                let of = u64::from(slots_per_gpu.max(1));
+                let milli = (u64::from(slots) * 1000).div_ceil(of);
+                MilliGpu(u32::try_from(milli).unwrap_or(u32::MAX))
+            }
+        };
+        (milli <= MilliGpu::WHOLE).then_some(milli)
+    }
+}
+
+/// What a job asks of one machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// How many different GPUs; 0 for a job without GPU.
+    pub gpus: u32,
+    /// How much of each GPU.
+    pub gpu_amount: GpuAmount,
+    /// Models it may run on, compared ignoring case, a part of the name being enough; empty is any.
+    pub gpu_models: Vec<String>,
+    /// The least memory that each of its GPUs must have in all.
+    pub gpu_memory: Option<ByteSize>,
+    /// CPU, or the machine's proportional share when `None`.
+    pub cpu: Option<MilliCpu>,
+    /// The container's memory limit, or the machine's proportional share when `None`.
+    pub memory: Option<ByteSize>,
+    /// Labels that the machine must have.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What an attempt holds of its machine.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Allocation {
+    /// The GPUs and how much of each.
+    pub gpus: Vec<(GpuId, MilliGpu)>,
+    /// CPU held.
+    pub cpu: MilliCpu,
+    /// Memory held, which is also the container's limit.
+    pub memory: ByteSize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_become_thousandths_of_the_machine_they_land_on() {
+        assert_eq!(GpuAmount::Slots(1).on(1), Some(MilliGpu(1000)));
+        assert_eq!(GpuAmount::Slots(1).on(3), Some(MilliGpu(334)));
+        assert_eq!(GpuAmount::Slots(2).on(1), None);
+        assert_eq!(GpuAmount::Milli(MilliGpu(250)).on(1), Some(MilliGpu(250)));
+        assert_eq!(GpuAmount::Milli(MilliGpu(1001)).on(1), None);
+    }
+
+    #[test]
+    fn sizes_are_shown_in_binary_units() {
+        assert_eq!(ByteSize(512).to_string(), "512 B");
+        assert_eq!(ByteSize(20 * ByteSize::GIB).to_string(), "20 GiB");
+        assert_eq!(ByteSize(3 * ByteSize::GIB / 2).to_string(), "1.5 GiB");
+    }
+}

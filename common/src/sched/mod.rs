@@ -1,0 +1,17 @@
+//! The scheduler: a pure state machine over jobs, users and workers.
+//!
+//! [`step`] takes one event, changes the [`State`] and records what became dirty and what is to be
+//! done in [`Effects`]. It reads no clock, draws no lots and does no I/O; the same events give the
+//! same state everywhere. Committing changes and performing effects is left to the master's shell.
+
+mod effect;
+mod event;
+mod settings;
+mod state;
+mod step;
+
+pub use effect::{Change, Dirty, Effect, Effects};
+pub use event::{Event, Known, Progress, Rejected, Submission};
+pub use settings::{Guards, Settings};
+pub use state::{Cordon, Health, Meta, QueueLock, State, User, Worker};
+pub use step::step;

@@ -1,0 +1,237 @@
+//! Who may say what: worker keys that seal reports, and tokens that open one attempt's data.
+//!
+//! Everything is derived from one cluster secret with BLAKE3's key derivation, so masters keep no
+//! table of keys, and a worker that holds only its own key can seal as nobody else.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+
+use crate::id::{AttemptId, Digest, WorkerId};
+
+const CLUSTER_CONTEXT: &str = "dopq 2026-11 cluster key";
+const WORKER_CONTEXT: &str = "dopq 2026-11 worker key";
+const TOKEN_CONTEXT: &str = "dopq 2026-11 attempt token key";
+
+/// The key that a cluster's secret gives; masters hold it.
+#[derive(Clone)]
+pub struct ClusterKey([u8; 32]);
+
+/// One worker's key, made from the cluster's.
+#[derive(Clone)]
+pub struct WorkerKey([u8; 32]);
+
+/// Opens the bundle, the log and the results of one attempt on one worker.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AttemptToken(String);
+
+impl fmt::Debug for ClusterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClusterKey(hidden)")
+    }
+}
+
+impl fmt::Debug for WorkerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WorkerKey(hidden)")
+    }
+}
+
+impl fmt::Debug for AttemptToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AttemptToken(hidden)")
+    }
+}
+
+impl ClusterKey {
+    /// From the cluster's secret text.
+    #[must_use]
+    pub fn from_secret(secret: &str) -> Self {
+        Self(blake3::derive_key(CLUSTER_CONTEXT, secret.as_bytes()))
+    }
+
+    /// The key of one worker.
+    #[must_use]
+    pub fn worker(&self, worker: &WorkerId) -> WorkerKey {
+        let base = blake3::derive_key(WORKER_CONTEXT, &self.0);
+        WorkerKey(*blake3::keyed_hash(&base, worker.as_str().as_bytes()).as_bytes())
+    }
+
+    /// The token of one attempt on one worker.
+    #[must_use]
+    pub fn token(&self, attempt: AttemptId, worker: &WorkerId) -> AttemptToken {
+        let base = blake3::derive_key(TOKEN_CONTEXT, &self.0);
+        let text = format!("{attempt} {worker}");
+        AttemptToken(hex::encode(
+            blake3::keyed_hash(&base, text.as_bytes()).as_bytes(),
+        ))
+    }
+}
+
+impl AttemptToken {
+    /// The token as it stands in an order and in an `Authorization` header.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Compares in constant time.
+    #[must_use]
+    pub fn matches(&self, presented: &str) -> bool {
+        self.0.as_bytes().ct_eq(presented.as_bytes()).into()
+    }
+}
+
+impl WorkerKey {
+    /// The key as 64 hexadecimal digits, for the join token of one machine. Keep it secret.
+    #[must_use]
+    pub fn reveal(&self) -> String {
+        hex::encode(self.0)
+    }
+
+    /// Seals `message`, which `worker` says.
+    ///
+    /// # Errors
+    /// When the message cannot be written as JSON.
+    pub fn seal<T: Serialize>(
+        &self,
+        worker: &WorkerId,
+        message: &T,
+    ) -> Result<Vec<u8>, serde_json::Error> {
+        let body = serde_json::to_string(message)?;
+        let mac = hex::encode(blake3::keyed_hash(&self.0, body.as_bytes()).as_bytes());
+        serde_json::to_vec(&Sealed {
+            worker: worker.to_string(),
+            body,
+            mac,
+        })
+    }
+}
+
+impl FromStr for WorkerKey {
+    type Err = crate::id::ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.parse::<Digest>()?.0))
+    }
+}
+
+/// A message with the name of who says it and the proof.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Sealed {
+    /// Who says it.
+    pub worker: String,
+    /// The message as JSON text.
+    pub body: String,
+    /// Keyed BLAKE3 of the body, hexadecimal.
+    pub mac: String,
+}
+
+/// A sealed message that cannot be believed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It is no sealed message at all.
+    #[error("the message is not sealed")]
+    NotSealed(#[source] serde_json::Error),
+    /// The worker's name breaks a rule.
+    #[error("the sender's name is not valid")]
+    Name(#[source] crate::id::ParseIdError),
+    /// The proof is wrong: another key, or changed on the way.
+    #[error("the seal of worker {0} does not fit")]
+    Forged(WorkerId),
+    /// The proof fits, the content is not understood.
+    #[error("the message of worker {worker} is not understood")]
+    Content {
+        /// Who says it.
+        worker: WorkerId,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl Sealed {
+    /// Checks the seal in `bytes` against the cluster's key; returns who says what.
+    ///
+    /// # Errors
+    /// [`OpenError`] when it cannot be believed or understood.
+    pub fn open<T: DeserializeOwned>(
+        key: &ClusterKey,
+        bytes: &[u8],
+    ) -> Result<(WorkerId, T), OpenError> {
+        let sealed: Self = serde_json::from_slice(bytes).map_err(OpenError::NotSealed)?;
+        let worker: WorkerId = sealed.worker.parse().map_err(OpenError::Name)?;
+        let expected = blake3::keyed_hash(&key.worker(&worker).0, sealed.body.as_bytes());
+        let expected = hex::encode(expected.as_bytes());
+        if !bool::from(expected.as_bytes().ct_eq(sealed.mac.as_bytes())) {
+            return Err(OpenError::Forged(worker));
+        }
+        match serde_json::from_str(&sealed.body) {
+            Ok(message) => Ok((worker, message)),
+            Err(source) => Err(OpenError::Content { worker, source }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::JobId;
+
+    #[test]
+    fn only_the_worker_itself_can_seal_as_itself() {
+        let cluster = ClusterKey::from_secret("s");
+        let (a, b): (WorkerId, WorkerId) = ("a".parse().expect("name"), "b".parse().expect("name"));
+        let sealed = cluster.worker(&a).seal(&a, &7).expect("sealed");
+        assert_eq!(
+            Sealed::open::<i32>(&cluster, &sealed).expect("opens"),
+            (a.clone(), 7)
+        );
+        let forged = cluster.worker(&b).seal(&a, &7).expect("sealed");
+        assert!(matches!(
+            Sealed::open::<i32>(&cluster, &forged),
+            Err(OpenError::Forged(_))
+        ));
+        let other = ClusterKey::from_secret("t");
+        assert!(matches!(
+            Sealed::open::<i32>(&other, &sealed),
+            Err(OpenError::Forged(_))
+        ));
+        assert!(matches!(
+            Sealed::open::<i32>(&cluster, b"{}"),
+            Err(OpenError::NotSealed(_))
+        ));
+        assert!(matches!(
+            Sealed::open::<String>(&cluster, &sealed),
+            Err(OpenError::Content { .. })
+        ));
+    }
+
+    #[test]
+    fn a_token_opens_one_attempt_on_one_worker() {
+        let cluster = ClusterKey::from_secret("s");
+        let worker: WorkerId = "a".parse().expect("name");
+        let first = cluster.token(
+            AttemptId {
+                job: JobId(1),
+                number: 1,
+            },
+            &worker,
+        );
+        let second = cluster.token(
+            AttemptId {
+                job: JobId(1),
+                number: 2,
+            },
+            &worker,
+        );
+        assert!(first.matches(first.as_str()));
+        assert!(!first.matches(second.as_str()));
+        assert!(!first.matches(""));
+        let read: WorkerKey = cluster.worker(&worker).reveal().parse().expect("hex");
+        assert_eq!(read.reveal(), cluster.worker(&worker).reveal());
+    }
+}

@@ -1,0 +1,112 @@
+//! Live traffic: transient, unacknowledged, of use only to those who listen now.
+
+use serde::{Deserialize, Serialize};
+
+/// The topics of the live exchange.
+pub mod topic {
+    use crate::id::{AttemptId, WorkerId};
+
+    /// Every worker's heartbeats.
+    pub const HEARTBEATS: &str = "heartbeat.#";
+
+    /// One worker's heartbeats.
+    #[must_use]
+    pub fn heartbeat(worker: &WorkerId) -> String {
+        format!("heartbeat.{worker}")
+    }
+
+    /// The tail of one attempt's log.
+    #[must_use]
+    pub fn log(attempt: AttemptId) -> String {
+        format!("log.{attempt}")
+    }
+
+    /// Requests of the masters to one worker.
+    #[must_use]
+    pub fn requests(worker: &WorkerId) -> String {
+        format!("request.{worker}")
+    }
+}
+
+/// One live message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Live {
+    /// Worker to masters: alive, and what is used.
+    Heartbeat(Box<Heartbeat>),
+    /// Worker to masters: a piece of an attempt's log stream.
+    LogTail {
+        /// Which attempt.
+        attempt: String,
+        /// Where in the log stream the piece begins, in bytes.
+        offset: u64,
+        /// The piece, base64.
+        data: String,
+    },
+    /// Master to worker: somebody reads this attempt's log; flush now, and send its tail live for a while.
+    Follow {
+        /// Which attempt.
+        attempt: String,
+        /// For how many milliseconds from receipt.
+        for_ms: u64,
+    },
+    /// A kind that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A worker's sign of life, every 5 s.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Who.
+    pub worker: String,
+    /// The agent's session, as in its hello.
+    pub session: String,
+    /// The worker's clock, milliseconds since 1970.
+    pub at_ms: u64,
+    /// The machine.
+    pub host: HostUse,
+    /// Its GPUs.
+    pub gpus: Vec<GpuUse>,
+    /// Its attempts.
+    pub attempts: Vec<JobUse>,
+}
+
+/// What a machine uses.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct HostUse {
+    /// 0 to 1 over all cores.
+    pub cpu_ratio: f64,
+    /// Bytes in use.
+    pub memory_used_bytes: u64,
+    /// Bytes in all.
+    pub memory_total_bytes: u64,
+    /// Bytes free where the spool lies.
+    pub disk_free_bytes: u64,
+}
+
+/// What a GPU does.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct GpuUse {
+    /// UUID.
+    pub id: String,
+    /// 0 to 1.
+    pub utilization_ratio: f64,
+    /// Bytes in use.
+    pub memory_used_bytes: u64,
+    /// Degrees Celsius.
+    pub temperature_celsius: f64,
+    /// Watts.
+    pub power_watts: f64,
+}
+
+/// What an attempt uses.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct JobUse {
+    /// Its id.
+    pub attempt: String,
+    /// Cores in use.
+    pub cpu_cores: f64,
+    /// Bytes in use.
+    pub memory_bytes: u64,
+}

@@ -1,0 +1,66 @@
+//! What a master tells a worker.
+
+use serde::{Deserialize, Serialize};
+
+use super::parts::{WireAllocation, WireBundle, WireOutcome};
+
+/// An order with what fences it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderEnvelope {
+    /// [`super::WIRE_VERSION`] of the writer.
+    pub version: u32,
+    /// The leadership that gave it; a worker refuses one older than the highest it has seen.
+    pub epoch: u64,
+    /// The attempt that it is about, such as `1423.2`.
+    pub attempt: String,
+    /// What to do.
+    pub order: Order,
+}
+
+/// What to do with an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Order {
+    /// Take it on: fetch, build, run. Repeats are harmless.
+    Run(Box<RunOrder>),
+    /// End it: SIGTERM, `grace_ms`, SIGKILL; also while it is still being built. An attempt that the
+    /// worker does not know is reported as finished with `outcome`.
+    Stop {
+        /// How it is to be reported once ended.
+        outcome: WireOutcome,
+        /// Milliseconds between SIGTERM and SIGKILL.
+        grace_ms: u64,
+    },
+    /// Freeze its container.
+    Pause,
+    /// Thaw its container.
+    Unpause,
+    /// Its end is committed: forget it and free what it holds on the machine.
+    Forget,
+    /// A kind that this version does not know; it is acknowledged, counted and left alone.
+    #[serde(other)]
+    Unknown,
+}
+
+/// All that a worker needs to run an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunOrder {
+    /// The cluster's name, for labels.
+    pub cluster: String,
+    /// Whose job it is.
+    pub user: String,
+    /// The accepted configuration document.
+    pub config: String,
+    /// The bundle, unless the job only names an image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<WireBundle>,
+    /// What it may use.
+    pub allocation: WireAllocation,
+    /// The index in its array.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub array_index: Option<u32>,
+    /// Opens `/data/…` for this attempt alone.
+    pub token: String,
+    /// Base URLs of the masters, to be tried in order.
+    pub data_urls: Vec<String>,
+}

@@ -1,0 +1,120 @@
+//! What a worker tells the masters. Each is kept in its outbox until a master has committed it.
+
+use serde::{Deserialize, Serialize};
+
+use super::parts::{WireCapacity, WireOutcome};
+
+/// A report with what orders it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReportEnvelope {
+    /// [`super::WIRE_VERSION`] of the writer.
+    pub version: u32,
+    /// Who reports; must be whose key sealed it.
+    pub worker: String,
+    /// Grows by one with every report of this worker, over restarts too.
+    pub seq: u64,
+    /// The worker's own clock, milliseconds since 1970, for display only.
+    pub at_ms: u64,
+    /// What happened.
+    pub report: Report,
+}
+
+/// What happened on a worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Report {
+    /// It is here, with this inventory and these attempts. Sent at start, after every reconnection and
+    /// whenever the inventory changes.
+    Hello(Box<Hello>),
+    /// It goes away on purpose; its containers go on.
+    Goodbye,
+    /// The order is durably recorded.
+    Accepted {
+        /// Which attempt.
+        attempt: String,
+    },
+    /// It will not take the attempt, which therefore never ran there.
+    Refused {
+        /// Which attempt.
+        attempt: String,
+        /// Why.
+        reason: String,
+    },
+    /// The attempt entered a phase.
+    Entered {
+        /// Which attempt.
+        attempt: String,
+        /// Which phase.
+        phase: AttemptPhase,
+        /// What a reader should know.
+        #[serde(default)]
+        note: String,
+    },
+    /// The attempt is over, its log and results are stored.
+    Finished {
+        /// Which attempt.
+        attempt: String,
+        /// How.
+        outcome: WireOutcome,
+        /// Milliseconds that the container ran; 0 when it never started.
+        ran_ms: u64,
+        /// Length of the attempt's log stream.
+        log_bytes: u64,
+        /// Size of the published results, when there are any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        results_bytes: Option<u64>,
+    },
+    /// A kind that this version does not know; it is acknowledged, counted and left alone.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A worker's introduction.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Differs after every start of the agent.
+    pub session: String,
+    /// Differs after every boot of the machine.
+    pub boot: String,
+    /// Version of the agent.
+    pub agent: String,
+    /// The machine's host name.
+    pub host: String,
+    /// The container engine's version.
+    pub engine: String,
+    /// How GPUs get into containers: `cdi`, `nvidia-runtime`, `none` or `simulated`.
+    pub gpu_mode: String,
+    /// What it offers.
+    pub capacity: WireCapacity,
+    /// Digests of the bundles whose images it holds.
+    pub images: Vec<String>,
+    /// Every attempt that it knows.
+    pub attempts: Vec<KnownAttempt>,
+}
+
+/// An attempt that a worker knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownAttempt {
+    /// Its id.
+    pub attempt: String,
+    /// Where it stands; `None` once its end has been reported.
+    pub phase: Option<AttemptPhase>,
+}
+
+/// Where an attempt stands on its worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptPhase {
+    /// Recorded, nothing begun.
+    Accepted,
+    /// Fetching the bundle, building or loading the image.
+    Building,
+    /// The container runs.
+    Running,
+    /// The container is frozen.
+    Paused,
+    /// It was told to end.
+    Stopping,
+    /// The container ended; log and results are on their way.
+    Uploading,
+}

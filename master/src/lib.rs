@@ -1,0 +1,1 @@
+//! The master: takes jobs, decides whose turn it is, keeps the truth.

@@ -1,0 +1,1 @@
+//! What the tests share: private services, programs under test, bundles.

@@ -1,0 +1,1 @@
+//! The worker: the agent on one GPU machine.
