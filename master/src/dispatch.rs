@@ -1,0 +1,1 @@
+//! Performs effects: fills orders and publishes them, archives records.

@@ -1,0 +1,1 @@
+//! Takes bundles from a watched folder or bucket.

@@ -1,0 +1,1 @@
+//! Holds the lead by a lease in the store, or stands by.

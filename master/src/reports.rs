@@ -1,0 +1,1 @@
+//! Takes the workers' reports and turns them into events.
