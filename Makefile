@@ -1,0 +1,42 @@
+# make demo     the main job on the standalone default: build, start, submit, show, stop
+# make test     the whole suite on real Redis, RabbitMQ and Docker
+# make lint     format, lints, purity of the core, size of files
+# make cluster  Redis, RabbitMQ, one master and several workers with simulated GPUs, until Ctrl-C
+# make bench    the benchmarks
+#
+# demo, test and cluster install the Debian packages that are missing (as root or by sudo), start
+# private services on free ports with their own data folders, and stop what they started.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint cluster bench build
+
+SETUP := tests/harness/setup.sh
+TARGET := $(shell cargo metadata --no-deps --format-version 1 2>/dev/null | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/q'
+
+build:
+	cargo build --workspace --bins
+
+demo: build
+	DOPQ_MASTER_BIN=$(TARGET)/debug/dopq-master DOPQ_BIN=$(TARGET)/debug/dopq \
+	  $(SETUP) docker -- examples/demo.sh
+
+test: build
+	$(SETUP) docker redis rabbitmq -- cargo test --workspace --no-fail-fast
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy -p dopq-common --no-default-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+	tests/harness/check-core-is-pure.sh
+	tests/harness/check-file-sizes.sh
+
+cluster: build
+	BIN=$(TARGET)/debug $(SETUP) docker redis rabbitmq -- tests/harness/cluster.sh
+
+bench:
+	cargo bench --workspace
