@@ -1,0 +1,137 @@
+//! How each part of the master is doing, as the part itself last said.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dopq_common::time::Timestamp;
+use parking_lot::RwLock;
+
+/// A part of the system that `GET /v1/status` lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// Takes bundles from a share or bucket.
+    Ingest,
+    /// Decides whose turn it is.
+    Scheduler,
+    /// Holds or seeks the lead.
+    Leader,
+    /// Redis or the embedded store.
+    Store,
+    /// RabbitMQ or the in-process broker.
+    Broker,
+    /// Where bundles, logs and results lie.
+    Bundles,
+}
+
+impl Part {
+    /// The word that the API uses.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Scheduler => "scheduler",
+            Self::Leader => "leader",
+            Self::Store => "store",
+            Self::Broker => "broker",
+            Self::Bundles => "bundles",
+        }
+    }
+}
+
+/// Whether a part works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartState {
+    /// It works.
+    Up,
+    /// It works in part.
+    Degraded,
+    /// It does not work.
+    Down,
+    /// It is not configured.
+    Off,
+}
+
+impl PartState {
+    /// The word that the API uses.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// What a part last said of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// Whether it works.
+    pub state: PartState,
+    /// Since when it is in that state.
+    pub since: Timestamp,
+    /// What it is, and what is wrong with it.
+    pub detail: String,
+}
+
+/// Where parts say how they are doing; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Board {
+    conditions: Arc<RwLock<BTreeMap<Part, Condition>>>,
+}
+
+impl Board {
+    /// Notes what `part` is doing; `since` moves only when its state changes.
+    pub fn set(&self, now: Timestamp, part: Part, state: PartState, detail: impl Into<String>) {
+        let detail = detail.into();
+        let mut conditions = self.conditions.write();
+        let since = match conditions.get(&part) {
+            Some(before) if before.state == state => before.since,
+            Some(_) | None => now,
+        };
+        conditions.insert(
+            part,
+            Condition {
+                state,
+                since,
+                detail,
+            },
+        );
+    }
+
+    /// Every part that has said something, in the order of [`Part`].
+    #[must_use]
+    pub fn all(&self) -> Vec<(Part, Condition)> {
+        let conditions = self.conditions.read();
+        conditions
+            .iter()
+            .map(|(part, condition)| (*part, condition.clone()))
+            .collect()
+    }
+
+    /// What `part` last said.
+    #[must_use]
+    pub fn get(&self, part: Part) -> Option<Condition> {
+        self.conditions.read().get(&part).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_moves_only_with_the_state() {
+        let board = Board::default();
+        let at = Timestamp::from_millis;
+        board.set(at(1), Part::Store, PartState::Up, "redis");
+        board.set(at(2), Part::Store, PartState::Up, "redis at 10.0.0.1");
+        let up = board.get(Part::Store).expect("said");
+        assert_eq!((up.since, up.detail.as_str()), (at(1), "redis at 10.0.0.1"));
+        board.set(at(3), Part::Store, PartState::Down, "refused");
+        assert_eq!(board.get(Part::Store).expect("said").since, at(3));
+        assert_eq!(board.get(Part::Broker), None);
+        assert_eq!(board.all().len(), 1);
+    }
+}

@@ -1,0 +1,168 @@
+//! The metric families that the master's parts count into, named and measured in base units.
+//!
+//! No label ever holds a job's id: their number would grow without end.
+
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+type Labels = [(&'static str, String); 1];
+
+/// The counters and histograms; cheap to clone, every clone counts into the same.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    queue_wait: Histogram,
+    scheduler_cycle: Histogram,
+    commit: Histogram,
+    dispatch_latency: Histogram,
+    fenced_messages: Family<Labels, Counter>,
+    bundle_rejected: Family<Labels, Counter>,
+    jobs_submitted: Counter,
+    jobs_finished: Family<Labels, Counter>,
+    http_requests: Family<[(&'static str, String); 3], Counter>,
+    auth_failures: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        // 100 microseconds to about 1.7 minutes; what is slower is a fault, not a measurement.
+        let short = || Histogram::new(exponential_buckets(1e-4, 4.0, 11));
+        Self {
+            // A quarter of a second to about 12 days.
+            queue_wait: Histogram::new(exponential_buckets(0.25, 4.0, 12)),
+            scheduler_cycle: short(),
+            commit: short(),
+            dispatch_latency: short(),
+            fenced_messages: Family::default(),
+            bundle_rejected: Family::default(),
+            jobs_submitted: Counter::default(),
+            jobs_finished: Family::default(),
+            http_requests: Family::default(),
+            auth_failures: Counter::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// A job's container started `wait` after the job was accepted.
+    pub fn queue_waited(&self, wait: Duration) {
+        self.queue_wait.observe(wait.as_secs_f64());
+    }
+
+    /// One batch of events was stepped in `took`.
+    pub fn scheduler_cycled(&self, took: Duration) {
+        self.scheduler_cycle.observe(took.as_secs_f64());
+    }
+
+    /// One batch was committed to the store in `took`.
+    pub fn committed(&self, took: Duration) {
+        self.commit.observe(took.as_secs_f64());
+    }
+
+    /// An order was confirmed by the broker `took` after its commit.
+    pub fn dispatched(&self, took: Duration) {
+        self.dispatch_latency.observe(took.as_secs_f64());
+    }
+
+    /// A stale or forged message was dropped; `kind` is one of a few words, such as `report`.
+    pub fn fenced(&self, kind: &'static str) {
+        self.fenced_messages
+            .get_or_create(&[("kind", kind.to_owned())])
+            .inc();
+    }
+
+    /// A bundle was refused for breaking `rule`.
+    pub fn bundle_rejected(&self, rule: &'static str) {
+        self.bundle_rejected
+            .get_or_create(&[("rule", rule.to_owned())])
+            .inc();
+    }
+
+    /// A new job was accepted.
+    pub fn job_submitted(&self) {
+        self.jobs_submitted.inc();
+    }
+
+    /// A job finished for good; `cause` is its outcome's word.
+    pub fn job_finished(&self, cause: &'static str) {
+        self.jobs_finished
+            .get_or_create(&[("cause", cause.to_owned())])
+            .inc();
+    }
+
+    /// A request was answered; `route` is the route's pattern, never the path that was asked for.
+    pub fn http_answered(&self, method: &str, route: &str, status: u16) {
+        let labels = [
+            ("method", method.to_owned()),
+            ("route", route.to_owned()),
+            ("status", status.to_string()),
+        ];
+        self.http_requests.get_or_create(&labels).inc();
+    }
+
+    /// A request bore no valid token.
+    pub fn auth_failed(&self) {
+        self.auth_failures.inc();
+    }
+
+    /// Adds the families to `registry`, which has the prefix `dopq`.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register_with_unit(
+            "job_queue_wait",
+            "From acceptance to the container's start",
+            Unit::Seconds,
+            self.queue_wait.clone(),
+        );
+        registry.register_with_unit(
+            "scheduler_cycle",
+            "Stepping one batch of events",
+            Unit::Seconds,
+            self.scheduler_cycle.clone(),
+        );
+        registry.register_with_unit(
+            "store_commit",
+            "Committing one batch",
+            Unit::Seconds,
+            self.commit.clone(),
+        );
+        registry.register_with_unit(
+            "dispatch_latency",
+            "From commit to the order's confirmation by the broker",
+            Unit::Seconds,
+            self.dispatch_latency.clone(),
+        );
+        registry.register(
+            "fenced_messages",
+            "Stale or forged messages that were dropped",
+            self.fenced_messages.clone(),
+        );
+        registry.register(
+            "bundle_rejected",
+            "Bundles refused, by the rule they broke",
+            self.bundle_rejected.clone(),
+        );
+        registry.register(
+            "jobs_submitted",
+            "Jobs accepted",
+            self.jobs_submitted.clone(),
+        );
+        registry.register(
+            "jobs_finished",
+            "Jobs that ended for good, by cause",
+            self.jobs_finished.clone(),
+        );
+        registry.register(
+            "http_requests",
+            "Answered requests",
+            self.http_requests.clone(),
+        );
+        registry.register(
+            "http_auth_failures",
+            "Requests without a valid token",
+            self.auth_failures.clone(),
+        );
+    }
+}
