@@ -84,7 +84,7 @@ pub struct Capacity {
 }
 
 /// How much of each of its GPUs a job takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GpuAmount {
     /// This many slots of each; what a slot is worth is the machine's own setting.
     Slots(u32),
@@ -94,23 +94,24 @@ pub enum GpuAmount {
 
 impl GpuAmount {
     /// The thousandths of one GPU on a machine with `slots_per_gpu` slots; `None` when more than one
-    /// GPU's worth is asked of each GPU.
+    /// GPU's worth is asked of each GPU. Rounded down, so that as many one-slot jobs fit as there are
+    /// slots, but never to nothing.
     #[must_use]
     pub fn on(self, slots_per_gpu: u32) -> Option<MilliGpu> {
         let milli = match self {
             Self::Milli(milli) => milli,
             Self::Slots(slots) => {
                 let of = u64::from(slots_per_gpu.max(1));
-                let milli = (u64::from(slots) * 1000).div_ceil(of);
-                MilliGpu(u32::try_from(milli).unwrap_or(u32::MAX))
+                let milli = (u64::from(slots) * 1000) / of;
+                MilliGpu(u32::try_from(milli.max(1)).unwrap_or(u32::MAX))
             }
         };
         (milli <= MilliGpu::WHOLE).then_some(milli)
     }
 }
 
-/// What a job asks of one machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a job asks of one machine. Its order only serves to index jobs that ask for the same.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Request {
     /// How many different GPUs; 0 for a job without GPU.
     pub gpus: u32,
@@ -146,7 +147,7 @@ mod tests {
     #[test]
     fn slots_become_thousandths_of_the_machine_they_land_on() {
         assert_eq!(GpuAmount::Slots(1).on(1), Some(MilliGpu(1000)));
-        assert_eq!(GpuAmount::Slots(1).on(3), Some(MilliGpu(334)));
+        assert_eq!(GpuAmount::Slots(1).on(3), Some(MilliGpu(333)));
         assert_eq!(GpuAmount::Slots(2).on(1), None);
         assert_eq!(GpuAmount::Milli(MilliGpu(250)).on(1), Some(MilliGpu(250)));
         assert_eq!(GpuAmount::Milli(MilliGpu(1001)).on(1), None);

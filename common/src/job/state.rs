@@ -36,8 +36,12 @@ pub struct Job {
     pub submitted_at: Timestamp,
     /// The number of the last attempt, 0 before the first. Never goes down.
     pub last_attempt: u32,
+    /// Among its user's own jobs, the higher the sooner; what was asked for until somebody changes it.
+    pub priority: i32,
     /// How many of the user's own retries are used up.
     pub retries_used: u32,
+    /// How many attempts the infrastructure's faults have ended.
+    pub faults: u32,
     /// Where it stands.
     pub state: JobState,
     /// Every change of phase, oldest first; bounded, the first and the latest are kept.

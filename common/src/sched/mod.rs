@@ -6,12 +6,16 @@
 
 mod effect;
 mod event;
+mod explain;
+mod queue;
 mod settings;
 mod state;
 mod step;
 
 pub use effect::{Change, Dirty, Effect, Effects};
 pub use event::{Event, Known, Progress, Rejected, Submission};
+pub use explain::{Explanation, Reason, explain, reasons};
+pub use queue::{Held, Waiting, check_invariants, held, penalty_of, queue};
 pub use settings::{Guards, Settings};
 pub use state::{Cordon, Health, Meta, QueueLock, State, User, Worker};
 pub use step::step;

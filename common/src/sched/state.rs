@@ -27,7 +27,8 @@ pub struct State {
 pub struct Meta {
     /// The last job id that was given.
     pub last_job: u64,
-    /// How many jobs have finished, which dates the `recency` penalty.
+    /// How many finished jobs count for the `recency` penalty, which this dates: those that had a
+    /// machine and did not end by the infrastructure's fault.
     pub finished_jobs: u64,
     /// Set while the queue is locked.
     pub lock: Option<QueueLock>,
