@@ -7,6 +7,7 @@ pub mod cli;
 pub mod engine;
 pub mod process;
 pub mod programs;
+pub mod s3;
 
 /// Waits until `ready` gives a value, asking every 20 ms.
 ///
