@@ -1,0 +1,66 @@
+//! What can go wrong with the broker.
+
+use std::time::Duration;
+
+/// Why an operation on the broker failed. Fits "failed to {error}".
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The broker was closed by its owner; nothing can be done with it any more.
+    #[error("use the broker, which has been closed")]
+    Closed,
+    /// The link was down for as long as the caller could wait.
+    #[error("reach the broker: {why}")]
+    Down {
+        /// What the link last said of itself.
+        why: String,
+    },
+    /// The broker did not confirm in time. The message may or may not be queued: send it again.
+    #[error("get the broker's confirmation within {} s", .0.as_secs_f64())]
+    Unconfirmed(Duration),
+    /// The queue took no more messages for as long as the caller could wait.
+    #[error("queue the message: {queue} is full")]
+    Full {
+        /// Which queue.
+        queue: String,
+    },
+    /// The message is longer than the broker is asked to carry.
+    #[error(
+        "send a message of {bytes} bytes: at most {} are carried",
+        crate::wire::MESSAGE_MAX_BYTES
+    )]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// The delivery's consumer is gone, so it can no longer be settled; it comes again.
+    #[error("settle the delivery: its channel is gone and it will come again")]
+    Lost,
+    /// The broker refused the operation.
+    #[error("{doing}")]
+    Refused {
+        /// What was being done, as "declare queue dopq.reports".
+        doing: String,
+        /// What the broker said.
+        #[source]
+        source: lapin::Error,
+    },
+}
+
+/// Options that no broker may be opened with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OptionsError {
+    /// The text is no AMQP URL; the URL is not repeated because it holds a password.
+    #[error("the broker's URL is not of the form amqp[s]://user:password@host:port/vhost: {0}")]
+    Url(String),
+    /// The account that every RabbitMQ is installed with, over a network.
+    #[error(
+        "guest/guest is refused for {host}, which is not this machine: make an account of its own"
+    )]
+    Guest {
+        /// The broker's host.
+        host: String,
+    },
+    /// The prefix cannot begin a queue's name.
+    #[error("the broker's prefix {0:?} is not 1 to 64 letters, digits or any of . _ -")]
+    Prefix(String),
+}
