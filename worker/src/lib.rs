@@ -3,6 +3,7 @@
 //! It fetches, builds and runs what the masters order, and reports what came of it.
 //! The standalone master runs it in its own process.
 
+pub mod docker;
 mod options;
 
 pub use options::{DEFAULT_CLUSTER, GpuMode, GpuOptions, Limits, Options};

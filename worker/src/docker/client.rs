@@ -1,0 +1,212 @@
+//! The connection to the engine: found and agreed upon at the first call, a deadline on every call.
+//!
+//! What the calls do is left to the neighbours (`lifecycle`, `images`, `logs`, …), which are further
+//! `impl` blocks of [`Client`].
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::errors::Error as ApiError;
+use tokio::sync::OnceCell;
+
+use super::error::Error;
+use super::types::EngineInfo;
+
+/// The longest that an ordinary call may take. Creating and removing wait for the disk, so this is
+/// generous; a hung engine is told from a slow one by the same measure.
+const CALL_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The longest that the first look at the engine may take.
+const PROBE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// bollard's own deadline, in seconds: out of the way, since every call has one of ours.
+const LIBRARY_DEADLINE: Duration = Duration::from_secs(10 * 24 * 3600);
+
+/// A Docker engine.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    host: String,
+    call_deadline: Duration,
+    /// Connected and agreed on an API version; stays empty while the engine cannot be reached.
+    docker: OnceCell<Docker>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("host", &self.shared.host)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// An engine at `host`, such as `unix:///var/run/docker.sock` or `tcp://127.0.0.1:2375`. Nothing is
+    /// tried until the first call.
+    #[must_use]
+    pub fn new(host: &str) -> Self {
+        Self::with_deadline(host, CALL_DEADLINE)
+    }
+
+    /// The same with another deadline for ordinary calls.
+    #[must_use]
+    pub fn with_deadline(host: &str, call_deadline: Duration) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                host: host.to_owned(),
+                call_deadline,
+                docker: OnceCell::new(),
+            }),
+        }
+    }
+
+    /// What the engine is and can do. Agrees on the API version anew, since the engine may have been
+    /// replaced.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], [`Error::Deadline`], or what the engine said.
+    pub async fn probe(&self) -> Result<EngineInfo, Error> {
+        let docker = self.docker("probe").await?;
+        let agreed = docker.clone().negotiate_version();
+        within("probe", PROBE_DEADLINE, agreed).await?;
+        let info = within("probe", PROBE_DEADLINE, docker.info()).await?;
+        let version = docker.client_version();
+        let plugins = info.plugins.unwrap_or_default();
+        let mut runtimes: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
+        runtimes.sort();
+        Ok(EngineInfo {
+            version: info.server_version.unwrap_or_default(),
+            api: format!("{}.{}", version.major_version, version.minor_version),
+            runtimes,
+            cdi: info.cdi_spec_dirs.is_some_and(|dirs| !dirs.is_empty()),
+            cgroup_version: match info.cgroup_version {
+                Some(bollard::models::SystemInfoCgroupVersionEnum::_1) => 1,
+                Some(bollard::models::SystemInfoCgroupVersionEnum::_2) => 2,
+                Some(bollard::models::SystemInfoCgroupVersionEnum::EMPTY) | None => 0,
+            },
+            log_drivers: plugins.log.unwrap_or_default(),
+            storage_driver: info.driver.unwrap_or_default(),
+            root_dir: PathBuf::from(info.docker_root_dir.unwrap_or_default()),
+            live_restore: info.live_restore_enabled.unwrap_or_default(),
+            cpus: info
+                .ncpu
+                .and_then(|n| u32::try_from(n).ok())
+                .unwrap_or_default(),
+            memory_bytes: info
+                .mem_total
+                .and_then(|n| u64::try_from(n).ok())
+                .unwrap_or_default(),
+        })
+    }
+
+    /// The connection, made at the first use.
+    pub(super) async fn docker(&self, call: &'static str) -> Result<&Docker, Error> {
+        let connect = || async {
+            let docker = Docker::connect_with_host(&self.shared.host)
+                .map_err(|error| translate(call, error))?
+                .with_timeout(LIBRARY_DEADLINE);
+            within(call, PROBE_DEADLINE, docker.negotiate_version()).await
+        };
+        self.shared.docker.get_or_try_init(connect).await
+    }
+
+    /// The deadline of ordinary calls.
+    pub(super) fn call_deadline(&self) -> Duration {
+        self.shared.call_deadline
+    }
+
+    /// Runs one ordinary call.
+    pub(super) async fn call<T>(
+        &self,
+        call: &'static str,
+        answer: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, Error> {
+        within(call, self.shared.call_deadline, answer).await
+    }
+}
+
+/// Waits for an answer, but not for ever.
+pub(super) async fn within<T>(
+    call: &'static str,
+    deadline: Duration,
+    answer: impl Future<Output = Result<T, ApiError>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(deadline, answer).await {
+        Ok(answer) => answer.map_err(|error| translate(call, error)),
+        Err(_) => Err(Error::Deadline {
+            call,
+            after: deadline,
+        }),
+    }
+}
+
+/// What bollard's error means to us.
+pub(super) fn translate(call: &'static str, error: ApiError) -> Error {
+    match error {
+        ApiError::DockerResponseServerError {
+            status_code,
+            message,
+        } => classify(call, status_code, message),
+        ApiError::DockerStreamError { error } => classify(call, 500, error),
+        ApiError::RequestTimeoutError => Error::Deadline {
+            call,
+            after: LIBRARY_DEADLINE,
+        },
+        ApiError::IOError { .. }
+        | ApiError::HyperResponseError { .. }
+        | ApiError::HyperLegacyError { .. }
+        | ApiError::SocketNotFoundError(_) => Error::Unreachable {
+            call,
+            source: Box::new(error),
+        },
+        // The library's other errors are its own (a body it could not read, an address it could not
+        // parse); they grow with its versions and all mean the same to us.
+        other => Error::Other {
+            call,
+            message: other.to_string(),
+        },
+    }
+}
+
+/// Reads the engine's status and words.
+pub(super) fn classify(call: &'static str, status: u16, message: String) -> Error {
+    let lower = message.to_ascii_lowercase();
+    if lower.contains("no space left on device") || lower.contains("disk quota exceeded") {
+        return Error::DiskFull { message };
+    }
+    if let Some(exit_code) = command_fault(&lower) {
+        return Error::Command { exit_code, message };
+    }
+    match status {
+        404 if lower.contains("no such image") || lower.contains("manifest unknown") => {
+            Error::ImageMissing { message }
+        }
+        404 => Error::NotFound { message },
+        409 => Error::Conflict { message },
+        _ => Error::Other { call, message },
+    }
+}
+
+/// The shell's exit code for what the OCI runtime says of a command that it could not run.
+fn command_fault(lower: &str) -> Option<i32> {
+    if !lower.contains("oci runtime") && !lower.contains("starting container process") {
+        return None;
+    }
+    let not_there = ["executable file not found", "no such file or directory"];
+    let not_executable = ["permission denied", "exec format error", "is a directory"];
+    if !lower.contains("exec:") && !lower.contains("exec ") {
+        None
+    } else if not_there.iter().any(|words| lower.contains(words)) {
+        Some(127)
+    } else if not_executable.iter().any(|words| lower.contains(words)) {
+        Some(126)
+    } else {
+        None
+    }
+}

@@ -1,0 +1,212 @@
+//! The port: everything the worker asks of a container engine, whichever it is.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::build::BuildRequest;
+use super::client::Client;
+use super::error::{BuildError, Error};
+
+use super::plan::Plan;
+use super::types::{Container, Created, EngineInfo, Exit, ImageInfo, LogPiece, Signal, Usage};
+
+/// A container engine.
+#[derive(Debug, Clone)]
+pub enum Engine {
+    /// Docker, over its API.
+    Docker(Client),
+}
+
+/// Hands a call to whichever engine it is.
+macro_rules! either {
+    ($self:ident, $engine:ident => $call:expr) => {
+        match $self {
+            Self::Docker($engine) => $call,
+        }
+    };
+}
+
+impl Engine {
+    /// What the engine is and can do.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], [`Error::Deadline`], or what the engine said.
+    pub async fn probe(&self) -> Result<EngineInfo, Error> {
+        either!(self, engine => engine.probe().await)
+    }
+
+    /// Makes the jobs' bridge `name` unless it is there.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when something else has the name; and any other.
+    pub async fn ensure_network(&self, name: &str, cluster: &str) -> Result<(), Error> {
+        either!(self, engine => engine.ensure_network(name, cluster).await)
+    }
+
+    /// Builds the image of a bundle's Dockerfile and gives its id. Output goes to `output` line by
+    /// line, newline included, and waits for its reader; a reader that is gone is no fault.
+    ///
+    /// # Errors
+    /// [`BuildError`]; after it, nothing of the build runs on and no intermediate container is left.
+    pub async fn build(
+        &self,
+        request: &BuildRequest,
+        output: mpsc::Sender<Bytes>,
+        cancel: CancellationToken,
+    ) -> Result<String, BuildError> {
+        either!(self, engine => engine.build(request, output, cancel).await)
+    }
+
+    /// Loads the bundle's `image.tar`, names it, and gives its id.
+    ///
+    /// # Errors
+    /// [`BuildError`].
+    pub async fn load(
+        &self,
+        request: &BuildRequest,
+        output: mpsc::Sender<Bytes>,
+        cancel: CancellationToken,
+    ) -> Result<String, BuildError> {
+        either!(self, engine => engine.load(request, output, cancel).await)
+    }
+
+    /// Fetches an image from its registry; `silent` is the longest without progress.
+    ///
+    /// # Errors
+    /// [`Error::ImageMissing`]; and any other.
+    pub async fn pull(&self, name: &str, silent: Duration) -> Result<(), Error> {
+        either!(self, engine => engine.pull(name, silent).await)
+    }
+
+    /// The image of this name or id; `None` when the engine has none.
+    ///
+    /// # Errors
+    /// Any but the image's absence.
+    pub async fn find_image(&self, name: &str) -> Result<Option<ImageInfo>, Error> {
+        either!(self, engine => engine.find_image(name).await)
+    }
+
+    /// Images that bear all the labels, ordered by id.
+    ///
+    /// # Errors
+    /// Any.
+    pub async fn list_images(&self, labels: &[(&str, &str)]) -> Result<Vec<ImageInfo>, Error> {
+        either!(self, engine => engine.list_images(labels).await)
+    }
+
+    /// Removes a name, and the image with its last name; an image that is gone is fine.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] while a container uses it; and any other.
+    pub async fn remove_image(&self, name: &str) -> Result<(), Error> {
+        either!(self, engine => engine.remove_image(name).await)
+    }
+
+    /// Creates a container without starting it. One that an earlier call for the same attempt made
+    /// is answered with `existed`.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the name is another's; [`Error::ImageMissing`]; and any other.
+    pub async fn create(&self, plan: &Plan) -> Result<Created, Error> {
+        either!(self, engine => engine.create(plan).await)
+    }
+
+    /// Starts a container that was never started; never one that has ended. One that runs is fine.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it has ended; [`Error::Command`] when its command cannot be run. After
+    /// an error that [`is_uncertain`](Error::is_uncertain), inspect; never start again.
+    pub async fn start(&self, id: &str) -> Result<(), Error> {
+        either!(self, engine => engine.start(id).await)
+    }
+
+    /// The container as it stands; `None` when there is none.
+    ///
+    /// # Errors
+    /// Any but [`Error::NotFound`].
+    pub async fn inspect(&self, id: &str) -> Result<Option<Container>, Error> {
+        either!(self, engine => engine.inspect(id).await)
+    }
+
+    /// Waits until a started container has ended.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when the engine went away: inspect once it is back. A code of 137 or 143
+    /// just before that may be the engine's own doing.
+    pub async fn wait(&self, id: &str) -> Result<Exit, Error> {
+        either!(self, engine => engine.wait(id).await)
+    }
+
+    /// Sends the stop signal, and SIGKILL after `grace`; returns when it has ended.
+    ///
+    /// # Errors
+    /// Any.
+    pub async fn stop(&self, id: &str, grace: Duration) -> Result<(), Error> {
+        either!(self, engine => engine.stop(id, grace).await)
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it does not run; and any other.
+    pub async fn kill(&self, id: &str, signal: &Signal) -> Result<(), Error> {
+        either!(self, engine => engine.kill(id, signal).await)
+    }
+
+    /// Freezes it.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it does not run or is frozen; and any other.
+    pub async fn pause(&self, id: &str) -> Result<(), Error> {
+        either!(self, engine => engine.pause(id).await)
+    }
+
+    /// Thaws it.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it is not frozen; and any other.
+    pub async fn unpause(&self, id: &str) -> Result<(), Error> {
+        either!(self, engine => engine.unpause(id).await)
+    }
+
+    /// Removes it with its anonymous volumes; one that is gone is fine.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it runs and `force` is off; and any other.
+    pub async fn remove(&self, id: &str, force: bool) -> Result<(), Error> {
+        either!(self, engine => engine.remove(id, force).await)
+    }
+
+    /// Containers in any state that bear all the labels, ordered by name.
+    ///
+    /// # Errors
+    /// Any.
+    pub async fn list(&self, labels: &[(&str, &str)]) -> Result<Vec<Container>, Error> {
+        either!(self, engine => engine.list(labels).await)
+    }
+
+    /// What a running container uses at the moment.
+    ///
+    /// # Errors
+    /// Any.
+    pub async fn stats(&self, id: &str) -> Result<Usage, Error> {
+        either!(self, engine => engine.stats(id).await)
+    }
+
+    /// The container's output, always from its beginning and each time the same bytes, so that a
+    /// reader resumes by skipping what it has. With `follow` it ends when the container has ended;
+    /// an error of the engine is the last item. Without a terminal every line ends with a newline: the
+    /// engine adds one where the last line lacks it.
+    pub fn logs(
+        &self,
+        id: &str,
+        tty: bool,
+        follow: bool,
+    ) -> BoxStream<'static, Result<LogPiece, Error>> {
+        either!(self, engine => engine.logs(id, tty, follow))
+    }
+}

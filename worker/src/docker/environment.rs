@@ -1,0 +1,111 @@
+//! Puts a container's environment together: secrets and the user's first, ours last, each name once.
+//!
+//! NVIDIA's container hooks read the container's environment on the host (CVE-2025-23266), so what
+//! steers them or the host's dynamic linker is overridden here, whoever set it.
+
+use dopq_common::id::GpuId;
+
+use super::plan::PlanInput;
+
+/// Switches of NVIDIA's runtime that open more than the assigned GPUs.
+const NVIDIA_SWITCHES: [&str; 8] = [
+    "NVIDIA_MIG_CONFIG_DEVICES",
+    "NVIDIA_MIG_MONITOR_DEVICES",
+    "NVIDIA_IMEX_CHANNELS",
+    "NVIDIA_GDS",
+    "NVIDIA_MOFED",
+    "NVIDIA_NVSWITCH",
+    "NVIDIA_GDRCOPY",
+    "NVIDIA_CDI_HOOK_PATH",
+];
+
+/// Variables that load code into whatever starts with them.
+const LOADERS: [&str; 3] = ["LD_PRELOAD", "LD_AUDIT", "GLIBC_TUNABLES"];
+
+/// Where the dynamic linker looks; kept, but for parts that lead back into the container's own files
+/// when the host's linker reads them.
+const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
+
+/// The environment of the container, in the order in which it is handed over.
+pub(super) fn merge(input: &PlanInput<'_>, gpus: &[GpuId]) -> Vec<(String, String)> {
+    let mut env = Environment::default();
+    let wishes = input.secrets.iter().chain(&input.spec.container.env);
+    for (name, value) in wishes.filter(|(name, _)| is_name(name)) {
+        env.set(name, value);
+    }
+    env.neutralise(input.image_env);
+    let gpus: Vec<&str> = gpus.iter().map(GpuId::as_str).collect();
+    let visible = if gpus.is_empty() {
+        "void".to_owned()
+    } else {
+        gpus.join(",")
+    };
+    env.set("NVIDIA_VISIBLE_DEVICES", &visible);
+    env.set("DOPQ_JOB_ID", &input.attempt.job.to_string());
+    env.set("DOPQ_ATTEMPT", &input.attempt.number.to_string());
+    if let Some(index) = input.array_index {
+        env.set("DOPQ_ARRAY_INDEX", &index.to_string());
+    }
+    env.0
+}
+
+/// A name with an equals sign in it would be read as another name.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['=', '\0'])
+}
+
+/// Names with values, each name once.
+#[derive(Default)]
+struct Environment(Vec<(String, String)>);
+
+impl Environment {
+    /// Sets a name, which moves to the end.
+    fn set(&mut self, name: &str, value: &str) {
+        self.0.retain(|(other, _)| other != name);
+        self.0.push((name.to_owned(), value.to_owned()));
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        let mut named = self.0.iter().filter(|(other, _)| other == name);
+        named.next().map(|(_, value)| value.as_str())
+    }
+
+    /// Overrides what the user or the image set to reach beyond the container. What nobody set is not
+    /// mentioned.
+    fn neutralise(&mut self, image_env: &[String]) {
+        let in_image = |name: &str| {
+            let mut named = image_env.iter().filter_map(|line| line.split_once('='));
+            named
+                .find(|(other, _)| *other == name)
+                .map(|(_, value)| value.to_owned())
+        };
+        for name in LOADERS.iter().chain(&NVIDIA_SWITCHES) {
+            if self.get(name).is_some() || in_image(name).is_some() {
+                self.set(name, "");
+            }
+        }
+        let path = self.get(LIBRARY_PATH).map(str::to_owned);
+        if let Some(path) = path.or_else(|| in_image(LIBRARY_PATH)) {
+            let safe = safe_library_path(&path);
+            if safe != path || self.get(LIBRARY_PATH).is_some() {
+                self.set(LIBRARY_PATH, &safe);
+            }
+        }
+    }
+}
+
+/// Keeps the absolute parts that stay where they say; `/proc/self/cwd` is the usual way back.
+fn safe_library_path(path: &str) -> String {
+    let safe = |part: &&str| {
+        part.starts_with('/')
+            && !part.contains('$')
+            && part.split('/').all(|name| name != ".." && name != ".")
+            && !["/proc", "/dev", "/sys"].iter().any(|root| {
+                let squeezed = part.trim_start_matches('/');
+                squeezed == root.trim_start_matches('/')
+                    || squeezed.starts_with(&format!("{}/", root.trim_start_matches('/')))
+            })
+    };
+    let parts: Vec<&str> = path.split([':', ';']).filter(safe).collect();
+    parts.join(":")
+}

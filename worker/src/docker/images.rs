@@ -1,0 +1,167 @@
+//! Images: find, list, name, pull, remove. Making them is left to `build` and `load`.
+
+use std::time::Duration;
+
+use bollard::models::{ImageInspect, ImageSummary};
+use bollard::query_parameters::{
+    CreateImageOptions, ListImagesOptions, RemoveImageOptions, TagImageOptions,
+};
+use futures::StreamExt;
+
+use super::client::{Client, translate};
+use super::error::Error;
+use super::lifecycle::label_filter;
+use super::types::ImageInfo;
+
+impl Client {
+    /// The image of this name or id; `None` when the engine has none.
+    ///
+    /// # Errors
+    /// Any but [`Error::ImageMissing`] and [`Error::NotFound`].
+    pub async fn find_image(&self, name: &str) -> Result<Option<ImageInfo>, Error> {
+        const CALL: &str = "inspect image";
+        let docker = self.docker(CALL).await?;
+        match self.call(CALL, docker.inspect_image(name)).await {
+            Ok(found) => Ok(Some(inspected(found))),
+            Err(Error::ImageMissing { .. } | Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Images that bear all the labels, ordered by id.
+    ///
+    /// # Errors
+    /// Any.
+    pub async fn list_images(&self, labels: &[(&str, &str)]) -> Result<Vec<ImageInfo>, Error> {
+        const CALL: &str = "list images";
+        let docker = self.docker(CALL).await?;
+        let options = ListImagesOptions {
+            filters: Some(label_filter(labels)),
+            ..ListImagesOptions::default()
+        };
+        let found = self.call(CALL, docker.list_images(Some(options))).await?;
+        let mut images: Vec<ImageInfo> = found.into_iter().map(listed).collect();
+        images.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(images)
+    }
+
+    /// Gives an image one more name, `repository:tag`.
+    ///
+    /// # Errors
+    /// [`Error::ImageMissing`]; and any other.
+    pub async fn tag_image(&self, image: &str, name: &str) -> Result<(), Error> {
+        const CALL: &str = "tag image";
+        let docker = self.docker(CALL).await?;
+        let (repository, tag) = name.rsplit_once(':').unwrap_or((name, "latest"));
+        let options = TagImageOptions {
+            repo: Some(repository.to_owned()),
+            tag: Some(tag.to_owned()),
+        };
+        self.call(CALL, docker.tag_image(image, Some(options)))
+            .await
+    }
+
+    /// Removes a name, and the image with its last name; an image that is gone is fine.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] while a container uses it; and any other.
+    pub async fn remove_image(&self, name: &str) -> Result<(), Error> {
+        const CALL: &str = "remove image";
+        let docker = self.docker(CALL).await?;
+        let options = RemoveImageOptions {
+            force: false,
+            noprune: false,
+            platforms: None,
+        };
+        match self
+            .call(CALL, docker.remove_image(name, Some(options), None))
+            .await
+        {
+            Ok(_) | Err(Error::ImageMissing { .. } | Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Fetches an image from its registry.
+    ///
+    /// # Errors
+    /// [`Error::ImageMissing`] when the registry has none or cannot be reached; [`Error::Deadline`]
+    /// when nothing moved for `silent`; and any other.
+    pub async fn pull(&self, name: &str, silent: Duration) -> Result<(), Error> {
+        const CALL: &str = "pull";
+        let docker = self.docker(CALL).await?;
+        let options = CreateImageOptions {
+            from_image: Some(with_tag(name)),
+            ..CreateImageOptions::default()
+        };
+        let mut progress = docker.create_image(Some(options), None, None);
+        loop {
+            let Ok(next) = tokio::time::timeout(silent, progress.next()).await else {
+                return Err(Error::Deadline {
+                    call: CALL,
+                    after: silent,
+                });
+            };
+            match next {
+                None => return Ok(()),
+                Some(Ok(step)) => {
+                    if let Some(message) = step.error_detail.and_then(|detail| detail.message) {
+                        return Err(unpulled(message));
+                    }
+                }
+                Some(Err(error)) => match translate(CALL, error) {
+                    Error::Other { message, .. } | Error::NotFound { message } => {
+                        return Err(unpulled(message));
+                    }
+                    error => return Err(error),
+                },
+            }
+        }
+    }
+}
+
+/// Whatever a registry answers, the image is not here; only a full disk is another matter.
+fn unpulled(message: String) -> Error {
+    match super::client::classify("pull", 500, message) {
+        Error::Other { message, .. } => Error::ImageMissing { message },
+        error => error,
+    }
+}
+
+/// Without a tag the engine would fetch every one.
+fn with_tag(name: &str) -> String {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    if last.contains([':', '@']) {
+        name.to_owned()
+    } else {
+        format!("{name}:latest")
+    }
+}
+
+fn inspected(found: ImageInspect) -> ImageInfo {
+    let config = found.config.unwrap_or_default();
+    ImageInfo {
+        id: found.id.unwrap_or_default(),
+        tags: found.repo_tags.unwrap_or_default(),
+        labels: config.labels.unwrap_or_default().into_iter().collect(),
+        size_bytes: found
+            .size
+            .and_then(|size| u64::try_from(size).ok())
+            .unwrap_or_default(),
+        env: config.env.unwrap_or_default(),
+    }
+}
+
+fn listed(found: ImageSummary) -> ImageInfo {
+    ImageInfo {
+        id: found.id,
+        tags: found
+            .repo_tags
+            .into_iter()
+            .filter(|tag| tag != "<none>:<none>")
+            .collect(),
+        labels: found.labels.into_iter().collect(),
+        size_bytes: u64::try_from(found.size).unwrap_or_default(),
+        env: Vec::new(),
+    }
+}

@@ -1,0 +1,294 @@
+//! A container's life: create, start, look, wait, signal, freeze, remove.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use bollard::errors::Error as ApiError;
+use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
+use bollard::query_parameters::{
+    CreateContainerOptions, KillContainerOptions, ListContainersOptions, RemoveContainerOptions,
+    StopContainerOptions, WaitContainerOptions,
+};
+use chrono::{DateTime, Utc};
+use dopq_common::time::Timestamp;
+use futures::StreamExt;
+
+use super::client::{Client, translate, within};
+use super::error::Error;
+use super::plan::{LABEL_ATTEMPT, LABEL_CLUSTER, LABEL_WORKER, Plan};
+use super::types::{Container, Created, Exit, Signal, Status};
+
+/// How many inspections a listing has under way at once.
+const INSPECTIONS: usize = 8;
+
+impl Client {
+    /// Creates a container without starting it. A container of the same name that bears the same
+    /// cluster, worker and attempt is the one that an earlier call made.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the name is another's; [`Error::ImageMissing`]; and any other.
+    pub async fn create(&self, plan: &Plan) -> Result<Created, Error> {
+        const CALL: &str = "create";
+        let docker = self.docker(CALL).await?;
+        let options = CreateContainerOptions {
+            name: Some(plan.name.clone()),
+            ..CreateContainerOptions::default()
+        };
+        let answer = docker.create_container(Some(options), plan.to_body());
+        let conflict = match self.call(CALL, answer).await {
+            Ok(created) => {
+                return Ok(Created {
+                    id: created.id,
+                    existed: false,
+                });
+            }
+            Err(Error::Conflict { message }) => message,
+            Err(error) => return Err(error),
+        };
+        match self.inspect(&plan.name).await? {
+            Some(container) if is_same_attempt(&container.labels, &plan.labels) => Ok(Created {
+                id: container.id,
+                existed: true,
+            }),
+            Some(_) | None => Err(Error::Conflict { message: conflict }),
+        }
+    }
+
+    /// Starts a container that was never started; one that runs already is left alone. The engine
+    /// would run an ended one again, so this looks first.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it has ended; and any other. After an error that
+    /// [`is_uncertain`](Error::is_uncertain), inspect; never start again.
+    pub async fn start(&self, id: &str) -> Result<(), Error> {
+        const CALL: &str = "start";
+        let Some(container) = self.inspect(id).await? else {
+            return Err(Error::NotFound {
+                message: format!("no such container: {id}"),
+            });
+        };
+        match container.status {
+            Status::Created => {}
+            Status::Running | Status::Paused | Status::Restarting => return Ok(()),
+            Status::Exited | Status::Dead | Status::Removing => {
+                return Err(Error::Conflict {
+                    message: format!("container {id} has ended and is not started again"),
+                });
+            }
+        }
+        let docker = self.docker(CALL).await?;
+        self.call(CALL, docker.start_container(id, None)).await
+    }
+
+    /// The container as it stands; `None` when there is none.
+    ///
+    /// # Errors
+    /// Any but [`Error::NotFound`].
+    pub async fn inspect(&self, id: &str) -> Result<Option<Container>, Error> {
+        const CALL: &str = "inspect";
+        let docker = self.docker(CALL).await?;
+        match self.call(CALL, docker.inspect_container(id, None)).await {
+            Ok(found) => Ok(Some(container(found))),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits until the container does not run. One that was never started counts as ended, so start it
+    /// first. There is no deadline; the engine's end ends the wait.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when the engine went away: inspect once it is back.
+    pub async fn wait(&self, id: &str) -> Result<Exit, Error> {
+        const CALL: &str = "wait";
+        let docker = self.docker(CALL).await?;
+        let options = WaitContainerOptions {
+            condition: "not-running".to_owned(),
+        };
+        let mut answers = std::pin::pin!(docker.wait_container(id, Some(options)));
+        let code = match answers.next().await {
+            Some(Ok(answer)) => answer.status_code,
+            Some(Err(ApiError::DockerContainerWaitError { code, .. })) => code,
+            Some(Err(error)) => return Err(translate(CALL, error)),
+            None => {
+                return Err(Error::Unreachable {
+                    call: CALL,
+                    source: "the engine closed the connection".into(),
+                });
+            }
+        };
+        Ok(Exit {
+            code: i32::try_from(code).unwrap_or(i32::MAX),
+        })
+    }
+
+    /// Sends the container's stop signal, and SIGKILL after `grace`. A container that does not run is
+    /// left alone.
+    ///
+    /// # Errors
+    /// Any.
+    pub async fn stop(&self, id: &str, grace: Duration) -> Result<(), Error> {
+        const CALL: &str = "stop";
+        let docker = self.docker(CALL).await?;
+        let options = StopContainerOptions {
+            signal: None,
+            t: Some(i32::try_from(grace.as_secs()).unwrap_or(i32::MAX)),
+        };
+        let deadline = grace.saturating_add(self.call_deadline());
+        within(CALL, deadline, docker.stop_container(id, Some(options))).await
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it does not run; and any other.
+    pub async fn kill(&self, id: &str, signal: &Signal) -> Result<(), Error> {
+        const CALL: &str = "kill";
+        let docker = self.docker(CALL).await?;
+        let options = KillContainerOptions {
+            signal: signal.as_str().to_owned(),
+        };
+        self.call(CALL, docker.kill_container(id, Some(options)))
+            .await
+    }
+
+    /// Freezes every process of the container.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it does not run or is frozen; and any other.
+    pub async fn pause(&self, id: &str) -> Result<(), Error> {
+        const CALL: &str = "pause";
+        let docker = self.docker(CALL).await?;
+        self.call(CALL, docker.pause_container(id)).await
+    }
+
+    /// Thaws them.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it is not frozen; and any other.
+    pub async fn unpause(&self, id: &str) -> Result<(), Error> {
+        const CALL: &str = "unpause";
+        let docker = self.docker(CALL).await?;
+        self.call(CALL, docker.unpause_container(id)).await
+    }
+
+    /// Removes the container with its anonymous volumes; one that is gone, or going, is fine.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it runs and `force` is off; and any other.
+    pub async fn remove(&self, id: &str, force: bool) -> Result<(), Error> {
+        const CALL: &str = "remove";
+        let docker = self.docker(CALL).await?;
+        let options = RemoveContainerOptions {
+            v: true,
+            force,
+            link: false,
+        };
+        match self
+            .call(CALL, docker.remove_container(id, Some(options)))
+            .await
+        {
+            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(Error::Conflict { message }) if message.contains("already in progress") => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Containers in any state that bear all the labels, ordered by name.
+    ///
+    /// # Errors
+    /// Any.
+    pub async fn list(&self, labels: &[(&str, &str)]) -> Result<Vec<Container>, Error> {
+        const CALL: &str = "list";
+        let docker = self.docker(CALL).await?;
+        let options = ListContainersOptions {
+            all: true,
+            filters: Some(label_filter(labels)),
+            ..ListContainersOptions::default()
+        };
+        let found = self
+            .call(CALL, docker.list_containers(Some(options)))
+            .await?;
+        // The listing lacks exit codes and times. What is removed meanwhile is left out.
+        let ids = found.into_iter().filter_map(|summary| summary.id);
+        let looks = ids.map(|id| async move { self.inspect(&id).await });
+        let mut looks = futures::stream::iter(looks).buffer_unordered(INSPECTIONS);
+        let mut containers = Vec::new();
+        while let Some(look) = looks.next().await {
+            containers.extend(look?);
+        }
+        containers.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(containers)
+    }
+}
+
+/// The engine's filter for labels that must all be there.
+pub(super) fn label_filter(labels: &[(&str, &str)]) -> HashMap<String, Vec<String>> {
+    let wanted = labels.iter().map(|(name, value)| format!("{name}={value}"));
+    HashMap::from([("label".to_owned(), wanted.collect())])
+}
+
+/// Whether a container found under the plan's name is the plan's own.
+pub(super) fn is_same_attempt(
+    found: &BTreeMap<String, String>,
+    wanted: &BTreeMap<String, String>,
+) -> bool {
+    [LABEL_CLUSTER, LABEL_WORKER, LABEL_ATTEMPT]
+        .iter()
+        .all(|name| found.get(*name).is_some() && found.get(*name) == wanted.get(*name))
+}
+
+fn container(found: ContainerInspectResponse) -> Container {
+    let state = found.state.unwrap_or_default();
+    let status = match state.status {
+        Some(ContainerStateStatusEnum::RUNNING) => Status::Running,
+        Some(ContainerStateStatusEnum::PAUSED) => Status::Paused,
+        // Podman's word for a container whose stop signal was sent: it still runs.
+        Some(ContainerStateStatusEnum::STOPPING) => Status::Running,
+        Some(ContainerStateStatusEnum::RESTARTING) => Status::Restarting,
+        Some(ContainerStateStatusEnum::REMOVING) => Status::Removing,
+        Some(ContainerStateStatusEnum::EXITED) => Status::Exited,
+        Some(ContainerStateStatusEnum::DEAD) => Status::Dead,
+        Some(ContainerStateStatusEnum::CREATED | ContainerStateStatusEnum::EMPTY) | None => {
+            Status::Created
+        }
+    };
+    let started_at = time(state.started_at.as_deref());
+    let finished_at = time(state.finished_at.as_deref()).filter(|_| !status.is_alive());
+    let ended = finished_at.is_some();
+    Container {
+        id: found.id.unwrap_or_default(),
+        name: found
+            .name
+            .unwrap_or_default()
+            .trim_start_matches('/')
+            .to_owned(),
+        status,
+        exit_code: state
+            .exit_code
+            .filter(|_| ended && started_at.is_some())
+            .and_then(|code| i32::try_from(code).ok()),
+        oom_killed: state.oom_killed.unwrap_or_default(),
+        started_at,
+        finished_at,
+        labels: found
+            .config
+            .and_then(|config| config.labels)
+            .unwrap_or_default()
+            .into_iter()
+            .collect(),
+        pid: state
+            .pid
+            .filter(|pid| *pid > 0)
+            .and_then(|pid| u32::try_from(pid).ok()),
+        error: state.error.unwrap_or_default(),
+    }
+}
+
+/// The engine writes year 1 for "never".
+fn time(text: Option<&str>) -> Option<Timestamp> {
+    let at = DateTime::parse_from_rfc3339(text?)
+        .ok()?
+        .with_timezone(&Utc);
+    (at.timestamp() > 0).then(|| Timestamp::from_datetime(at))
+}

@@ -1,0 +1,172 @@
+//! Folders of the machine that containers may see: the administrator's roots and what lies below them.
+//!
+//! A [`HostFolder`] exists only for a path whose every component was looked at and is a real folder, so
+//! that no symbolic link in a user's output can lead a later mount elsewhere.
+
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use dopq_common::id::{AttemptId, UserName};
+
+/// A folder that was reached without any symbolic link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostFolder(PathBuf);
+
+/// A path that cannot be mounted.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// It is relative, or has `..` in it.
+    #[error("use {}: it must be an absolute path without '..'", path.display())]
+    NotAbsolute {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A component is a symbolic link or no folder.
+    #[error("use {}: it is {what}", path.display())]
+    NotAFolder {
+        /// The component.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// The file system said no.
+    #[error("use {}", path.display())]
+    Io {
+        /// The component.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl HostFolder {
+    /// Looks at every component of `path`.
+    ///
+    /// # Errors
+    /// [`MountError`] for the first component that is a link, no folder, or not there.
+    pub fn resolve(path: &Path) -> Result<Self, MountError> {
+        let mut reached = PathBuf::new();
+        for component in path.components() {
+            match component {
+                Component::RootDir => reached.push("/"),
+                Component::Normal(name) if reached.is_absolute() => reached.push(name),
+                Component::Normal(_)
+                | Component::CurDir
+                | Component::ParentDir
+                | Component::Prefix(_) => {
+                    return Err(MountError::NotAbsolute {
+                        path: path.to_owned(),
+                    });
+                }
+            }
+            look(&reached)?;
+        }
+        if reached.as_os_str().is_empty() {
+            return Err(MountError::NotAbsolute {
+                path: path.to_owned(),
+            });
+        }
+        Ok(Self(reached))
+    }
+
+    /// The attempt's own folder `<user>/<job>/<attempt>` below this one, made where it is not there.
+    ///
+    /// # Errors
+    /// [`MountError`] when a component is there and is a link or no folder, or cannot be made.
+    pub fn for_attempt(&self, user: &UserName, attempt: AttemptId) -> Result<Self, MountError> {
+        let mut folder = self.0.clone();
+        for part in [
+            user.to_string(),
+            attempt.job.to_string(),
+            attempt.number.to_string(),
+        ] {
+            folder.push(part);
+            match std::fs::create_dir(&folder) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(source) => {
+                    return Err(MountError::Io {
+                        path: folder,
+                        source,
+                    });
+                }
+            }
+            look(&folder)?;
+        }
+        Ok(Self(folder))
+    }
+
+    /// The path.
+    #[must_use]
+    pub fn as_path(&self) -> &Path {
+        &self.0
+    }
+}
+
+/// Refuses what is not a real folder.
+fn look(path: &Path) -> Result<(), MountError> {
+    let kind = match std::fs::symlink_metadata(path) {
+        Ok(metadata) => metadata.file_type(),
+        Err(source) => {
+            return Err(MountError::Io {
+                path: path.to_owned(),
+                source,
+            });
+        }
+    };
+    let what = if kind.is_dir() {
+        return Ok(());
+    } else if kind.is_symlink() {
+        "a symbolic link"
+    } else {
+        "not a folder"
+    };
+    Err(MountError::NotAFolder {
+        path: path.to_owned(),
+        what,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_refused_at_every_component() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let root = dir.path().canonicalize().expect("resolved");
+        std::fs::create_dir_all(root.join("real/deep")).expect("made");
+        std::os::unix::fs::symlink(root.join("real"), root.join("link")).expect("linked");
+        std::fs::write(root.join("file"), "").expect("written");
+        assert_eq!(
+            HostFolder::resolve(&root.join("real/deep"))
+                .expect("real")
+                .as_path(),
+            root.join("real/deep")
+        );
+        for bad in ["link", "link/deep", "file", "absent", "real/../real"] {
+            assert!(HostFolder::resolve(&root.join(bad)).is_err(), "{bad}");
+        }
+        for bad in ["", "relative", "./x", ".."] {
+            let error = HostFolder::resolve(Path::new(bad)).expect_err(bad);
+            assert!(matches!(error, MountError::NotAbsolute { .. }), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn an_attempt_gets_its_own_folder_and_no_link_stands_in_for_it() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let root = dir.path().canonicalize().expect("resolved");
+        let outdir = HostFolder::resolve(&root).expect("real");
+        let (anna, eve): (UserName, UserName) =
+            ("anna".parse().expect("name"), "eve".parse().expect("name"));
+        let attempt: AttemptId = "7.2".parse().expect("attempt");
+        let folder = outdir.for_attempt(&anna, attempt).expect("made");
+        assert_eq!(folder.as_path(), root.join("anna/7/2"));
+        assert_eq!(outdir.for_attempt(&anna, attempt).expect("again"), folder);
+        std::fs::create_dir(root.join("eve")).expect("made");
+        std::os::unix::fs::symlink("/etc", root.join("eve/7")).expect("linked");
+        assert!(outdir.for_attempt(&eve, attempt).is_err());
+    }
+}

@@ -1,0 +1,395 @@
+//! Decides what a container is created with: the job's wishes, bounded by the worker's settings.
+//!
+//! [`plan`] is pure. A [`Plan`] has no field for privileges, capabilities, host devices, other
+//! containers' volumes or namespaces, so no input can ask for them; turning it into the engine's own
+//! request is left to [`body`](super::body), which adds the fixed rules.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use dopq_common::id::{AttemptId, Digest, GpuId, UserName, WorkerId};
+use dopq_common::job::{ContainerSpec, HealthCheck, JobSpec, Network, Ulimit};
+use dopq_common::resources::{Allocation, ByteSize, MilliCpu};
+
+use super::environment;
+use super::mounts::HostFolder;
+
+/// Label of the cluster's name.
+pub const LABEL_CLUSTER: &str = "dopq.cluster";
+/// Label of the worker's name.
+pub const LABEL_WORKER: &str = "dopq.worker";
+/// Label of the job's id.
+pub const LABEL_JOB: &str = "dopq.job";
+/// Label of the attempt, such as `1423.2`.
+pub const LABEL_ATTEMPT: &str = "dopq.attempt";
+/// Label of the user's name.
+pub const LABEL_USER: &str = "dopq.user";
+/// Label of the bundle's digest.
+pub const LABEL_DIGEST: &str = "dopq.digest";
+/// Label of the GPUs' ids, separated by commas; empty without GPU.
+pub const LABEL_GPUS: &str = "dopq.gpus";
+/// Label of the accepted configuration document.
+pub const LABEL_CONFIG: &str = "dopq.config";
+
+/// Labels under this prefix are DoPQ's own.
+const OWN_LABELS: &str = "dopq.";
+
+/// How GPUs get into containers on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GpuAccess {
+    /// The engine injects them from CDI specifications (`nvidia.com/gpu=UUID`).
+    Cdi,
+    /// The engine's device requests, with NVIDIA's hook.
+    DeviceRequests,
+    /// The `nvidia` runtime reads `NVIDIA_VISIBLE_DEVICES`.
+    NvidiaRuntime,
+    /// Not at all: the environment names them, for machines with simulated GPUs.
+    EnvironmentOnly,
+}
+
+/// The worker's settings that bound every container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunSettings {
+    /// The worker's name.
+    pub worker: WorkerId,
+    /// The bridge for jobs; made by [`Engine::ensure_network`](super::Engine::ensure_network).
+    pub bridge: String,
+    /// Whether jobs may use the machine's network.
+    pub allow_host_network: bool,
+    /// Most processes and threads in a container.
+    pub pids: i64,
+    /// How GPUs get in.
+    pub gpu_access: GpuAccess,
+    /// Bytes of output that are kept of an attempt; sizes the engine's own log.
+    pub log_quota: ByteSize,
+    /// `/imgdir`, read-only.
+    pub imgdir: Option<HostFolder>,
+}
+
+/// What the order and the machine add to the job's wishes.
+#[derive(Debug, Clone)]
+pub struct PlanInput<'a> {
+    /// The job's wishes.
+    pub spec: &'a JobSpec,
+    /// The accepted configuration document, for the label.
+    pub config: &'a str,
+    /// The cluster's name.
+    pub cluster: &'a str,
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// Whose job it is.
+    pub user: &'a UserName,
+    /// The bundle, unless the job only names an image.
+    pub digest: Option<Digest>,
+    /// The index in its array.
+    pub array_index: Option<u32>,
+    /// What it holds of the machine.
+    pub allocation: &'a Allocation,
+    /// The image's id.
+    pub image: &'a str,
+    /// The environment that the image sets, as `NAME=value`.
+    pub image_env: &'a [String],
+    /// Secrets that the job names and the worker has, as environment.
+    pub secrets: &'a [(String, String)],
+    /// The attempt's own folder for `/outdir`.
+    pub outdir: Option<HostFolder>,
+}
+
+/// A folder of the machine in the container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanMount {
+    /// Where on the machine.
+    pub source: HostFolder,
+    /// Where in the container.
+    pub target: &'static str,
+    /// Whether it cannot be written.
+    pub read_only: bool,
+}
+
+/// The container's network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlanNetwork {
+    /// Loopback only.
+    None,
+    /// The named bridge.
+    Bridge(String),
+    /// The machine's own.
+    Host,
+}
+
+/// A job that asks for what this worker does not give.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// The machine's network was asked for.
+    #[error("network host is not allowed on this worker; use bridge or none")]
+    HostNetwork,
+}
+
+/// All that a container is created with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// `dopq-<job>-<attempt>`, with the cluster's name where it is not `default`.
+    pub name: String,
+    /// The image's id.
+    pub image: String,
+    /// The user's labels, then ours.
+    pub labels: BTreeMap<String, String>,
+    /// Each name once; ours last.
+    pub env: Vec<(String, String)>,
+    /// Folders of the machine.
+    pub mounts: Vec<PlanMount>,
+    /// The network.
+    pub network: PlanNetwork,
+    /// Memory, which is also the limit of memory and swap together.
+    pub memory: ByteSize,
+    /// CPU limit; `None` for no limit.
+    pub cpu_limit: Option<MilliCpu>,
+    /// Relative CPU weight.
+    pub cpu_shares: i64,
+    /// Most processes and threads.
+    pub pids: i64,
+    /// GPUs by id.
+    pub gpus: Vec<GpuId>,
+    /// How they get in.
+    pub gpu_access: GpuAccess,
+    /// The engine's log of it may grow to this.
+    pub log_bytes: ByteSize,
+    /// The engine's own grace when a stop does not name one.
+    pub grace: Duration,
+    /// What the user set; only fields that cannot widen what the container may do.
+    pub user: UserPart,
+}
+
+/// What passes from the job's configuration as it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UserPart {
+    /// Replaces the image's command.
+    pub command: Option<Vec<String>>,
+    /// Replaces the image's entry point.
+    pub entrypoint: Option<Vec<String>>,
+    /// Working directory inside.
+    pub working_dir: Option<String>,
+    /// User inside.
+    pub user: Option<String>,
+    /// Host name inside.
+    pub hostname: Option<String>,
+    /// Domain name inside.
+    pub domainname: Option<String>,
+    /// Resource limits.
+    pub ulimits: Vec<Ulimit>,
+    /// Size of `/dev/shm`.
+    pub shm_size: ByteSize,
+    /// Asks the process to end.
+    pub stop_signal: String,
+    /// Whether a small init reaps children.
+    pub init: bool,
+    /// Whether a terminal is attached.
+    pub tty: bool,
+    /// Whether standard input stays open.
+    pub stdin_open: bool,
+    /// Whether the root file system is read-only.
+    pub read_only: bool,
+    /// In-memory file systems.
+    pub tmpfs: BTreeMap<String, String>,
+    /// 0 to 100.
+    pub mem_swappiness: Option<i64>,
+    /// CPUs it may run on.
+    pub cpuset_cpus: Option<String>,
+    /// A health check of the user's own.
+    pub healthcheck: Option<HealthCheck>,
+    /// Further groups.
+    pub group_add: Vec<String>,
+    /// Name servers.
+    pub dns: Vec<String>,
+    /// Extra hosts.
+    pub extra_hosts: BTreeMap<String, String>,
+    /// Safe kernel parameters.
+    pub sysctls: BTreeMap<String, String>,
+}
+
+/// Decides what the container is created with.
+///
+/// # Errors
+/// [`PlanError`] when the job asks for what this worker's settings forbid.
+pub fn plan(input: &PlanInput<'_>, settings: &RunSettings) -> Result<Plan, PlanError> {
+    let wishes = &input.spec.container;
+    let network = match wishes.network {
+        Network::None => PlanNetwork::None,
+        Network::Bridge => PlanNetwork::Bridge(settings.bridge.clone()),
+        Network::Host if settings.allow_host_network => PlanNetwork::Host,
+        Network::Host => return Err(PlanError::HostNetwork),
+    };
+    let gpus: Vec<GpuId> = input
+        .allocation
+        .gpus
+        .iter()
+        .map(|(id, _)| id.clone())
+        .collect();
+    Ok(Plan {
+        name: container_name(input.cluster, input.attempt),
+        image: input.image.to_owned(),
+        labels: labels(input, settings, &gpus),
+        env: environment::merge(input, &gpus),
+        mounts: mounts(input, settings),
+        network,
+        memory: input.allocation.memory,
+        cpu_limit: wishes.cpu_limit,
+        cpu_shares: wishes
+            .cpu_shares
+            .unwrap_or_else(|| cpu_shares(input.allocation.cpu)),
+        pids: settings.pids,
+        gpus,
+        gpu_access: settings.gpu_access,
+        log_bytes: log_bytes(settings.log_quota),
+        grace: input.spec.grace,
+        user: user_part(wishes),
+    })
+}
+
+/// The container's name: what makes a second creation of the same attempt fail.
+#[must_use]
+pub fn container_name(cluster: &str, attempt: AttemptId) -> String {
+    let AttemptId { job, number } = attempt;
+    if cluster == DEFAULT_CLUSTER {
+        format!("dopq-{job}-{number}")
+    } else {
+        format!("dopq-{cluster}-{job}-{number}")
+    }
+}
+
+/// The image's name: per user, so that nobody's build can stand in for another's.
+#[must_use]
+pub fn image_tag(user: &UserName, digest: Digest) -> String {
+    format!("dopq/{}:{}", image_part(user), digest.short())
+}
+
+/// The cluster name that container names leave out.
+const DEFAULT_CLUSTER: &str = "default";
+
+/// The user's name as a part of an image's name. Those have fewer characters than user names, so a
+/// name that does not fit is spelt with what fits and a digest; the double underscore, which no plain
+/// name has, keeps it from being another user's.
+fn image_part(user: &UserName) -> String {
+    let name = user.as_str();
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let fits = name
+        .split(['.', '_', '-'])
+        .all(|part| !part.is_empty() && part.chars().all(plain));
+    if fits {
+        return name.to_owned();
+    }
+    let mut spelt = String::new();
+    for part in name
+        .to_ascii_lowercase()
+        .split(|c: char| !plain(c))
+        .filter(|part| !part.is_empty())
+    {
+        if !spelt.is_empty() {
+            spelt.push('-');
+        }
+        spelt.push_str(part);
+    }
+    let digest = Digest(*blake3::hash(name.as_bytes()).as_bytes());
+    format!("{spelt}__{}", digest.short())
+}
+
+fn labels(
+    input: &PlanInput<'_>,
+    settings: &RunSettings,
+    gpus: &[GpuId],
+) -> BTreeMap<String, String> {
+    let wishes = input.spec.container.labels.iter();
+    let mut labels: BTreeMap<String, String> = wishes
+        .filter(|(name, _)| !is_own_label(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let gpus: Vec<&str> = gpus.iter().map(GpuId::as_str).collect();
+    let digest = input.digest.map(|digest| digest.to_string());
+    let own = [
+        (LABEL_CLUSTER, input.cluster.to_owned()),
+        (LABEL_WORKER, settings.worker.to_string()),
+        (LABEL_JOB, input.attempt.job.to_string()),
+        (LABEL_ATTEMPT, input.attempt.to_string()),
+        (LABEL_USER, input.user.to_string()),
+        (LABEL_DIGEST, digest.unwrap_or_default()),
+        (LABEL_GPUS, gpus.join(",")),
+        (LABEL_CONFIG, input.config.to_owned()),
+    ];
+    labels.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    labels
+}
+
+/// Whether a label is DoPQ's, however it is spelt.
+fn is_own_label(name: &str) -> bool {
+    name.trim_start()
+        .to_ascii_lowercase()
+        .starts_with(OWN_LABELS)
+}
+
+fn mounts(input: &PlanInput<'_>, settings: &RunSettings) -> Vec<PlanMount> {
+    let imgdir = settings.imgdir.clone().map(|source| PlanMount {
+        source,
+        target: "/imgdir",
+        read_only: true,
+    });
+    let outdir = input.outdir.clone().map(|source| PlanMount {
+        source,
+        target: "/outdir",
+        read_only: false,
+    });
+    imgdir.into_iter().chain(outdir).collect()
+}
+
+/// The engine's weight for a share of the machine: 1024 for each core, within the kernel's bounds.
+fn cpu_shares(cpu: MilliCpu) -> i64 {
+    let shares = (cpu.0.saturating_mul(1024) / 1000).clamp(2, 262_144);
+    i64::try_from(shares).unwrap_or(262_144)
+}
+
+/// The engine's log keeps some 30 bytes with each line, and it must never drop the beginning before
+/// the quota's worth was read, since a resumed reader skips what it has: four times the quota holds for
+/// lines of ten bytes and more on average.
+fn log_bytes(quota: ByteSize) -> ByteSize {
+    ByteSize(quota.0.saturating_mul(4).max(16 * ByteSize::MIB))
+}
+
+fn user_part(wishes: &ContainerSpec) -> UserPart {
+    UserPart {
+        command: wishes.command.clone(),
+        entrypoint: wishes.entrypoint.clone(),
+        working_dir: wishes.working_dir.clone(),
+        user: wishes.user.clone(),
+        hostname: wishes.hostname.clone(),
+        domainname: wishes.domainname.clone(),
+        ulimits: wishes.ulimits.clone(),
+        shm_size: wishes.shm_size,
+        stop_signal: wishes
+            .stop_signal
+            .clone()
+            .unwrap_or_else(|| "SIGTERM".to_owned()),
+        init: wishes.init,
+        tty: wishes.tty,
+        stdin_open: wishes.stdin_open,
+        read_only: wishes.read_only,
+        tmpfs: wishes.tmpfs.clone(),
+        mem_swappiness: wishes.mem_swappiness,
+        cpuset_cpus: wishes.cpuset_cpus.clone(),
+        healthcheck: wishes.healthcheck.clone(),
+        group_add: wishes.group_add.clone(),
+        dns: wishes.dns.clone(),
+        extra_hosts: wishes.extra_hosts.clone(),
+        sysctls: wishes.sysctls.clone(),
+    }
+}
+
+impl fmt::Display for GpuAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Cdi => "cdi",
+            Self::DeviceRequests => "device-requests",
+            Self::NvidiaRuntime => "nvidia-runtime",
+            Self::EnvironmentOnly => "environment-only",
+        })
+    }
+}
