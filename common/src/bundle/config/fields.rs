@@ -1,0 +1,371 @@
+//! The fields of a configuration document, one by one, into a [`JobSpec`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::shape::{self, Fields, Read, wrong};
+use super::{document, run_params};
+use crate::bundle::Fault;
+use crate::bundle::fault::{Faults, quote};
+use crate::id::{JobId, UserName};
+use crate::job::{
+    ArraySpec, Artifacts, Class, Dependency, DependencyKind, ImageSource, JobSpec, Network,
+    OnWorkerLoss,
+};
+use crate::resources::{ByteSize, GpuAmount, MilliCpu, MilliGpu, Request};
+
+/// The fewest characters of a name, as DoPQ 1.0 had it.
+const NAME_MIN_CHARS: usize = 3;
+/// The most characters of a name; it stands in tables.
+const NAME_MAX_CHARS: usize = 128;
+/// The most GPUs that one job may ask of one machine.
+const GPUS_MAX: i64 = 1024;
+/// The most tasks of an array.
+const ARRAY_MAX: u32 = 100_000;
+/// The most jobs that one job may wait for.
+const AFTER_MAX: usize = 1000;
+/// Between SIGTERM and SIGKILL, unless said otherwise; Docker's own default.
+const GRACE: Duration = Duration::from_secs(10);
+/// The longest such time: a machine that is drained waits for it.
+const GRACE_MAX: Duration = Duration::from_secs(3600);
+
+/// Reads a `container_config.json`, DoPQ 1.0's fields and the newer ones.
+///
+/// # Errors
+/// All faults at once, with the path of the field, or line and column where it is not JSON.
+pub fn parse(text: &str) -> Result<JobSpec, Vec<Fault>> {
+    let map = document::read(text)?;
+    let mut faults = Faults::default();
+    match spec(&map, &mut faults) {
+        Some(spec) if faults.is_empty() => Ok(spec),
+        Some(_) | None => Err(faults.into_list()),
+    }
+}
+
+/// `None` only together with a fault.
+fn spec(map: &Map<String, Value>, faults: &mut Faults) -> Option<JobSpec> {
+    let mut fields = Fields::new("", map, faults);
+    let name = fields.need("name", name);
+    let executor = fields.need("executor_name", executor);
+    let image = image(&mut fields);
+    let mut container = run_params::container(&mut fields);
+    let mut request = request(&mut fields);
+    if request.cpu.is_none() {
+        // A container that is held to fewer cores cannot use more, so no more are set aside for it.
+        request.cpu = container.cpu_limit;
+    }
+    if let Some(command) = fields.take("command", shape::command) {
+        container.command = Some(command);
+    }
+    if let Some(env) = fields.take("env", run_params::environment) {
+        container
+            .env
+            .retain(|(key, _)| !env.iter().any(|(new, _)| new == key));
+        container.env.extend(env);
+    }
+    if let Some(size) = fields.take("shm_size", |v| shape::size(v, 1)) {
+        container.shm_size = size;
+    }
+    if let Some(network) = fields.take("network", |value| {
+        let words = [
+            ("bridge", Network::Bridge),
+            ("none", Network::None),
+            ("host", Network::Host),
+        ];
+        shape::one_of(value, &words)
+    }) {
+        container.network = network;
+    }
+    let time_limit = fields.take("time_limit", positive_duration);
+    let time_request = fields.take("time_request", positive_duration);
+    if let (Some(limit), Some(expected)) = (time_limit, time_request)
+        && expected > limit
+    {
+        fields.fault(
+            "config_value",
+            "time_request",
+            "it is longer than `time_limit`",
+        );
+    }
+    let class = fields.take("class", |value| {
+        let words = [
+            ("urgent", Class::Urgent),
+            ("normal", Class::Normal),
+            ("nice", Class::Nice),
+        ];
+        shape::one_of(value, &words)
+    });
+    let artifacts = fields.take("artifacts", |value| {
+        let words = [
+            ("always", Artifacts::Always),
+            ("success", Artifacts::Success),
+            ("never", Artifacts::Never),
+        ];
+        shape::one_of(value, &words)
+    });
+    let on_worker_loss = fields.take("on_worker_loss", |value| {
+        let words = [
+            ("requeue", OnWorkerLoss::Requeue),
+            ("fail", OnWorkerLoss::Fail),
+        ];
+        shape::one_of(value, &words)
+    });
+    let priority = fields.take("priority", |v| shape::whole_as(v, -1000, 1000));
+    let retries = fields.take("retries", |v| shape::whole_as(v, 0, 100));
+    let after = fields.take("after", after);
+    let array = fields.take("array", array);
+    let preemptible = fields.take("preemptible", shape::boolean);
+    let grace = fields.take("grace", |value| match shape::duration(value)? {
+        grace if grace > GRACE_MAX => wrong("it must be at most an hour"),
+        grace => Ok(grace),
+    });
+    let strict_once = fields.take("strict_once", shape::boolean);
+    let secrets = fields.take("secrets", secrets);
+    fields.refuse_rest(unknown);
+    Some(JobSpec {
+        name: name?,
+        executor: executor?,
+        image: image?,
+        request,
+        labels: container.labels.clone(),
+        container,
+        class: class.unwrap_or_default(),
+        priority: priority.unwrap_or_default(),
+        time_limit,
+        time_request,
+        retries: retries.unwrap_or_default(),
+        after: after.unwrap_or_default(),
+        array,
+        preemptible: preemptible.unwrap_or_default(),
+        grace: grace.unwrap_or(GRACE),
+        artifacts: artifacts.unwrap_or_default(),
+        on_worker_loss: on_worker_loss.unwrap_or_default(),
+        strict_once: strict_once.unwrap_or_default(),
+        secrets: secrets.unwrap_or_default(),
+    })
+}
+
+fn name(value: &Value) -> Read<String> {
+    let name = shape::line(value)?;
+    match name.chars().count() {
+        NAME_MIN_CHARS..=NAME_MAX_CHARS => Ok(name),
+        _ => wrong(format!(
+            "it must have {NAME_MIN_CHARS} to {NAME_MAX_CHARS} characters"
+        )),
+    }
+}
+
+fn executor(value: &Value) -> Read<UserName> {
+    let name = shape::text(value)?;
+    if name.chars().count() < NAME_MIN_CHARS {
+        return wrong(format!("it must have at least {NAME_MIN_CHARS} characters"));
+    }
+    name.parse()
+        .or_else(|error: crate::id::ParseIdError| wrong(error.rule))
+}
+
+/// Where the image comes from; naming one is enough to say that none is built.
+fn image(fields: &mut Fields<'_>) -> Option<ImageSource> {
+    let build = fields.take("build_flag", shape::boolean);
+    let image = fields.take("image", image_name);
+    if fields.has("image") && build == Some(true) {
+        let message = "a job either builds its image or names one; set `build_flag` to false";
+        fields.fault("config_conflict", "image", message);
+        return None;
+    }
+    Some(match (image, build) {
+        (Some(image), _) => ImageSource::Named(image),
+        (None, Some(false)) => ImageSource::Load,
+        (None, Some(true) | None) => ImageSource::Build,
+    })
+}
+
+fn image_name(value: &Value) -> Read<String> {
+    let name = shape::line(value)?;
+    let fits = name.len() <= 255
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-/:@".contains(&b));
+    if fits {
+        Ok(name)
+    } else {
+        wrong("it is not an image name such as `python:3.12`")
+    }
+}
+
+fn request(fields: &mut Fields<'_>) -> Request {
+    let gpus = fields.take("num_gpus", |v| shape::whole_as(v, 0, GPUS_MAX));
+    let slots = fields.take("num_slots", |v| shape::whole_as(v, 1, 1000));
+    let share = fields.take("gpu_share", gpu_share);
+    if fields.has("num_slots") && fields.has("gpu_share") {
+        let message = "`num_slots` and `gpu_share` both say how much of each GPU; keep one";
+        fields.fault("config_conflict", "gpu_share", message);
+    }
+    Request {
+        gpus: gpus.unwrap_or(1),
+        gpu_amount: share.map_or_else(|| GpuAmount::Slots(slots.unwrap_or(1)), GpuAmount::Milli),
+        gpu_models: fields
+            .take("gpu_model", shape::one_or_more)
+            .unwrap_or_default(),
+        gpu_memory: fields.take("gpu_memory", |v| shape::size(v, ByteSize::GIB)),
+        cpu: fields.take("cpus", cpus),
+        memory: fields.take("required_memory", memory),
+        labels: fields.take("labels", labels).unwrap_or_default(),
+    }
+}
+
+/// Docker refuses containers with less than 6 MiB.
+fn memory(value: &Value) -> Read<ByteSize> {
+    match shape::size(value, ByteSize::GIB)? {
+        size if size.0 < 6 * ByteSize::MIB => wrong("a container needs at least 6m"),
+        size => Ok(size),
+    }
+}
+
+fn gpu_share(value: &Value) -> Read<MilliGpu> {
+    let share = shape::number(value)?;
+    if !(0.001..=1.0).contains(&share) {
+        return wrong("it must be 0.001 to 1, the share of each GPU");
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range was checked"
+    )]
+    let milli = (share * 1000.0).round() as u32;
+    Ok(MilliGpu(milli))
+}
+
+fn cpus(value: &Value) -> Read<MilliCpu> {
+    let cpus = shape::number(value)?;
+    if !(0.01..=4096.0).contains(&cpus) {
+        return wrong("it must be 0.01 to 4096 cores");
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range was checked"
+    )]
+    let milli = (cpus * 1000.0).round() as u64;
+    Ok(MilliCpu(milli))
+}
+
+fn labels(value: &Value) -> Read<BTreeMap<String, String>> {
+    Ok(shape::pairs(value, '=')?.into_iter().collect())
+}
+
+fn positive_duration(value: &Value) -> Read<Duration> {
+    match shape::duration(value)? {
+        Duration::ZERO => wrong("it must be above 0"),
+        duration => Ok(duration),
+    }
+}
+
+/// `12`, `"12"` and `"12:ok"` wait for success, `"12:any"` for any end; a list, or one text with commas.
+fn after(value: &Value) -> Read<Vec<Dependency>> {
+    let dependencies = match value {
+        Value::Array(_) => shape::list(value, |item| match item {
+            Value::Number(_) => dependency(&item.to_string()),
+            Value::Null
+            | Value::Bool(_)
+            | Value::String(_)
+            | Value::Array(_)
+            | Value::Object(_) => dependency(shape::text(item)?),
+        })?,
+        Value::Number(_) => vec![dependency(&value.to_string())?],
+        Value::String(text) => shape::each(
+            text.split(',')
+                .map(|piece| (String::new(), dependency(piece.trim()))),
+        )?,
+        Value::Null | Value::Bool(_) | Value::Object(_) => {
+            return shape::mismatch("a list of job ids", value);
+        }
+    };
+    if dependencies.len() > AFTER_MAX {
+        return wrong(format!("at most {AFTER_MAX} jobs may be waited for"));
+    }
+    let distinct: BTreeSet<JobId> = dependencies.iter().map(|d| d.job).collect();
+    if distinct.len() < dependencies.len() {
+        return wrong("a job stands in it twice");
+    }
+    Ok(dependencies)
+}
+
+fn dependency(text: &str) -> Read<Dependency> {
+    let (job, kind) = match text.split_once(':') {
+        None => (text, DependencyKind::Ok),
+        Some((job, "ok")) => (job, DependencyKind::Ok),
+        Some((job, "any")) => (job, DependencyKind::Any),
+        Some(_) => return wrong("after a job id may stand `:ok` or `:any`"),
+    };
+    match job.parse() {
+        Ok(job) => Ok(Dependency { job, kind }),
+        Err(_) => wrong(format!(
+            "`{}` is no job id such as 1423, 1423:ok or 1423:any",
+            quote(text)
+        )),
+    }
+}
+
+/// `first-last`, with `%n` for at most `n` at once.
+fn array(value: &Value) -> Read<ArraySpec> {
+    let text = shape::text(value)?;
+    let number = |text: &str| -> Option<u32> {
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        text.parse().ok().filter(|_| digits)
+    };
+    let read = || {
+        let (range, most) = match text.split_once('%') {
+            Some((range, most)) => (range, Some(number(most)?)),
+            None => (text, None),
+        };
+        let (first, last) = range.split_once('-')?;
+        Some(ArraySpec {
+            first: number(first)?,
+            last: number(last)?,
+            max_running: most,
+        })
+    };
+    match read() {
+        None => wrong("it must be written as 0-99, or 0-99%8 for at most 8 at once"),
+        Some(array) if array.last < array.first => wrong("its last index is before its first"),
+        Some(array) if array.last - array.first >= ARRAY_MAX => {
+            wrong(format!("it has more than {ARRAY_MAX} tasks"))
+        }
+        Some(ArraySpec {
+            max_running: Some(0),
+            ..
+        }) => wrong("at most 0 at once would never run"),
+        Some(array) => Ok(array),
+    }
+}
+
+fn secrets(value: &Value) -> Read<Vec<String>> {
+    shape::list(value, |item| {
+        let name = shape::line(item)?;
+        let fits = name.len() <= 64
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
+            && name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+            && !name.contains("..");
+        if fits {
+            Ok(name)
+        } else {
+            wrong("a secret's name has up to 64 letters, digits and . _ -")
+        }
+    })
+}
+
+/// What is said of a field that nobody knows.
+fn unknown(name: &str, known: &BTreeSet<&'static str>) -> (&'static str, String) {
+    let message = if run_params::is_allowed(name) {
+        "this is one of Docker's parameters; put it inside `run_params`".to_owned()
+    } else {
+        format!("there is no such field{}", shape::nearest(name, known))
+    };
+    ("config_unknown_field", message)
+}

@@ -1,0 +1,439 @@
+//! `run_params`: the arguments that DoPQ 1.0 passed on to docker-py, as an allow-list.
+//!
+//! Names and shapes are docker-py's. What is not on the list is refused by name, and where there is another
+//! way to the same end, the refusal tells it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use serde_json::{Map, Value};
+
+use super::shape::{self, Fields, Read, wrong};
+use crate::bundle::fault::{Faults, quote};
+use crate::job::{ContainerSpec, Network, Ulimit};
+use crate::resources::{ByteSize, MilliCpu};
+
+mod health;
+mod kernel;
+
+/// `/dev/shm` as DoPQ 1.0 sized it.
+const SHM_SIZE: ByteSize = ByteSize(ByteSize::GIB);
+
+/// Labels below this belong to DoPQ.
+const OUR_LABELS: &str = "dopq.";
+
+/// Environment below this belongs to DoPQ.
+const OUR_ENV: &str = "DOPQ_";
+
+/// Paths on which nothing of the user's may be mounted or stand.
+const KERNEL_PATHS: [&str; 3] = ["/proc", "/sys", "/dev"];
+
+/// The parameters that may be set.
+const ALLOWED: [&str; 26] = [
+    "command",
+    "cpu_shares",
+    "cpuset_cpus",
+    "dns",
+    "domainname",
+    "entrypoint",
+    "environment",
+    "extra_hosts",
+    "group_add",
+    "healthcheck",
+    "hostname",
+    "init",
+    "labels",
+    "mem_swappiness",
+    "nano_cpus",
+    "network_mode",
+    "read_only",
+    "shm_size",
+    "stdin_open",
+    "stop_signal",
+    "sysctls",
+    "tmpfs",
+    "tty",
+    "ulimits",
+    "user",
+    "working_dir",
+];
+
+/// Docker's parameters that may not be set, and why or what to do instead.
+const REFUSED: [(&str, &str); 38] = [
+    (
+        "auto_remove",
+        "DoPQ removes containers itself, once their logs are kept",
+    ),
+    ("blkio_weight", "disk bandwidth is not shared out"),
+    ("cap_add", "containers run without capabilities"),
+    ("cap_drop", "all capabilities are dropped already"),
+    ("cgroup_parent", "DoPQ sets it"),
+    ("cgroupns", "containers have their own"),
+    ("cpu_count", "use the field `cpus`"),
+    ("cpu_period", "use the field `cpus`"),
+    ("cpu_quota", "use the field `cpus`"),
+    ("detach", "every job runs detached; leave it out"),
+    (
+        "device_cgroup_rules",
+        "the only devices are the assigned GPUs",
+    ),
+    ("device_requests", "use the field `num_gpus`"),
+    (
+        "devices",
+        "the only devices are the assigned GPUs; use the field `num_gpus`",
+    ),
+    ("image", "use the field `image`"),
+    (
+        "ipc_mode",
+        "containers have their own; for large shared memory set `shm_size`",
+    ),
+    ("isolation", "DoPQ sets it"),
+    ("links", "containers cannot reach each other"),
+    ("log_config", "DoPQ sets it; see `dopq logs`"),
+    ("mem_limit", "use the field `required_memory`"),
+    ("mem_reservation", "use the field `required_memory`"),
+    (
+        "memswap_limit",
+        "swap equals the memory limit; use the field `required_memory`",
+    ),
+    ("mounts", "the administrator mounts `/imgdir` and `/outdir`"),
+    (
+        "name",
+        "use the field `name` of the document; DoPQ names containers itself",
+    ),
+    ("network", "use `network_mode` with bridge or none"),
+    (
+        "oom_kill_disable",
+        "a job that outgrows its memory must end",
+    ),
+    ("pid_mode", "containers have their own process ids"),
+    ("pids_limit", "the administrator sets it"),
+    ("ports", "jobs offer no ports; see `dopq exec`"),
+    (
+        "privileged",
+        "containers run without privileges; see `dopq exec` for an administrator's",
+    ),
+    ("publish_all_ports", "jobs offer no ports"),
+    (
+        "remove",
+        "DoPQ removes containers itself, once their logs are kept",
+    ),
+    ("restart_policy", "use the field `retries`"),
+    ("runtime", "DoPQ chooses it by the assigned GPUs"),
+    (
+        "security_opt",
+        "containers run with the default profile and no-new-privileges",
+    ),
+    ("userns_mode", "DoPQ sets it"),
+    ("uts_mode", "containers have their own; see `hostname`"),
+    (
+        "volumes",
+        "the administrator mounts `/imgdir` and `/outdir`",
+    ),
+    (
+        "volumes_from",
+        "the administrator mounts `/imgdir` and `/outdir`",
+    ),
+];
+
+/// Whether this is a parameter that `run_params` takes.
+pub(super) fn is_allowed(name: &str) -> bool {
+    ALLOWED.contains(&name)
+}
+
+/// Reads the document's `run_params`; without it, the defaults.
+pub(super) fn container(document: &mut Fields<'_>) -> ContainerSpec {
+    let none = Map::new();
+    let map = document.take("run_params", |value| match value {
+        Value::Object(map) => Ok(map.clone()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            shape::mismatch("an object", value)
+        }
+    });
+    read(map.as_ref().unwrap_or(&none), document.faults())
+}
+
+fn read(map: &Map<String, Value>, faults: &mut Faults) -> ContainerSpec {
+    let mut fields = Fields::new("run_params", map, faults);
+    let network = fields.take("network_mode", |value| {
+        let words = [("bridge", Network::Bridge), ("none", Network::None)];
+        shape::one_of(value, &words)
+    });
+    let spec = ContainerSpec {
+        command: fields.take("command", shape::command),
+        entrypoint: fields.take("entrypoint", shape::command),
+        env: fields.take("environment", environment).unwrap_or_default(),
+        working_dir: fields.take("working_dir", working_dir),
+        user: fields.take("user", user),
+        hostname: fields.take("hostname", |v| host_name(v, 63)),
+        domainname: fields.take("domainname", |v| host_name(v, 253)),
+        labels: fields.take("labels", labels).unwrap_or_default(),
+        ulimits: fields.take("ulimits", ulimits).unwrap_or_default(),
+        shm_size: fields
+            .take("shm_size", |v| shape::size(v, 1))
+            .unwrap_or(SHM_SIZE),
+        stop_signal: fields.take("stop_signal", kernel::signal),
+        init: fields.take("init", shape::boolean).unwrap_or(true),
+        tty: fields.take("tty", shape::boolean).unwrap_or_default(),
+        stdin_open: fields
+            .take("stdin_open", shape::boolean)
+            .unwrap_or_default(),
+        read_only: fields.take("read_only", shape::boolean).unwrap_or_default(),
+        tmpfs: fields.take("tmpfs", tmpfs).unwrap_or_default(),
+        network: network.unwrap_or_default(),
+        mem_swappiness: fields.take("mem_swappiness", |v| shape::whole(v, 0, 100)),
+        cpu_shares: fields.take("cpu_shares", |v| shape::whole(v, 2, 262_144)),
+        cpu_limit: fields.take("nano_cpus", nano_cpus),
+        cpuset_cpus: fields.take("cpuset_cpus", cpu_set),
+        healthcheck: fields.take("healthcheck", health::read).flatten(),
+        group_add: fields.take("group_add", groups).unwrap_or_default(),
+        dns: fields.take("dns", name_servers).unwrap_or_default(),
+        extra_hosts: fields.take("extra_hosts", extra_hosts).unwrap_or_default(),
+        sysctls: fields.take("sysctls", kernel::sysctls).unwrap_or_default(),
+    };
+    fields.refuse_rest(refuse);
+    spec
+}
+
+fn refuse(name: &str, known: &BTreeSet<&'static str>) -> (&'static str, String) {
+    match REFUSED.iter().find(|(refused, _)| *refused == name) {
+        Some((_, why)) => ("run_param_refused", format!("this may not be set: {why}")),
+        None => {
+            let near = shape::nearest(name, known);
+            let message = format!("this is not on the list of allowed parameters{near}");
+            ("run_param_unknown", message)
+        }
+    }
+}
+
+/// Environment as an object or a list of `NAME=value`.
+pub(super) fn environment(value: &Value) -> Read<Vec<(String, String)>> {
+    let pairs = shape::pairs(value, '=')?;
+    match pairs
+        .iter()
+        .find(|(key, _)| key.contains('=') || key.starts_with(OUR_ENV))
+    {
+        Some((key, _)) if key.contains('=') => wrong(format!("`{}` holds a =", quote(key))),
+        Some((key, _)) => wrong(format!(
+            "`{}`: names that begin with {OUR_ENV} are DoPQ's own",
+            quote(key)
+        )),
+        None => Ok(pairs),
+    }
+}
+
+fn labels(value: &Value) -> Read<BTreeMap<String, String>> {
+    // docker-py also takes a list of bare names.
+    let pairs = match value {
+        Value::Array(_) => shape::list(value, |item| {
+            let text = shape::text(item)?;
+            let (key, value) = text.split_once('=').unwrap_or((text, ""));
+            Ok((key.to_owned(), value.to_owned()))
+        })?,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+            shape::pairs(value, '=')?
+        }
+    };
+    let ours = |key: &str| key.to_ascii_lowercase().starts_with(OUR_LABELS);
+    match pairs.iter().find(|(key, _)| key.is_empty() || ours(key)) {
+        Some((key, _)) => wrong(format!(
+            "`{}`: a label needs a name, and those below {OUR_LABELS} are DoPQ's own",
+            quote(key)
+        )),
+        None => Ok(pairs.into_iter().collect()),
+    }
+}
+
+/// An absolute path without odd parts, outside the kernel's own trees.
+fn absolute(text: &str) -> Read<()> {
+    let odd = text
+        .split('/')
+        .skip(1)
+        .any(|part| part == ".." || part == ".");
+    if !text.starts_with('/') || odd || text.contains(|c: char| c.is_control() || c == ':') {
+        return wrong("it must be an absolute path without . or .. in it");
+    }
+    let flat: String = text
+        .split('/')
+        .filter(|part| !part.is_empty())
+        .fold(String::new(), |flat, part| flat + "/" + part);
+    let inside = |tree: &str| {
+        flat.strip_prefix(tree)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    if KERNEL_PATHS.into_iter().any(inside) {
+        return wrong("it may not lie in /proc, /sys or /dev");
+    }
+    Ok(())
+}
+
+fn working_dir(value: &Value) -> Read<String> {
+    let text = shape::line(value)?;
+    absolute(&text)?;
+    Ok(text)
+}
+
+fn tmpfs(value: &Value) -> Read<BTreeMap<String, String>> {
+    let Value::Object(map) = value else {
+        return shape::mismatch("an object of path to options", value);
+    };
+    let mounts = shape::each(map.iter().map(|(path, options)| {
+        let read = || {
+            absolute(path)?;
+            if matches!(path.trim_matches('/'), "" | "imgdir" | "outdir") {
+                return wrong("something else stands at that path already");
+            }
+            let options = shape::text(options)?;
+            match options.split(',').find(|option| !safe_mount_option(option)) {
+                Some(option) => wrong(format!("the option `{}` may not be set", quote(option))),
+                None => Ok((path.clone(), options.to_owned())),
+            }
+        };
+        (format!(".{}", quote(path)), read())
+    }))?;
+    Ok(mounts.into_iter().collect())
+}
+
+fn safe_mount_option(option: &str) -> bool {
+    let (name, value) = option.split_once('=').unwrap_or((option, ""));
+    match name {
+        "" | "rw" | "ro" | "noexec" | "exec" | "nosuid" | "nodev" | "noatime" => value.is_empty(),
+        "size" | "mode" | "uid" | "gid" | "nr_inodes" => {
+            !value.is_empty()
+                && value
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'%')
+        }
+        _ => false,
+    }
+}
+
+/// A number, or a name, or `user:group`.
+fn user(value: &Value) -> Read<String> {
+    let text = shape::scalar(value)?;
+    let part = |part: &str| {
+        !part.is_empty()
+            && part.len() <= 64
+            && !part.starts_with('-')
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    };
+    if text.split(':').count() <= 2 && text.split(':').all(part) {
+        Ok(text)
+    } else {
+        wrong("it must be a user, or user:group, by name or number")
+    }
+}
+
+fn groups(value: &Value) -> Read<Vec<String>> {
+    shape::list(value, |item| match user(item)? {
+        group if group.contains(':') => wrong("it must be a group, by name or number"),
+        group => Ok(group),
+    })
+}
+
+fn host_name(value: &Value, max: usize) -> Read<String> {
+    let text = shape::text(value)?;
+    let part = |part: &str| {
+        (1..=63).contains(&part.len())
+            && !part.starts_with('-')
+            && !part.ends_with('-')
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    if text.len() <= max && text.split('.').all(part) {
+        Ok(text.to_owned())
+    } else {
+        wrong(format!(
+            "it must be a host name of at most {max} characters"
+        ))
+    }
+}
+
+fn nano_cpus(value: &Value) -> Read<MilliCpu> {
+    const NANOS_PER_MILLI: i64 = 1_000_000;
+    let nanos: i64 = shape::whole(value, 10 * NANOS_PER_MILLI, 4096 * 1000 * NANOS_PER_MILLI)?;
+    Ok(MilliCpu(
+        nanos.unsigned_abs() / NANOS_PER_MILLI.unsigned_abs(),
+    ))
+}
+
+/// Such as `0-3,8`.
+fn cpu_set(value: &Value) -> Read<String> {
+    let text = shape::text(value)?;
+    let number = |text: &str| -> Option<u32> {
+        let digits = (1..=5).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+        text.parse().ok().filter(|_| digits)
+    };
+    let range = |text: &str| match text.split_once('-') {
+        Some((first, last)) => number(first).zip(number(last)).is_some_and(|(a, b)| a <= b),
+        None => number(text).is_some(),
+    };
+    if text.len() <= 256 && text.split(',').all(range) {
+        Ok(text.to_owned())
+    } else {
+        wrong("it must be a list of cores such as 0-3,8")
+    }
+}
+
+fn address(text: &str) -> Read<String> {
+    match text.parse::<IpAddr>() {
+        Ok(address) => Ok(address.to_string()),
+        Err(_) => wrong(format!("`{}` is no IP address", quote(text))),
+    }
+}
+
+fn name_servers(value: &Value) -> Read<Vec<String>> {
+    shape::list(value, |item| address(shape::text(item)?))
+}
+
+/// Name to address, as an object or a list of `name:address`.
+fn extra_hosts(value: &Value) -> Read<BTreeMap<String, String>> {
+    let hosts = shape::each(shape::pairs(value, ':')?.into_iter().map(|(name, ip)| {
+        let read =
+            host_name(&Value::String(name.clone()), 253).and_then(|name| Ok((name, address(&ip)?)));
+        (format!(".{}", quote(&name)), read)
+    }))?;
+    Ok(hosts.into_iter().collect())
+}
+
+/// A list of objects whose keys docker-py takes in lower case or with a capital.
+fn ulimits(value: &Value) -> Read<Vec<Ulimit>> {
+    shape::list(value, |item| {
+        let Value::Object(map) = item else {
+            return shape::mismatch("an object of name, soft and hard", item);
+        };
+        kernel::ulimit(map)
+    })
+}
+
+/// The value at `lower` or at the same key with a capital, and the key it stood at.
+fn either<'v>(map: &'v Map<String, Value>, lower: &str) -> Option<&'v Value> {
+    let capital = |key: &str| {
+        let mut chars = key.chars();
+        let first = chars.next().map(|c| c.to_ascii_uppercase());
+        first.into_iter().chain(chars).collect::<String>()
+    };
+    map.get(lower)
+        .or_else(|| map.get(&capital(lower)))
+        .filter(|value| !value.is_null())
+}
+
+/// Refuses keys of `map` that are none of `known`, whatever the case of their first letter.
+fn only(map: &Map<String, Value>, known: &[&str]) -> Read<()> {
+    shape::each(map.keys().map(|key| {
+        let fits = known.iter().any(|known| known.eq_ignore_ascii_case(key));
+        let read = if fits {
+            Ok(())
+        } else {
+            wrong(format!(
+                "there is no such key; known are {}",
+                known.join(", ")
+            ))
+        };
+        (format!(".{}", quote(key)), read)
+    }))?;
+    Ok(())
+}

@@ -1,0 +1,1 @@
+//! Static rules on a Dockerfile's text.

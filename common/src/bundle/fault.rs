@@ -1,0 +1,164 @@
+//! One reason to refuse a bundle, safe to print.
+//!
+//! What an attacker wrote (names, values) is escaped here, so that no consumer can forget to.
+
+use std::fmt;
+use std::fmt::Write as _;
+
+/// The most faults that are told of one bundle; a hostile one could have hundreds of thousands.
+const MOST: usize = 100;
+
+/// The longest piece of foreign text that a fault quotes, in characters.
+const QUOTE_MAX_CHARS: usize = 200;
+
+/// One reason why a bundle is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The rule that was broken, such as `name_parent`; stable, for programs and metrics.
+    pub rule: &'static str,
+    /// Where: an entry's name, a field's path such as `run_params.ulimits[0]`, or `line 3, column 5`. Escaped.
+    pub place: String,
+    /// What is wrong and what would be right, a lower-case fragment. Escaped.
+    pub message: String,
+}
+
+impl Fault {
+    /// A fault; `place` and `message` are escaped.
+    #[must_use]
+    pub fn new(rule: &'static str, place: impl AsRef<str>, message: impl AsRef<str>) -> Self {
+        Self {
+            rule,
+            place: escape(place.as_ref()),
+            message: escape(message.as_ref()),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.place.is_empty() {
+            write!(f, "{} [{}]", self.message, self.rule)
+        } else {
+            write!(f, "{}: {} [{}]", self.place, self.message, self.rule)
+        }
+    }
+}
+
+/// `text` with every character written out that a terminal, a log or a reader's eye would misread: controls,
+/// bidirectional and invisible marks, line separators, and the backslash itself.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_control() || is_invisible(c) => {
+                // Writing to a String does not fail.
+                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Foreign text as it may be quoted in a message: cut to a readable length. [`Fault::new`] escapes it.
+pub(super) fn quote(text: &str) -> String {
+    let mut out: String = text.chars().take(QUOTE_MAX_CHARS).collect();
+    if out.len() < text.len() {
+        out.push('…');
+    }
+    out
+}
+
+/// Marks that turn the direction of text around.
+pub(super) fn is_bidirectional(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Characters that are not seen, or that end a line without being a control character.
+pub(super) fn is_invisible(c: char) -> bool {
+    is_bidirectional(c)
+        || matches!(c, '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200d}' | '\u{2028}' | '\u{2029}'
+            | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Gathers faults, up to a number that a person can still read.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    list: Vec<Fault>,
+    dropped: u64,
+}
+
+impl Faults {
+    pub(super) fn add(
+        &mut self,
+        rule: &'static str,
+        place: impl AsRef<str>,
+        message: impl AsRef<str>,
+    ) {
+        self.push(Fault::new(rule, place, message));
+    }
+
+    pub(super) fn push(&mut self, fault: Fault) {
+        if self.list.len() < MOST {
+            self.list.push(fault);
+        } else {
+            self.dropped = self.dropped.saturating_add(1);
+        }
+    }
+
+    pub(super) fn extend(&mut self, faults: impl IntoIterator<Item = Fault>) {
+        for fault in faults {
+            self.push(fault);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// The faults, with a last one that tells how many more there were.
+    pub(super) fn into_list(mut self) -> Vec<Fault> {
+        if self.dropped > 0 {
+            let message = format!("and {} more faults", self.dropped);
+            self.list.push(Fault::new("more_faults", "", message));
+        }
+        self.list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_moves_a_cursor_or_hides_text_is_left() {
+        for (text, shown) in [
+            ("plain/naïve.txt", "plain/naïve.txt"),
+            ("a\u{1b}[2Jb", "a\\u{1b}[2Jb"),
+            ("a\r\nb\t", "a\\r\\nb\\t"),
+            ("gpj.\u{202e}exe", "gpj.\\u{202e}exe"),
+            ("a\\b", "a\\\\b"),
+            ("a\u{200b}b\u{2028}", "a\\u{200b}b\\u{2028}"),
+            ("\u{9b}31m", "\\u{9b}31m"),
+        ] {
+            assert_eq!(escape(text), shown);
+        }
+    }
+
+    #[test]
+    fn a_flood_of_faults_is_counted_not_kept() {
+        let mut faults = Faults::default();
+        for _ in 0..MOST + 7 {
+            faults.add("rule", "place", "message");
+        }
+        let list = faults.into_list();
+        assert_eq!(list.len(), MOST + 1);
+        assert_eq!(list[MOST].message, "and 7 more faults");
+    }
+}
