@@ -1,4 +1,8 @@
 //! Live traffic: transient, unacknowledged, of use only to those who listen now.
+//!
+//! What a worker says is sealed like its reports ([`super::Sealed`]), so that nobody can keep a dead
+//! worker alive or print into another's log; a master's requests are plain, because following a log
+//! is all that they can ask for.
 
 use serde::{Deserialize, Serialize};
 
