@@ -140,6 +140,14 @@ pub struct Allocation {
     pub memory: ByteSize,
 }
 
+impl Allocation {
+    /// The thousandths of all its GPUs together.
+    #[must_use]
+    pub fn milli_gpus(&self) -> u64 {
+        self.gpus.iter().map(|(_, milli)| u64::from(milli.0)).sum()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,24 +1,29 @@
-//! Why a job waits, by the predicates that place it.
+//! Why a job waits, by the very predicates that place it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::id::{JobId, UserName};
-use crate::job::{Job, JobState};
+use crate::job::{Dependency, DependencyKind, Job, JobState, Phase, Queued};
 use crate::time::Timestamp;
 
+use super::fit::fit;
+use super::index::Desk;
+use super::place::{Guarded, blocker, choose, is_locked, may_hold, may_run};
 use super::queue::queue;
-use super::state::State;
+use super::state::{QueueLock, Standing, State};
+use super::submit::never_fits;
 
 /// Why a job waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
     /// Its place in the queue, from 1.
     pub position: Option<u64>,
-    /// Every reason, the most decisive first.
+    /// Every reason, the most decisive first; never empty.
     pub reasons: Vec<Reason>,
 }
 
-/// One reason why a job waits, as a sentence's end: "it waits because …".
+/// One reason why a job waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
     /// Somebody holds it back.
@@ -26,12 +31,88 @@ pub enum Reason {
         /// Who.
         by: UserName,
     },
+    /// It waits for another job's end.
+    Dependency {
+        /// Which.
+        job: JobId,
+        /// How it must end.
+        kind: DependencyKind,
+        /// Where that one stands, when it is known.
+        phase: Option<Phase>,
+    },
+    /// It failed and is tried again later.
+    Backoff {
+        /// When.
+        until: Timestamp,
+    },
+    /// Nothing new is placed.
+    Locked(QueueLock),
+    /// The master cannot reach the broker, so no order would arrive.
+    BrokerDown,
+    /// Its user runs as many jobs as they may.
+    RunningLimit {
+        /// How many they may.
+        max: u32,
+    },
+    /// Its user would hold more GPUs than they may.
+    GpuLimit {
+        /// Thousandths of GPUs that they may.
+        max: u32,
+    },
+    /// No machine has joined yet.
+    NoMachine,
+    /// No machine that is there could ever run it.
+    NeverFits(String),
+    /// Machines could run it but not now: how many, by what stands in the way.
+    NoRoom(Vec<(String, usize)>),
+    /// Nothing stands in its way: the next pass places it.
+    Next,
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Held { by } => write!(f, "held by {by}"),
+            Self::Held { by } => write!(f, "held back by {by}"),
+            Self::Dependency { job, kind, phase } => {
+                let how = match kind {
+                    DependencyKind::Ok => "succeed",
+                    DependencyKind::Any => "end",
+                };
+                let phase = phase.map_or("not known", Phase::as_str);
+                write!(f, "job {job} must {how} first and is {phase}")
+            }
+            Self::Backoff { until } => write!(f, "its last attempt failed; tried again at {until}"),
+            Self::Locked(lock) => {
+                let QueueLock { by, reason, until } = lock;
+                write!(f, "the queue is locked by {by} until {until}: {reason}")
+            }
+            Self::BrokerDown => f.write_str("the master cannot reach its workers"),
+            Self::RunningLimit { max } => write!(f, "its user may run {max} jobs at once"),
+            Self::GpuLimit { max } => {
+                write!(
+                    f,
+                    "its user may hold {} GPUs at once",
+                    f64::from(*max) / 1000.0
+                )
+            }
+            Self::NoMachine => f.write_str("no machine has joined yet"),
+            Self::NeverFits(text) => f.write_str(text),
+            Self::NoRoom(blockers) => {
+                f.write_str("waits for a machine; of those that are there, ")?;
+                for (at, (blocker, count)) in blockers.iter().enumerate() {
+                    let comma = if at == 0 { "" } else { ", " };
+                    let are = if *count == 1 { "is" } else { "are" };
+                    let are = if blocker.starts_with("could") {
+                        ""
+                    } else {
+                        are
+                    };
+                    let space = if are.is_empty() { "" } else { " " };
+                    write!(f, "{comma}{count} {are}{space}{blocker}")?;
+                }
+                Ok(())
+            }
+            Self::Next => f.write_str("starts next"),
         }
     }
 }
@@ -39,30 +120,107 @@ impl fmt::Display for Reason {
 /// Why the job waits and where; `None` when it is not known or does not wait.
 #[must_use]
 pub fn explain(state: &State, now: Timestamp, job: JobId) -> Option<Explanation> {
-    let position = queue(state, now).into_iter().find(|w| w.job.id == job)?;
+    let job = state.job(job)?;
+    if job.state.phase() != Phase::Queued {
+        return None;
+    }
+    let queue = queue(state, now);
+    let place = queue.iter().find(|waiting| waiting.job.id == job.id);
     Some(Explanation {
-        position: Some(position.position),
-        reasons: reasons(state, now, position.job),
+        position: place.map(|waiting| waiting.position),
+        reasons: reasons(state, now, job),
     })
 }
 
-/// Every reason why the job waits, without its position, which is dearer to find.
+/// Every reason why the job waits, without its position, which is dearer to find. Empty when it does
+/// not wait.
 #[must_use]
 pub fn reasons(state: &State, now: Timestamp, job: &Job) -> Vec<Reason> {
-    let _ = (state, now);
-    match &job.state {
-        JobState::Queued(queued) => queued
-            .hold
-            .iter()
-            .map(|hold| Reason::Held {
-                by: hold.by.clone(),
-            })
-            .collect(),
+    let queued = match &job.state {
+        JobState::Queued(queued) => queued,
         JobState::Assigned(_)
         | JobState::Building(_)
         | JobState::Running(_)
         | JobState::Paused(_)
         | JobState::Stopping(..)
-        | JobState::Finished(_) => Vec::new(),
+        | JobState::Finished(_) => return Vec::new(),
+    };
+    let mut reasons = Vec::new();
+    reasons.extend(queued.hold.iter().map(|hold| Reason::Held {
+        by: hold.by.clone(),
+    }));
+    reasons.extend(
+        job.spec
+            .after
+            .iter()
+            .filter_map(|after| open(state, *after)),
+    );
+    reasons.extend(queued.not_before.map(|until| Reason::Backoff { until }));
+    if is_locked(state, now) {
+        reasons.extend(state.meta().lock.clone().map(Reason::Locked));
     }
+    if !state.watch().is_link_up() {
+        reasons.push(Reason::BrokerDown);
+    }
+    reasons.extend(guarded(state, job));
+    reasons.extend(no_machine(state, job, queued));
+    if reasons.is_empty() {
+        reasons.push(Reason::Next);
+    }
+    reasons
+}
+
+fn open(state: &State, after: Dependency) -> Option<Reason> {
+    match state.standing_of(after) {
+        Standing::Holds => None,
+        Standing::Open | Standing::Impossible => Some(Reason::Dependency {
+            job: after.job,
+            kind: after.kind,
+            phase: state.job(after.job).map(|job| job.state.phase()),
+        }),
+    }
+}
+
+fn guarded(state: &State, job: &Job) -> Option<Reason> {
+    let guards = &state.user(&job.user)?.guards;
+    let desk = state.index().desk(&job.user)?;
+    let limit = may_run(guards, desk).and_then(|()| may_hold_any(state, guards, desk, job));
+    limit.err().map(|guarded| match guarded {
+        Guarded::Running { max } => Reason::RunningLimit { max },
+        Guarded::Gpus { max } => Reason::GpuLimit { max },
+    })
+}
+
+/// Whether the user may hold what the job would be given where it fits now.
+fn may_hold_any(
+    state: &State,
+    guards: &super::Guards,
+    desk: &Desk,
+    job: &Job,
+) -> Result<(), Guarded> {
+    let mut rooms = state.index().rooms().values();
+    let allocation = rooms.find_map(|room| fit(room, &job.spec.request).ok());
+    allocation.map_or(Ok(()), |allocation| may_hold(guards, desk, &allocation))
+}
+
+fn no_machine(state: &State, job: &Job, queued: &Queued) -> Option<Reason> {
+    if state.workers().next().is_none() {
+        return Some(Reason::NoMachine);
+    }
+    if let Some(text) = never_fits(state, &job.spec.request) {
+        return Some(Reason::NeverFits(text));
+    }
+    if choose(state, job, queued).is_some() {
+        return None;
+    }
+    let mut counts = BTreeMap::new();
+    for room in state.index().rooms().values() {
+        if let Some(blocker) = blocker(state, room, job, queued) {
+            *counts.entry(blocker).or_insert(0) += 1;
+        }
+    }
+    // The machines that could never run it say the least, and come last.
+    let counts = counts.into_iter().rev();
+    let told = counts.map(|(blocker, count)| (blocker.to_string(), count));
+    Some(Reason::NoRoom(told.collect()))
 }

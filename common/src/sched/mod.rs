@@ -4,18 +4,35 @@
 //! done in [`Effects`]. It reads no clock, draws no lots and does no I/O; the same events give the
 //! same state everywhere. Committing changes and performing effects is left to the master's shell.
 
+mod control;
 mod effect;
 mod event;
 mod explain;
+mod finish;
+mod fit;
+mod index;
+mod invariant;
+mod liveness;
+mod order;
+mod place;
 mod queue;
+mod reconcile;
+mod report;
+mod room;
 mod settings;
 mod state;
 mod step;
+mod submit;
+mod watch;
 
 pub use effect::{Change, Dirty, Effect, Effects};
 pub use event::{Event, Known, Progress, Rejected, Submission};
 pub use explain::{Explanation, Reason, explain, reasons};
-pub use queue::{Held, Waiting, check_invariants, held, penalty_of, queue};
+pub use invariant::check_invariants;
+pub use queue::{Held, Waiting, held, penalty_of, queue};
 pub use settings::{Guards, Settings};
 pub use state::{Cordon, Health, Meta, QueueLock, State, User, Worker};
 pub use step::step;
+
+#[cfg(test)]
+mod tests;

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::id::{GpuId, JobId, UserName, WorkerId};
-use crate::job::{Job, JobState};
+use crate::job::Job;
+use crate::penalty::recency;
 use crate::resources::{ByteSize, MilliCpu, MilliGpu};
 use crate::time::Timestamp;
 
+use super::index::Desk;
+use super::order::{Merge, Place, Rank};
 use super::state::State;
 
 /// One waiting job at its place.
@@ -38,19 +41,15 @@ pub struct Held {
 /// waiting for other jobs or for a retry's time) come last.
 #[must_use]
 pub fn queue(state: &State, now: Timestamp) -> Vec<Waiting<'_>> {
-    let mut jobs: Vec<_> = state
-        .jobs()
-        .filter(|job| matches!(job.state, JobState::Queued(_)))
-        .map(|job| (penalty_of(state, now, &job.user), job))
-        .collect();
-    jobs.sort_by(|(a, x), (b, y)| {
-        (x.spec.class, x.submitted_at, x.id)
-            .cmp(&(y.spec.class, y.submitted_at, y.id))
-            .then(a.total_cmp(b))
+    let ready = merged(state, now, |desk| {
+        desk.ready.values().flatten().copied().collect()
     });
-    (1..)
-        .zip(jobs)
-        .map(|(position, (penalty, job))| Waiting {
+    let parked = merged(state, now, |desk| desk.parked.iter().copied().collect());
+    let places = ready.into_iter().chain(parked);
+    let jobs = places.filter_map(|(place, penalty)| Some((state.job(place.job)?, penalty)));
+    let numbered = (1..).zip(jobs);
+    numbered
+        .map(|(position, (job, penalty))| Waiting {
             job,
             position,
             penalty,
@@ -58,41 +57,62 @@ pub fn queue(state: &State, now: Timestamp) -> Vec<Waiting<'_>> {
         .collect()
 }
 
+/// The users' queues merged as a pass merges them.
+fn merged(
+    state: &State,
+    now: Timestamp,
+    places: impl Fn(&Desk) -> Vec<Place>,
+) -> Vec<(Place, f64)> {
+    let desks = state.index().desks().iter();
+    let mut queues: Vec<_> = desks
+        .map(|(user, desk)| {
+            let mut places = places(desk);
+            places.sort_unstable();
+            (penalty_of(state, now, user), places.into_iter())
+        })
+        .collect();
+    let mut merge = Merge::new();
+    for (user, (penalty, places)) in queues.iter_mut().enumerate() {
+        if let Some(place) = places.next() {
+            merge.push(user, Rank(*penalty), place);
+        }
+    }
+    let mut order = Vec::new();
+    while let Some((user, place)) = merge.pop() {
+        if let Some((penalty, places)) = queues.get_mut(user) {
+            order.push((place, *penalty));
+            if let Some(next) = places.next() {
+                merge.push(user, Rank(*penalty), next);
+            }
+        }
+    }
+    order
+}
+
 /// How much a user has had lately; 0 for one who is not known.
 #[must_use]
 pub fn penalty_of(state: &State, now: Timestamp, user: &UserName) -> f64 {
-    let _ = now;
-    state.user(user).map_or(0.0, |user| user.recency)
+    // The penalty of DoPQ 1.0 counts jobs, so that time alone does not change it.
+    let Timestamp { .. } = now;
+    state.user(user).map_or(0.0, |user| {
+        let since = state.meta().finished_jobs.saturating_sub(user.recency_at);
+        recency::decayed(user.recency, since)
+    })
 }
 
 /// What the attempts on a machine hold of it; nothing for one that is not known.
 #[must_use]
 pub fn held(state: &State, worker: &WorkerId) -> Held {
-    let mut held = Held::default();
-    for job in state.jobs() {
-        if let Some(active) = job.state.active().filter(|a| a.worker == *worker) {
-            held.jobs.insert(job.id);
-            held.cpu.0 += active.allocation.cpu.0;
-            held.memory.0 += active.allocation.memory.0;
-            for (gpu, milli) in &active.allocation.gpus {
-                held.gpus.entry(gpu.clone()).or_default().0 += milli.0;
-            }
-        }
+    let Some(room) = state.index().room(worker) else {
+        return Held::default();
+    };
+    let gpus = room.gpus.iter();
+    Held {
+        gpus: gpus
+            .map(|(id, milli)| (id.clone(), MilliGpu(*milli)))
+            .collect(),
+        cpu: MilliCpu(room.cpu),
+        memory: ByteSize(room.memory),
+        jobs: room.jobs.clone(),
     }
-    held
-}
-
-/// Whether everything that must always hold of a state does.
-///
-/// # Errors
-/// One sentence that names what does not hold.
-pub fn check_invariants(state: &State) -> Result<(), String> {
-    for worker in state.workers() {
-        for (gpu, milli) in held(state, &worker.id).gpus {
-            if milli > MilliGpu::WHOLE {
-                return Err(format!("GPU {gpu} is held {} times", milli.0));
-            }
-        }
-    }
-    Ok(())
 }

@@ -1,15 +1,21 @@
 //! What the scheduler knows. Its collections are ordered; its indexes are derived and never stored.
+//!
+//! Every change of a job, user or worker goes through the `set_…` functions here, whether it comes from
+//! a step or from the store, so that the indexes cannot go stale. Deciding what changes is left to
+//! [`super::step`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::id::{Digest, JobId, UserName, WorkerId};
-use crate::job::Job;
+use crate::job::{Cause, Dependency, DependencyKind, Job, JobState, Phase};
 use crate::resources::Capacity;
 use crate::time::Timestamp;
 
 use super::effect::Change;
+use super::index::Index;
 use super::settings::{Guards, Settings};
+use super::watch::Watch;
 
 /// The scheduler's whole memory; also what readers and a standby keep, fed by committed changes.
 #[derive(Debug, Clone)]
@@ -20,6 +26,8 @@ pub struct State {
     users: BTreeMap<UserName, User>,
     workers: BTreeMap<WorkerId, Arc<Worker>>,
     keys: BTreeMap<Arc<str>, JobId>,
+    index: Index,
+    watch: Watch,
 }
 
 /// Counters and the lock.
@@ -107,6 +115,20 @@ pub struct Cordon {
     pub at: Timestamp,
 }
 
+impl User {
+    /// A user of whom nothing is known: an equal share, no limits, nothing had yet.
+    #[must_use]
+    pub fn new(name: UserName) -> Self {
+        Self {
+            name,
+            weight: 1.0,
+            guards: Guards::default(),
+            recency: 0.0,
+            recency_at: 0,
+        }
+    }
+}
+
 impl State {
     /// An empty cluster.
     #[must_use]
@@ -118,18 +140,20 @@ impl State {
             users: BTreeMap::new(),
             workers: BTreeMap::new(),
             keys: BTreeMap::new(),
+            index: Index::default(),
+            watch: Watch::default(),
         }
     }
 
     /// Takes over a committed change: how a state is loaded from the store and how replicas follow.
     pub fn apply(&mut self, change: Change) {
         match change {
-            Change::Job(job) => drop(self.jobs.insert(job.id, job)),
-            Change::JobDropped(id) => drop(self.jobs.remove(&id)),
-            Change::User(user) => drop(self.users.insert(user.name.clone(), user)),
-            Change::Worker(worker) => drop(self.workers.insert(worker.id.clone(), worker)),
-            Change::WorkerDropped(id) => drop(self.workers.remove(&id)),
-            Change::Key(key, job) => drop(self.keys.insert(key, job)),
+            Change::Job(job) => self.set_job(job),
+            Change::JobDropped(id) => self.drop_job(id),
+            Change::User(user) => self.set_user(user),
+            Change::Worker(worker) => self.set_worker(worker),
+            Change::WorkerDropped(id) => self.drop_worker(&id),
+            Change::Key(key, job) => self.set_key(key, job),
             Change::Meta(meta) => self.meta = meta,
         }
     }
@@ -184,4 +208,145 @@ impl State {
     pub fn job_of_key(&self, key: &str) -> Option<JobId> {
         self.keys.get(key).copied()
     }
+    /// When the worker was last heard from by this master; `None` before the first sign of life.
+    #[must_use]
+    pub fn last_heard(&self, worker: &WorkerId) -> Option<Timestamp> {
+        self.watch.last_heard(worker)
+    }
+
+    pub(super) const fn index(&self) -> &Index {
+        &self.index
+    }
+
+    pub(super) const fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    pub(super) const fn watch_mut(&mut self) -> &mut Watch {
+        &mut self.watch
+    }
+
+    pub(super) const fn meta_mut(&mut self) -> &mut Meta {
+        &mut self.meta
+    }
+
+    pub(super) fn set_job(&mut self, job: Arc<Job>) {
+        let id = job.id;
+        if let Some(old) = self.jobs.remove(&id) {
+            self.index.remove(&old);
+        }
+        let ready = self.is_ready(&job);
+        self.index.insert(&job, ready);
+        let ended = job.state.phase() == Phase::Finished;
+        self.jobs.insert(id, job);
+        if ended {
+            self.file_dependents(id);
+        }
+        self.watch.stir();
+    }
+
+    pub(super) fn drop_job(&mut self, id: JobId) {
+        if let Some(old) = self.jobs.remove(&id) {
+            self.index.remove(&old);
+        }
+        for key in self.index.keys_given_back(id) {
+            self.keys.remove(&key);
+        }
+    }
+
+    pub(super) fn set_user(&mut self, user: User) {
+        self.users.insert(user.name.clone(), user);
+        self.watch.stir();
+    }
+
+    pub(super) fn set_worker(&mut self, worker: Arc<Worker>) {
+        self.index.set_worker(&worker.id, Some(Arc::clone(&worker)));
+        self.workers.insert(worker.id.clone(), worker);
+        self.watch.stir();
+    }
+
+    pub(super) fn drop_worker(&mut self, id: &WorkerId) {
+        self.workers.remove(id);
+        self.index.set_worker(id, None);
+    }
+
+    pub(super) fn set_key(&mut self, key: Arc<str>, job: JobId) {
+        self.index.key_taken(&key, job);
+        self.keys.insert(key, job);
+    }
+
+    /// Changes a job in place; without effect on one that is not known.
+    pub(super) fn edit_job(&mut self, id: JobId, edit: impl FnOnce(&mut Job)) {
+        if let Some(mut job) = self.jobs.remove(&id) {
+            self.index.remove(&job);
+            edit(Arc::make_mut(&mut job));
+            self.set_job(job);
+        }
+    }
+
+    /// Whether a waiting job waits for nothing but a machine.
+    pub(super) fn is_ready(&self, job: &Job) -> bool {
+        match &job.state {
+            JobState::Queued(queued) => {
+                queued.hold.is_none()
+                    && queued.not_before.is_none()
+                    && job
+                        .spec
+                        .after
+                        .iter()
+                        .all(|dependency| self.standing_of(*dependency) == Standing::Holds)
+            }
+            JobState::Assigned(_)
+            | JobState::Building(_)
+            | JobState::Running(_)
+            | JobState::Paused(_)
+            | JobState::Stopping(..)
+            | JobState::Finished(_) => false,
+        }
+    }
+
+    /// How it stands with a dependency.
+    pub(super) fn standing_of(&self, dependency: Dependency) -> Standing {
+        let Some(job) = self.jobs.get(&dependency.job) else {
+            return Standing::Open;
+        };
+        match (&job.state, dependency.kind) {
+            (JobState::Finished(_), DependencyKind::Any) => Standing::Holds,
+            (JobState::Finished(finished), DependencyKind::Ok) => match finished.outcome.cause {
+                Cause::Succeeded => Standing::Holds,
+                _ => Standing::Impossible,
+            },
+            (
+                JobState::Queued(_)
+                | JobState::Assigned(_)
+                | JobState::Building(_)
+                | JobState::Running(_)
+                | JobState::Paused(_)
+                | JobState::Stopping(..),
+                DependencyKind::Any | DependencyKind::Ok,
+            ) => Standing::Open,
+        }
+    }
+
+    fn file_dependents(&mut self, ended: JobId) {
+        let dependents: Vec<JobId> = self.index.dependents(ended).collect();
+        for id in dependents {
+            if let Some(job) = self.jobs.get(&id) {
+                let ready = self.is_ready(job);
+                self.index.remove(job);
+                self.index.insert(job, ready);
+            }
+        }
+    }
+}
+
+/// How it stands with a dependency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The other job ended as required.
+    Holds,
+    /// The other job has not ended.
+    Open,
+    /// The other job ended otherwise.
+    Impossible,
 }

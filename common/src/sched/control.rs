@@ -1,0 +1,195 @@
+//! What people ask for: cancel, hold, release, lock, cordon, limits.
+
+use crate::id::{JobId, UserName, WorkerId};
+use crate::job::{Active, Cause, Hold, Job, JobState, Outcome, Phase, StopReason};
+
+use super::effect::Effect;
+use super::event::Rejected;
+use super::finish::enter;
+use super::settings::Guards;
+use super::state::{Cordon, QueueLock};
+use super::step::Step;
+
+/// How an attempt that is stopped for this reason is to be reported.
+pub(super) fn outcome_of(reason: &StopReason, job: &Job) -> Outcome {
+    match reason {
+        StopReason::Cancelled(by) => {
+            Outcome::new(Cause::Cancelled(by.clone()), format!("cancelled by {by}"))
+        }
+        StopReason::TimeLimit => {
+            let limit = job.spec.time_limit.unwrap_or_default().as_secs();
+            let detail = format!("stopped at its time limit of {limit} s");
+            Outcome::new(Cause::TimeLimit, detail)
+        }
+        StopReason::Preempted => Outcome::new(Cause::Preempted, "stopped for a more urgent job"),
+    }
+}
+
+impl Step<'_> {
+    pub(super) fn cancel_requested(&mut self, id: JobId, by: UserName) -> Result<(), Rejected> {
+        let job = self.state.job(id).ok_or(Rejected::NoSuchJob(id))?;
+        let reason = StopReason::Cancelled(by);
+        match &job.state {
+            JobState::Queued(_) => {
+                let outcome = outcome_of(&reason, job);
+                self.finish(id, outcome, None);
+            }
+            JobState::Assigned(active)
+            | JobState::Building(active)
+            | JobState::Running(active)
+            | JobState::Paused(active)
+            // Whoever was to be queued again is not.
+            | JobState::Stopping(active, StopReason::Preempted) => {
+                let active = active.clone();
+                self.stop(id, active, reason);
+            }
+            // It is ending already; the order is repeated in case that it was the order that got lost.
+            JobState::Stopping(active, reason @ (StopReason::Cancelled(_) | StopReason::TimeLimit)) => {
+                let effect = stop_order(job, active, reason);
+                self.act(effect);
+            }
+            JobState::Finished(finished) => {
+                return Err(Rejected::AlreadyFinished {
+                    job: id,
+                    at: finished.at,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Orders an attempt's end; only its worker's final report, or the worker's loss, ends it.
+    pub(super) fn stop(&mut self, id: JobId, active: Active, reason: StopReason) {
+        let now = self.now;
+        self.edit(id, |job| {
+            let note = outcome_of(&reason, job).detail;
+            job.state = JobState::Stopping(active, reason);
+            enter(job, now, Phase::Stopping, note);
+        });
+        self.order_again(id);
+    }
+
+    /// Gives the order again that the job's worker owes an answer to.
+    pub(super) fn order_again(&mut self, id: JobId) {
+        let Some(job) = self.state.job(id) else {
+            return;
+        };
+        let order = match &job.state {
+            JobState::Assigned(active) => job.attempt().map(|attempt| Effect::Run {
+                worker: active.worker.clone(),
+                attempt,
+            }),
+            JobState::Stopping(active, reason) => Some(stop_order(job, active, reason)),
+            JobState::Queued(_)
+            | JobState::Building(_)
+            | JobState::Running(_)
+            | JobState::Paused(_)
+            | JobState::Finished(_) => None,
+        };
+        if let Some(order) = order {
+            self.state.watch_mut().order(id);
+            self.act(order);
+        }
+    }
+
+    pub(super) fn hold_requested(&mut self, id: JobId, by: UserName) -> Result<(), Rejected> {
+        let job = self.state.job(id).ok_or(Rejected::NoSuchJob(id))?;
+        if !is_held(job)? {
+            let now = self.now;
+            self.edit(id, |job| {
+                let note = format!("held by {by}");
+                if let JobState::Queued(queued) = &mut job.state {
+                    queued.hold = Some(Hold { by, at: now });
+                }
+                enter(job, now, Phase::Queued, note);
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn release_requested(&mut self, id: JobId) -> Result<(), Rejected> {
+        let job = self.state.job(id).ok_or(Rejected::NoSuchJob(id))?;
+        if is_held(job)? {
+            let now = self.now;
+            self.edit(id, |job| {
+                if let JobState::Queued(queued) = &mut job.state {
+                    queued.hold = None;
+                }
+                enter(job, now, Phase::Queued, "released".to_owned());
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn cordon_set(
+        &mut self,
+        worker: &WorkerId,
+        cordon: Option<Cordon>,
+    ) -> Result<(), Rejected> {
+        let known = self.state.worker(worker);
+        let known = known.ok_or_else(|| Rejected::NoSuchWorker(worker.clone()))?;
+        let mut changed = (**known).clone();
+        changed.cordon = cordon;
+        self.put_worker(changed);
+        Ok(())
+    }
+
+    pub(super) fn user_set(
+        &mut self,
+        user: &UserName,
+        weight: f64,
+        guards: Guards,
+    ) -> Result<(), Rejected> {
+        if !(weight.is_finite() && weight > 0.0) {
+            let text = format!("a weight is a number above 0, not {weight}");
+            return Err(Rejected::Invalid(text));
+        }
+        self.edit_user(user, |user| {
+            user.weight = weight;
+            user.guards = guards;
+        });
+        Ok(())
+    }
+
+    pub(super) fn lock_set(&mut self, lock: Option<QueueLock>) -> Result<(), Rejected> {
+        if lock.as_ref().is_some_and(|lock| lock.until <= self.now) {
+            let text = "the lock would have ended already".to_owned();
+            return Err(Rejected::Invalid(text));
+        }
+        self.state.meta_mut().lock = lock;
+        self.state.watch_mut().stir();
+        self.effects.dirty.meta = true;
+        Ok(())
+    }
+}
+
+fn stop_order(job: &Job, active: &Active, reason: &StopReason) -> Effect {
+    Effect::Stop {
+        worker: active.worker.clone(),
+        attempt: crate::id::AttemptId {
+            job: job.id,
+            number: active.attempt,
+        },
+        outcome: outcome_of(reason, job),
+        grace: job.spec.grace,
+    }
+}
+
+/// Whether a waiting job is held back.
+fn is_held(job: &Job) -> Result<bool, Rejected> {
+    match &job.state {
+        JobState::Queued(queued) => Ok(queued.hold.is_some()),
+        JobState::Finished(finished) => Err(Rejected::AlreadyFinished {
+            job: job.id,
+            at: finished.at,
+        }),
+        JobState::Assigned(_)
+        | JobState::Building(_)
+        | JobState::Running(_)
+        | JobState::Paused(_)
+        | JobState::Stopping(..) => Err(Rejected::NotQueued {
+            job: job.id,
+            phase: job.state.phase().as_str(),
+        }),
+    }
+}

@@ -1,0 +1,305 @@
+//! How attempts and jobs end: what is tried again, what is over, and what follows from it.
+
+use std::time::Duration;
+
+use crate::id::JobId;
+use crate::job::{
+    Active, Cause, Finished, Job, JobState, OnWorkerLoss, Outcome, Phase, Queued, RetryRule,
+    StopReason, Transition,
+};
+use crate::penalty::recency;
+use crate::time::Timestamp;
+
+use super::effect::Effect;
+use super::state::Standing;
+use super::step::Step;
+
+/// The most lines that a job's timeline has. The first, its submission, is kept whatever follows.
+pub(super) const TIMELINE_MAX: usize = 64;
+
+/// The exit status with which a stopped job says that it saved a checkpoint and wants to go on.
+const CHECKPOINTED: i32 = 85;
+
+/// An attempt that has ended.
+pub(super) struct Ended {
+    pub(super) outcome: Outcome,
+    pub(super) ran: Duration,
+    pub(super) log_bytes: Option<u64>,
+}
+
+/// Writes a line into the job's timeline.
+pub(super) fn enter(job: &mut Job, at: Timestamp, phase: Phase, note: String) {
+    let attempt = job.state.active().map(|active| active.attempt);
+    job.timeline.push(Transition {
+        at,
+        phase,
+        attempt,
+        note,
+    });
+    if job.timeline.len() > TIMELINE_MAX {
+        job.timeline.remove(1);
+    }
+}
+
+/// What follows from the end of an attempt.
+enum Next {
+    Over(Outcome),
+    /// Queued again; the counters say on whose account.
+    Again {
+        retries: u32,
+        faults: u32,
+        wait: bool,
+        avoid: bool,
+    },
+}
+
+impl Step<'_> {
+    /// The current attempt of the job has ended, or its machine is lost.
+    pub(super) fn attempt_ended(&mut self, id: JobId, ended: Ended) {
+        let Some(job) = self.state.job(id) else {
+            return;
+        };
+        let Some(active) = job.state.active().cloned() else {
+            return;
+        };
+        match self.next(job, &ended.outcome) {
+            Next::Over(outcome) => {
+                let ended = Ended { outcome, ..ended };
+                self.over(id, ended, Some(active));
+            }
+            Next::Again {
+                retries,
+                faults,
+                wait,
+                avoid,
+            } => {
+                let tries = retries.max(faults);
+                let not_before = wait.then(|| self.now.after(self.backoff(tries)));
+                let avoid = avoid.then(|| active.worker.clone());
+                let note = format!("{}: {}", ended.outcome.cause.as_str(), ended.outcome.detail);
+                self.queue_again(id, not_before, avoid, note, |job| {
+                    job.retries_used = retries;
+                    job.faults = faults;
+                });
+            }
+        }
+    }
+
+    /// Its machine did not take the attempt. That is nobody's failure: it is tried again for ever, ever
+    /// more slowly, elsewhere where it can.
+    pub(super) fn attempt_refused(&mut self, id: JobId, reason: &str) {
+        let Some(job) = self.state.job(id) else {
+            return;
+        };
+        let Some(active) = job.state.active() else {
+            return;
+        };
+        let note = format!("{} refused it: {reason}", active.worker);
+        let not_before = self.now.after(self.backoff(job.last_attempt));
+        let avoid = active.worker.clone();
+        self.queue_again(id, Some(not_before), Some(avoid), note, |_| {});
+    }
+
+    fn queue_again(
+        &mut self,
+        id: JobId,
+        not_before: Option<Timestamp>,
+        avoid: Option<crate::id::WorkerId>,
+        note: String,
+        edit: impl FnOnce(&mut Job),
+    ) {
+        let now = self.now;
+        self.edit(id, |job| {
+            // The line still names the attempt that it is about.
+            enter(job, now, Phase::Queued, note);
+            edit(job);
+            job.state = JobState::Queued(Queued {
+                since: now,
+                not_before,
+                hold: None,
+                avoid,
+            });
+        });
+        self.state.watch_mut().answered(id);
+    }
+
+    /// Ends a job that has no machine.
+    pub(super) fn finish(&mut self, id: JobId, outcome: Outcome, last: Option<Active>) {
+        let ended = Ended {
+            outcome,
+            ran: Duration::ZERO,
+            log_bytes: None,
+        };
+        self.over(id, ended, last);
+    }
+
+    /// Ends a job for good, and those that can no longer start because of it.
+    fn over(&mut self, id: JobId, ended: Ended, last: Option<Active>) {
+        self.over_alone(id, ended, last);
+        // A list instead of recursion, because chains of dependencies may be long.
+        let mut ended = vec![id];
+        while let Some(id) = ended.pop() {
+            let dependents: Vec<JobId> = self.state.index().dependents(id).collect();
+            for dependent in dependents {
+                if let Some(outcome) = self.impossible(dependent) {
+                    let end = Ended {
+                        outcome,
+                        ran: Duration::ZERO,
+                        log_bytes: None,
+                    };
+                    self.over_alone(dependent, end, None);
+                    ended.push(dependent);
+                }
+            }
+        }
+        self.bound_history();
+    }
+
+    /// How a waiting job ends whose dependencies can no longer hold; `None` while they can.
+    pub(super) fn impossible(&self, id: JobId) -> Option<Outcome> {
+        let job = self.state.job(id)?;
+        let mut after = job.spec.after.iter();
+        let failed = after.find(|d| self.state.standing_of(**d) == Standing::Impossible)?;
+        let cause = match &self.state.job(failed.job)?.state {
+            JobState::Finished(finished) => finished.outcome.cause.as_str(),
+            JobState::Queued(_)
+            | JobState::Assigned(_)
+            | JobState::Building(_)
+            | JobState::Running(_)
+            | JobState::Paused(_)
+            | JobState::Stopping(..) => return None,
+        };
+        let detail = format!(
+            "job {}, which had to succeed first, ended: {cause}",
+            failed.job
+        );
+        Some(Outcome::new(Cause::DependencyFailed, detail))
+    }
+
+    fn over_alone(&mut self, id: JobId, ended: Ended, last: Option<Active>) {
+        let now = self.now;
+        let had_machine = last.is_some();
+        let rule = ended.outcome.cause.retry_rule();
+        let note = format!("{}: {}", ended.outcome.cause.as_str(), ended.outcome.detail);
+        self.edit(id, |job| {
+            enter(job, now, Phase::Finished, note);
+            job.state = JobState::Finished(Finished {
+                outcome: ended.outcome,
+                at: now,
+                last,
+                ran: ended.ran,
+                log_bytes: ended.log_bytes,
+            });
+        });
+        self.state.watch_mut().answered(id);
+        if had_machine && rule != RetryRule::Infrastructure {
+            self.charge_recency(id);
+        }
+        self.act(Effect::Archive { job: id });
+    }
+
+    fn charge_recency(&mut self, id: JobId) {
+        let Some(user) = self.state.job(id).map(|job| job.user.clone()) else {
+            return;
+        };
+        let before = self.state.meta().finished_jobs;
+        let count = before.saturating_add(1);
+        self.state.meta_mut().finished_jobs = count;
+        self.effects.dirty.meta = true;
+        self.edit_user(&user, |user| {
+            let since = before.saturating_sub(user.recency_at);
+            user.recency = recency::after_own(recency::decayed(user.recency, since));
+            user.recency_at = count;
+        });
+    }
+
+    /// Forgets the oldest finished jobs beyond the bound, but none that a waiting one still names.
+    fn bound_history(&mut self) {
+        let history = self.state.index().history();
+        let excess = history
+            .len()
+            .saturating_sub(self.state.settings().history_max_jobs);
+        if excess == 0 {
+            return;
+        }
+        let ids = history.iter().map(|(_, id)| *id);
+        let drop: Vec<JobId> = ids
+            .filter(|id| self.state.index().dependents(*id).next().is_none())
+            .take(excess)
+            .collect();
+        for id in drop {
+            self.state.drop_job(id);
+            self.effects.dirty.jobs.insert(id);
+        }
+    }
+
+    fn next(&self, job: &Job, outcome: &Outcome) -> Next {
+        let again = Next::Again {
+            retries: job.retries_used,
+            faults: job.faults,
+            wait: false,
+            avoid: false,
+        };
+        let over = || Next::Over(outcome.clone());
+        match &job.state {
+            JobState::Stopping(_, StopReason::Cancelled(by)) => {
+                return match outcome.cause.retry_rule() {
+                    // It ended by itself before the order reached it, and that is how it ended.
+                    RetryRule::Never | RetryRule::UserBudget => over(),
+                    RetryRule::Infrastructure | RetryRule::Requeue => Next::Over(Outcome {
+                        cause: Cause::Cancelled(by.clone()),
+                        exit_code: outcome.exit_code,
+                        detail: format!("cancelled by {by}; {}", outcome.detail),
+                    }),
+                };
+            }
+            JobState::Stopping(_, StopReason::Preempted)
+                if outcome.exit_code == Some(CHECKPOINTED) =>
+            {
+                return again;
+            }
+            // The run was long enough, whatever kept the machine from saying so.
+            JobState::Stopping(_, StopReason::TimeLimit) if outcome.cause == Cause::WorkerLost => {
+                return Next::Over(Outcome::new(Cause::TimeLimit, outcome.detail.clone()));
+            }
+            JobState::Queued(_)
+            | JobState::Assigned(_)
+            | JobState::Building(_)
+            | JobState::Running(_)
+            | JobState::Paused(_)
+            | JobState::Stopping(..)
+            | JobState::Finished(_) => {}
+        }
+        match outcome.cause.retry_rule() {
+            RetryRule::Never => over(),
+            RetryRule::UserBudget if job.retries_used < job.spec.retries => Next::Again {
+                retries: job.retries_used + 1,
+                faults: job.faults,
+                wait: true,
+                avoid: false,
+            },
+            RetryRule::UserBudget => over(),
+            RetryRule::Infrastructure => {
+                let may_repeat = outcome.cause != Cause::WorkerLost
+                    || job.spec.on_worker_loss == OnWorkerLoss::Requeue;
+                if may_repeat && job.faults < self.state.settings().infrastructure_retries {
+                    Next::Again {
+                        retries: job.retries_used,
+                        faults: job.faults + 1,
+                        wait: true,
+                        avoid: true,
+                    }
+                } else {
+                    over()
+                }
+            }
+            RetryRule::Requeue => again,
+        }
+    }
+
+    /// The wait before the try after so many.
+    fn backoff(&self, tries: u32) -> Duration {
+        let factor = 2_u32.saturating_pow(tries.saturating_sub(1)).min(100);
+        self.state.settings().retry_backoff.saturating_mul(factor)
+    }
+}

@@ -1,0 +1,292 @@
+//! What is derived from jobs and workers so that nothing has to be searched for. Never stored: loading
+//! and following a leader build it anew, change by change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::id::{JobId, UserName, WorkerId};
+use crate::job::{Job, JobState};
+use crate::resources::Request;
+use crate::time::Timestamp;
+
+use super::order::Place;
+use super::room::Room;
+use super::state::Worker;
+
+/// Jobs that ask for the same share a shape: what fits for one fits for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ShapeId(u32);
+
+/// All indexes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Index {
+    shapes: BTreeMap<Arc<Request>, Shape>,
+    last_shape: u32,
+    desks: BTreeMap<UserName, Desk>,
+    rooms: BTreeMap<WorkerId, Room>,
+    dependents: BTreeMap<JobId, BTreeSet<JobId>>,
+    timers: BTreeSet<(Timestamp, JobId)>,
+    history: BTreeSet<(Timestamp, JobId)>,
+    unanswered: BTreeSet<JobId>,
+    keys: BTreeMap<JobId, Vec<Arc<str>>>,
+}
+
+#[derive(Debug, Clone)]
+struct Shape {
+    id: ShapeId,
+    waiting: usize,
+}
+
+/// One user's jobs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Desk {
+    /// Those that may start, by shape.
+    pub(super) ready: BTreeMap<ShapeId, BTreeSet<Place>>,
+    /// Those that wait for something else than a machine.
+    pub(super) parked: BTreeSet<Place>,
+    /// How many have a machine.
+    pub(super) active: u32,
+    /// Thousandths of GPUs that those hold.
+    pub(super) gpus: u64,
+}
+
+impl Desk {
+    /// How many wait.
+    pub(super) fn queued(&self) -> usize {
+        self.parked.len() + self.ready.values().map(BTreeSet::len).sum::<usize>()
+    }
+
+    fn is_unused(&self) -> bool {
+        self.ready.is_empty() && self.parked.is_empty() && self.active == 0
+    }
+}
+
+impl Index {
+    pub(super) fn desk(&self, user: &UserName) -> Option<&Desk> {
+        self.desks.get(user)
+    }
+
+    pub(super) const fn desks(&self) -> &BTreeMap<UserName, Desk> {
+        &self.desks
+    }
+
+    pub(super) fn room(&self, worker: &WorkerId) -> Option<&Room> {
+        self.rooms.get(worker)
+    }
+
+    pub(super) const fn rooms(&self) -> &BTreeMap<WorkerId, Room> {
+        &self.rooms
+    }
+
+    /// The waiting jobs that name this one in `after`.
+    pub(super) fn dependents(&self, job: JobId) -> impl Iterator<Item = JobId> {
+        self.dependents.get(&job).into_iter().flatten().copied()
+    }
+
+    /// Jobs for which time does something, and when.
+    pub(super) const fn timers(&self) -> &BTreeSet<(Timestamp, JobId)> {
+        &self.timers
+    }
+
+    /// Finished jobs by their end.
+    pub(super) const fn history(&self) -> &BTreeSet<(Timestamp, JobId)> {
+        &self.history
+    }
+
+    /// Jobs whose worker owes an answer to an order.
+    pub(super) const fn unanswered(&self) -> &BTreeSet<JobId> {
+        &self.unanswered
+    }
+
+    pub(super) fn set_worker(&mut self, id: &WorkerId, worker: Option<Arc<Worker>>) {
+        let room = self.rooms.entry(id.clone()).or_default();
+        room.set_worker(worker);
+        if room.is_unused() {
+            self.rooms.remove(id);
+        }
+    }
+
+    pub(super) fn key_taken(&mut self, key: &Arc<str>, job: JobId) {
+        let keys = self.keys.entry(job).or_default();
+        if !keys.contains(key) {
+            keys.push(Arc::clone(key));
+        }
+    }
+
+    pub(super) fn keys_given_back(&mut self, job: JobId) -> Vec<Arc<str>> {
+        self.keys.remove(&job).unwrap_or_default()
+    }
+
+    /// Enters a job; `ready` says whether a waiting one may start.
+    pub(super) fn insert(&mut self, job: &Job, ready: bool) {
+        if let Some(timer) = timer(job) {
+            self.timers.insert((timer, job.id));
+        }
+        if is_unanswered(job) {
+            self.unanswered.insert(job.id);
+        }
+        match &job.state {
+            JobState::Queued(_) => {
+                for dependency in &job.spec.after {
+                    self.dependents
+                        .entry(dependency.job)
+                        .or_default()
+                        .insert(job.id);
+                }
+                let shape = self.shape_taken(&job.spec.request);
+                let desk = self.desks.entry(job.user.clone()).or_default();
+                if ready {
+                    desk.ready.entry(shape).or_default().insert(Place::of(job));
+                } else {
+                    desk.parked.insert(Place::of(job));
+                }
+            }
+            JobState::Assigned(active)
+            | JobState::Building(active)
+            | JobState::Running(active)
+            | JobState::Paused(active)
+            | JobState::Stopping(active, _) => {
+                let room = self.rooms.entry(active.worker.clone()).or_default();
+                room.enter(job, active);
+                let desk = self.desks.entry(job.user.clone()).or_default();
+                desk.active += 1;
+                desk.gpus += active.allocation.milli_gpus();
+            }
+            JobState::Finished(finished) => {
+                self.history.insert((finished.at, job.id));
+            }
+        }
+    }
+
+    /// Takes a job out again; it must be as it was entered.
+    pub(super) fn remove(&mut self, job: &Job) {
+        if let Some(timer) = timer(job) {
+            self.timers.remove(&(timer, job.id));
+        }
+        self.unanswered.remove(&job.id);
+        match &job.state {
+            JobState::Queued(_) => {
+                for dependency in &job.spec.after {
+                    if let Some(dependents) = self.dependents.get_mut(&dependency.job) {
+                        dependents.remove(&job.id);
+                        if dependents.is_empty() {
+                            self.dependents.remove(&dependency.job);
+                        }
+                    }
+                }
+                let shape = self.shape_given_back(&job.spec.request);
+                if let Some(desk) = self.desks.get_mut(&job.user) {
+                    let place = Place::of(job);
+                    desk.parked.remove(&place);
+                    if let Some((shape, places)) = shape
+                        .and_then(|shape| desk.ready.get_mut(&shape).map(|places| (shape, places)))
+                    {
+                        places.remove(&place);
+                        if places.is_empty() {
+                            desk.ready.remove(&shape);
+                        }
+                    }
+                }
+            }
+            JobState::Assigned(active)
+            | JobState::Building(active)
+            | JobState::Running(active)
+            | JobState::Paused(active)
+            | JobState::Stopping(active, _) => {
+                if let Some(room) = self.rooms.get_mut(&active.worker) {
+                    room.leave(job, active);
+                    if room.is_unused() {
+                        self.rooms.remove(&active.worker);
+                    }
+                }
+                if let Some(desk) = self.desks.get_mut(&job.user) {
+                    desk.active -= 1;
+                    desk.gpus -= active.allocation.milli_gpus();
+                }
+            }
+            JobState::Finished(finished) => {
+                self.history.remove(&(finished.at, job.id));
+            }
+        }
+        if self.desks.get(&job.user).is_some_and(Desk::is_unused) {
+            self.desks.remove(&job.user);
+        }
+    }
+
+    /// Whether both hold the same, by whatever numbers their shapes go. Keys are left out, because jobs do
+    /// not name theirs.
+    pub(super) fn says_the_same_as(&self, other: &Self) -> bool {
+        let shapes = |index: &Self| -> BTreeMap<Arc<Request>, usize> {
+            let shapes = index.shapes.iter();
+            shapes
+                .map(|(request, shape)| (Arc::clone(request), shape.waiting))
+                .collect()
+        };
+        let desks = |index: &Self| -> Vec<_> {
+            let desks = index.desks.iter();
+            desks
+                .map(|(user, desk)| {
+                    let ready: BTreeSet<Place> = desk.ready.values().flatten().copied().collect();
+                    let parked = desk.parked.clone();
+                    (user.clone(), ready, parked, desk.active, desk.gpus)
+                })
+                .collect()
+        };
+        shapes(self) == shapes(other)
+            && desks(self) == desks(other)
+            && self.rooms == other.rooms
+            && self.dependents == other.dependents
+            && self.timers == other.timers
+            && self.history == other.history
+            && self.unanswered == other.unanswered
+    }
+
+    fn shape_taken(&mut self, request: &Request) -> ShapeId {
+        if let Some(shape) = self.shapes.get_mut(request) {
+            shape.waiting += 1;
+            return shape.id;
+        }
+        // Wrapping is harmless: four thousand million shapes later the first is long given back.
+        self.last_shape = self.last_shape.wrapping_add(1);
+        let id = ShapeId(self.last_shape);
+        self.shapes
+            .insert(Arc::new(request.clone()), Shape { id, waiting: 1 });
+        id
+    }
+
+    fn shape_given_back(&mut self, request: &Request) -> Option<ShapeId> {
+        let shape = self.shapes.get_mut(request)?;
+        let id = shape.id;
+        shape.waiting -= 1;
+        if shape.waiting == 0 {
+            self.shapes.remove(request);
+        }
+        Some(id)
+    }
+}
+
+/// When time alone does something to the job: lets it be tried again, or ends its run.
+fn timer(job: &Job) -> Option<Timestamp> {
+    match &job.state {
+        JobState::Queued(queued) => queued.not_before,
+        JobState::Running(active) | JobState::Paused(active) => {
+            Some(active.started_at?.after(job.spec.time_limit?))
+        }
+        JobState::Assigned(_)
+        | JobState::Building(_)
+        | JobState::Stopping(..)
+        | JobState::Finished(_) => None,
+    }
+}
+
+const fn is_unanswered(job: &Job) -> bool {
+    match &job.state {
+        JobState::Assigned(active) => !active.confirmed,
+        JobState::Stopping(..) => true,
+        JobState::Queued(_)
+        | JobState::Building(_)
+        | JobState::Running(_)
+        | JobState::Paused(_)
+        | JobState::Finished(_) => false,
+    }
+}

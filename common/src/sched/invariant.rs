@@ -1,0 +1,138 @@
+//! What must hold after every step, each as a function with a name. Tests and simulations call them.
+
+use crate::job::{JobState, Phase};
+use crate::resources::MilliGpu;
+
+use super::finish::TIMELINE_MAX;
+use super::index::Index;
+use super::state::{Health, Standing, State};
+
+/// Whether everything that must always hold of a state does.
+///
+/// # Errors
+/// One sentence that names what does not hold.
+pub fn check_invariants(state: &State) -> Result<(), String> {
+    no_gpu_is_oversubscribed(state)?;
+    lost_workers_have_no_jobs(state)?;
+    jobs_are_well_formed(state)?;
+    waiting_jobs_can_still_start(state)?;
+    penalties_are_numbers(state)?;
+    history_is_bounded(state)?;
+    indexes_are_fresh(state)
+}
+
+fn no_gpu_is_oversubscribed(state: &State) -> Result<(), String> {
+    for (worker, room) in state.index().rooms() {
+        for (gpu, milli) in &room.gpus {
+            if *milli > MilliGpu::WHOLE.0 {
+                return Err(format!("{milli} thousandths of {gpu} on {worker} are held"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn lost_workers_have_no_jobs(state: &State) -> Result<(), String> {
+    for worker in state.workers() {
+        let room = state.index().room(&worker.id);
+        let jobs = room.map_or(0, |room| room.jobs.len());
+        match worker.health {
+            Health::Lost { .. } if jobs > 0 => {
+                return Err(format!("{} is lost and has {jobs} jobs", worker.id));
+            }
+            Health::Up | Health::Suspect { .. } | Health::Lost { .. } => {}
+        }
+    }
+    Ok(())
+}
+
+fn jobs_are_well_formed(state: &State) -> Result<(), String> {
+    for job in state.jobs() {
+        let id = job.id;
+        if id.0 == 0 || id.0 > state.meta().last_job {
+            return Err(format!("job {id} was never given out"));
+        }
+        if state.user(&job.user).is_none() {
+            return Err(format!("the user of job {id} is not known"));
+        }
+        if job.timeline.is_empty() || job.timeline.len() > TIMELINE_MAX {
+            let lines = job.timeline.len();
+            return Err(format!("the timeline of job {id} has {lines} lines"));
+        }
+        if let Some(active) = job.state.active() {
+            if active.attempt != job.last_attempt {
+                return Err(format!("job {id} runs an attempt that is not its last"));
+            }
+            if state.worker(&active.worker).is_none() {
+                return Err(format!("job {id} is on a machine that is not known"));
+            }
+            let running = match &job.state {
+                JobState::Running(_) | JobState::Paused(_) => true,
+                JobState::Queued(_)
+                | JobState::Assigned(_)
+                | JobState::Building(_)
+                | JobState::Stopping(..)
+                | JobState::Finished(_) => false,
+            };
+            if running && (active.started_at.is_none() || !active.confirmed) {
+                return Err(format!("job {id} runs without having started"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn waiting_jobs_can_still_start(state: &State) -> Result<(), String> {
+    let waiting = state.jobs().filter(|j| j.state.phase() == Phase::Queued);
+    for job in waiting {
+        for dependency in &job.spec.after {
+            if state.job(dependency.job).is_none() {
+                let (id, other) = (job.id, dependency.job);
+                return Err(format!(
+                    "job {id} waits for job {other}, which is forgotten"
+                ));
+            }
+            if state.standing_of(*dependency) == Standing::Impossible {
+                let (id, other) = (job.id, dependency.job);
+                return Err(format!("job {id} waits for job {other} in vain"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn penalties_are_numbers(state: &State) -> Result<(), String> {
+    for user in state.users() {
+        let dated = user.recency_at <= state.meta().finished_jobs;
+        if !(user.recency.is_finite() && user.recency >= 0.0 && dated) {
+            let (name, recency) = (&user.name, user.recency);
+            return Err(format!("the penalty of {name} is {recency}"));
+        }
+    }
+    Ok(())
+}
+
+fn history_is_bounded(state: &State) -> Result<(), String> {
+    let free = state.index().history().iter();
+    let free = free.filter(|(_, id)| state.index().dependents(*id).next().is_none());
+    let (count, max) = (free.count(), state.settings().history_max_jobs);
+    if count > max {
+        return Err(format!("{count} finished jobs are kept, more than {max}"));
+    }
+    Ok(())
+}
+
+fn indexes_are_fresh(state: &State) -> Result<(), String> {
+    let mut fresh = Index::default();
+    for worker in state.workers() {
+        fresh.set_worker(&worker.id, Some(worker.clone()));
+    }
+    for job in state.jobs() {
+        fresh.insert(job, state.is_ready(job));
+    }
+    if fresh.says_the_same_as(state.index()) {
+        Ok(())
+    } else {
+        Err("the indexes do not say what the jobs and workers say".to_owned())
+    }
+}

@@ -1,0 +1,184 @@
+//! Time: silent workers, time limits, retries that are due, locks that end, orders without an answer.
+
+use std::time::Duration;
+
+use crate::id::{JobId, WorkerId};
+use crate::job::{Cause, JobState, Outcome, StopReason};
+
+use super::effect::Effect;
+use super::event::Rejected;
+use super::finish::Ended;
+use super::state::{Health, Worker};
+use super::step::Step;
+
+/// How much longer a worker may be silent that said goodbye.
+const GOODBYE: Duration = Duration::from_secs(600);
+
+/// An order whose answer is this late is given again: its queue may have lost it. Repeats are harmless.
+const ORDER_AGAIN: Duration = Duration::from_secs(30);
+
+/// The most finished jobs that a new leader archives again, because the old one may have committed their
+/// end and died before it wrote their record.
+const ARCHIVE_AGAIN: usize = 64;
+
+impl Step<'_> {
+    pub(super) fn worker_heard(&mut self, id: &WorkerId, session: &str) -> Result<(), Rejected> {
+        let known = self.state.worker(id);
+        let known = known.ok_or_else(|| Rejected::NoSuchWorker(id.clone()))?;
+        if *known.session != *session {
+            let text = format!("{id} speaks of a session that it has not introduced");
+            return Err(Rejected::Invalid(text));
+        }
+        self.state.watch_mut().hear(id, self.now);
+        self.set_health(id, Health::Up);
+        Ok(())
+    }
+
+    pub(super) fn worker_left(&mut self, id: &WorkerId) -> Result<(), Rejected> {
+        let known = self.state.worker(id);
+        let health = known
+            .ok_or_else(|| Rejected::NoSuchWorker(id.clone()))?
+            .health;
+        self.state.watch_mut().excuse(id, self.now, GOODBYE);
+        match health {
+            Health::Up => self.set_health(id, Health::Suspect { since: self.now }),
+            Health::Suspect { .. } | Health::Lost { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// The lead was taken with a state from the store: what its orders were is given again, and every
+    /// worker's time starts anew.
+    pub(super) fn lead_taken(&mut self) {
+        self.state.watch_mut().forget_silences();
+        self.state.watch_mut().stir();
+        let workers: Vec<WorkerId> = self.state.workers().map(|w| w.id.clone()).collect();
+        for worker in workers {
+            self.state.watch_mut().silence(&worker, self.now);
+        }
+        let unanswered: Vec<JobId> = self.state.index().unanswered().iter().copied().collect();
+        for job in unanswered {
+            self.order_again(job);
+        }
+        let history = self.state.index().history().iter().rev();
+        let latest: Vec<JobId> = history.take(ARCHIVE_AGAIN).map(|(_, id)| *id).collect();
+        for job in latest {
+            self.act(Effect::Archive { job });
+        }
+    }
+
+    pub(super) fn ticked(&mut self) {
+        self.end_lock();
+        self.run_timers();
+        if self.state.watch().is_link_up() {
+            self.judge_silences();
+            self.repeat_orders();
+        }
+    }
+
+    fn end_lock(&mut self) {
+        let lock = self.state.meta().lock.as_ref();
+        if lock.is_some_and(|lock| lock.until <= self.now) {
+            self.state.meta_mut().lock = None;
+            self.state.watch_mut().stir();
+            self.effects.dirty.meta = true;
+        }
+    }
+
+    fn run_timers(&mut self) {
+        let due = self.state.index().timers().iter();
+        let due: Vec<JobId> = due
+            .take_while(|(at, _)| *at <= self.now)
+            .map(|(_, id)| *id)
+            .collect();
+        for id in due {
+            let Some(job) = self.state.job(id) else {
+                continue;
+            };
+            match &job.state {
+                JobState::Queued(_) => self.edit(id, |job| {
+                    if let JobState::Queued(queued) = &mut job.state {
+                        queued.not_before = None;
+                    }
+                }),
+                JobState::Running(active) | JobState::Paused(active) => {
+                    let active = active.clone();
+                    self.stop(id, active, StopReason::TimeLimit);
+                }
+                JobState::Assigned(_)
+                | JobState::Building(_)
+                | JobState::Stopping(..)
+                | JobState::Finished(_) => {}
+            }
+        }
+    }
+
+    fn judge_silences(&mut self) {
+        let workers: Vec<(WorkerId, Health)> = self
+            .state
+            .workers()
+            .map(|worker| (worker.id.clone(), worker.health))
+            .collect();
+        let suspect_after = self.state.settings().suspect_after;
+        let lost_after = self.state.settings().lost_after;
+        for (id, health) in workers {
+            let silence = self.state.watch_mut().silence(&id, self.now);
+            match health {
+                Health::Up | Health::Suspect { .. } if silence >= lost_after => self.lose(&id),
+                Health::Up if silence >= suspect_after => {
+                    self.set_health(&id, Health::Suspect { since: self.now });
+                }
+                Health::Up | Health::Suspect { .. } | Health::Lost { .. } => {}
+            }
+        }
+    }
+
+    /// Gives a silent worker's jobs to others, and orders it to end them should it come back.
+    fn lose(&mut self, id: &WorkerId) {
+        self.set_health(id, Health::Lost { since: self.now });
+        let room = self.state.index().room(id);
+        let jobs: Vec<JobId> =
+            room.map_or_else(Vec::new, |room| room.jobs.iter().copied().collect());
+        for job in jobs {
+            let attempt = self.state.job(job).and_then(|job| job.attempt());
+            let ended = Ended {
+                outcome: Outcome::new(Cause::WorkerLost, format!("{id} has fallen silent")),
+                ran: Duration::ZERO,
+                log_bytes: None,
+            };
+            self.attempt_ended(job, ended);
+            if let Some(attempt) = attempt {
+                self.clean_up(id.clone(), attempt, false);
+            }
+        }
+    }
+
+    fn repeat_orders(&mut self) {
+        let unanswered = self.state.index().unanswered().iter();
+        let late: Vec<JobId> = unanswered
+            .filter(|id| {
+                let age = self.state.watch().order_age(**id);
+                let worker = self.state.job(**id).and_then(|job| job.state.active());
+                let worker = worker.and_then(|active| self.state.worker(&active.worker));
+                age.is_none_or(|age| age >= ORDER_AGAIN)
+                    && worker.is_some_and(|worker| worker.health == Health::Up)
+            })
+            .copied()
+            .collect();
+        for id in late {
+            self.order_again(id);
+        }
+    }
+
+    fn set_health(&mut self, id: &WorkerId, health: Health) {
+        if let Some(known) = self.state.worker(id)
+            && known.health != health
+        {
+            let changed = Worker {
+                health,
+                ..(**known).clone()
+            };
+            self.put_worker(changed);
+        }
+    }
+}

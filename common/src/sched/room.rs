@@ -1,0 +1,105 @@
+//! What is held and what is free on one machine, kept up to date as jobs come and go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::id::{GpuId, JobId};
+use crate::job::{Active, Job, JobState};
+use crate::resources::{ByteSize, MilliCpu, MilliGpu};
+
+use super::state::Worker;
+
+/// A machine's books. Derived from its worker and its jobs, never stored.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Room {
+    /// The machine, absent while only jobs that name it are known.
+    pub(super) worker: Option<Arc<Worker>>,
+    /// The jobs that have it.
+    pub(super) jobs: BTreeSet<JobId>,
+    /// How many of them have no container yet.
+    pub(super) starting: u32,
+    /// Held of each GPU; none that is held not at all.
+    pub(super) gpus: BTreeMap<GpuId, u32>,
+    /// Held CPU.
+    pub(super) cpu: u64,
+    /// Held memory in bytes.
+    pub(super) memory: u64,
+    /// Free thousandths of each GPU in the machine's order, 0 for one that is quarantined.
+    pub(super) free: Vec<u32>,
+}
+
+impl Room {
+    pub(super) fn is_unused(&self) -> bool {
+        self.worker.is_none() && self.jobs.is_empty()
+    }
+
+    /// Free CPU.
+    pub(super) fn free_cpu(&self) -> MilliCpu {
+        let all = self.worker.as_ref().map_or(0, |w| w.capacity.cpu.0);
+        MilliCpu(all.saturating_sub(self.cpu))
+    }
+
+    /// Free memory.
+    pub(super) fn free_memory(&self) -> ByteSize {
+        let all = self.worker.as_ref().map_or(0, |w| w.capacity.memory.0);
+        ByteSize(all.saturating_sub(self.memory))
+    }
+
+    pub(super) fn set_worker(&mut self, worker: Option<Arc<Worker>>) {
+        self.worker = worker;
+        self.count_free();
+    }
+
+    pub(super) fn enter(&mut self, job: &Job, active: &Active) {
+        self.jobs.insert(job.id);
+        self.starting += u32::from(is_starting(&job.state));
+        self.cpu += active.allocation.cpu.0;
+        self.memory += active.allocation.memory.0;
+        for (gpu, milli) in &active.allocation.gpus {
+            *self.gpus.entry(gpu.clone()).or_default() += milli.0;
+        }
+        self.count_free();
+    }
+
+    pub(super) fn leave(&mut self, job: &Job, active: &Active) {
+        self.jobs.remove(&job.id);
+        self.starting -= u32::from(is_starting(&job.state));
+        self.cpu -= active.allocation.cpu.0;
+        self.memory -= active.allocation.memory.0;
+        for (gpu, milli) in &active.allocation.gpus {
+            if let Some(held) = self.gpus.get_mut(gpu) {
+                *held -= milli.0;
+                if *held == 0 {
+                    self.gpus.remove(gpu);
+                }
+            }
+        }
+        self.count_free();
+    }
+
+    fn count_free(&mut self) {
+        self.free.clear();
+        let Some(worker) = &self.worker else {
+            return;
+        };
+        self.free.extend(worker.capacity.gpus.iter().map(|gpu| {
+            let held = self.gpus.get(&gpu.id).copied().unwrap_or(0);
+            if gpu.healthy {
+                MilliGpu::WHOLE.0.saturating_sub(held)
+            } else {
+                0
+            }
+        }));
+    }
+}
+
+const fn is_starting(state: &JobState) -> bool {
+    match state {
+        JobState::Assigned(_) | JobState::Building(_) => true,
+        JobState::Queued(_)
+        | JobState::Running(_)
+        | JobState::Paused(_)
+        | JobState::Stopping(..)
+        | JobState::Finished(_) => false,
+    }
+}

@@ -1,0 +1,97 @@
+//! Jobs on their way, one thing at a time.
+
+use super::*;
+
+#[test]
+fn a_job_goes_its_whole_way() {
+    let mut c = Cluster::new();
+    c.join("w1", 1);
+    c.submit("anna", |_| {});
+    let run = Effect::Run {
+        worker: worker("w1"),
+        attempt: attempt("1.1"),
+    };
+    let accepted = Effect::Accepted {
+        job: JobId(1),
+        new: true,
+    };
+    assert_eq!(c.acts, [accepted, run]);
+    assert_eq!(c.phase(1), Phase::Assigned);
+    c.report("w1", "1.1", Progress::Accepted).unwrap();
+    c.report("w1", "1.1", phase(AttemptPhase::Building))
+        .unwrap();
+    assert_eq!(c.phase(1), Phase::Building);
+    c.report("w1", "1.1", phase(AttemptPhase::Running)).unwrap();
+    assert_eq!(c.phase(1), Phase::Running);
+    c.report("w1", "1.1", phase(AttemptPhase::Uploading))
+        .unwrap();
+    c.report("w1", "1.1", done(Cause::Succeeded)).unwrap();
+    assert_eq!(c.cause(1), Some(&Cause::Succeeded));
+    let forget = Effect::Forget {
+        worker: worker("w1"),
+        attempt: attempt("1.1"),
+    };
+    assert_eq!(c.acts, [Effect::Archive { job: JobId(1) }, forget.clone()]);
+    assert!((penalty_of(&c.state, c.now, &user("anna")) - 1.0).abs() < 1e-12);
+    // The report repeats: it changes nothing, and the worker is told again.
+    let again = c.report("w1", "1.1", done(Cause::Succeeded));
+    assert_eq!(again, Err(Rejected::Stale(attempt("1.1"))));
+    assert_eq!(c.acts, [forget]);
+}
+
+#[test]
+fn a_job_that_does_not_fit_blocks_nobody() {
+    let mut c = Cluster::new();
+    c.join("w1", 2);
+    c.submit("anna", |_| {});
+    c.submit("anna", |spec| spec.request.gpus = 2);
+    c.submit("bert", |_| {});
+    assert_eq!(c.phase(2), Phase::Queued);
+    assert_eq!(c.phase(3), Phase::Assigned);
+    let reasons = reasons(&c.state, c.now, c.job(2));
+    let told: Vec<_> = reasons.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        ["waits for a machine; of those that are there, 1 is without enough free GPUs"]
+    );
+}
+
+#[test]
+fn what_can_never_fit_is_refused_and_told_what_would() {
+    let mut c = Cluster::new();
+    c.submit("anna", |spec| spec.request.gpus = 9);
+    assert_eq!(c.phase(1), Phase::Queued);
+    assert_eq!(reasons(&c.state, c.now, c.job(1)), [Reason::NoMachine]);
+    c.join("w1", 2);
+    let table: [(fn(&mut JobSpec), &str); 6] = [
+        (
+            |s| s.request.gpus = 3,
+            "it asks for 3 GPUs, and one machine has at most 2; ask for 2 or fewer",
+        ),
+        (
+            |s| s.request.gpu_models = vec!["H200".to_owned()],
+            "none has a GPU of the model H200; models there are: NVIDIA A100",
+        ),
+        (
+            |s| s.request.gpu_memory = Some(ByteSize(80 << 30)),
+            "it asks for GPUs with 80 GiB of memory, and the largest has 40 GiB",
+        ),
+        (
+            |s| s.request.cpu = Some(MilliCpu(64_500)),
+            "it asks for 64.5 CPU cores, and one machine has at most 16; ask for 16 or fewer",
+        ),
+        (
+            |s| s.request.memory = Some(ByteSize(65 << 30)),
+            "it asks for 65 GiB of memory, and one machine has at most 64 GiB; ask for 64 GiB or less",
+        ),
+        (
+            |s| s.request.labels = [("zone".to_owned(), "a".to_owned())].into(),
+            "none has the labels zone=a; labels there are: none",
+        ),
+    ];
+    for (edit, text) in table {
+        let result = c.step(Event::Submitted(submission("anna", edit)));
+        let expected = format!("no machine could ever run it: {text}");
+        assert_eq!(result, Err(Rejected::NeverFits(expected)));
+    }
+}

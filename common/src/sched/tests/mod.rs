@@ -1,0 +1,282 @@
+//! Tests of the scheduler: a small language to say what happens, and what is then the case.
+
+mod basics;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::id::{AttemptId, JobId, UserName, WorkerId};
+use crate::job::{
+    Artifacts, Cause, Class, ContainerSpec, ImageSource, JobSpec, JobState, Network, OnWorkerLoss,
+    Outcome, Phase,
+};
+use crate::resources::{ByteSize, Capacity, GpuAmount, GpuDevice, MilliCpu, MilliGpu, Request};
+use crate::time::Timestamp;
+use crate::wire::AttemptPhase;
+
+/// A cluster under test: the state, the time, and a replica that is fed by changes alone.
+pub(super) struct Cluster {
+    pub(super) state: State,
+    pub(super) replica: State,
+    pub(super) now: Timestamp,
+    /// What the last step left to do.
+    pub(super) acts: Vec<Effect>,
+    pub(super) dirty: Dirty,
+}
+
+pub(super) fn user(name: &str) -> UserName {
+    name.parse().unwrap()
+}
+
+pub(super) fn worker(name: &str) -> WorkerId {
+    name.parse().unwrap()
+}
+
+pub(super) fn attempt(text: &str) -> AttemptId {
+    text.parse().unwrap()
+}
+
+/// A job for one whole GPU, one core and a GiB.
+pub(super) fn spec() -> JobSpec {
+    JobSpec {
+        name: "job".to_owned(),
+        executor: user("anna"),
+        image: ImageSource::Named("image".to_owned()),
+        request: Request {
+            gpus: 1,
+            gpu_amount: GpuAmount::Milli(MilliGpu::WHOLE),
+            gpu_models: Vec::new(),
+            gpu_memory: None,
+            cpu: Some(MilliCpu(1000)),
+            memory: Some(ByteSize(ByteSize::GIB)),
+            labels: BTreeMap::new(),
+        },
+        container: ContainerSpec {
+            command: None,
+            entrypoint: None,
+            env: Vec::new(),
+            working_dir: None,
+            user: None,
+            hostname: None,
+            domainname: None,
+            labels: BTreeMap::new(),
+            ulimits: Vec::new(),
+            shm_size: ByteSize(ByteSize::GIB),
+            stop_signal: None,
+            init: true,
+            tty: false,
+            stdin_open: false,
+            read_only: false,
+            tmpfs: BTreeMap::new(),
+            network: Network::Bridge,
+            mem_swappiness: None,
+            cpu_shares: None,
+            cpu_limit: None,
+            cpuset_cpus: None,
+            healthcheck: None,
+            group_add: Vec::new(),
+            dns: Vec::new(),
+            extra_hosts: BTreeMap::new(),
+            sysctls: BTreeMap::new(),
+        },
+        class: Class::Normal,
+        priority: 0,
+        time_limit: None,
+        time_request: None,
+        retries: 0,
+        after: Vec::new(),
+        array: None,
+        preemptible: false,
+        grace: Duration::from_secs(10),
+        artifacts: Artifacts::Always,
+        on_worker_loss: OnWorkerLoss::Requeue,
+        strict_once: false,
+        labels: BTreeMap::new(),
+        secrets: Vec::new(),
+    }
+}
+
+/// A machine with so many GPUs, 16 cores and 64 GiB.
+pub(super) fn capacity(name: &str, gpus: u32) -> Capacity {
+    let gpu = |at| GpuDevice {
+        id: format!("GPU-{name}-{at}").parse().unwrap(),
+        model: "NVIDIA A100".to_owned(),
+        memory: ByteSize(40 * ByteSize::GIB),
+        healthy: true,
+    };
+    Capacity {
+        cpu: MilliCpu(16_000),
+        memory: ByteSize(64 * ByteSize::GIB),
+        gpus: (0..gpus).map(gpu).collect(),
+        slots_per_gpu: 1,
+        labels: BTreeMap::new(),
+    }
+}
+
+pub(super) fn submission(of: &str, edit: impl FnOnce(&mut JobSpec)) -> Submission {
+    let mut spec = spec();
+    edit(&mut spec);
+    Submission {
+        user: user(of),
+        config: format!("{spec:?}").into(),
+        spec: Arc::new(spec),
+        bundle: None,
+        key: None,
+    }
+}
+
+pub(super) fn done(cause: Cause) -> Progress {
+    Progress::Finished {
+        outcome: Outcome::new(cause, "it ended"),
+        ran: Duration::from_secs(7),
+        log_bytes: 11,
+    }
+}
+
+pub(super) const fn phase(phase: AttemptPhase) -> Progress {
+    Progress::Entered {
+        phase,
+        note: String::new(),
+    }
+}
+
+impl Cluster {
+    pub(super) fn new() -> Self {
+        Self::with(Settings::default())
+    }
+
+    pub(super) fn with(settings: Settings) -> Self {
+        Self {
+            state: State::new(settings.clone()),
+            replica: State::new(settings),
+            now: Timestamp::from_millis(1_000_000),
+            acts: Vec::new(),
+            dirty: Dirty::default(),
+        }
+    }
+
+    /// Steps, commits to the replica, and checks everything that must always hold.
+    pub(super) fn step(&mut self, event: Event) -> Result<(), Rejected> {
+        let before = self.state.clone();
+        let mut effects = Effects::default();
+        let result = step(&mut self.state, self.now, event.clone(), &mut effects);
+        if result.is_err() {
+            assert_eq!(effects.dirty, Dirty::default(), "{event:?} was rejected");
+            same(&before, &self.state);
+        }
+        for change in effects.dirty.changes(&self.state) {
+            self.replica.apply(change);
+        }
+        same(&self.replica, &self.state);
+        check_invariants(&self.state).unwrap();
+        check_invariants(&self.replica).unwrap();
+        self.acts = effects.acts;
+        self.dirty = effects.dirty;
+        result
+    }
+
+    pub(super) fn ok(&mut self, event: Event) {
+        self.step(event).unwrap();
+    }
+
+    pub(super) fn join(&mut self, name: &str, gpus: u32) {
+        self.join_knowing(name, gpus, &[]);
+    }
+
+    pub(super) fn join_knowing(
+        &mut self,
+        name: &str,
+        gpus: u32,
+        known: &[(&str, Option<AttemptPhase>)],
+    ) {
+        let known = known.iter().map(|(id, phase)| Known {
+            attempt: attempt(id),
+            phase: *phase,
+        });
+        self.ok(Event::WorkerJoined {
+            worker: worker(name),
+            session: "session".into(),
+            capacity: capacity(name, gpus),
+            images: [].into(),
+            known: known.collect(),
+        });
+    }
+
+    pub(super) fn submit(&mut self, of: &str, edit: impl FnOnce(&mut JobSpec)) -> JobId {
+        self.ok(Event::Submitted(submission(of, edit)));
+        JobId(self.state.meta().last_job)
+    }
+
+    pub(super) fn report(
+        &mut self,
+        name: &str,
+        id: &str,
+        progress: Progress,
+    ) -> Result<(), Rejected> {
+        self.step(Event::Reported {
+            worker: worker(name),
+            attempt: attempt(id),
+            progress,
+        })
+    }
+
+    pub(super) fn cancel(&mut self, job: u64) -> Result<(), Rejected> {
+        self.step(Event::CancelRequested {
+            job: JobId(job),
+            by: user("admin"),
+        })
+    }
+
+    /// Lets time pass with a tick every second, while the named workers are heard.
+    pub(super) fn pass(&mut self, secs: u64, heard: &[&str]) {
+        let mut acts = Vec::new();
+        for _ in 0..secs {
+            self.now = self.now.after(Duration::from_secs(1));
+            for name in heard {
+                self.ok(Event::WorkerHeard {
+                    worker: worker(name),
+                    session: "session".into(),
+                });
+                acts.append(&mut self.acts);
+            }
+            self.ok(Event::Ticked);
+            acts.append(&mut self.acts);
+        }
+        self.acts = acts;
+    }
+
+    pub(super) fn job(&self, id: u64) -> &crate::job::Job {
+        self.state.job(JobId(id)).unwrap()
+    }
+
+    pub(super) fn phase(&self, id: u64) -> Phase {
+        self.job(id).state.phase()
+    }
+
+    pub(super) fn cause(&self, id: u64) -> Option<&Cause> {
+        match &self.job(id).state {
+            JobState::Finished(finished) => Some(&finished.outcome.cause),
+            _ => None,
+        }
+    }
+
+    pub(super) fn worker_of(&self, id: u64) -> Option<&str> {
+        let active = self.job(id).state.active();
+        active.map(|active| active.worker.as_str())
+    }
+
+    pub(super) fn queue(&self) -> Vec<u64> {
+        let queue = queue(&self.state, self.now);
+        queue.iter().map(|waiting| waiting.job.id.0).collect()
+    }
+}
+
+/// Whether two states hold the same of what is committed.
+pub(super) fn same(a: &State, b: &State) {
+    assert!(a.jobs().eq(b.jobs()), "jobs differ");
+    assert!(a.users().eq(b.users()), "users differ");
+    assert!(a.workers().eq(b.workers()), "workers differ");
+    assert_eq!(a.meta(), b.meta());
+}
