@@ -1,0 +1,119 @@
+//! Packing: the same content gives the same zip; nothing is carried away by accident.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::*;
+
+fn put(root: &Path, name: &str, content: &str) {
+    let path = root.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+fn packed(root: &Path) -> Packed {
+    pack(root, &ProgressBar::hidden()).unwrap()
+}
+
+fn read(packed: &Packed) -> BTreeMap<String, (String, u32)> {
+    let mut archive = zip::ZipArchive::new(packed.open().unwrap()).unwrap();
+    let mut found = BTreeMap::new();
+    for index in 0..archive.len() {
+        let mut entry = archive.by_index(index).unwrap();
+        let mut content = String::new();
+        entry.read_to_string(&mut content).unwrap();
+        let mode = entry.unix_mode().unwrap() & 0o7777;
+        found.insert(entry.name().unwrap().into_owned(), (content, mode));
+    }
+    found
+}
+
+#[test]
+fn the_same_content_gives_the_same_digest() {
+    let one = tempfile::tempdir().unwrap();
+    let two = tempfile::tempdir().unwrap();
+    for name in ["b.txt", "a/deep/c.txt", "Dockerfile"] {
+        put(one.path(), name, name);
+    }
+    for name in ["Dockerfile", "a/deep/c.txt", "b.txt"] {
+        put(two.path(), name, name);
+    }
+    put(two.path(), ".git/HEAD", "ref");
+    put(two.path(), "a/__pycache__/x.pyc", "bytes");
+    let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    File::open(two.path().join("b.txt"))
+        .unwrap()
+        .set_modified(old)
+        .unwrap();
+    let (one, two) = (packed(one.path()), packed(two.path()));
+    assert_eq!(one.digest, two.digest);
+    assert_eq!(two.left_out, [".git", "a/__pycache__"]);
+    let names: Vec<String> = read(&two).into_keys().collect();
+    assert_eq!(names, ["Dockerfile", "a/deep/c.txt", "b.txt"]);
+    let bytes = fs::read(two.path()).unwrap();
+    assert_eq!(two.size_bytes, bytes.len() as u64);
+    assert_eq!(
+        two.digest.to_string(),
+        blake3::hash(&bytes).to_hex().as_str()
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn modes_are_one_of_two_and_links_stay_inside() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let root = tempfile::tempdir().unwrap();
+    put(root.path(), "run.sh", "#!/bin/sh");
+    put(root.path(), "data.txt", "data");
+    let set = |name: &str, mode| {
+        fs::set_permissions(root.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set("run.sh", 0o4700);
+    set("data.txt", 0o600);
+    symlink("data.txt", root.path().join("link.txt")).unwrap();
+    let found = read(&packed(root.path()));
+    assert_eq!(found["run.sh"].1, 0o755);
+    assert_eq!(found["data.txt"].1, 0o644);
+    assert_eq!(found["link.txt"].0, "data");
+
+    symlink("/etc/hostname", root.path().join("away")).unwrap();
+    symlink("nowhere", root.path().join("broken")).unwrap();
+    symlink(".", root.path().join("round")).unwrap();
+    let Err(Error::Entries(faults)) = pack(root.path(), &ProgressBar::hidden()) else {
+        panic!("links that lead out are refused");
+    };
+    assert_eq!(faults.len(), 3, "all at once: {faults:?}");
+}
+
+#[test]
+fn a_zip_is_taken_as_it_is_and_other_files_are_not() {
+    let root = tempfile::tempdir().unwrap();
+    put(root.path(), "bundle.ZIP", "not looked into here");
+    put(root.path(), "notes.txt", "text");
+    let zip = packed(&root.path().join("bundle.ZIP"));
+    assert_eq!(zip.path(), root.path().join("bundle.ZIP"));
+    assert!(matches!(
+        pack(&root.path().join("notes.txt"), &ProgressBar::hidden()),
+        Err(Error::Kind { .. })
+    ));
+    assert!(matches!(
+        pack(&root.path().join("absent"), &ProgressBar::hidden()),
+        Err(Error::Read { .. })
+    ));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_grows_is_noticed() {
+    let root = tempfile::tempdir().unwrap();
+    put(root.path(), "grows", "1234567");
+    let entry = Entry {
+        name: "grows".to_owned(),
+        path: root.path().join("grows"),
+        executable: false,
+        size_bytes: 3,
+    };
+    let mut file = tempfile::tempfile().unwrap();
+    let result = write(&mut file, &[entry], &ProgressBar::hidden());
+    assert!(matches!(result, Err(Error::Changed { .. })), "{result:?}");
+}

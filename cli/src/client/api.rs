@@ -1,0 +1,266 @@
+//! A function for each route of the control API.
+
+use std::path::Path;
+
+use dopq_common::api::{
+    Bundle, CordonRequest, ErrorCode, Job, JobPage, LockRequest, NewToken, NewUser, NodeList,
+    Queue, Status, SubmitRequest, TokenCreated, User, UserList, WhoAmI,
+};
+use dopq_common::id::Digest;
+use indicatif::ProgressBar;
+use reqwest::{Method, Response};
+
+use super::Error;
+use super::call::{Call, Client, Patience, Payload};
+use super::events::Events;
+
+/// Which jobs to list.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct JobFilter {
+    /// In any of these states; all states when empty.
+    pub(crate) states: Vec<String>,
+    /// Of this user.
+    pub(crate) user: Option<String>,
+    /// Ids and ranges, such as `3-7,12`.
+    pub(crate) ids: Option<String>,
+}
+
+/// What to show of a log.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LogQuery {
+    /// Only this attempt.
+    pub(crate) attempt: Option<u32>,
+    /// Go on until the job has finished.
+    pub(crate) follow: bool,
+    /// Only the last so many lines.
+    pub(crate) tail: Option<u64>,
+}
+
+/// The most jobs that one page holds.
+const PAGE: usize = 500;
+
+impl Client {
+    /// `GET /v1/whoami`.
+    pub(crate) async fn whoami(&self) -> Result<WhoAmI, Error> {
+        self.fetch(&Call::new(Method::GET, &["whoami"])).await
+    }
+
+    /// `GET /v1/status`.
+    pub(crate) async fn status(&self) -> Result<Status, Error> {
+        self.fetch(&Call::new(Method::GET, &["status"])).await
+    }
+
+    /// `GET /v1/queue`.
+    pub(crate) async fn queue(&self) -> Result<Queue, Error> {
+        self.fetch(&Call::new(Method::GET, &["queue"])).await
+    }
+
+    /// `GET /v1/nodes`.
+    pub(crate) async fn nodes(&self) -> Result<NodeList, Error> {
+        self.fetch(&Call::new(Method::GET, &["nodes"])).await
+    }
+
+    /// `GET /v1/users`.
+    pub(crate) async fn users(&self) -> Result<UserList, Error> {
+        self.fetch(&Call::new(Method::GET, &["users"])).await
+    }
+
+    /// `GET /v1/jobs`, page after page, up to `limit` jobs; the newest first.
+    pub(crate) async fn jobs(&self, filter: &JobFilter, limit: usize) -> Result<JobPage, Error> {
+        let mut all: Option<JobPage> = None;
+        loop {
+            let have = all.as_ref().map_or(0, |page| page.jobs.len());
+            let size = limit.saturating_sub(have).min(PAGE);
+            let mut call = Call::new(Method::GET, &["jobs"]).query("limit", size.to_string());
+            if !filter.states.is_empty() {
+                call = call.query("state", filter.states.join(","));
+            }
+            if let Some(user) = &filter.user {
+                call = call.query("user", user);
+            }
+            if let Some(ids) = &filter.ids {
+                call = call.query("ids", ids);
+            }
+            if let Some(before) = all.as_ref().and_then(|page| page.next) {
+                call = call.query("before", before.to_string());
+            }
+            let page: JobPage = self.fetch(&call).await?;
+            let empty = page.jobs.is_empty();
+            let mut merged = match all.take() {
+                None => page,
+                Some(mut before) => {
+                    before.jobs.extend(page.jobs);
+                    before.next = page.next;
+                    before
+                }
+            };
+            if empty || merged.next.is_none() || merged.jobs.len() >= limit {
+                merged.jobs.truncate(limit);
+                return Ok(merged);
+            }
+            all = Some(merged);
+        }
+    }
+
+    /// `GET /v1/jobs/{id}`.
+    pub(crate) async fn job(&self, id: u64) -> Result<Job, Error> {
+        self.fetch(&Call::new(Method::GET, &["jobs", &id.to_string()]))
+            .await
+    }
+
+    /// The same, waiting out a master that starts again.
+    pub(super) async fn job_patiently(&self, id: u64) -> Result<Job, Error> {
+        let call = Call::new(Method::GET, &["jobs", &id.to_string()]).patience(Patience::Long);
+        self.fetch(&call).await
+    }
+
+    /// `DELETE /v1/jobs/{id}`.
+    pub(crate) async fn cancel(&self, id: u64) -> Result<Job, Error> {
+        self.fetch(&Call::new(Method::DELETE, &["jobs", &id.to_string()]))
+            .await
+    }
+
+    /// `POST /v1/jobs/{id}/hold`.
+    pub(crate) async fn hold(&self, id: u64) -> Result<Job, Error> {
+        let call = Call::new(Method::POST, &["jobs", &id.to_string(), "hold"]);
+        self.fetch(&call.repeatable()).await
+    }
+
+    /// `POST /v1/jobs/{id}/release`.
+    pub(crate) async fn release(&self, id: u64) -> Result<Job, Error> {
+        let call = Call::new(Method::POST, &["jobs", &id.to_string(), "release"]);
+        self.fetch(&call.repeatable()).await
+    }
+
+    /// `POST /v1/jobs`; the key makes a repeat give the same job.
+    pub(crate) async fn submit(&self, request: &SubmitRequest, key: &str) -> Result<Job, Error> {
+        let call = Call::new(Method::POST, &["jobs"])
+            .json(request)
+            .header("idempotency-key", key)
+            .repeatable()
+            .patience(Patience::Restart);
+        self.fetch(&call).await
+    }
+
+    /// `GET /v1/bundles/{digest}`: whether the master has it.
+    pub(crate) async fn has_bundle(&self, digest: &Digest) -> Result<bool, Error> {
+        let call =
+            Call::new(Method::GET, &["bundles", &digest.to_string()]).patience(Patience::Restart);
+        match self.fetch::<Bundle>(&call).await {
+            Ok(_) => Ok(true),
+            Err(Error::Refused(body)) if body.code == ErrorCode::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// `PUT /v1/bundles/{digest}`.
+    pub(crate) async fn put_bundle(
+        &self,
+        digest: &Digest,
+        path: &Path,
+        size_bytes: u64,
+        progress: ProgressBar,
+    ) -> Result<Bundle, Error> {
+        let mut call =
+            Call::new(Method::PUT, &["bundles", &digest.to_string()]).patience(Patience::Restart);
+        call.payload = Payload::File {
+            path: path.to_owned(),
+            size_bytes,
+            progress,
+        };
+        self.fetch(&call).await
+    }
+
+    /// `GET /v1/jobs/{id}/results`: a tar.
+    pub(crate) async fn results(&self, id: u64, attempt: Option<u32>) -> Result<Response, Error> {
+        let mut call = Call::new(Method::GET, &["jobs", &id.to_string(), "results"])
+            .accept("application/x-tar");
+        if let Some(attempt) = attempt {
+            call = call.query("attempt", attempt.to_string());
+        }
+        self.send(&call).await
+    }
+
+    /// `GET /v1/jobs/{id}/logs/stream`, from where it broke if it did.
+    pub(super) async fn open_log(
+        &self,
+        id: u64,
+        query: &LogQuery,
+        reached: Option<(u32, u64)>,
+    ) -> Result<Events, Error> {
+        let mut call = Call::new(Method::GET, &["jobs", &id.to_string(), "logs", "stream"])
+            .query("follow", query.follow.to_string())
+            .accept("text/event-stream")
+            .patience(match (query.follow, reached) {
+                (false, None) => Patience::Brief,
+                (true, _) | (false, Some(_)) => Patience::Long,
+            });
+        if let Some(attempt) = query.attempt {
+            call = call.query("attempt", attempt.to_string());
+        }
+        match (reached, query.tail) {
+            (Some((attempt, next)), _) => {
+                call = call.header("last-event-id", &format!("{attempt}:{next}"));
+            }
+            (None, Some(lines)) => call = call.query("tail", lines.to_string()),
+            (None, None) => {}
+        }
+        self.send(&call).await.map(Events::new)
+    }
+
+    /// `GET /v1/events`.
+    pub(super) async fn open_events(&self) -> Result<Events, Error> {
+        let call = Call::new(Method::GET, &["events"])
+            .accept("text/event-stream")
+            .patience(Patience::Long);
+        self.send(&call).await.map(Events::new)
+    }
+
+    /// `POST /v1/nodes/{id}/cordon`.
+    pub(crate) async fn cordon(&self, node: &str, reason: &str) -> Result<(), Error> {
+        let call = Call::new(Method::POST, &["nodes", node, "cordon"]).json(&CordonRequest {
+            reason: reason.to_owned(),
+        });
+        self.send(&call.repeatable()).await.map(drop)
+    }
+
+    /// `POST /v1/nodes/{id}/uncordon`.
+    pub(crate) async fn uncordon(&self, node: &str) -> Result<(), Error> {
+        let call = Call::new(Method::POST, &["nodes", node, "uncordon"]);
+        self.send(&call.repeatable()).await.map(drop)
+    }
+
+    /// `POST /v1/queue/lock`.
+    pub(crate) async fn lock(&self, request: &LockRequest) -> Result<(), Error> {
+        let call = Call::new(Method::POST, &["queue", "lock"]).json(request);
+        self.send(&call.repeatable()).await.map(drop)
+    }
+
+    /// `POST /v1/queue/unlock`.
+    pub(crate) async fn unlock(&self) -> Result<(), Error> {
+        let call = Call::new(Method::POST, &["queue", "unlock"]);
+        self.send(&call.repeatable()).await.map(drop)
+    }
+
+    /// `POST /v1/users`.
+    pub(crate) async fn add_user(&self, user: &NewUser) -> Result<User, Error> {
+        self.fetch(&Call::new(Method::POST, &["users"]).json(user))
+            .await
+    }
+
+    /// `POST /v1/users/{name}/tokens`.
+    pub(crate) async fn add_token(
+        &self,
+        user: &str,
+        token: &NewToken,
+    ) -> Result<TokenCreated, Error> {
+        self.fetch(&Call::new(Method::POST, &["users", user, "tokens"]).json(token))
+            .await
+    }
+
+    /// `DELETE /v1/users/{name}/tokens/{id}`.
+    pub(crate) async fn revoke_token(&self, user: &str, token: &str) -> Result<(), Error> {
+        let call = Call::new(Method::DELETE, &["users", user, "tokens", token]);
+        self.send(&call).await.map(drop)
+    }
+}

@@ -1,0 +1,393 @@
+//! One request, until it is answered: follows redirects to the leader with the token and the body,
+//! repeats what can safely be repeated, and turns what is not a success into an [`Error`].
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use dopq_common::api::{ErrorBody, ErrorCode, ErrorResponse};
+use futures::TryStreamExt;
+use indicatif::ProgressBar;
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION,
+};
+use reqwest::{Body, Method, Response, StatusCode, redirect};
+use serde::de::DeserializeOwned;
+use tokio_util::io::ReaderStream;
+use url::Url;
+
+use super::Error;
+use crate::config::{Settings, is_loopback, origin_of};
+use crate::output::Output;
+use crate::output::text::clean;
+
+/// More redirects than a chain of standbys ever needs.
+const REDIRECTS_MAX: usize = 4;
+
+/// How long a connection may take to open.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest silence that is not taken for a broken connection; masters fill streams with comments
+/// every 15 seconds.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long to go on when nobody answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// Once more, at once: a person waits for the prompt.
+    Brief,
+    /// For some seconds: a master may be starting again, and the work up to here would be lost.
+    Restart,
+    /// For minutes: a stream that somebody follows.
+    Long,
+}
+
+impl Patience {
+    /// The pauses between tries.
+    fn pauses(self) -> impl Iterator<Item = Duration> {
+        let (first_ms, tries) = match self {
+            Self::Brief => (200, 1),
+            Self::Restart => (250, 7),
+            Self::Long => (250, 40),
+        };
+        (0..tries).map(move |n| Duration::from_millis(first_ms << n.min(4)))
+    }
+}
+
+/// What goes into a request.
+#[derive(Debug, Clone)]
+pub(super) enum Payload {
+    None,
+    Json(Vec<u8>),
+    File {
+        path: PathBuf,
+        size_bytes: u64,
+        progress: ProgressBar,
+    },
+}
+
+/// One request.
+#[derive(Debug, Clone)]
+pub(super) struct Call {
+    pub(super) method: Method,
+    pub(super) segments: Vec<String>,
+    pub(super) query: Vec<(&'static str, String)>,
+    pub(super) headers: HeaderMap,
+    pub(super) payload: Payload,
+    /// Whether sending it twice does no harm.
+    pub(super) repeatable: bool,
+    pub(super) patience: Patience,
+}
+
+impl Call {
+    /// A request to `/v1/` and these segments; GET and DELETE may be repeated.
+    pub(super) fn new(method: Method, segments: &[&str]) -> Self {
+        let repeatable = matches!(method, Method::GET | Method::DELETE | Method::PUT);
+        Self {
+            method,
+            segments: segments.iter().map(|&text| text.to_owned()).collect(),
+            query: Vec::new(),
+            headers: HeaderMap::new(),
+            payload: Payload::None,
+            repeatable,
+            patience: Patience::Brief,
+        }
+    }
+
+    pub(super) fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.query.push((name, value.into()));
+        self
+    }
+
+    pub(super) fn header(mut self, name: &'static str, value: &str) -> Self {
+        // Values are keys and ids of our own making; one that is no header value is left out.
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
+    pub(super) fn accept(self, what: &'static str) -> Self {
+        self.header(ACCEPT.as_str(), what)
+    }
+
+    pub(super) fn json<T: serde::Serialize>(mut self, body: &T) -> Self {
+        // The API's types have text keys only, and so always have a JSON form.
+        self.payload = Payload::Json(serde_json::to_vec(body).unwrap_or_default());
+        self
+    }
+
+    pub(super) fn repeatable(mut self) -> Self {
+        self.repeatable = true;
+        self
+    }
+
+    pub(super) fn patience(mut self, patience: Patience) -> Self {
+        self.patience = patience;
+        self
+    }
+}
+
+/// The way to one master. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    /// For answers that begin soon.
+    quick: reqwest::Client,
+    /// For bodies that take as long as they take.
+    bulk: reqwest::Client,
+    base: Url,
+    named_by: String,
+    token: Option<HeaderValue>,
+    output: Output,
+}
+
+impl Client {
+    /// A client for the master that the settings name.
+    pub(crate) fn new(settings: &Settings, output: Output) -> Result<Self, Error> {
+        let token = match &settings.token {
+            None => None,
+            Some(token) => Some(
+                token
+                    .header()
+                    .ok_or_else(|| Error::SetUp("the token cannot be sent".to_owned()))?,
+            ),
+        };
+        let builder = || -> Result<reqwest::ClientBuilder, Error> {
+            let mut builder = reqwest::Client::builder()
+                .user_agent(concat!("dopq/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(CONNECT_TIMEOUT)
+                // The token must not follow blindly; redirects are handled here.
+                .redirect(redirect::Policy::none());
+            if is_loopback(&settings.url) {
+                builder = builder.no_proxy();
+            }
+            if let Some(path) = &settings.ca_file {
+                for certificate in certificates(path)? {
+                    builder = builder.tls_certs_merge([certificate]);
+                }
+            }
+            Ok(builder)
+        };
+        let set_up = |error: reqwest::Error| Error::SetUp(error.to_string());
+        Ok(Self {
+            quick: builder()?
+                .read_timeout(SILENCE_TIMEOUT)
+                .build()
+                .map_err(set_up)?,
+            bulk: builder()?.build().map_err(set_up)?,
+            base: settings.url.clone(),
+            named_by: settings.source.to_string(),
+            token,
+            output,
+        })
+    }
+
+    /// The master's URL, as people write it.
+    pub(crate) fn url(&self) -> String {
+        origin_of(&self.base)
+    }
+
+    /// Where notes go while a call waits.
+    pub(super) fn output(&self) -> &Output {
+        &self.output
+    }
+
+    /// Sends a call and reads its answer.
+    pub(super) async fn fetch<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Error> {
+        let response = self.send(call).await?;
+        let url = response.url().to_string();
+        let body = response
+            .bytes()
+            .await
+            .map_err(|source| self.unreachable(&url, true, source))?;
+        serde_json::from_slice(&body).map_err(|error| Error::Strange {
+            url,
+            detail: format!("its JSON is not what this version of dopq knows ({error})"),
+            temporary: false,
+        })
+    }
+
+    /// Sends a call until it is answered; the answer is a success.
+    pub(super) async fn send(&self, call: &Call) -> Result<Response, Error> {
+        let mut pauses = call.patience.pauses();
+        let mut told = false;
+        loop {
+            let error = match self.follow(call).await {
+                Ok(response) => return Ok(response),
+                Err(error) => error,
+            };
+            let again = may_pass(&error, call.repeatable);
+            let Some(pause) = pauses.next().filter(|_| again) else {
+                return Err(error);
+            };
+            if !told && call.patience != Patience::Brief {
+                told = true;
+                self.output.note(&format!("{error}; trying again"));
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Sends a call, to the leader where the master says so.
+    async fn follow(&self, call: &Call) -> Result<Response, Error> {
+        let mut url = self.target(call);
+        for _ in 0..=REDIRECTS_MAX {
+            let response = self.once(call, &url).await?;
+            let status = response.status();
+            if !matches!(
+                status,
+                StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
+            ) {
+                return if status.is_success() {
+                    Ok(response)
+                } else {
+                    Err(refusal(response).await)
+                };
+            }
+            let location = response.headers().get(LOCATION);
+            let text = location.and_then(|value| value.to_str().ok()).unwrap_or("");
+            let wrong = |why| Error::Redirect {
+                from: url.to_string(),
+                to: clean(text),
+                why,
+            };
+            let next = url.join(text).map_err(|_| wrong("is not a URL"))?;
+            if !matches!(next.scheme(), "http" | "https") {
+                return Err(wrong("is not http"));
+            }
+            if url.scheme() == "https" && next.scheme() != "https" {
+                return Err(wrong("would send the token unencrypted"));
+            }
+            url = next;
+        }
+        Err(Error::Redirect {
+            from: self.url(),
+            to: url.to_string(),
+            why: "only leads in circles",
+        })
+    }
+
+    fn target(&self, call: &Call) -> Url {
+        let mut url = self.base.clone();
+        // An http URL always has a path to extend; the error type has nothing to say.
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().push("v1").extend(&call.segments);
+        }
+        if !call.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&call.query);
+        }
+        url
+    }
+
+    async fn once(&self, call: &Call, url: &Url) -> Result<Response, Error> {
+        let http = match call.payload {
+            Payload::None | Payload::Json(_) => &self.quick,
+            Payload::File { .. } => &self.bulk,
+        };
+        let mut request = http
+            .request(call.method.clone(), url.clone())
+            .headers(call.headers.clone());
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, token.clone());
+        }
+        let request = match &call.payload {
+            Payload::None => request,
+            Payload::Json(body) => request
+                .header(CONTENT_TYPE, "application/json")
+                .body(body.clone()),
+            Payload::File {
+                path,
+                size_bytes,
+                progress,
+            } => request
+                .header(CONTENT_TYPE, "application/zip")
+                .header(CONTENT_LENGTH, *size_bytes)
+                .body(file_body(path, progress.clone()).await?),
+        };
+        request.send().await.map_err(|source| {
+            let sent = !source.is_connect() && !source.is_builder();
+            self.unreachable(url.as_str(), sent, source)
+        })
+    }
+
+    fn unreachable(&self, url: &str, sent: bool, source: reqwest::Error) -> Error {
+        let asked = Url::parse(url).ok().and_then(|mut url| {
+            url.set_query(None);
+            url.set_path("");
+            (url.origin() != self.base.origin()).then(|| origin_of(&url))
+        });
+        Error::Unreachable {
+            named_by: match &asked {
+                None => self.named_by.clone(),
+                Some(_) => format!("{}, which names it as the leader", self.url()),
+            },
+            url: asked.unwrap_or_else(|| self.url()),
+            sent,
+            // The URL is already told.
+            source: source.without_url(),
+        }
+    }
+}
+
+/// Whether the same call may succeed a moment later, and may be sent again.
+fn may_pass(error: &Error, repeatable: bool) -> bool {
+    match error {
+        Error::Unreachable { sent, .. } => repeatable || !sent,
+        Error::Refused(body) => repeatable && body.code == ErrorCode::Unavailable,
+        Error::Strange { temporary, .. } => repeatable && *temporary,
+        Error::Redirect { .. } | Error::SetUp(_) | Error::File { .. } => false,
+    }
+}
+
+/// Reads an answer that is not a success.
+async fn refusal(response: Response) -> Error {
+    let status = response.status();
+    let url = response.url().to_string();
+    let body = response.bytes().await.unwrap_or_default();
+    if let Ok(answer) = serde_json::from_slice::<ErrorResponse>(&body) {
+        return Error::Refused(Box::new(answer.error));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        return Error::Refused(Box::new(ErrorBody {
+            code: ErrorCode::Unauthorized,
+            message: "the master wants a token".to_owned(),
+            hint: "set DOPQ_TOKEN or run dopq login".to_owned(),
+            faults: Vec::new(),
+        }));
+    }
+    let text: String = String::from_utf8_lossy(&body).chars().take(120).collect();
+    Error::Strange {
+        url,
+        detail: format!("{status} {}", clean(text.trim()))
+            .trim_end()
+            .to_owned(),
+        temporary: matches!(
+            status,
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+        ),
+    }
+}
+
+async fn file_body(path: &Path, progress: ProgressBar) -> Result<Body, Error> {
+    let file = tokio::fs::File::open(path)
+        .await
+        .map_err(|source| Error::File {
+            path: path.to_owned(),
+            source,
+        })?;
+    progress.set_position(0);
+    let pieces = ReaderStream::with_capacity(file, 64 * 1024).inspect_ok(move |piece| {
+        progress.inc(u64::try_from(piece.len()).unwrap_or(0));
+    });
+    Ok(Body::wrap_stream(pieces))
+}
+
+fn certificates(path: &Path) -> Result<Vec<reqwest::Certificate>, Error> {
+    let wrong = |detail: String| Error::SetUp(format!("{}: {detail}", path.display()));
+    let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let found =
+        reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
+    if found.is_empty() {
+        return Err(wrong("holds no PEM certificate".to_owned()));
+    }
+    Ok(found)
+}

@@ -1,0 +1,105 @@
+//! What can go wrong between here and the master.
+
+use std::path::PathBuf;
+
+use dopq_common::api::{ErrorBody, Fault};
+
+use crate::exit;
+
+/// A call that did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Nobody answered.
+    #[error("failed to reach the master at {url}")]
+    Unreachable {
+        /// Which master.
+        url: String,
+        /// Who named it.
+        named_by: String,
+        /// Whether the request may have arrived.
+        sent: bool,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The master said no.
+    #[error("{}", .0.message)]
+    Refused(Box<ErrorBody>),
+    /// Something answered that is no DoPQ master, or one of another version.
+    #[error("{url} answered, but not as a DoPQ master does: {detail}")]
+    Strange {
+        /// What was called.
+        url: String,
+        /// What is odd about the answer.
+        detail: String,
+        /// Whether it looks like a proxy whose master is away for a moment.
+        temporary: bool,
+    },
+    /// A redirect that must not be followed.
+    #[error("{from} sends on to {to}, which {why}")]
+    Redirect {
+        /// Who redirects.
+        from: String,
+        /// To where.
+        to: String,
+        /// Why it is not followed.
+        why: &'static str,
+    },
+    /// The certificates of `ca_file`, or the token, cannot be used.
+    #[error("failed to set up the connection: {0}")]
+    SetUp(String),
+    /// The file to upload cannot be read.
+    #[error("failed to read {}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// The exit code that belongs to it.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Unreachable { .. } | Self::Strange { .. } | Self::Redirect { .. } => {
+                exit::UNREACHABLE
+            }
+            Self::Refused(body) => exit::of_error(body.code),
+            Self::SetUp(_) => exit::BAD_CONFIGURATION,
+            Self::File { .. } => exit::FAILED,
+        }
+    }
+
+    /// What to do about it.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unreachable { named_by, .. } => Some(format!(
+                "the URL comes from {named_by}; is the master running there? choose another with --url or \
+                 DOPQ_URL, or start one of your own: dopq-master --standalone --data-dir DIR"
+            )),
+            Self::Refused(body) => Some(body.hint.clone()).filter(|hint| !hint.is_empty()),
+            Self::Strange { .. } => {
+                Some("check the URL; a proxy in between must pass /v1/ on unchanged".to_owned())
+            }
+            Self::Redirect { .. } => {
+                Some("tell your admin: the masters' advertise_url is wrong".to_owned())
+            }
+            Self::SetUp(_) => Some("check ca_file and the token".to_owned()),
+            Self::File { .. } => None,
+        }
+    }
+
+    /// The faults of a refused bundle or configuration.
+    pub(crate) fn faults(&self) -> &[Fault] {
+        match self {
+            Self::Refused(body) => &body.faults,
+            Self::Unreachable { .. }
+            | Self::Strange { .. }
+            | Self::Redirect { .. }
+            | Self::SetUp(_)
+            | Self::File { .. } => &[],
+        }
+    }
+}

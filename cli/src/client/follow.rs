@@ -1,0 +1,114 @@
+//! A job's log as one stream, whatever happens to the connections: goes on with `Last-Event-ID` after
+//! a break, and hands every piece out once.
+
+use dopq_common::api::{Job, LogEnd, LogEvent};
+
+use super::api::LogQuery;
+use super::events::Events;
+use super::{Client, Error};
+
+/// What comes next.
+#[derive(Debug)]
+pub(crate) enum Followed {
+    /// A piece of the log.
+    Piece(Box<LogEvent>),
+    /// The end, with the job as it then was.
+    End(Box<Job>),
+}
+
+/// Follows one job's log.
+#[derive(Debug)]
+pub(crate) struct LogFollower {
+    client: Client,
+    job: u64,
+    query: LogQuery,
+    /// The end of the last piece that was handed out: attempt and offset.
+    reached: Option<(u32, u64)>,
+    events: Option<Events>,
+}
+
+impl LogFollower {
+    /// Begins where the query says.
+    pub(crate) const fn new(client: Client, job: u64, query: LogQuery) -> Self {
+        Self {
+            client,
+            job,
+            query,
+            reached: None,
+            events: None,
+        }
+    }
+
+    /// The next piece, or the end.
+    ///
+    /// # Errors
+    ///
+    /// Those that trying again for minutes did not cure.
+    pub(crate) async fn next(&mut self) -> Result<Followed, Error> {
+        // So many streams in a row that broke before they brought anything.
+        let mut barren = 0_u32;
+        loop {
+            let mut events = match self.events.take() {
+                Some(events) => events,
+                None => {
+                    if barren > 0 {
+                        let pause = std::time::Duration::from_millis(200 << barren.min(5));
+                        tokio::time::sleep(pause).await;
+                    }
+                    self.client
+                        .open_log(self.job, &self.query, self.reached)
+                        .await?
+                }
+            };
+            let event = match events.next().await {
+                Ok(event) => event,
+                Err(broken) => {
+                    barren += 1;
+                    self.client.output().note(&format!(
+                        "the log stream of job {} broke ({broken}); going on",
+                        self.job
+                    ));
+                    if barren > super::watch::BARREN_MAX {
+                        return Err(
+                            self.strange(format!("its log stream keeps breaking: {broken}"))
+                        );
+                    }
+                    continue;
+                }
+            };
+            self.events = Some(events);
+            barren = 0;
+            match event.name.as_str() {
+                "log" => {
+                    let piece: LogEvent = self.parse(&event.data)?;
+                    let end = (piece.attempt, piece.next);
+                    // A master that repeats itself is not a log that does.
+                    if self.reached.is_none_or(|reached| end > reached) {
+                        self.reached = Some(end);
+                        return Ok(Followed::Piece(Box::new(piece)));
+                    }
+                }
+                "end" => {
+                    let end: LogEnd = self.parse(&event.data)?;
+                    return Ok(Followed::End(Box::new(end.job)));
+                }
+                // Events of later versions.
+                _ => {}
+            }
+        }
+    }
+
+    fn parse<T: serde::de::DeserializeOwned>(&self, data: &str) -> Result<T, Error> {
+        serde_json::from_str(data).map_err(|error| {
+            self.strange(format!("an event of the log stream is not known: {error}"))
+        })
+    }
+
+    fn strange(&self, detail: String) -> Error {
+        Error::Strange {
+            url: self.client.url(),
+            detail,
+            temporary: false,
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Speaks to the master: calls, redirects to the leader, repeats where that is safe, streams that go on
+//! after a break.
+//!
+//! [`call`] sends one request; [`api`] has a function for each route; [`follow`] and [`watch`] keep
+//! streams alive. Nothing here prints data.
+
+mod api;
+mod call;
+mod error;
+mod events;
+mod follow;
+mod watch;
+
+pub(crate) use api::{JobFilter, LogQuery};
+pub(crate) use call::Client;
+pub(crate) use error::Error;
+pub(crate) use follow::{Followed, LogFollower};
+pub(crate) use watch::JobWatcher;

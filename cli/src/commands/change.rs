@@ -1,0 +1,151 @@
+//! `dopq cancel`, `hold`, `release`: the same change for each selected job, and a line on each.
+
+use clap::Args;
+use dopq_common::api::{API_VERSION, Job, JobPage};
+
+use super::context::Context;
+use super::{jobs, ps};
+use crate::client::{Client, JobFilter};
+use crate::exit;
+use crate::failure::Failure;
+use crate::output::text::clean;
+use crate::select::{Selection, resolve};
+
+/// Arguments of the three commands.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Which jobs: 1423, 3-7, 3,5-7 or last
+    #[arg(required_unless_present_any = ["state", "user"], value_name = "JOB")]
+    jobs: Vec<Selection>,
+    /// All your jobs in these states, such as queued,running
+    #[arg(long, short, value_delimiter = ',', value_parser = ps::state, conflicts_with = "jobs")]
+    state: Vec<String>,
+    /// All jobs of this user that have not finished
+    #[arg(long, short, conflicts_with = "jobs")]
+    user: Option<String>,
+}
+
+/// What to do to each job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verb {
+    Cancel,
+    Hold,
+    Release,
+}
+
+impl Verb {
+    const fn infinitive(self) -> &'static str {
+        match self {
+            Self::Cancel => "cancel",
+            Self::Hold => "hold",
+            Self::Release => "release",
+        }
+    }
+
+    async fn perform(self, client: &Client, id: u64) -> Result<Job, crate::client::Error> {
+        match self {
+            Self::Cancel => client.cancel(id).await,
+            Self::Hold => client.hold(id).await,
+            Self::Release => client.release(id).await,
+        }
+    }
+}
+
+/// Changes every selected job. One that cannot be changed does not keep the others from it; the code
+/// is that of the first such failure.
+pub(super) async fn run(
+    context: &Context,
+    arguments: Arguments,
+    verb: Verb,
+) -> Result<u8, Failure> {
+    let client = context.client()?;
+    let ids = if arguments.jobs.is_empty() {
+        filtered(&client, arguments.state, arguments.user).await?
+    } else {
+        resolve(&client, &arguments.jobs).await?
+    };
+    if ids.is_empty() {
+        return Err(Failure::Nothing("no jobs match".to_owned()));
+    }
+    let mut changed = Vec::new();
+    let mut code = exit::DONE;
+    for id in ids {
+        match verb.perform(&client, id).await {
+            Ok(job) => {
+                context.output.note(&sentence(verb, &job));
+                changed.push(job);
+            }
+            Err(source) => {
+                let failure = Failure::Call {
+                    doing: format!("{} job {id}", verb.infinitive()),
+                    source,
+                };
+                // Nobody answers: that will not be different for the next job.
+                if failure.exit_code() == exit::UNREACHABLE {
+                    return Err(failure);
+                }
+                failure.report(&context.output);
+                if code == exit::DONE {
+                    code = failure.exit_code();
+                }
+            }
+        }
+    }
+    if changed.is_empty() {
+        return Ok(code);
+    }
+    let page = JobPage {
+        version: API_VERSION,
+        jobs: changed,
+        next: None,
+    };
+    let now = context.now();
+    context.output.show(
+        &page,
+        |page| jobs::table(page, now),
+        |page| page.jobs.iter().map(|job| job.id.to_string()).collect(),
+    )?;
+    Ok(code)
+}
+
+/// The ids that a filter selects; without a user, one's own.
+async fn filtered(
+    client: &Client,
+    states: Vec<String>,
+    user: Option<String>,
+) -> Result<Vec<u64>, Failure> {
+    let user = match user {
+        Some(user) => user,
+        None => {
+            client
+                .whoami()
+                .await
+                .map_err(Failure::call("ask for your name"))?
+                .name
+        }
+    };
+    let filter = JobFilter {
+        states: if states.is_empty() {
+            ps::ACTIVE.map(str::to_owned).to_vec()
+        } else {
+            states
+        },
+        user: Some(user),
+        ids: None,
+    };
+    let page = client
+        .jobs(&filter, usize::MAX)
+        .await
+        .map_err(Failure::call("list jobs"))?;
+    Ok(page.jobs.iter().rev().map(|job| job.id).collect())
+}
+
+fn sentence(verb: Verb, job: &Job) -> String {
+    let (id, state) = (job.id, clean(&job.state));
+    match (verb, job.state.as_str()) {
+        (Verb::Cancel, "finished") => format!("job {id} is cancelled"),
+        (Verb::Cancel, _) => format!("job {id} is {state}; dopq wait {id} tells when it has ended"),
+        (Verb::Hold, _) => format!("job {id} is held; dopq release {id} lets it start"),
+        (Verb::Release, _) => format!("job {id} may start again"),
+    }
+}

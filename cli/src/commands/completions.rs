@@ -1,0 +1,25 @@
+//! `dopq completions`: scripts for shells.
+
+use clap::Args;
+use clap_complete::Shell;
+
+use super::context::Context;
+use crate::args;
+use crate::exit;
+use crate::failure::Failure;
+
+/// Arguments of `dopq completions`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// For which shell; put the output where it looks for completions
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+/// Prints the script.
+pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut args::command(), "dopq", &mut script);
+    context.output.data(&script)?;
+    Ok(exit::DONE)
+}

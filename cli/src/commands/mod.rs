@@ -1,0 +1,25 @@
+//! The commands, a file for each. A command asks the master through [`crate::client`] and shows what it
+//! learns through [`crate::output`]; it ends with an exit code or a [`crate::failure::Failure`].
+
+pub(crate) mod change;
+pub(crate) mod check;
+pub(crate) mod completions;
+mod context;
+pub(crate) mod fetch;
+mod follow;
+mod jobs;
+pub(crate) mod login;
+pub(crate) mod logs;
+pub(crate) mod nodes;
+pub(crate) mod overrides;
+mod progress;
+pub(crate) mod ps;
+pub(crate) mod queue;
+mod run;
+pub(crate) mod show;
+mod status;
+pub(crate) mod submit;
+pub(crate) mod users;
+pub(crate) mod wait;
+
+pub(crate) use run::run;

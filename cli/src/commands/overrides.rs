@@ -1,0 +1,205 @@
+//! Flags of `dopq submit` that replace fields of the bundle's `container_config.json`.
+//!
+//! Only the shape is checked here; whether a value is allowed is for the master to say.
+
+use clap::Args;
+use serde_json::{Map, Number, Value};
+
+/// The flags.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Instead of what container_config.json says")]
+pub(crate) struct Overrides {
+    /// The job's name
+    #[arg(long)]
+    name: Option<String>,
+    /// GPUs; below 1, a share of one GPU, such as 0.5
+    #[arg(long, value_name = "NUMBER", value_parser = positive)]
+    gpus: Option<Number>,
+    /// Memory, such as 20g
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<String>,
+    /// CPU cores, such as 4 or 0.5
+    #[arg(long, value_name = "NUMBER", value_parser = positive)]
+    cpus: Option<Number>,
+    /// A variable of the environment, such as LR=0.01; may be given often
+    #[arg(long, short, value_name = "NAME=VALUE", value_parser = pair)]
+    env: Vec<(String, String)>,
+    /// The command, split into words as a shell would
+    #[arg(long, conflicts_with = "arguments")]
+    command: Option<String>,
+    /// Stop the job after this time, such as 2h30m
+    #[arg(long, value_name = "TIME")]
+    time_limit: Option<String>,
+    /// Among your own jobs, the higher the sooner
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    priority: Option<i64>,
+    /// A label, such as team=vision; may be given often
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    label: Vec<(String, String)>,
+    /// How often to try again when your own code fails
+    #[arg(long, value_name = "NUMBER")]
+    retries: Option<u64>,
+    /// Any other field, as JSON, such as shm_size='"2g"' or after='[12]'; null takes it out
+    #[arg(long = "set", value_name = "FIELD=JSON", value_parser = field)]
+    fields: Vec<(String, Value)>,
+    /// The command as separate words, after --
+    #[arg(last = true, value_name = "COMMAND")]
+    arguments: Vec<String>,
+}
+
+impl Overrides {
+    /// The fields that the flags replace. `--set` comes last and so wins over the other flags.
+    pub(super) fn fields(&self) -> Map<String, Value> {
+        let mut fields = Map::new();
+        let mut set = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                fields.insert(name.to_owned(), value);
+            }
+        };
+        let text = |text: &Option<String>| text.clone().map(Value::String);
+        set("name", text(&self.name));
+        if let Some(gpus) = &self.gpus {
+            let name = if gpus
+                .as_f64()
+                .is_some_and(|number| number < 1.0 && number > 0.0)
+            {
+                "gpu_share"
+            } else {
+                "num_gpus"
+            };
+            set(name, Some(Value::Number(gpus.clone())));
+        }
+        set("required_memory", text(&self.memory));
+        set("cpus", self.cpus.clone().map(Value::Number));
+        set("env", object(&self.env));
+        set("command", text(&self.command));
+        if !self.arguments.is_empty() {
+            let words = self.arguments.iter().cloned().map(Value::String).collect();
+            set("command", Some(Value::Array(words)));
+        }
+        set("time_limit", text(&self.time_limit));
+        set("priority", self.priority.map(Value::from));
+        set("labels", object(&self.label));
+        set("retries", self.retries.map(Value::from));
+        for (name, value) in &self.fields {
+            set(name, Some(value.clone()));
+        }
+        fields
+    }
+}
+
+fn object(pairs: &[(String, String)]) -> Option<Value> {
+    let object: Map<String, Value> = pairs
+        .iter()
+        .map(|(name, value)| (name.clone(), Value::String(value.clone())))
+        .collect();
+    (!object.is_empty()).then_some(Value::Object(object))
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        Some(_) | None => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
+fn field(text: &str) -> Result<(String, Value), String> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => (name, value),
+        Some(_) | None => return Err("write FIELD=JSON, such as shm_size='\"2g\"'".to_owned()),
+    };
+    match serde_json::from_str(value) {
+        Ok(value) => Ok((name.to_owned(), value)),
+        Err(error) => Err(format!(
+            "{value} is not JSON ({error}); text needs quotes of its own: --set {name}='\"{value}\"'"
+        )),
+    }
+}
+
+fn positive(text: &str) -> Result<Number, String> {
+    match serde_json::from_str::<Number>(text) {
+        Ok(number) if number.as_f64().is_some_and(|number| number >= 0.0) => Ok(number),
+        Ok(_) | Err(_) => Err(format!("{text:?} is not a number of 0 or more")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        overrides: Overrides,
+    }
+
+    fn fields(line: &str) -> Result<Value, String> {
+        let words = std::iter::once("submit").chain(line.split_whitespace());
+        Line::try_parse_from(words)
+            .map(|line| Value::Object(line.overrides.fields()))
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn flags_become_fields() {
+        let cases = [
+            ("", json!({})),
+            (
+                "--gpus 2 --memory 20g",
+                json!({"num_gpus": 2, "required_memory": "20g"}),
+            ),
+            ("--gpus 0.5", json!({"gpu_share": 0.5})),
+            ("--gpus 0", json!({"num_gpus": 0})),
+            (
+                "--cpus 1.5 --priority -3",
+                json!({"cpus": 1.5, "priority": -3}),
+            ),
+            (
+                "-e A=1 --env B=x=y -e A=2",
+                json!({"env": {"A": "2", "B": "x=y"}}),
+            ),
+            (
+                "--label team=a --retries 2",
+                json!({"labels": {"team": "a"}, "retries": 2}),
+            ),
+            (
+                "--time-limit 2h --name n",
+                json!({"time_limit": "2h", "name": "n"}),
+            ),
+            ("--command a", json!({"command": "a"})),
+            (
+                "-- python train.py --lr=1",
+                json!({"command": ["python", "train.py", "--lr=1"]}),
+            ),
+            (
+                "--set after=[12] --set image=null",
+                json!({"after": [12], "image": null}),
+            ),
+            ("--gpus 1 --set num_gpus=3", json!({"num_gpus": 3})),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(fields(line).unwrap(), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_has_not_the_shape_is_refused() {
+        for line in [
+            "--env A",
+            "--env =1",
+            "--gpus many",
+            "--gpus -1",
+            "--cpus nan",
+            "--set shm_size=2g",
+            "--set =1",
+            "--command a -- b",
+        ] {
+            assert!(fields(line).is_err(), "{line}");
+        }
+        let advice = fields("--set shm_size=2g").unwrap_err();
+        assert!(advice.contains("shm_size='\"2g\"'"), "{advice}");
+    }
+}

@@ -1,0 +1,64 @@
+//! Runs the chosen command and turns its end into an exit code.
+
+use super::context::Context;
+use super::{
+    change, check, completions, fetch, login, logs, nodes, ps, queue, show, status, submit, users,
+    wait,
+};
+use crate::args::{Cli, Command};
+use crate::exit;
+use crate::failure::Failure;
+
+/// Runs a command; its exit code.
+pub(crate) fn run(cli: Cli) -> u8 {
+    let context = Context::new(&cli.global);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // One connection and one pipe need no more.
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let result = match runtime {
+        Ok(runtime) => {
+            let result = runtime.block_on(Box::pin(perform(cli.command, &context)));
+            // A read of stdin or a file that is still blocked must not keep the process.
+            runtime.shutdown_background();
+            result
+        }
+        Err(error) => Err(Failure::Start(error)),
+    };
+    match result {
+        Ok(code) => code,
+        Err(failure) if failure.is_broken_pipe() => exit::DONE,
+        Err(failure) => {
+            failure.report(&context.output);
+            failure.exit_code()
+        }
+    }
+}
+
+async fn perform(command: Command, context: &Context) -> Result<u8, Failure> {
+    match command {
+        Command::Submit(arguments) => submit::run(context, *arguments).await,
+        Command::Check(arguments) => check::run(context, &arguments),
+        Command::Ps(arguments) => ps::run(context, arguments).await,
+        Command::Queue => queue::run(context).await,
+        Command::Show(arguments) => show::run(context, &arguments).await,
+        Command::Logs(arguments) => logs::run(context, &arguments).await,
+        Command::Wait(arguments) => wait::run(context, &arguments).await,
+        Command::Cancel(arguments) => change::run(context, arguments, change::Verb::Cancel).await,
+        Command::Hold(arguments) => change::run(context, arguments, change::Verb::Hold).await,
+        Command::Release(arguments) => change::run(context, arguments, change::Verb::Release).await,
+        Command::Fetch(arguments) => fetch::run(context, &arguments).await,
+        Command::Status => status::run(context).await,
+        Command::Nodes => nodes::run(context).await,
+        Command::Cordon(arguments) => nodes::cordon(context, &arguments).await,
+        Command::Uncordon(arguments) => nodes::uncordon(context, &arguments).await,
+        Command::Lock(arguments) => queue::lock(context, arguments).await,
+        Command::Unlock => queue::unlock(context).await,
+        Command::Users => users::list(context).await,
+        Command::User(command) => users::run(context, command).await,
+        Command::Login(arguments) => login::run(context, arguments).await,
+        Command::Whoami => login::whoami(context).await,
+        Command::Completions(arguments) => completions::run(context, &arguments),
+    }
+}

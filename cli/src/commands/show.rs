@@ -1,0 +1,218 @@
+//! `dopq show`: everything about a job, with its timeline.
+
+use chrono::{DateTime, Local, TimeZone, Utc};
+use clap::Args;
+use dopq_common::api::Job;
+
+use super::context::Context;
+use super::jobs;
+use crate::exit;
+use crate::failure::Failure;
+use crate::output::text::{between, bytes, instant};
+use crate::output::{Cell, Column, Format, Table};
+use crate::select::{Selection, resolve};
+
+/// Arguments of `dopq show`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Which jobs: 1423, 3-7, 3,5-7 or last
+    #[arg(required = true, value_name = "JOB")]
+    jobs: Vec<Selection>,
+}
+
+/// Shows each job.
+pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    let client = context.client()?;
+    let ids = resolve(&client, &arguments.jobs).await?;
+    let several = ids.len() > 1;
+    for (index, id) in ids.into_iter().enumerate() {
+        let job = client
+            .job(id)
+            .await
+            .map_err(Failure::call(format!("show job {id}")))?;
+        match context.output.format {
+            // One document a line, so that several can be told apart.
+            Format::Json if several => context.output.json_line(&job)?,
+            Format::Json => context.output.json(&job)?,
+            Format::Quiet => context.output.line(&job.id.to_string())?,
+            Format::Table => {
+                if index > 0 {
+                    context.output.line("")?;
+                }
+                context.output.table(&facts(&job, context.now(), &Local))?;
+                if !job.timeline.is_empty() {
+                    context.output.line("")?;
+                    context
+                        .output
+                        .table(&timeline(&job, context.now(), &Local))?;
+                }
+            }
+        }
+    }
+    Ok(exit::DONE)
+}
+
+/// Names and values, without those that say nothing.
+fn facts<Z: TimeZone>(job: &Job, now: DateTime<Utc>, zone: &Z) -> Table
+where
+    Z::Offset: std::fmt::Display,
+{
+    let mut table = Table::new(&[Column::new("FIELD"), Column::text("VALUE")])
+        .untitled()
+        .wrapping();
+    let mut add = |name: &str, value: Option<Cell>| {
+        if let Some(value) = value {
+            table.row([name.into(), value]);
+        }
+    };
+    let text = |text: &str| (!text.is_empty()).then(|| Cell::from(text));
+    let outcome = job.outcome.as_ref();
+    add("Job", text(&format!("{} ({})", job.id, job.name)));
+    add("User", text(&job.user));
+    add("State", Some(jobs::state(job)));
+    add(
+        "Exit code",
+        outcome
+            .and_then(|outcome| outcome.exit_code)
+            .map(|code| code.to_string().into()),
+    );
+    add("Detail", outcome.and_then(|outcome| text(&outcome.detail)));
+    add("Hint", outcome.and_then(|outcome| text(&outcome.hint)));
+    add(
+        "Cancelled by",
+        outcome.and_then(|outcome| outcome.by.as_deref().map(Cell::from)),
+    );
+    add(
+        "Position",
+        job.position.map(|position| position.to_string().into()),
+    );
+    add("Waits because", job.reason.as_deref().map(Cell::from));
+    add("Class", text(&job.class));
+    add(
+        "Priority",
+        (job.priority != 0).then(|| job.priority.to_string().into()),
+    );
+    add("GPUs asked", Some(job.num_gpus.to_string().into()));
+    add("GPUs held", text(&job.gpus.join(", ")));
+    add(
+        "Attempt",
+        (job.attempt > 0).then(|| job.attempt.to_string().into()),
+    );
+    add("Worker", job.worker.as_deref().map(Cell::from));
+    add("Submitted", text(&instant(job.submitted_at, zone)));
+    add("Started", job.started_at.map(|at| instant(at, zone).into()));
+    add(
+        "Finished",
+        job.finished_at.map(|at| instant(at, zone).into()),
+    );
+    add("Ran", text(&jobs::run_time(job, now)));
+    add("Log", job.log_bytes.map(|size| bytes(size).into()));
+    add("Bundle", job.bundle.as_deref().map(Cell::from));
+    let labels: Vec<String> = job
+        .labels
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    add("Labels", text(&labels.join(", ")));
+    table
+}
+
+/// Every change of state, and how long it lasted.
+fn timeline<Z: TimeZone>(job: &Job, now: DateTime<Utc>, zone: &Z) -> Table
+where
+    Z::Offset: std::fmt::Display,
+{
+    let mut table = Table::new(&[
+        Column::new("SINCE"),
+        Column::new("STATE"),
+        Column::number("FOR"),
+        Column::number("TRY"),
+        Column::text("NOTE"),
+    ])
+    .wrapping();
+    for (index, entry) in job.timeline.iter().enumerate() {
+        let until = job.timeline.get(index + 1).map(|next| next.at);
+        let lasted = match until {
+            Some(until) => between(entry.at, until),
+            None if entry.state == "finished" => String::new(),
+            None => between(entry.at, now),
+        };
+        table.row([
+            instant(entry.at, zone).into(),
+            jobs::word(&entry.state),
+            lasted.into(),
+            entry
+                .attempt
+                .map_or_else(String::new, |attempt| attempt.to_string())
+                .into(),
+            (&entry.note).into(),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::Screen;
+
+    #[test]
+    fn a_finished_job_tells_its_story() {
+        let job: Job = serde_json::from_value(serde_json::json!({
+            "id": 12, "name": "train", "user": "anna", "state": "finished",
+            "outcome": {"cause": "user_error", "exit_code": 3, "detail": "the container exited with 3",
+                        "hint": "read the last lines of the log: dopq logs JOB"},
+            "attempt": 1, "worker": "gpu01", "gpus": ["GPU-1", "GPU-2"],
+            "submitted_at": "2026-11-24T07:00:00Z", "started_at": "2026-11-24T07:00:09Z",
+            "finished_at": "2026-11-24T07:03:29Z", "position": null, "reason": null, "class": "normal",
+            "priority": 2, "num_gpus": 2, "bundle": "00ff", "labels": {"team": "vision"}, "log_bytes": 2048,
+            "timeline": [
+                {"at": "2026-11-24T07:00:00Z", "state": "queued", "attempt": null, "note": ""},
+                {"at": "2026-11-24T07:00:02Z", "state": "assigned", "attempt": 1, "note": "gpu01"},
+                {"at": "2026-11-24T07:00:02.500Z", "state": "building", "attempt": 1, "note": ""},
+                {"at": "2026-11-24T07:00:09Z", "state": "running", "attempt": 1, "note": ""},
+                {"at": "2026-11-24T07:03:29Z", "state": "finished", "attempt": 1, "note": "user_error"}
+            ]
+        }))
+        .unwrap();
+        let now = "2026-11-24T08:00:00Z".parse().unwrap();
+        let pipe = Screen {
+            terminal: false,
+            width: None,
+            colour: false,
+        };
+        let text = format!(
+            "{}\n{}",
+            facts(&job, now, &Utc).render(&pipe),
+            timeline(&job, now, &Utc).render(&pipe)
+        );
+        insta::assert_snapshot!(text, @r"
+        Job         12 (train)
+        User        anna
+        State       user_error (3)
+        Exit code   3
+        Detail      the container exited with 3
+        Hint        read the last lines of the log: dopq logs JOB
+        Class       normal
+        Priority    2
+        GPUs asked  2
+        GPUs held   GPU-1, GPU-2
+        Attempt     1
+        Worker      gpu01
+        Submitted   2026-11-24 07:00:00
+        Started     2026-11-24 07:00:09
+        Finished    2026-11-24 07:03:29
+        Ran         3m20s
+        Log         2.0 KiB
+        Bundle      00ff
+        Labels      team=vision
+
+        SINCE                STATE       FOR  TRY  NOTE
+        2026-11-24 07:00:00  queued     2.0s
+        2026-11-24 07:00:02  assigned   0.5s    1  gpu01
+        2026-11-24 07:00:02  building   6.5s    1
+        2026-11-24 07:00:09  running   3m20s    1
+        2026-11-24 07:03:29  finished           1  user_error
+        ");
+    }
+}

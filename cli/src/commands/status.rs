@@ -1,0 +1,88 @@
+//! `dopq status`: each part of the system, and since when it is as it is.
+
+use chrono::{DateTime, Utc};
+use dopq_common::api::Status;
+
+use super::context::Context;
+use crate::exit;
+use crate::failure::Failure;
+use crate::output::text::{age, duration};
+use crate::output::{Cell, Column, Table, Tone};
+
+/// Shows the system's state.
+pub(super) async fn run(context: &Context) -> Result<u8, Failure> {
+    let status = context
+        .client()?
+        .status()
+        .await
+        .map_err(Failure::call("read the status"))?;
+    let now = context.now();
+    context.output.note(&heading(&status));
+    context.output.show(
+        &status,
+        |status| table(status, now),
+        |status| {
+            status
+                .components
+                .iter()
+                .map(|part| format!("{} {}", part.name, part.state))
+                .collect()
+        },
+    )?;
+    Ok(exit::DONE)
+}
+
+fn heading(status: &Status) -> String {
+    let counts = |counts: &std::collections::BTreeMap<String, u64>| {
+        let parts: Vec<String> = counts
+            .iter()
+            .filter(|(_, number)| **number > 0)
+            .map(|(state, number)| format!("{number} {state}"))
+            .collect();
+        if parts.is_empty() {
+            "none".to_owned()
+        } else {
+            parts.join(", ")
+        }
+    };
+    crate::output::text::clean(&format!(
+        "cluster {}, master {} ({}, epoch {}, up {}); jobs: {}; workers: {}",
+        status.cluster,
+        status.build,
+        status.role,
+        status.epoch,
+        duration(std::time::Duration::from_secs(status.uptime_seconds)),
+        counts(&status.jobs),
+        counts(&status.workers)
+    ))
+}
+
+fn table(status: &Status, now: DateTime<Utc>) -> Table {
+    let mut table = Table::new(&[
+        Column::new("PART"),
+        Column::new("STATE"),
+        Column::number("SINCE"),
+        Column::text("DETAIL"),
+    ])
+    .wrapping();
+    for part in &status.components {
+        table.row([
+            (&part.name).into(),
+            state(&part.state),
+            age(part.since, now).into(),
+            (&part.detail).into(),
+        ]);
+    }
+    table
+}
+
+/// The state of a part or machine, in its colour.
+pub(super) fn state(state: &str) -> Cell {
+    let tone = match state {
+        "up" => Tone::Good,
+        "down" | "lost" => Tone::Bad,
+        "degraded" | "suspect" => Tone::Waiting,
+        _ => Tone::Plain,
+    };
+    Cell::toned(state, tone)
+}

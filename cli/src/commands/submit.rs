@@ -1,0 +1,215 @@
+//! `dopq submit`: packs, checks, uploads what the master does not have yet, and submits.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use dopq_common::api::{Job, Role, SubmitRequest};
+use dopq_common::bundle::Limits;
+use dopq_common::bundle::archive::Inspected;
+use serde_json::Value;
+
+use super::check::{judge, pack_folder};
+use super::context::Context;
+use super::follow::{Ended, Wish, print, verdict};
+use super::overrides::Overrides;
+use super::progress;
+use crate::bundle::Packed;
+use crate::client::{Client, Error, LogQuery};
+use crate::exit;
+use crate::failure::Failure;
+use crate::output::Format;
+use crate::output::text::{bytes, clean};
+
+/// Arguments of `dopq submit`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The folder or zip
+    #[arg(default_value = ".", value_name = "DIR|ZIP")]
+    place: PathBuf,
+    /// Print what the job prints until it has finished, and end with its exit code
+    #[arg(long, short)]
+    follow: bool,
+    /// Submit as yourself what names somebody else in executor_name
+    #[arg(long)]
+    mine: bool,
+    /// Leave the checking to the master
+    #[arg(long)]
+    no_check: bool,
+    #[command(flatten)]
+    overrides: Overrides,
+}
+
+/// Submits. The key is made once, so that repeating a request whose answer was lost cannot submit twice.
+pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
+    let client = context.client()?;
+    let mut overrides = arguments.overrides.fields();
+    let key = random_key()?;
+    let packed = pack_folder(&context.output, &arguments.place)?;
+    let inspected = if arguments.no_check {
+        None
+    } else {
+        Some(check(&packed, &arguments)?)
+    };
+    let me = client
+        .whoami()
+        .await
+        .map_err(Failure::call("ask who you are"))?;
+    if arguments.mine {
+        overrides.insert("executor_name".to_owned(), Value::String(me.name.clone()));
+    } else if let Some(inspected) = &inspected
+        && me.role == Role::User
+        && !overrides.contains_key("executor_name")
+    {
+        check_executor(inspected, &me.name)?;
+    }
+    upload(context, &client, &packed, &arguments).await?;
+    let request = SubmitRequest {
+        bundle: packed.digest.to_string(),
+        overrides,
+    };
+    let job = client
+        .submit(&request, &key)
+        .await
+        .map_err(Failure::call(format!(
+            "submit {}",
+            arguments.place.display()
+        )))?;
+    // The zip is no longer needed, and following may take days.
+    drop(packed);
+    tell(context, &job, arguments.follow)?;
+    if !arguments.follow {
+        return Ok(exit::DONE);
+    }
+    let wish = Wish {
+        query: LogQuery {
+            follow: true,
+            ..LogQuery::default()
+        },
+        ..Wish::default()
+    };
+    match print(context, &client, job.id, wish).await? {
+        Ended::Log(job) => {
+            context.output.note(&verdict(&job));
+            Ok(exit::of_job(&job))
+        }
+        Ended::Interrupted => {
+            context.output.note(&format!(
+                "job {id} goes on; dopq logs -f {id} joins it again, dopq cancel {id} stops it",
+                id = job.id
+            ));
+            Ok(exit::INTERRUPTED)
+        }
+    }
+}
+
+/// Looks for faults before anything is sent. How large a bundle may be is the master's to say, since its
+/// admin may have raised the limits.
+fn check(packed: &Packed, arguments: &Arguments) -> Result<Inspected, Failure> {
+    let limits = Limits {
+        compressed_bytes: u64::MAX,
+        expanded_bytes: u64::MAX,
+        entries: u64::MAX,
+        ratio: u64::MAX,
+        ..Limits::default()
+    };
+    match judge(packed, &limits) {
+        Ok(Ok(inspected)) => Ok(inspected),
+        Ok(Err(faults)) => Err(Failure::Bundle {
+            place: arguments.place.clone(),
+            faults,
+        }),
+        Err(source) => Err(Failure::Pack {
+            place: arguments.place.clone(),
+            source,
+        }),
+    }
+}
+
+/// Tells early, and with the way out, what the master would refuse after the upload.
+fn check_executor(inspected: &Inspected, me: &str) -> Result<(), Failure> {
+    let named = inspected.spec.executor.as_str();
+    if named == me {
+        return Ok(());
+    }
+    Err(Failure::NotYours {
+        named: named.to_owned(),
+        me: me.to_owned(),
+    })
+}
+
+async fn upload(
+    context: &Context,
+    client: &Client,
+    packed: &Packed,
+    arguments: &Arguments,
+) -> Result<(), Failure> {
+    let there = client
+        .has_bundle(&packed.digest)
+        .await
+        .map_err(Failure::call("ask for the bundle"))?;
+    if there {
+        context.output.note(&format!(
+            "bundle {} is there already",
+            packed.digest.short()
+        ));
+        return Ok(());
+    }
+    let bar = progress::bytes(&context.output, "uploading", Some(packed.size_bytes));
+    let sent = client
+        .put_bundle(
+            &packed.digest,
+            packed.path(),
+            packed.size_bytes,
+            bar.clone(),
+        )
+        .await;
+    bar.finish_and_clear();
+    match sent {
+        Ok(_) => {
+            context.output.note(&format!(
+                "bundle {} uploaded, {}",
+                packed.digest.short(),
+                bytes(packed.size_bytes)
+            ));
+            Ok(())
+        }
+        Err(Error::Refused(body)) if !body.faults.is_empty() => Err(Failure::Bundle {
+            place: arguments.place.clone(),
+            faults: body.faults,
+        }),
+        Err(source) => Err(Failure::Call {
+            doing: format!("upload {}", arguments.place.display()),
+            source,
+        }),
+    }
+}
+
+/// The id is the data; where the log follows on stdout, it is told beside it.
+fn tell(context: &Context, job: &Job, follow: bool) -> Result<(), Failure> {
+    let place = match (job.position, &job.reason) {
+        (Some(position), Some(reason)) => {
+            format!(", number {position} in the queue: {}", clean(reason))
+        }
+        (Some(position), None) => format!(", number {position} in the queue"),
+        (None, _) => String::new(),
+    };
+    context.output.note(&format!(
+        "job {} ({}) is {}{place}",
+        job.id,
+        clean(&job.name),
+        clean(&job.state)
+    ));
+    match (context.output.format, follow) {
+        (Format::Json, false) => context.output.json(job)?,
+        (Format::Json, true) => context.output.json_line(job)?,
+        (Format::Quiet, _) | (Format::Table, false) => context.output.line(&job.id.to_string())?,
+        (Format::Table, true) => {}
+    }
+    Ok(())
+}
+
+fn random_key() -> Result<String, Failure> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| Failure::Start(std::io::Error::other(error)))?;
+    Ok(hex::encode(bytes))
+}

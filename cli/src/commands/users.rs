@@ -1,0 +1,263 @@
+//! `dopq users`, `dopq user …`: users and their tokens.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand, ValueEnum};
+use dopq_common::api::{NewToken, NewUser, Role, User, UserList};
+
+use super::context::Context;
+use crate::exit;
+use crate::failure::Failure;
+use crate::output::text::age;
+use crate::output::{Column, Format, Table};
+
+/// What to do with users.
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Add a user
+    Add(AddArguments),
+    /// List users with their penalties
+    List,
+    /// Manage a user's tokens
+    #[command(subcommand)]
+    Token(TokenCommand),
+}
+
+/// What to do with a user's tokens.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token; stdout gets the secret, this once
+    Add(AddTokenArguments),
+    /// List a user's tokens, without their secrets
+    List(UserArgument),
+    /// End a token at once
+    Revoke(RevokeArguments),
+}
+
+/// Arguments of `dopq user add`.
+#[derive(Debug, Args)]
+pub(crate) struct AddArguments {
+    /// The name, as it will stand in executor_name
+    name: String,
+    /// What the user may do
+    #[arg(long, value_enum, default_value = "user")]
+    role: RoleWord,
+}
+
+/// The roles, as the command line writes them.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum RoleWord {
+    /// Submit, and see and change one's own jobs
+    User,
+    /// Also the machines and the lock
+    Operator,
+    /// Everything
+    Admin,
+}
+
+impl From<RoleWord> for Role {
+    fn from(word: RoleWord) -> Self {
+        match word {
+            RoleWord::User => Self::User,
+            RoleWord::Operator => Self::Operator,
+            RoleWord::Admin => Self::Admin,
+        }
+    }
+}
+
+/// Whose tokens.
+#[derive(Debug, Args)]
+pub(crate) struct UserArgument {
+    /// Whose
+    user: String,
+}
+
+/// Arguments of `dopq user token add`.
+#[derive(Debug, Args)]
+pub(crate) struct AddTokenArguments {
+    /// Whose
+    user: String,
+    /// What it is for, shown in lists
+    #[arg(long, default_value = "")]
+    label: String,
+    /// It ends after this time, such as 30d; never when absent
+    #[arg(long, value_name = "TIME", value_parser = dopq_common::bundle::config::duration)]
+    expires_in: Option<Duration>,
+}
+
+/// Arguments of `dopq user token revoke`.
+#[derive(Debug, Args)]
+pub(crate) struct RevokeArguments {
+    /// Whose
+    user: String,
+    /// The token's id, from `dopq user token list`
+    token: String,
+}
+
+/// Does it.
+pub(super) async fn run(context: &Context, command: UserCommand) -> Result<u8, Failure> {
+    match command {
+        UserCommand::Add(arguments) => add(context, arguments).await,
+        UserCommand::List => list(context).await,
+        UserCommand::Token(TokenCommand::Add(arguments)) => add_token(context, arguments).await,
+        UserCommand::Token(TokenCommand::List(arguments)) => tokens(context, &arguments.user).await,
+        UserCommand::Token(TokenCommand::Revoke(arguments)) => revoke(context, &arguments).await,
+    }
+}
+
+/// Lists users.
+pub(super) async fn list(context: &Context) -> Result<u8, Failure> {
+    let users = context
+        .client()?
+        .users()
+        .await
+        .map_err(Failure::call("list the users"))?;
+    context.output.show(&users, table, |users| {
+        users.users.iter().map(|user| user.name.clone()).collect()
+    })?;
+    Ok(exit::DONE)
+}
+
+async fn add(context: &Context, arguments: AddArguments) -> Result<u8, Failure> {
+    let user = NewUser {
+        name: arguments.name,
+        role: arguments.role.into(),
+    };
+    let added = context
+        .client()?
+        .add_user(&user)
+        .await
+        .map_err(Failure::call(format!("add user {}", user.name)))?;
+    context.output.show(
+        &UserList {
+            version: dopq_common::api::API_VERSION,
+            users: vec![added],
+        },
+        table,
+        |list| list.users.iter().map(|user| user.name.clone()).collect(),
+    )?;
+    context.output.note(&format!(
+        "give them a token: dopq user token add {}",
+        user.name
+    ));
+    Ok(exit::DONE)
+}
+
+async fn add_token(context: &Context, arguments: AddTokenArguments) -> Result<u8, Failure> {
+    let wish = NewToken {
+        label: arguments.label,
+        expires_in_seconds: arguments.expires_in.map(|time| time.as_secs().max(1)),
+    };
+    let made = context
+        .client()?
+        .add_token(&arguments.user, &wish)
+        .await
+        .map_err(Failure::call(format!(
+            "make a token for {}",
+            arguments.user
+        )))?;
+    context.output.note(&format!(
+        "token {} of {}; this is the only time that it is shown",
+        made.info.id, arguments.user
+    ));
+    match context.output.format {
+        Format::Json => context.output.json(&made)?,
+        Format::Table | Format::Quiet => context.output.line(&made.token)?,
+    }
+    Ok(exit::DONE)
+}
+
+async fn tokens(context: &Context, name: &str) -> Result<u8, Failure> {
+    let users = context
+        .client()?
+        .users()
+        .await
+        .map_err(Failure::call("list the users"))?;
+    let user = users
+        .users
+        .into_iter()
+        .find(|user| user.name == name)
+        .ok_or_else(|| Failure::Nothing(format!("there is no user {name:?}")))?;
+    let now = context.now();
+    context.output.show(
+        &user.tokens,
+        |_| token_table(&user, now),
+        |tokens| tokens.iter().map(|token| token.id.clone()).collect(),
+    )?;
+    Ok(exit::DONE)
+}
+
+async fn revoke(context: &Context, arguments: &RevokeArguments) -> Result<u8, Failure> {
+    context
+        .client()?
+        .revoke_token(&arguments.user, &arguments.token)
+        .await
+        .map_err(Failure::call(format!("revoke token {}", arguments.token)))?;
+    context.output.note(&format!(
+        "token {} of {} is no longer valid",
+        arguments.token, arguments.user
+    ));
+    Ok(exit::DONE)
+}
+
+fn table(list: &UserList) -> Table {
+    let mut table = Table::new(&[
+        Column::new("USER"),
+        Column::new("ROLE"),
+        Column::number("PENALTY"),
+        Column::number("WEIGHT"),
+        Column::number("QUEUED"),
+        Column::number("RUNNING"),
+        Column::number("FINISHED"),
+        Column::number("TOKENS"),
+    ]);
+    for user in &list.users {
+        table.row([
+            (&user.name).into(),
+            match user.role {
+                Role::User => "user",
+                Role::Operator => "operator",
+                Role::Admin => "admin",
+            }
+            .into(),
+            format!("{:.4}", user.penalty).into(),
+            user.weight.to_string().into(),
+            user.queued.to_string().into(),
+            user.running.to_string().into(),
+            user.finished.to_string().into(),
+            user.tokens.len().to_string().into(),
+        ]);
+    }
+    table
+}
+
+fn token_table(user: &User, now: DateTime<Utc>) -> Table {
+    let mut table = Table::new(&[
+        Column::new("ID"),
+        Column::text("LABEL"),
+        Column::number("AGE"),
+        Column::number("ENDS IN"),
+    ]);
+    for token in &user.tokens {
+        table.row([
+            (&token.id).into(),
+            (&token.label).into(),
+            age(token.created_at, now).into(),
+            token
+                .expires_at
+                .map_or_else(
+                    || "never".to_owned(),
+                    |at| {
+                        if at <= now {
+                            "ended".to_owned()
+                        } else {
+                            age(now, at)
+                        }
+                    },
+                )
+                .into(),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,78 @@
+//! `dopq wait`: until jobs have finished; its exit code is theirs.
+
+use std::time::Duration;
+
+use clap::Args;
+use dopq_common::api::{API_VERSION, JobPage};
+
+use super::context::Context;
+use super::follow::verdict;
+use super::jobs;
+use crate::client::JobWatcher;
+use crate::exit;
+use crate::failure::Failure;
+use crate::output::Format;
+use crate::select::{Selection, resolve};
+
+/// Arguments of `dopq wait`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Which jobs: 1423, 3-7, 3,5-7 or last
+    #[arg(required = true, value_name = "JOB")]
+    jobs: Vec<Selection>,
+    /// Give up after this time, such as 90s or 2h, with exit code 124; the jobs go on
+    #[arg(long, value_name = "TIME", value_parser = dopq_common::bundle::config::duration)]
+    timeout: Option<Duration>,
+}
+
+/// Waits. With several jobs the code is that of the first one, by id, that did not end with 0.
+pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    let client = context.client()?;
+    let ids = resolve(&client, &arguments.jobs).await?;
+    let mut watcher = JobWatcher::new(client, ids);
+    let in_time = {
+        let waiting = watcher.wait();
+        let result = match arguments.timeout {
+            None => Some(waiting.await),
+            Some(timeout) => tokio::time::timeout(timeout, waiting).await.ok(),
+        };
+        match result {
+            Some(result) => {
+                result.map_err(Failure::call("wait"))?;
+                true
+            }
+            None => false,
+        }
+    };
+    let finished: Vec<_> = watcher.finished().values().cloned().collect();
+    let code = finished
+        .iter()
+        .map(exit::of_job)
+        .find(|code| *code != exit::DONE)
+        .unwrap_or(exit::DONE);
+    if context.output.format == Format::Table {
+        for job in &finished {
+            context.output.note(&verdict(job));
+        }
+    }
+    let page = JobPage {
+        version: API_VERSION,
+        jobs: finished,
+        next: None,
+    };
+    let now = context.now();
+    context.output.show(
+        &page,
+        |page| jobs::table(page, now),
+        |page| page.jobs.iter().map(|job| job.id.to_string()).collect(),
+    )?;
+    if in_time {
+        return Ok(code);
+    }
+    let pending: Vec<String> = watcher.pending().iter().map(u64::to_string).collect();
+    context.output.note(&format!(
+        "not finished in time, and still going on: {}",
+        pending.join(", ")
+    ));
+    Ok(exit::TIMED_OUT)
+}

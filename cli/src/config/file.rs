@@ -1,0 +1,205 @@
+//! The two files: the user's own and the project's. Unknown keys are mistakes, named with the nearest
+//! known one.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+use url::Url;
+
+use super::{Mistake, Token};
+
+/// The name of a project's file.
+pub(super) const PROJECT_FILE: &str = ".dopq.toml";
+
+/// A project's `.dopq.toml`.
+#[derive(Debug, Default)]
+pub(super) struct ProjectFile {
+    pub(super) url: Option<String>,
+    pub(super) token: Option<String>,
+    pub(super) ca_file: Option<PathBuf>,
+}
+
+/// The user's own `config.toml`.
+#[derive(Debug, Default)]
+pub(crate) struct UserFile {
+    pub(super) url: Option<String>,
+    pub(super) ca_file: Option<PathBuf>,
+    /// By master, as [`origin_of`] writes it.
+    pub(super) tokens: BTreeMap<String, String>,
+}
+
+/// The part of a URL that a token belongs to: scheme, host, port and path, without a slash at its end.
+pub(crate) fn origin_of(url: &Url) -> String {
+    url.as_str().trim_end_matches('/').to_owned()
+}
+
+/// Reads a project's file.
+pub(super) fn read_project(path: &Path, mistakes: &mut Vec<Mistake>) -> ProjectFile {
+    let Some(mut keys) = Keys::read(path, mistakes) else {
+        return ProjectFile::default();
+    };
+    let file = ProjectFile {
+        url: keys.text("url"),
+        token: keys.text("token"),
+        ca_file: keys.path("ca_file"),
+    };
+    keys.finish(&["url", "token", "ca_file"]);
+    file
+}
+
+/// Reads the user's own file; one that is not there is empty.
+pub(super) fn read_user(path: &Path, mistakes: &mut Vec<Mistake>) -> UserFile {
+    if !path.exists() {
+        return UserFile::default();
+    }
+    let Some(mut keys) = Keys::read(path, mistakes) else {
+        return UserFile::default();
+    };
+    let file = UserFile {
+        url: keys.text("url"),
+        ca_file: keys.path("ca_file"),
+        tokens: keys.texts("tokens"),
+    };
+    keys.finish(&["url", "ca_file", "tokens"]);
+    file
+}
+
+impl UserFile {
+    /// Adds a master and its token, which from now on is the default one, and writes the file so that
+    /// only its owner can read it. What else the file holds stays, comments excepted.
+    pub(crate) fn save_login(path: &Path, url: &Url, token: &Token) -> io::Result<()> {
+        let invalid = |error: toml::de::Error| io::Error::new(io::ErrorKind::InvalidData, error);
+        let mut table: Table = match std::fs::read_to_string(path) {
+            Ok(text) => text.parse().map_err(invalid)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Table::new(),
+            Err(error) => return Err(error),
+        };
+        table.insert("url".to_owned(), Value::String(origin_of(url)));
+        let tokens = table
+            .entry("tokens")
+            .or_insert_with(|| Value::Table(Table::new()));
+        if let Value::Table(tokens) = tokens {
+            tokens.insert(origin_of(url), Value::String(token.reveal().to_owned()));
+        }
+        let folder = path.parent().unwrap_or_else(|| Path::new("."));
+        std::fs::create_dir_all(folder)?;
+        // A temporary file is made with mode 0600, so the secret is never readable by others, and the
+        // rename leaves either the old file or the new one.
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(table.to_string().as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    }
+}
+
+/// The keys of a file that are not yet taken.
+struct Keys<'a> {
+    path: &'a Path,
+    table: Table,
+    mistakes: &'a mut Vec<Mistake>,
+}
+
+impl<'a> Keys<'a> {
+    fn read(path: &'a Path, mistakes: &'a mut Vec<Mistake>) -> Option<Self> {
+        let place = path.display().to_string();
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => {
+                mistakes.push(Mistake {
+                    place,
+                    message: format!("cannot be read: {error}"),
+                });
+                return None;
+            }
+        };
+        match text.parse() {
+            Ok(table) => Some(Self {
+                path,
+                table,
+                mistakes,
+            }),
+            Err(error) => {
+                let error: toml::de::Error = error;
+                let line = error.span().map_or(1, |span| {
+                    1 + text
+                        .bytes()
+                        .take(span.start)
+                        .filter(|b| *b == b'\n')
+                        .count()
+                });
+                mistakes.push(Mistake {
+                    place: format!("{place}, line {line}"),
+                    message: error.message().to_owned(),
+                });
+                None
+            }
+        }
+    }
+
+    fn wrong(&mut self, key: &str, message: String) {
+        self.mistakes.push(Mistake {
+            place: format!("{}: {key}", self.path.display()),
+            message,
+        });
+    }
+
+    fn text(&mut self, key: &str) -> Option<String> {
+        match self.table.remove(key)? {
+            Value::String(text) => Some(text),
+            other => {
+                self.wrong(key, format!("is {}, not text", other.type_str()));
+                None
+            }
+        }
+    }
+
+    /// A path; a relative one starts at the file's own folder.
+    fn path(&mut self, key: &str) -> Option<PathBuf> {
+        let text = self.text(key)?;
+        let folder = self.path.parent().unwrap_or_else(|| Path::new("."));
+        Some(folder.join(text))
+    }
+
+    fn texts(&mut self, key: &str) -> BTreeMap<String, String> {
+        let mut texts = BTreeMap::new();
+        match self.table.remove(key) {
+            None => {}
+            Some(Value::Table(table)) => {
+                for (name, value) in table {
+                    if let Value::String(text) = value {
+                        texts.insert(name.trim_end_matches('/').to_owned(), text);
+                    } else {
+                        self.wrong(key, format!("{name:?} is {}, not text", value.type_str()));
+                    }
+                }
+            }
+            Some(other) => {
+                let message = format!(
+                    "is {}, not a table of masters and their tokens",
+                    other.type_str()
+                );
+                self.wrong(key, message);
+            }
+        }
+        texts
+    }
+
+    /// Refuses whatever was not taken.
+    fn finish(mut self, known: &[&str]) {
+        for key in std::mem::take(&mut self.table).keys() {
+            let nearest = known
+                .iter()
+                .map(|name| (strsim::damerau_levenshtein(key, name), *name))
+                .min()
+                .filter(|(distance, _)| *distance <= 2);
+            let advice = nearest.map_or_else(
+                || format!("known are {}", known.join(", ")),
+                |(_, name)| format!("did you mean {name}?"),
+            );
+            self.wrong(key, format!("is not a setting; {advice}"));
+        }
+    }
+}

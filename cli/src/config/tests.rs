@@ -1,0 +1,219 @@
+//! Precedence, mistakes, and that tokens stay where they belong.
+
+use std::fs;
+
+use super::*;
+
+struct Home {
+    folder: tempfile::TempDir,
+}
+
+impl Home {
+    fn new(user_file: &str, project_file: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join(".config/dopq");
+        fs::create_dir_all(&config).unwrap();
+        fs::create_dir_all(folder.path().join("project/deep")).unwrap();
+        if !user_file.is_empty() {
+            let path = config.join("config.toml");
+            fs::write(&path, user_file).unwrap();
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::PermissionsExt;
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            }
+        }
+        if !project_file.is_empty() {
+            fs::write(
+                folder.path().join("project").join(PROJECT_FILE),
+                project_file,
+            )
+            .unwrap();
+        }
+        Self { folder }
+    }
+
+    fn resolve(&self, flags: &Flags, variables: &[(&str, &str)]) -> Result<Settings, Vec<Mistake>> {
+        let home = self.folder.path().display().to_string();
+        let environment = Environment {
+            variables: variables
+                .iter()
+                .chain([&("HOME", home.as_str())])
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            folder: self.folder.path().join("project/deep"),
+        };
+        resolve(flags, &environment)
+    }
+}
+
+fn flag(url: &str) -> Flags {
+    Flags {
+        url: Some(url.to_owned()),
+        token_file: None,
+    }
+}
+
+fn token(settings: &Settings) -> Option<&str> {
+    settings.token.as_ref().map(Token::reveal)
+}
+
+#[test]
+fn the_nearer_source_wins() {
+    let user = "url = 'http://user'\n";
+    let project = "url = 'http://project'\n";
+    let variable = [("DOPQ_URL", "http://variable")];
+    let none = [("DOPQ_URL", "")];
+    let cases = [
+        ("", "", &none, None, "http://127.0.0.1:7070/"),
+        (user, "", &none, None, "http://user/"),
+        (user, project, &none, None, "http://project/"),
+        (user, project, &variable, None, "http://variable/"),
+        (
+            user,
+            project,
+            &variable,
+            Some("https://flag/base"),
+            "https://flag/base/",
+        ),
+    ];
+    for (user, project, variables, url, expected) in cases {
+        let flags = url.map_or_else(Flags::default, flag);
+        let settings = Home::new(user, project).resolve(&flags, variables).unwrap();
+        assert_eq!(settings.url.as_str(), expected);
+    }
+}
+
+#[test]
+fn each_master_gets_its_own_token() {
+    let home = Home::new(
+        "url = 'http://a'\n[tokens]\n'http://a' = 'dopq_a'\n'http://b/' = 'dopq_b'\n",
+        "",
+    );
+    let at = |url: &str| home.resolve(&flag(url), &[]).unwrap();
+    assert_eq!(token(&at("http://a/")), Some("dopq_a"));
+    assert_eq!(token(&at("http://b")), Some("dopq_b"));
+    assert_eq!(token(&at("http://c")), None);
+    let own = [("DOPQ_TOKEN", " dopq_v\n")];
+    assert_eq!(
+        token(&home.resolve(&flag("http://c"), &own).unwrap()),
+        Some("dopq_v")
+    );
+}
+
+#[test]
+fn a_project_cannot_send_a_token_elsewhere() {
+    let home = Home::new(
+        "[tokens]\n'http://known' = 'dopq_k'\n",
+        "url = 'http://evil'\n",
+    );
+    let mistakes = home
+        .resolve(&Flags::default(), &[("DOPQ_TOKEN", "dopq_secret")])
+        .unwrap_err();
+    assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    assert!(!format!("{mistakes:?}").contains("dopq_secret"));
+    let settings = home.resolve(&Flags::default(), &[]).unwrap();
+    assert_eq!(token(&settings), None, "nobody logged in there");
+
+    let home = Home::new(
+        "[tokens]\n'http://known' = 'dopq_k'\n",
+        "url = 'http://known'\n",
+    );
+    let settings = home.resolve(&Flags::default(), &[]).unwrap();
+    assert_eq!(token(&settings), Some("dopq_k"), "somebody logged in there");
+}
+
+#[test]
+fn a_token_in_a_project_is_used_and_warned_of() {
+    let home = Home::new("", "url = 'http://lab'\ntoken = 'dopq_p'\n");
+    let settings = home.resolve(&Flags::default(), &[]).unwrap();
+    assert_eq!(token(&settings), Some("dopq_p"));
+    assert!(
+        settings
+            .warnings
+            .iter()
+            .any(|w| w.contains("holds a token")),
+        "{:?}",
+        settings.warnings
+    );
+    let settings = home.resolve(&flag("http://other"), &[]).unwrap();
+    assert_eq!(token(&settings), None);
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let home = Home::new("url = 7\ntokns = 1\n", "url = 'ftp://x'\nca_file = true\n");
+    let variables = [
+        ("DOPQ_URL", "http://a:b@c"),
+        ("DOPQ_TOKEN", "dopq_a"),
+        ("DOPQ_TOKEN_FILE", "/nowhere"),
+    ];
+    let mistakes = home.resolve(&flag("nonsense"), &variables).unwrap_err();
+    let text: String = mistakes
+        .iter()
+        .map(|mistake| format!("{}: {}\n", mistake.place, mistake.message))
+        .collect();
+    for part in [
+        "--url: \"nonsense\"",
+        "DOPQ_URL: the URL holds a user",
+        ".dopq.toml: url: \"ftp://x\"",
+        ".dopq.toml: ca_file: is boolean",
+        "config.toml: url: is integer",
+        "config.toml: tokns: is not a setting; did you mean tokens?",
+        "DOPQ_TOKEN_FILE: is set beside",
+    ] {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+}
+
+#[test]
+fn broken_toml_is_told_with_its_line() {
+    let home = Home::new("", "url = 'http://x'\nca_file = \n");
+    let mistakes = home.resolve(&Flags::default(), &[]).unwrap_err();
+    assert!(
+        mistakes[0].place.ends_with(".dopq.toml, line 2"),
+        "{mistakes:?}"
+    );
+}
+
+#[test]
+fn plain_http_is_warned_of_unless_it_stays_here() {
+    let home = Home::new("", "");
+    let warned = |url: &str| {
+        let settings = home
+            .resolve(&flag(url), &[("DOPQ_TOKEN", "dopq_x")])
+            .unwrap();
+        !settings.warnings.is_empty()
+    };
+    assert!(warned("http://gpu-queue"));
+    assert!(!warned("https://gpu-queue"));
+    assert!(!warned("http://127.0.0.1:7070"));
+    assert!(!warned("http://[::1]:7070"));
+    assert!(!warned("http://localhost:7070"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_login_is_kept_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = Home::new(
+        "ca_file = 'ca.pem'\n[tokens]\n'http://old' = 'dopq_o'\n",
+        "",
+    );
+    let path = home.folder.path().join(".config/dopq/config.toml");
+    let url = parse_url("http://new:7070").unwrap();
+    UserFile::save_login(&path, &url, &Token::parse("dopq_n").unwrap()).unwrap();
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let settings = home.resolve(&Flags::default(), &[]).unwrap();
+    assert_eq!(settings.url.as_str(), "http://new:7070/");
+    assert_eq!(token(&settings), Some("dopq_n"));
+    assert!(settings.ca_file.unwrap().ends_with(".config/dopq/ca.pem"));
+    assert_eq!(
+        token(&home.resolve(&flag("http://old"), &[]).unwrap()),
+        Some("dopq_o")
+    );
+    assert!(!format!("{:?}", home.resolve(&Flags::default(), &[])).contains("dopq_n"));
+}

@@ -1,0 +1,223 @@
+//! What a command fails with: what was wrong, where, what to do, and the exit code that says so.
+
+use std::io;
+use std::path::PathBuf;
+
+use dopq_common::api::Fault;
+
+use crate::output::text::{clean, count};
+use crate::output::{Column, Output, Table};
+use crate::{bundle, client, config, exit};
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The arguments contradict each other or name nothing.
+    #[error("{0}")]
+    Usage(String),
+    /// The configuration is wrong.
+    #[error("the configuration has {}", count(.0.len() as u64, "mistake", "mistakes"))]
+    Configuration(Vec<config::Mistake>),
+    /// The master did not do it.
+    #[error("failed to {doing}")]
+    Call {
+        /// What was being done.
+        doing: String,
+        /// Why not.
+        #[source]
+        source: client::Error,
+    },
+    /// The folder cannot be made into a bundle.
+    #[error("failed to pack {}", place.display())]
+    Pack {
+        /// The folder or zip.
+        place: PathBuf,
+        /// Why not.
+        #[source]
+        source: bundle::Error,
+    },
+    /// The bundle breaks rules.
+    #[error("{} is not a bundle that DoPQ accepts", place.display())]
+    Bundle {
+        /// The folder or zip.
+        place: PathBuf,
+        /// All that is wrong.
+        faults: Vec<Fault>,
+    },
+    /// The bundle names somebody else.
+    #[error("the bundle's executor_name is {named}, but you are {me}")]
+    NotYours {
+        /// Whom it names.
+        named: String,
+        /// Who submits it.
+        me: String,
+    },
+    /// The results cannot be unpacked.
+    #[error("failed to unpack the results of job {job}")]
+    Unpack {
+        /// Whose.
+        job: u64,
+        /// Why not.
+        #[source]
+        source: bundle::UnpackError,
+    },
+    /// A file of one's own cannot be read or written.
+    #[error("failed to {doing} {}", path.display())]
+    File {
+        /// `read` or `write`.
+        doing: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Nothing matches.
+    #[error("{0}")]
+    Nothing(String),
+    /// Stdout cannot be written.
+    #[error("failed to write the output")]
+    Output(#[from] io::Error),
+    /// The process lacks something that it needs.
+    #[error("failed to start")]
+    Start(#[source] io::Error),
+}
+
+impl Failure {
+    /// For `map_err` on calls to the master; `doing` completes "failed to …".
+    pub(crate) fn call(doing: impl Into<String>) -> impl FnOnce(client::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::Call { doing, source }
+    }
+
+    /// Whether nobody reads the output any more, which is no failure.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// The exit code that belongs to it.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => exit::USAGE,
+            Self::Configuration(_) => exit::BAD_CONFIGURATION,
+            Self::Call { source, .. } => source.exit_code(),
+            Self::NotYours { .. } => exit::NOT_ALLOWED,
+            Self::Nothing(_) => exit::NOT_FOUND,
+            Self::File { source, .. }
+            | Self::Pack {
+                source: bundle::Error::Read { source, .. },
+                ..
+            } if source.kind() == io::ErrorKind::NotFound => exit::NOT_FOUND,
+            Self::Pack { .. }
+            | Self::Bundle { .. }
+            | Self::Unpack { .. }
+            | Self::File { .. }
+            | Self::Output(_)
+            | Self::Start(_) => exit::FAILED,
+        }
+    }
+
+    /// Tells the person everything that is known, on stderr.
+    pub(crate) fn report(&self, output: &Output) {
+        let mut lines = vec![format!("error: {}", clean(&self.chain()))];
+        if let Self::Configuration(mistakes) = self {
+            for mistake in mistakes {
+                lines.push(format!(
+                    "  {}: {}",
+                    clean(&mistake.place),
+                    clean(&mistake.message)
+                ));
+            }
+        }
+        let faults = self.faults();
+        if !faults.is_empty() {
+            let table = fault_table(faults).render(&output.stderr);
+            lines.extend(
+                table
+                    .lines()
+                    .map(|line| format!("  {line}").trim_end().to_owned()),
+            );
+        }
+        if let Some(hint) = self.hint() {
+            lines.push(format!("  hint: {}", clean(&hint)));
+        }
+        output.complain(&lines.join("\n"));
+    }
+
+    /// The message with those of its sources, each once.
+    fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(mut error) = source {
+            if error.is::<reqwest::Error>() {
+                // Its layers all say that sending failed; only the innermost tells why.
+                while let Some(inner) = error.source() {
+                    error = inner;
+                }
+            }
+            let message = error.to_string();
+            // Libraries like to repeat their source's text in their own.
+            if !text.ends_with(&message) {
+                text = format!("{text}: {message}");
+            }
+            source = error.source();
+        }
+        text
+    }
+
+    fn faults(&self) -> &[Fault] {
+        match self {
+            Self::Bundle { faults, .. } => faults,
+            Self::Call { source, .. } => source.faults(),
+            Self::Usage(_)
+            | Self::Configuration(_)
+            | Self::Pack { .. }
+            | Self::NotYours { .. }
+            | Self::Unpack { .. }
+            | Self::File { .. }
+            | Self::Nothing(_)
+            | Self::Output(_)
+            | Self::Start(_) => &[],
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Call { source, .. } => source.hint(),
+            Self::Bundle { .. } => Some(
+                "mend the faults, then look again with dopq check; the rules are in docs/API.md"
+                    .to_owned(),
+            ),
+            Self::NotYours { .. } => Some(
+                "add --mine to submit it as yourself, or correct container_config.json".to_owned(),
+            ),
+            Self::Usage(_)
+            | Self::Configuration(_)
+            | Self::Pack { .. }
+            | Self::Unpack { .. }
+            | Self::File { .. }
+            | Self::Nothing(_)
+            | Self::Output(_)
+            | Self::Start(_) => None,
+        }
+    }
+}
+
+/// Faults as a table; also what `dopq check` shows.
+pub(crate) fn fault_table(faults: &[Fault]) -> Table {
+    let mut table = Table::new(&[
+        Column::new("RULE"),
+        Column::text("WHERE"),
+        Column::text("WHAT"),
+    ])
+    .wrapping();
+    for fault in faults {
+        let place = if fault.place.is_empty() {
+            "the bundle"
+        } else {
+            &fault.place
+        };
+        table.row([(&fault.rule).into(), place.into(), (&fault.message).into()]);
+    }
+    table
+}

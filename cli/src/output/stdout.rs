@@ -1,0 +1,120 @@
+//! The two channels of a command: data to stdout, notes to stderr; and what is known of each.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+
+use super::{Format, Table, json};
+
+/// What is known of the other end of a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Screen {
+    /// Whether a person looks at it.
+    pub(crate) terminal: bool,
+    /// Its columns, where it is a terminal that tells.
+    pub(crate) width: Option<u16>,
+    /// Whether it is given colours.
+    pub(crate) colour: bool,
+}
+
+impl Screen {
+    fn of(term: &console::Term, terminal: bool) -> Self {
+        // https://no-color.org: any value but the empty one means no.
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            && std::env::var_os("TERM").is_none_or(|value| value != "dumb");
+        Self {
+            terminal,
+            width: term
+                .size_checked()
+                .filter(|_| terminal)
+                .map(|(_, columns)| columns),
+            colour: terminal && wanted,
+        }
+    }
+}
+
+/// Where a command writes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    /// The form of the data.
+    pub(crate) format: Format,
+    /// What is known of stdout.
+    pub(crate) stdout: Screen,
+    /// What is known of stderr.
+    pub(crate) stderr: Screen,
+}
+
+impl Output {
+    /// Looks at the process's own channels.
+    pub(crate) fn of_process(format: Format) -> Self {
+        Self {
+            format,
+            stdout: Screen::of(&console::Term::stdout(), io::stdout().is_terminal()),
+            stderr: Screen::of(&console::Term::stderr(), io::stderr().is_terminal()),
+        }
+    }
+
+    /// Writes data as it is.
+    pub(crate) fn data(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes)?;
+        stdout.flush()
+    }
+
+    /// Writes one line of data.
+    pub(crate) fn line(&self, text: &str) -> io::Result<()> {
+        self.data(format!("{text}\n").as_bytes())
+    }
+
+    /// Writes a JSON document over several lines.
+    pub(crate) fn json<T: Serialize>(&self, value: &T) -> io::Result<()> {
+        self.data(json::document(value)?.as_bytes())
+    }
+
+    /// Writes a JSON document on one line, as an element of a stream.
+    pub(crate) fn json_line<T: Serialize>(&self, value: &T) -> io::Result<()> {
+        self.data(json::line(value)?.as_bytes())
+    }
+
+    /// Writes a table that fits the terminal.
+    pub(crate) fn table(&self, table: &Table) -> io::Result<()> {
+        self.data(table.render(&self.stdout).as_bytes())
+    }
+
+    /// Writes data in the form that was asked for.
+    pub(crate) fn show<T: Serialize>(
+        &self,
+        value: &T,
+        table: impl FnOnce(&T) -> Table,
+        names: impl FnOnce(&T) -> Vec<String>,
+    ) -> io::Result<()> {
+        match self.format {
+            Format::Table => self.table(&table(value)),
+            Format::Json => self.json(value),
+            Format::Quiet => {
+                let lines: String = names(value)
+                    .iter()
+                    .map(|name| format!("{name}\n"))
+                    .collect();
+                self.data(lines.as_bytes())
+            }
+        }
+    }
+
+    /// Tells the person something that is not data; not where `--output quiet` was asked for.
+    pub(crate) fn note(&self, text: &str) {
+        if self.format != Format::Quiet {
+            self.complain(text);
+        }
+    }
+
+    /// Warns of something that the person should change.
+    pub(crate) fn warn(&self, text: &str) {
+        self.complain(&format!("warning: {text}"));
+    }
+
+    /// Writes a line to stderr. Where that is closed there is nobody left to tell.
+    pub(crate) fn complain(&self, text: &str) {
+        writeln!(io::stderr().lock(), "{text}").ok();
+    }
+}

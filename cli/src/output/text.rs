@@ -1,0 +1,157 @@
+//! Small texts for people: harmless names, ages, durations, sizes, times.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, TimeZone, Utc};
+
+/// Whether a terminal or its font would do something else with the character than show it: controls,
+/// bidirectional overrides, invisible format characters and separators of lines.
+pub(crate) const fn is_unsafe(c: char) -> bool {
+    matches!(c,
+        '\u{0}'..='\u{1f}'
+        | '\u{7f}'..='\u{9f}'
+        | '\u{61c}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{feff}'
+        | '\u{fff9}'..='\u{fffb}'
+        | '\u{e0000}'..='\u{e007f}')
+}
+
+/// The text with every [`is_unsafe`] character written out, so that it stays on its line.
+pub(crate) fn clean(text: &str) -> String {
+    if !text.contains(is_unsafe) {
+        return text.to_owned();
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_unsafe(c) {
+            safe.extend(c.escape_default());
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
+/// A duration in the two largest units that matter: `0.4s`, `45s`, `3m20s`, `2h05m`, `4d03h`.
+pub(crate) fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..10 => format!("{:.1}s", duration.as_secs_f64()),
+        10..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{}h{:02}m", seconds / 3_600, seconds / 60 % 60),
+        86_400.. => format!("{}d{:02}h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
+/// The time from one point to another; zero where clocks disagree about which was first.
+pub(crate) fn between(from: DateTime<Utc>, to: DateTime<Utc>) -> String {
+    duration(elapsed(from, to))
+}
+
+/// How long ago in one unit: `4s`, `3m`, `2h`, `5d`.
+pub(crate) fn age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let seconds = elapsed(at, now).as_secs();
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m", seconds / 60),
+        3_600..86_400 => format!("{}h", seconds / 3_600),
+        86_400.. => format!("{}d", seconds / 86_400),
+    }
+}
+
+fn elapsed(from: DateTime<Utc>, to: DateTime<Utc>) -> Duration {
+    TimeDelta::to_std(&(to - from)).unwrap_or(Duration::ZERO)
+}
+
+/// A size in binary units: `512 B`, `1.5 GiB`.
+pub(crate) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    // Tenths of the unit, rounded to the nearest, without losing small sizes to a float's precision.
+    let mut unit = 1024_u64;
+    let mut name = UNITS[0];
+    for next in UNITS.into_iter().skip(1) {
+        if bytes / unit < 1024 {
+            break;
+        }
+        unit *= 1024;
+        name = next;
+    }
+    let tenths = (u128::from(bytes) * 10 + u128::from(unit) / 2) / u128::from(unit);
+    format!("{}.{} {name}", tenths / 10, tenths % 10)
+}
+
+/// A point in time in the given zone, to the second.
+pub(crate) fn instant<Z: TimeZone>(at: DateTime<Utc>, zone: &Z) -> String
+where
+    Z::Offset: std::fmt::Display,
+{
+    at.with_timezone(zone)
+        .format("%Y-%m-%d %H:%M:%S")
+        .to_string()
+}
+
+/// `1 job`, `2 jobs`.
+pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
+    let noun = if number == 1 { one } else { many };
+    format!("{number} {noun}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_keep_to_their_line() {
+        assert_eq!(clean("träin ✓"), "träin ✓");
+        assert_eq!(clean("a\nb\u{1b}[31m"), "a\\nb\\u{1b}[31m");
+        assert_eq!(clean("\u{202e}gpj.exe"), "\\u{202e}gpj.exe");
+        assert_eq!(clean("x\u{9b}2J"), "x\\u{9b}2J");
+    }
+
+    #[test]
+    fn durations_read_well() {
+        let cases = [
+            (400, "0.4s"),
+            (9_949, "9.9s"),
+            (45_000, "45s"),
+            (200_000, "3m20s"),
+            (7_500_000, "2h05m"),
+            (356_400_000, "4d03h"),
+        ];
+        for (millis, expected) in cases {
+            assert_eq!(duration(Duration::from_millis(millis)), expected);
+        }
+    }
+
+    #[test]
+    fn ages_never_run_backwards() {
+        let now = DateTime::from_timestamp(1_000_000, 0).unwrap();
+        let ago = |seconds| now - TimeDelta::seconds(seconds);
+        assert_eq!(age(ago(59), now), "59s");
+        assert_eq!(age(ago(60), now), "1m");
+        assert_eq!(age(ago(7_300), now), "2h");
+        assert_eq!(age(ago(200_000), now), "2d");
+        assert_eq!(age(ago(-5), now), "0s");
+    }
+
+    #[test]
+    fn sizes_use_binary_units() {
+        let cases = [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1_610_612_736, "1.5 GiB"),
+            (u64::MAX, "16384.0 PiB"),
+        ];
+        for (size, expected) in cases {
+            assert_eq!(bytes(size), expected);
+        }
+    }
+}
