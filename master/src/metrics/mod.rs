@@ -4,7 +4,13 @@
 //! follow from the read model, such as jobs by state, are taken from it when somebody asks.
 
 mod board;
+mod collect;
 mod families;
+mod look;
+#[cfg(test)]
+mod tests;
 
 pub use board::{Board, Condition, Part, PartState};
+pub use collect::{health_word, registry};
 pub use families::Metrics;
+pub use look::look;
