@@ -7,6 +7,7 @@
 mod body;
 mod build;
 mod client;
+mod demux;
 mod engine;
 mod environment;
 mod error;

@@ -1,0 +1,293 @@
+//! Makes an `image.tar` harmless on its way to the engine.
+//!
+//! The engine gives a loaded image whatever names its archive claims, also those of other users' images
+//! and of the base images that everybody builds on. So the archive is written anew here: the manifest
+//! keeps only where the image's parts are, the files that carry names in other formats are left out, and
+//! no link can stand in for either.
+
+use std::io::{self, Read, Write};
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize;
+use tar::{Archive, Builder, EntryType, Header};
+
+use super::context::ContextError;
+
+/// The file that says what the archive holds.
+const MANIFEST: &str = "manifest.json";
+
+/// Files that name images in older and newer formats; the engine does not need them.
+const NAMING: [&str; 3] = ["repositories", "index.json", "oci-layout"];
+
+/// The longest manifest, in bytes.
+const MANIFEST_MAX_BYTES: u64 = 1024 * 1024;
+
+/// One image of the archive, without its names. Other fields are dropped.
+#[derive(Deserialize, serde::Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Image {
+    config: String,
+    layers: Vec<String>,
+}
+
+/// Copies the archive without what names images.
+pub(super) fn copy(archive: &mut dyn Read, to: &mut dyn Write) -> Result<(), ContextError> {
+    let mut out = Builder::new(to);
+    let mut manifests = 0;
+    for entry in Archive::new(archive).entries().map_err(unreadable)? {
+        let mut entry = entry.map_err(unreadable)?;
+        let path = relative(&entry.path().map_err(unreadable)?)?;
+        let kind = entry.header().entry_type();
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
+        let name = name.unwrap_or_default();
+        if path.as_os_str().is_empty() {
+            continue;
+        }
+        if name == MANIFEST || NAMING.contains(&name.as_str()) {
+            if path.as_path() != Path::new(&name) || kind != EntryType::Regular {
+                return Err(invalid(format!(
+                    "{} is not where it belongs",
+                    path.display()
+                )));
+            }
+            if name == MANIFEST {
+                let text = manifest(&mut entry)?;
+                manifests += 1;
+                append(
+                    &mut out,
+                    EntryType::Regular,
+                    &path,
+                    text.len() as u64,
+                    &mut &text[..],
+                )?;
+            }
+            continue;
+        }
+        match kind {
+            EntryType::Regular => {
+                let size = entry.size();
+                append(&mut out, kind, &path, size, &mut entry)?;
+            }
+            EntryType::Directory => append(&mut out, kind, &path, 0, &mut io::empty())?,
+            EntryType::Symlink => {
+                let target = entry.link_name().map_err(unreadable)?.unwrap_or_default();
+                link(&mut out, &path, &name, &target)?;
+            }
+            _ => {
+                return Err(invalid(format!(
+                    "{} is no file, folder or layer link",
+                    path.display()
+                )));
+            }
+        }
+    }
+    if manifests != 1 {
+        return Err(invalid(format!(
+            "it has {manifests} files {MANIFEST}, not one; make it with docker save"
+        )));
+    }
+    out.finish()?;
+    Ok(())
+}
+
+/// Older engines save a layer that two images share as a link from one `layer.tar` to another.
+fn link(
+    out: &mut Builder<&mut dyn Write>,
+    path: &Path,
+    name: &str,
+    target: &Path,
+) -> Result<(), ContextError> {
+    let target_name = target
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
+    if name != "layer.tar" || target_name.as_deref() != Some("layer.tar") {
+        return Err(invalid(format!("{} is a link", path.display())));
+    }
+    let mut header = header(EntryType::Symlink, 0);
+    Ok(out.append_link(&mut header, path, target)?)
+}
+
+fn append(
+    out: &mut Builder<&mut dyn Write>,
+    kind: EntryType,
+    path: &Path,
+    size: u64,
+    content: &mut dyn Read,
+) -> Result<(), ContextError> {
+    Ok(out.append_data(&mut header(kind, size), path, content)?)
+}
+
+fn header(kind: EntryType, size: u64) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(if kind == EntryType::Directory {
+        0o755
+    } else {
+        0o644
+    });
+    header.set_size(size);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header
+}
+
+/// The manifest of one image, without its names.
+fn manifest(entry: &mut dyn Read) -> Result<Vec<u8>, ContextError> {
+    let mut text = Vec::new();
+    entry
+        .take(MANIFEST_MAX_BYTES + 1)
+        .read_to_end(&mut text)
+        .map_err(unreadable)?;
+    if text.len() as u64 > MANIFEST_MAX_BYTES {
+        return Err(invalid(format!("{MANIFEST} is too long")));
+    }
+    let images: Vec<Image> =
+        serde_json::from_slice(&text).map_err(|error| invalid(format!("{MANIFEST}: {error}")))?;
+    if images.len() != 1 {
+        return Err(invalid(format!(
+            "it holds {} images, not one",
+            images.len()
+        )));
+    }
+    serde_json::to_vec(&images).map_err(|error| ContextError::Io(Box::new(error)))
+}
+
+/// The path without `.`; nothing absolute, no `..`.
+fn relative(path: &Path) -> Result<PathBuf, ContextError> {
+    let mut relative = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::Normal(name) => relative.push(name),
+            Component::RootDir | Component::ParentDir | Component::Prefix(_) => {
+                return Err(invalid(format!("{} leads out of it", path.display())));
+            }
+        }
+    }
+    Ok(relative)
+}
+
+fn invalid(what: String) -> ContextError {
+    ContextError::Invalid(format!("image.tar: {what}"))
+}
+
+/// Reading fails because the archive is none, or because the bundle under it cannot be read; the
+/// bundle's digest was checked, so the archive is to blame.
+fn unreadable(error: io::Error) -> ContextError {
+    invalid(format!("it is no tar archive: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    enum Part<'a> {
+        File(&'a str, &'a str),
+        Link(&'a str, &'a str),
+        Hard(&'a str, &'a str),
+    }
+
+    fn archive(parts: &[Part<'_>]) -> Vec<u8> {
+        let mut builder = Builder::new(Vec::new());
+        for part in parts {
+            match part {
+                Part::File(path, text) => {
+                    let mut header = header(EntryType::Regular, text.len() as u64);
+                    // Written by hand, since the library refuses paths that lead out.
+                    let name = &mut header.as_gnu_mut().expect("gnu").name;
+                    name.split_at_mut(path.len())
+                        .0
+                        .copy_from_slice(path.as_bytes());
+                    header.set_cksum();
+                    builder.append(&header, text.as_bytes()).expect("written");
+                }
+                Part::Link(path, target) => {
+                    let mut header = header(EntryType::Symlink, 0);
+                    builder
+                        .append_link(&mut header, path, target)
+                        .expect("written");
+                }
+                Part::Hard(path, target) => {
+                    let mut header = header(EntryType::Link, 0);
+                    builder
+                        .append_link(&mut header, path, target)
+                        .expect("written");
+                }
+            }
+        }
+        builder.into_inner().expect("written")
+    }
+
+    fn copied(parts: &[Part<'_>]) -> Result<Vec<(String, String)>, String> {
+        let mut out = Vec::new();
+        copy(&mut &archive(parts)[..], &mut out).map_err(|error| error.to_string())?;
+        let mut archive = Archive::new(&out[..]);
+        let entries = archive.entries().expect("a tar");
+        Ok(entries
+            .map(|entry| {
+                let mut entry = entry.expect("an entry");
+                let mut text = String::new();
+                entry.read_to_string(&mut text).expect("text");
+                (entry.path().expect("a path").display().to_string(), text)
+            })
+            .collect())
+    }
+
+    const ONE: &str = r#"[{"Config":"c.json","RepoTags":["evil:latest"],"repotags":["evil:2"],"Layers":["l/layer.tar"],"Parent":"x"}]"#;
+
+    #[test]
+    fn names_do_not_get_through() {
+        use Part::{File, Link};
+        let got = copied(&[
+            File("c.json", "{}"),
+            Link("m/layer.tar", "../l/layer.tar"),
+            File("./manifest.json", ONE),
+            File("repositories", "{\"evil\":{}}"),
+            File("index.json", "evil"),
+            File("oci-layout", "{}"),
+            File("l/layer.tar", "layer"),
+        ]);
+        let want = [
+            ("c.json", "{}"),
+            ("m/layer.tar", ""),
+            (
+                "manifest.json",
+                r#"[{"Config":"c.json","Layers":["l/layer.tar"]}]"#,
+            ),
+            ("l/layer.tar", "layer"),
+        ];
+        let want = want.map(|(path, text)| (path.to_owned(), text.to_owned()));
+        assert_eq!(got.expect("accepted"), want);
+    }
+
+    #[test]
+    fn archives_that_are_not_one_image_are_refused() {
+        use Part::{File, Hard, Link};
+        let two = format!("[{0},{0}]", ONE.trim_matches(['[', ']']));
+        let cases: [(&[Part<'_>], &str); 11] = [
+            (&[], "0 files manifest.json"),
+            (
+                &[File("manifest.json", ONE), File("manifest.json", ONE)],
+                "2 files",
+            ),
+            (&[File("manifest.json", &two)], "2 images"),
+            (&[File("manifest.json", "[]")], "0 images"),
+            (&[File("manifest.json", "{")], "manifest.json: "),
+            (&[File("d/manifest.json", ONE)], "not where it belongs"),
+            (&[File("../manifest.json", ONE)], "leads out"),
+            (&[Link("manifest.json", "x")], "not where it belongs"),
+            (&[Hard("manifest.json", "x")], "not where it belongs"),
+            (&[Link("d", ".")], "is a link"),
+            (&[Hard("x", "y")], "no file, folder"),
+        ];
+        for (parts, reason) in cases {
+            let error = copied(parts).expect_err(reason);
+            assert!(error.contains(reason), "{error} lacks {reason}");
+        }
+        let error = copy(&mut &[b'x'; 2048][..], &mut Vec::new()).expect_err("no tar");
+        assert!(error.to_string().contains("no tar archive"), "{error}");
+    }
+}

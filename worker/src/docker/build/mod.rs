@@ -1,0 +1,65 @@
+//! Makes images from bundles: by building their Dockerfile, or by loading their `image.tar`.
+//!
+//! Docker's classic builder is used: it needs no session with the client and no frontend from a
+//! registry. When a build is wanted, and what its failure means for a job, is left to the worker's core.
+
+mod context;
+mod ignore;
+mod image_tar;
+mod load;
+mod progress;
+mod run;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use dopq_common::resources::{ByteSize, MilliCpu};
+
+/// The limits that every build and load runs under; worker settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildLimits {
+    /// Memory of a build step, swap included.
+    pub memory: ByteSize,
+    /// CPU of a build step.
+    pub cpu: MilliCpu,
+    /// The network of build steps: `none`, or the name of a network such as `bridge`.
+    pub network: String,
+    /// Longest build in all.
+    pub total: Duration,
+    /// Longest silence; sending the context counts as noise.
+    pub silent: Duration,
+    /// Largest image.
+    pub image: ByteSize,
+    /// What was accepted as a bundle; enforced again on the way to the engine.
+    pub bundle: dopq_common::bundle::Limits,
+}
+
+impl Default for BuildLimits {
+    /// 8 GiB and 4 cores for a step, the engine's default bridge, an hour, 20 minutes of silence, 100 GiB.
+    fn default() -> Self {
+        Self {
+            memory: ByteSize(8 * ByteSize::GIB),
+            cpu: MilliCpu(4000),
+            network: "bridge".to_owned(),
+            total: Duration::from_secs(3600),
+            silent: Duration::from_secs(20 * 60),
+            image: ByteSize(100 * ByteSize::GIB),
+            bundle: dopq_common::bundle::Limits::default(),
+        }
+    }
+}
+
+/// An image to be built, or loaded, from a bundle on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildRequest {
+    /// The image's name, as [`image_tag`](super::image_tag) makes it; what stands before the colon is the
+    /// user's own and bounds whose cached layers are used.
+    pub tag: String,
+    /// Labels of the image; those of the DoPQ cluster, user and digest.
+    pub labels: BTreeMap<String, String>,
+    /// The bundle's zip.
+    pub bundle: PathBuf,
+    /// What the build may use.
+    pub limits: BuildLimits,
+}

@@ -1,0 +1,279 @@
+//! One build: the context goes up, lines come down, a deadline and a cancellation stand beside.
+
+use std::io;
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::errors::Error as ApiError;
+use bollard::models::BuildInfo;
+use bollard::query_parameters::{BuildImageOptions, BuilderVersion, ListImagesOptions};
+use bytes::Bytes;
+use futures::stream::{BoxStream, StreamExt};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+
+use super::context::{self, ContextError, PIECES, Pieces};
+use super::progress::Progress;
+use super::{BuildLimits, BuildRequest};
+use crate::docker::client::{Client, translate};
+use crate::docker::error::{BuildError, Error};
+
+const CALL: &str = "build";
+
+/// The scheduler's period for the CPU limit, in microseconds; the kernel's usual one.
+const CPU_PERIOD_US: u64 = 100_000;
+
+/// What the engine says while it works.
+pub(super) type Messages<'a> = BoxStream<'a, Result<BuildInfo, ApiError>>;
+
+impl Client {
+    /// Builds the image of the bundle's Dockerfile; see [`Engine::build`](crate::docker::Engine::build).
+    ///
+    /// # Errors
+    /// [`BuildError`].
+    pub async fn build(
+        &self,
+        request: &BuildRequest,
+        output: mpsc::Sender<Bytes>,
+        cancel: CancellationToken,
+    ) -> Result<String, BuildError> {
+        let (path, limits) = (request.bundle.clone(), request.limits.bundle.clone());
+        let context = move |pieces| context::send(&path, &limits, pieces);
+        let building = self.build_from(request, context, &output);
+        let image = bounded(building, request.limits.total, cancel).await?;
+        self.judge_size(&image, request).await?;
+        Ok(image)
+    }
+
+    /// Builds from whatever context is sent.
+    pub(super) async fn build_from(
+        &self,
+        request: &BuildRequest,
+        context: impl FnOnce(Pieces) -> Result<(), ContextError> + Send + 'static,
+        output: &mpsc::Sender<Bytes>,
+    ) -> Result<String, BuildError> {
+        let docker = with_limits(self.docker(CALL).await?, &request.limits);
+        let options = options(request, self.own_images(&request.tag).await?);
+        let (sending, body) = Sending::start(context);
+        let body = bollard::body_try_stream(body);
+        let messages = docker.build_image(options, None, Some(body)).boxed();
+        listen(
+            messages,
+            Progress::of_build(),
+            sending,
+            output,
+            request.limits.silent,
+        )
+        .await
+    }
+
+    /// The user's own images: only their layers may serve as cache, so that nobody's build can put
+    /// layers under another's. The name that follows is never there; it keeps the list from being empty,
+    /// which would mean every layer of the machine.
+    async fn own_images(&self, tag: &str) -> Result<Vec<String>, Error> {
+        const CALL: &str = "list images";
+        let repository = tag
+            .rsplit_once(':')
+            .map_or(tag, |(repository, _)| repository);
+        let docker = self.docker(CALL).await?;
+        let options = ListImagesOptions {
+            filters: Some([("reference".to_owned(), vec![repository.to_owned()])].into()),
+            ..ListImagesOptions::default()
+        };
+        let found = self.call(CALL, docker.list_images(Some(options))).await?;
+        let mut images: Vec<String> = found.into_iter().map(|image| image.id).collect();
+        images.sort();
+        images.push(format!("{repository}:no-such-image"));
+        Ok(images)
+    }
+
+    /// Removes an image that turned out larger than images may be.
+    pub(super) async fn judge_size(
+        &self,
+        image: &str,
+        request: &BuildRequest,
+    ) -> Result<(), BuildError> {
+        let size = self.find_image(image).await?.map(|image| image.size_bytes);
+        let limit = request.limits.image;
+        if size.is_some_and(|size| size > limit.0) {
+            self.remove_image(&request.tag).await?;
+            return Err(BuildError::Failed {
+                step: None,
+                detail: format!(
+                    "the image has {}, more than the {limit} that images may have",
+                    dopq_common::resources::ByteSize(size.unwrap_or_default())
+                ),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Runs `work` within its time, unless it is called off. Dropping it closes the connection, upon which
+/// the engine ends the step and removes its containers.
+pub(super) async fn bounded<T>(
+    work: impl Future<Output = Result<T, BuildError>>,
+    total: Duration,
+    cancel: CancellationToken,
+) -> Result<T, BuildError> {
+    tokio::select! {
+        // A build that has ended has ended, also when it is called off at the same moment.
+        biased;
+        done = work => done,
+        () = cancel.cancelled() => Err(BuildError::Cancelled),
+        () = tokio::time::sleep(total) => Err(BuildError::Deadline { after: total }),
+    }
+}
+
+/// The thread that reads the bundle and fills the request's body.
+pub(super) struct Sending {
+    task: tokio::task::JoinHandle<Result<(), ContextError>>,
+}
+
+impl Sending {
+    /// Starts it, and gives the body that it fills. When it fails, so does the body, and with it the
+    /// request.
+    pub(super) fn start(
+        send: impl FnOnce(Pieces) -> Result<(), ContextError> + Send + 'static,
+    ) -> (Self, ReceiverStream<io::Result<Bytes>>) {
+        let (pieces, body) = mpsc::channel(PIECES);
+        let task = tokio::task::spawn_blocking(move || {
+            let sent = send(Pieces::new(pieces.clone()));
+            if sent.is_err() {
+                // The engine must not take a cut archive for a whole one. A receiver that is gone
+                // already knows.
+                drop(pieces.blocking_send(Err(io::ErrorKind::InvalidData.into())));
+            }
+            sent
+        });
+        (Self { task }, ReceiverStream::new(body))
+    }
+
+    /// Whether all was handed over, or will never be.
+    fn is_over(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// What became of it.
+    async fn result(self) -> Result<(), ContextError> {
+        match self.task.await {
+            Ok(sent) => sent,
+            Err(error) => Err(ContextError::Io(Box::new(error))),
+        }
+    }
+}
+
+/// Reads the engine's messages to their end, passing on lines; gives the image's id.
+pub(super) async fn listen(
+    mut messages: Messages<'_>,
+    mut progress: Progress,
+    sending: Sending,
+    output: &mpsc::Sender<Bytes>,
+    silent: Duration,
+) -> Result<String, BuildError> {
+    let failure = loop {
+        let message = match tokio::time::timeout(silent, messages.next()).await {
+            Ok(message) => message,
+            // The engine says nothing before it has the whole context.
+            Err(_) if !sending.is_over() => continue,
+            Err(_) => return Err(BuildError::Silent { after: silent }),
+        };
+        let (lines, end) = match message {
+            Some(Ok(info)) => (progress.take(info), None),
+            Some(Err(error)) => (progress.fail(&error), Some(Some(error))),
+            None => (progress.rest(), Some(None)),
+        };
+        for line in lines {
+            // A reader that is gone does not want the lines; the image is wanted all the same.
+            drop(output.send(line).await);
+        }
+        if let Some(end) = end {
+            break end;
+        }
+    };
+    drop(messages);
+    // A context that could not be made is the reason for whatever the engine says of it.
+    match sending.result().await {
+        Ok(()) | Err(ContextError::Unwanted) => {}
+        Err(error) => return Err(error.into()),
+    }
+    match (failure, progress.image()) {
+        (Some(error), _) => Err(judge(error, &progress)),
+        (None, Some(image)) => Ok(image.to_owned()),
+        (None, None) => Err(BuildError::Engine(Error::Unreachable {
+            call: CALL,
+            source: "the engine broke off".into(),
+        })),
+    }
+}
+
+/// Tells the Dockerfile's faults from the engine's.
+fn judge(error: ApiError, progress: &Progress) -> BuildError {
+    let own_words = match &error {
+        ApiError::DockerStreamError { error } => Some(error.clone()),
+        ApiError::DockerResponseServerError { message, .. } => Some(message.clone()),
+        // Everything else is the connection's.
+        _ => None,
+    };
+    match (translate(CALL, error), own_words) {
+        (Error::DiskFull { message }, _) => BuildError::DiskFull { detail: message },
+        (error, None) => BuildError::Engine(error),
+        (error, Some(words))
+            if is_engine_s_own(&words) && !matches!(error, Error::Command { .. }) =>
+        {
+            BuildError::Engine(error)
+        }
+        (_, Some(words)) => BuildError::Failed {
+            step: progress.step().map(str::to_owned),
+            detail: progress.detail(&words),
+        },
+    }
+}
+
+/// What no Dockerfile can cause.
+fn is_engine_s_own(words: &str) -> bool {
+    const OWN: [&str; 6] = [
+        "OCI runtime create failed",
+        "failed to create shim",
+        "failed to create endpoint",
+        "failed to set up container networking",
+        "error creating overlay mount",
+        "containerd: ",
+    ];
+    OWN.iter().any(|own| words.contains(own))
+}
+
+fn options(request: &BuildRequest, cache_from: Vec<String>) -> BuildImageOptions {
+    BuildImageOptions {
+        dockerfile: "Dockerfile".to_owned(),
+        t: Some(request.tag.clone()),
+        rm: true,
+        forcerm: true,
+        cachefrom: Some(cache_from),
+        labels: Some(request.labels.clone().into_iter().collect()),
+        networkmode: Some(request.limits.network.clone()),
+        version: BuilderVersion::BuilderV1,
+        ..BuildImageOptions::default()
+    }
+}
+
+/// Adds the limits to the request by hand: bollard's own fields for them end at two gigabytes.
+fn with_limits(docker: &Docker, limits: &BuildLimits) -> Docker {
+    let memory = limits.memory.0;
+    let quota = limits.cpu.0.saturating_mul(CPU_PERIOD_US / 1000);
+    let extra =
+        format!("&memory={memory}&memswap={memory}&cpuperiod={CPU_PERIOD_US}&cpuquota={quota}");
+    docker.clone().with_request_modifier(move |mut request| {
+        let mut parts = request.uri().clone().into_parts();
+        let path = parts
+            .path_and_query
+            .as_ref()
+            .map(|path| format!("{path}{extra}"));
+        parts.path_and_query = path.and_then(|path| path.parse().ok());
+        if let Ok(uri) = parts.try_into() {
+            *request.uri_mut() = uri;
+        }
+        request
+    })
+}
