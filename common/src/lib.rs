@@ -8,6 +8,7 @@
 //! - [`penalty`], [`sched`]: whose turn it is and where
 //! - [`agent`]: what a worker does with its attempts
 //! - [`wire`], [`record`], [`api`]: what goes over the broker, into the store, and over HTTP
+//! - `settings` (feature): the programs' configuration
 //! - `broker` (feature): the message broker port and its adapters
 
 pub mod agent;
@@ -21,5 +22,7 @@ pub mod penalty;
 pub mod record;
 pub mod resources;
 pub mod sched;
+#[cfg(feature = "settings")]
+pub mod settings;
 pub mod time;
 pub mod wire;

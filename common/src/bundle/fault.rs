@@ -3,7 +3,6 @@
 //! What an attacker wrote (names, values) is escaped here, so that no consumer can forget to.
 
 use std::fmt;
-use std::fmt::Write as _;
 
 /// The most faults that are told of one bundle; a hostile one could have hundreds of thousands.
 const MOST: usize = 100;
@@ -55,10 +54,7 @@ pub fn escape(text: &str) -> String {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            c if c.is_control() || is_invisible(c) => {
-                // Writing to a String does not fail.
-                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
-            }
+            c if c.is_control() || is_invisible(c) => out.extend(c.escape_unicode()),
             c => out.push(c),
         }
     }

@@ -32,13 +32,18 @@ impl Step<'_> {
                     | AttemptPhase::Paused => false,
                 },
             };
+            let is_over = is_over || self.has_ended_with(&worker, attempt);
             self.clean_up(worker, attempt, is_over);
             return Err(Rejected::Stale(attempt));
         }
         match progress {
             Progress::Accepted => self.entered(attempt, AttemptPhase::Accepted, String::new()),
             Progress::Entered { phase, note } => self.entered(attempt, phase, note),
-            Progress::Refused { reason } => self.refused(attempt, &reason),
+            Progress::Refused { reason } => {
+                self.refused(attempt, &reason)?;
+                self.act(Effect::Forget { worker, attempt });
+                Ok(())
+            }
             Progress::Finished {
                 outcome,
                 ran,
@@ -60,6 +65,21 @@ impl Step<'_> {
         let job = self.state.job(attempt.job);
         let active = job.and_then(|job| job.state.active());
         active.is_some_and(|active| active.attempt == attempt.number && active.worker == *worker)
+    }
+
+    /// Whether the job ended with this very attempt, so that its worker has said all there is to say.
+    fn has_ended_with(&self, worker: &WorkerId, attempt: AttemptId) -> bool {
+        let job = self.state.job(attempt.job);
+        let last = job.and_then(|job| match &job.state {
+            JobState::Finished(finished) => finished.last.as_ref(),
+            JobState::Queued(_)
+            | JobState::Assigned(_)
+            | JobState::Building(_)
+            | JobState::Running(_)
+            | JobState::Paused(_)
+            | JobState::Stopping(..) => None,
+        });
+        last.is_some_and(|last| last.attempt == attempt.number && last.worker == *worker)
     }
 
     /// Tells a worker what to do with an attempt that is not current there.

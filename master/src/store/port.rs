@@ -1,13 +1,12 @@
 //! The port: what a master may ask of a store, whichever it is.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use dopq_common::id::{Epoch, JobId};
 
-use super::Error;
-use super::types::{AuditEntry, Batch, LeaderInfo, Loaded};
+use super::types::{AuditEntry, Batch, Delta, LeaderInfo, Loaded};
+use super::{Embedded, Error, Redis, RedisOptions};
 
 /// Which store, and how to reach it.
 #[derive(Debug, Clone)]
@@ -21,48 +20,13 @@ pub enum Options {
     Redis(RedisOptions),
 }
 
-/// How to reach Redis and what to demand of it.
-#[derive(Clone)]
-pub struct RedisOptions {
-    /// `redis[s]://[user:]password@host:port/db`. Holds a password, so it is never printed.
-    pub url: String,
-    /// The cluster's name, which begins every key as `dopq:{cluster}:`.
-    pub cluster: String,
-    /// The longest that one call may take.
-    pub timeout: Duration,
-    /// Whether a Redis that would lose data (eviction, no append-only file) is refused or only warned of.
-    pub require_durability: bool,
-}
-
-impl RedisOptions {
-    /// The defaults: calls of at most 5 s, durability required.
-    #[must_use]
-    pub fn new(url: impl Into<String>, cluster: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            cluster: cluster.into(),
-            timeout: Duration::from_secs(5),
-            require_durability: true,
-        }
-    }
-}
-
-impl fmt::Debug for RedisOptions {
-    /// Without the URL, which holds a password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisOptions")
-            .field("cluster", &self.cluster)
-            .field("timeout", &self.timeout)
-            .field("require_durability", &self.require_durability)
-            .finish_non_exhaustive()
-    }
-}
-
 /// A store. Clones share it.
 #[derive(Debug, Clone)]
 pub enum Store {
-    /// Nothing yet.
-    None,
+    /// A file of this master's own.
+    Embedded(Embedded),
+    /// Redis.
+    Redis(Redis),
 }
 
 impl Store {
@@ -71,8 +35,10 @@ impl Store {
     /// # Errors
     /// When it cannot be reached or opened, or its settings would lose data.
     pub async fn open(options: Options) -> Result<Self, Error> {
-        drop(options);
-        Ok(Self::None)
+        match options {
+            Options::Embedded { dir } => Embedded::open(&dir).await.map(Self::Embedded),
+            Options::Redis(options) => Redis::open(options).await.map(Self::Redis),
+        }
     }
 
     /// Takes the lead when nobody holds it: the epoch grows by one, and every older one is fenced from
@@ -82,8 +48,10 @@ impl Store {
     /// # Errors
     /// When the store cannot be reached.
     pub async fn take_lead(&self, me: &LeaderInfo, ttl: Duration) -> Result<Option<Epoch>, Error> {
-        let _ = (me, ttl);
-        Ok(None)
+        match self {
+            Self::Embedded(store) => store.take_lead(me, ttl).await,
+            Self::Redis(store) => store.take_lead(me, ttl).await,
+        }
     }
 
     /// Holds the lead for `ttl` from now; false when it was lost, and then it must be taken again.
@@ -96,8 +64,10 @@ impl Store {
         epoch: Epoch,
         ttl: Duration,
     ) -> Result<bool, Error> {
-        let _ = (me, epoch, ttl);
-        Ok(false)
+        match self {
+            Self::Embedded(store) => Ok(store.renew_lead(me, epoch, ttl)),
+            Self::Redis(store) => store.renew_lead(me, epoch, ttl).await,
+        }
     }
 
     /// Lets the lead go, so that another may take it at once. Harmless when it was lost already.
@@ -105,8 +75,13 @@ impl Store {
     /// # Errors
     /// When the store cannot be reached.
     pub async fn release_lead(&self, me: &LeaderInfo, epoch: Epoch) -> Result<(), Error> {
-        let _ = (me, epoch);
-        Ok(())
+        match self {
+            Self::Embedded(store) => {
+                store.release_lead(me, epoch);
+                Ok(())
+            }
+            Self::Redis(store) => store.release_lead(me, epoch).await,
+        }
     }
 
     /// Who holds the lead now.
@@ -114,7 +89,10 @@ impl Store {
     /// # Errors
     /// When the store cannot be reached.
     pub async fn leader(&self) -> Result<Option<LeaderInfo>, Error> {
-        Ok(None)
+        match self {
+            Self::Embedded(store) => Ok(store.leader()),
+            Self::Redis(store) => store.leader().await,
+        }
     }
 
     /// Everything, as of one batch.
@@ -122,17 +100,22 @@ impl Store {
     /// # Errors
     /// When the store cannot be reached or a record cannot be read.
     pub async fn load(&self) -> Result<Loaded, Error> {
-        Err(Error::Unsuitable(String::new()))
+        match self {
+            Self::Embedded(store) => store.load().await,
+            Self::Redis(store) => store.load().await,
+        }
     }
 
-    /// What changed since the batch `seq`, as of one later batch; the accounts are those that changed.
-    /// `None` when that is too long ago, or an account was removed: then [`Self::load`].
+    /// What changed since the batch `seq`, as of one later batch. `None` when that is too long ago, or the
+    /// store was reset since: then [`Self::load`].
     ///
     /// # Errors
     /// When the store cannot be reached or a record cannot be read.
-    pub async fn load_since(&self, seq: u64) -> Result<Option<Loaded>, Error> {
-        let _ = seq;
-        Ok(None)
+    pub async fn load_since(&self, seq: u64) -> Result<Option<Delta>, Error> {
+        match self {
+            Self::Embedded(store) => store.load_since(seq).await,
+            Self::Redis(store) => store.load_since(seq).await,
+        }
     }
 
     /// The number of the last committed batch.
@@ -140,7 +123,10 @@ impl Store {
     /// # Errors
     /// When the store cannot be reached.
     pub async fn seq(&self) -> Result<u64, Error> {
-        Ok(0)
+        match self {
+            Self::Embedded(store) => store.seq().await,
+            Self::Redis(store) => store.seq().await,
+        }
     }
 
     /// Writes the batch, all of it or nothing, durably. Repeating the last committed batch is harmless.
@@ -149,8 +135,10 @@ impl Store {
     /// [`Error::Fenced`] when another master leads, [`Error::OutOfSequence`] when it is not the next one;
     /// [`Error::Unavailable`] when it may or may not have been written.
     pub async fn commit(&self, batch: &Batch) -> Result<(), Error> {
-        let _ = batch;
-        Ok(())
+        match self {
+            Self::Embedded(store) => store.commit(batch).await,
+            Self::Redis(store) => store.commit(batch).await,
+        }
     }
 
     /// The job that a file of the watched folder became. Marks are kept for 30 days.
@@ -158,8 +146,10 @@ impl Store {
     /// # Errors
     /// When the store cannot be reached.
     pub async fn ingested(&self, key: &str) -> Result<Option<JobId>, Error> {
-        let _ = key;
-        Ok(None)
+        match self {
+            Self::Embedded(store) => store.ingested(key).await,
+            Self::Redis(store) => store.ingested(key).await,
+        }
     }
 
     /// The newest `limit` lines of the audit log, newest first.
@@ -167,7 +157,9 @@ impl Store {
     /// # Errors
     /// When the store cannot be reached or a line cannot be read.
     pub async fn audit(&self, limit: usize) -> Result<Vec<AuditEntry>, Error> {
-        let _ = limit;
-        Ok(Vec::new())
+        match self {
+            Self::Embedded(store) => store.audit(limit).await,
+            Self::Redis(store) => store.audit(limit).await,
+        }
     }
 }

@@ -143,3 +143,16 @@ pub struct Loaded {
     /// Every account, by name.
     pub accounts: Vec<Account>,
 }
+
+/// What changed in the store since some batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delta {
+    /// The number of the last committed batch.
+    pub seq: u64,
+    /// The highest epoch that was given.
+    pub epoch: Epoch,
+    /// To be applied to the state as of the earlier batch, in order.
+    pub changes: Vec<Change>,
+    /// Accounts that changed or went away.
+    pub accounts: Vec<AccountChange>,
+}

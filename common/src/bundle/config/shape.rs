@@ -288,7 +288,7 @@ pub(super) fn one_or_more(value: &Value) -> Read<Vec<String>> {
 pub(super) fn command(value: &Value) -> Read<Vec<String>> {
     match value {
         Value::String(_) => words::split(text(value)?).or_else(wrong),
-        Value::Array(_) => list(value, |item| Ok(scalar(item)?)),
+        Value::Array(_) => list(value, scalar),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
             mismatch("a text or a list of texts", value)
         }

@@ -1,6 +1,8 @@
 //! Tests of the scheduler: a small language to say what happens, and what is then the case.
 
 mod basics;
+mod rules;
+mod table;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

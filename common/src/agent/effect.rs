@@ -1,0 +1,121 @@
+//! What a step changed and what is to be done about it, in this order: commit, then act.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::id::AttemptId;
+use crate::wire::Report;
+
+/// Collects over a batch of steps.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Effects {
+    /// Attempts whose records must be written, or removed where the state no longer has them.
+    pub attempts: BTreeSet<AttemptId>,
+    /// Whether [`super::Meta`] must be written.
+    pub meta: bool,
+    /// Reports with their numbers, to be committed together with the records.
+    pub reports: Vec<(u64, Report)>,
+    /// What is done after the commit, in order.
+    pub acts: Vec<Act>,
+}
+
+/// One thing to do after the commit. Each is safe to do again after a crash, but for [`Act::Start`],
+/// which is given once in an attempt's life.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Act {
+    /// Get the bundle onto this machine's disk.
+    Fetch(AttemptId),
+    /// Build, load or find the image.
+    Build(AttemptId),
+    /// Stop fetching or building; no answer is awaited.
+    Abandon(AttemptId),
+    /// Create the container under the attempt's own name.
+    Create {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// The image's id.
+        image: Arc<str>,
+    },
+    /// Start the container.
+    Start {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// Its container.
+        container: Arc<str>,
+    },
+    /// Look at the container and tell what is seen.
+    Inspect {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// Its container.
+        container: Arc<str>,
+    },
+    /// Record its output, and tell when it ends.
+    Watch {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// Its container.
+        container: Arc<str>,
+    },
+    /// Ask it to end.
+    Terminate {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// Its container.
+        container: Arc<str>,
+        /// Whether it must be thawed to notice.
+        thaw: bool,
+    },
+    /// End it.
+    Kill {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// Its container.
+        container: Arc<str>,
+    },
+    /// Freeze it.
+    Pause {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// Its container.
+        container: Arc<str>,
+    },
+    /// Thaw it.
+    Unpause {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// Its container.
+        container: Arc<str>,
+    },
+    /// Find out whether the engine stopped around now.
+    Verify(AttemptId),
+    /// Record the rest of its output, then store log and results; tell when both are stored.
+    Finish {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// A container that must be gone before anything is told, since it never ran and never may.
+        discard: Option<Arc<str>>,
+    },
+    /// Remove a container that is of no use to anybody.
+    Remove {
+        /// Which attempt it was made for.
+        attempt: AttemptId,
+        /// The container.
+        container: Arc<str>,
+    },
+    /// Remove its container and its log from the machine.
+    Clean {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// Its container, where it has one.
+        container: Option<Arc<str>>,
+    },
+}
+
+impl Effects {
+    /// Whether nothing is to be committed.
+    #[must_use]
+    pub fn nothing_to_commit(&self) -> bool {
+        self.attempts.is_empty() && !self.meta && self.reports.is_empty()
+    }
+}

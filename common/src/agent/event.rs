@@ -1,0 +1,197 @@
+//! What may happen to the agent. Events are past tense; none can make it panic.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::id::{AttemptId, Epoch, GpuId};
+use crate::job::Outcome;
+use crate::time::Timestamp;
+use crate::wire::Hello;
+
+use super::exit::Exit;
+use super::order::Order;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A master gave an order.
+    Ordered {
+        /// The leadership that gave it.
+        epoch: Epoch,
+        /// About which attempt.
+        attempt: AttemptId,
+        /// What to do.
+        order: Order,
+    },
+    /// The attempt's bundle lies on this machine's disk, proven by its digest.
+    Fetched(AttemptId),
+    /// The attempt's image is there.
+    ImageReady {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// The image's id.
+        image: Arc<str>,
+    },
+    /// Fetching, building or creating failed for good.
+    PreparationFailed {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// How it is to be reported.
+        outcome: Outcome,
+    },
+    /// The attempt's container exists.
+    ContainerCreated {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// Its container.
+        created: Created,
+    },
+    /// The engine confirmed the start.
+    ContainerStarted {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// When, by the engine.
+        at: Timestamp,
+    },
+    /// The start did not succeed, or nobody knows.
+    StartFailed {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// What is known.
+        fault: StartFault,
+    },
+    /// The attempt's container was looked at, or ended.
+    Inspected {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// `None` when it is not there.
+        status: Option<Status>,
+    },
+    /// It is known whether the engine stopped when a container ended by a signal.
+    Verified {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// Whether the engine was away around that time.
+        engine_stopped: bool,
+    },
+    /// The container was frozen.
+    ContainerPaused(AttemptId),
+    /// The container was thawed.
+    ContainerUnpaused(AttemptId),
+    /// The attempt's log and results are stored.
+    Uploaded {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// Length of the log stream.
+        log_bytes: u64,
+        /// Size of the results, when there are any.
+        results_bytes: Option<u64>,
+    },
+    /// The agent began anew with the records it found; this is what the engine shows.
+    Resumed {
+        /// The machine's boot.
+        boot: Arc<str>,
+        /// Every container of this agent.
+        containers: Vec<Seen>,
+    },
+    /// The engine was asked what it has.
+    Listed {
+        /// Every container of this agent.
+        containers: Vec<Seen>,
+    },
+    /// The GPUs were counted; this is the set of healthy ones.
+    GpusFound(BTreeSet<GpuId>),
+    /// The disk is too full for new attempts, or has room again.
+    DiskFound {
+        /// Why no new attempt is taken.
+        low: Option<String>,
+    },
+    /// The agent shall take no new attempts, or take them again.
+    DrainSet(bool),
+    /// The link to the broker went down or came up.
+    LinkChanged {
+        /// Whether it is up.
+        up: bool,
+    },
+    /// The agent is to introduce itself; its attempts are filled in here.
+    HelloDue(Box<Hello>),
+    /// The agent goes away on purpose.
+    Leaving,
+    /// Time passed.
+    Ticked,
+}
+
+/// A container that exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// The engine's id of it.
+    pub container: Arc<str>,
+    /// Present when the name was taken, by a container of this very attempt: how that one stands.
+    pub found: Option<Status>,
+}
+
+/// How a container stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// Never started.
+    Created,
+    /// It runs.
+    Running {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// It is frozen.
+    Paused {
+        /// When it was started.
+        since: Timestamp,
+    },
+    /// It ended.
+    Exited(Exit),
+}
+
+/// One of this agent's containers, as the engine shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Whose it is, by its labels.
+    pub attempt: AttemptId,
+    /// The engine's id of it.
+    pub container: Arc<str>,
+    /// How it stands.
+    pub status: Status,
+}
+
+/// What is known of a start that did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StartFault {
+    /// The engine said no; the container did not start and will not. This is how it is reported.
+    Refused(Outcome),
+    /// No answer, or a broken one: it may have started, or may yet.
+    Unclear,
+}
+
+/// An event that changes nothing, and why. The shell logs it at debug, counts it and acknowledges it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// A former leader gave the order.
+    #[error("the order is of epoch {given}, and epoch {highest} has been seen")]
+    OldEpoch {
+        /// The order's.
+        given: Epoch,
+        /// The highest seen.
+        highest: Epoch,
+    },
+    /// No such attempt here.
+    #[error("attempt {0} is not known here")]
+    Unknown(AttemptId),
+    /// The attempt's stage has passed this, or never awaited it.
+    #[error("attempt {attempt} is {stage} and does not await this")]
+    Stale {
+        /// Which.
+        attempt: AttemptId,
+        /// The name of its stage.
+        stage: &'static str,
+    },
+    /// Nothing new is in it.
+    #[error("attempt {0} has had this before")]
+    Repeated(AttemptId),
+}

@@ -1,0 +1,191 @@
+//! How an exit is told: a cause and one sentence of facts, from what the engine shows and who ended it.
+
+use crate::job::{Cause, Outcome};
+use crate::resources::ByteSize;
+use crate::time::Timestamp;
+
+/// The exit code by which a program says that it saved its state and wants to be run again.
+const CHECKPOINTED: i64 = 85;
+
+/// How a container ended, as the engine shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Exit {
+    /// Exit code; 128 and the signal's number for one that a signal ended.
+    pub code: i64,
+    /// Whether the kernel killed a process of it at its memory limit.
+    pub oom_killed: bool,
+    /// When it started.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// Who ended a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ender {
+    /// Its own process, or a signal that neither we nor the engine sent.
+    Itself,
+    /// We did, on this order.
+    Order(Outcome),
+    /// The engine, when it stopped.
+    Engine,
+    /// Nobody watched, so it cannot be proven.
+    Unproven,
+    /// The machine was restarted.
+    Reboot,
+}
+
+impl Exit {
+    /// How long it ran, in milliseconds.
+    #[must_use]
+    pub fn ran_ms(&self) -> u64 {
+        match (self.started_at, self.finished_at) {
+            (Some(from), Some(to)) => to.as_millis().saturating_sub(from.as_millis()),
+            (None, _) | (_, None) => 0,
+        }
+    }
+
+    /// Whether the code is one that a stopping engine or a restarted machine leaves behind, so that it
+    /// says nothing of the job until it is proven that neither did it.
+    #[must_use]
+    pub const fn is_doubtful(&self) -> bool {
+        matches!(self.code, 137 | 143 | 255) && !self.oom_killed
+    }
+}
+
+/// How an exit is told. `memory` is the container's limit.
+#[must_use]
+pub fn classify(exit: &Exit, by: &Ender, memory: ByteSize) -> Outcome {
+    let (cause, detail) = match by {
+        Ender::Order(outcome) => match (&outcome.cause, exit.code) {
+            (Cause::Preempted | Cause::TimeLimit, CHECKPOINTED) => (
+                Cause::Preempted,
+                format!("{}; it saved its state and is run again", outcome.detail),
+            ),
+            (cause, _) => (cause.clone(), outcome.detail.clone()),
+        },
+        Ender::Itself => by_itself(exit, memory),
+        Ender::Engine => (
+            Cause::EngineError,
+            "the container engine stopped under it".to_owned(),
+        ),
+        Ender::Unproven => (
+            Cause::EngineError,
+            format!(
+                "it was ended with code {} while the agent was away",
+                exit.code
+            ),
+        ),
+        Ender::Reboot => (
+            Cause::WorkerLost,
+            "the machine was restarted under it".to_owned(),
+        ),
+    };
+    Outcome {
+        cause,
+        exit_code: i32::try_from(exit.code).ok(),
+        detail,
+    }
+}
+
+fn by_itself(exit: &Exit, memory: ByteSize) -> (Cause, String) {
+    match exit.code {
+        // A process that was killed inside a container that went on to succeed did not fail the job.
+        0 => (Cause::Succeeded, "exited with code 0".to_owned()),
+        code if exit.oom_killed => (
+            Cause::OomHost,
+            format!("killed at its memory limit of {memory} (code {code})"),
+        ),
+        CHECKPOINTED => (
+            Cause::UserError,
+            "exited with code 85, which asks to be run again, without having been told to end"
+                .to_owned(),
+        ),
+        code @ 129..=192 => {
+            let signal = code - 128;
+            let name = signal_name(signal);
+            (
+                Cause::UserError,
+                format!("ended by signal {signal}{name} from inside"),
+            )
+        }
+        code => (Cause::UserError, format!("exited with code {code}")),
+    }
+}
+
+const fn signal_name(signal: i64) -> &'static str {
+    match signal {
+        1 => " (SIGHUP)",
+        2 => " (SIGINT)",
+        3 => " (SIGQUIT)",
+        4 => " (SIGILL)",
+        6 => " (SIGABRT)",
+        7 => " (SIGBUS)",
+        8 => " (SIGFPE)",
+        9 => " (SIGKILL)",
+        11 => " (SIGSEGV)",
+        13 => " (SIGPIPE)",
+        15 => " (SIGTERM)",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: ByteSize = ByteSize(32 * ByteSize::MIB);
+
+    fn exit(code: i64, oom_killed: bool) -> Exit {
+        Exit {
+            code,
+            oom_killed,
+            ..Exit::default()
+        }
+    }
+
+    #[test]
+    fn every_exit_has_a_true_cause() {
+        let anna = Cause::Cancelled("anna".parse().expect("name"));
+        let order = |cause: &Cause| Ender::Order(Outcome::new(cause.clone(), "said so"));
+        let table = [
+            (0, false, Ender::Itself, Cause::Succeeded),
+            (0, true, Ender::Itself, Cause::Succeeded),
+            (3, false, Ender::Itself, Cause::UserError),
+            (85, false, Ender::Itself, Cause::UserError),
+            (137, true, Ender::Itself, Cause::OomHost),
+            (1, true, Ender::Itself, Cause::OomHost),
+            (137, false, Ender::Itself, Cause::UserError),
+            (139, false, Ender::Itself, Cause::UserError),
+            (137, false, Ender::Engine, Cause::EngineError),
+            (143, false, Ender::Unproven, Cause::EngineError),
+            (255, false, Ender::Reboot, Cause::WorkerLost),
+            (137, false, order(&anna), anna.clone()),
+            (0, false, order(&anna), anna.clone()),
+            (85, false, order(&anna), anna.clone()),
+            (85, false, order(&Cause::Preempted), Cause::Preempted),
+            (85, false, order(&Cause::TimeLimit), Cause::Preempted),
+            (143, false, order(&Cause::TimeLimit), Cause::TimeLimit),
+        ];
+        for (code, oom, by, cause) in table {
+            let outcome = classify(&exit(code, oom), &by, LIMIT);
+            assert_eq!(outcome.cause, cause, "{code} {oom} {by:?}");
+            assert_eq!(outcome.exit_code, i32::try_from(code).ok());
+        }
+    }
+
+    #[test]
+    fn only_codes_that_an_engine_leaves_behind_are_doubted() {
+        for (code, oom, doubtful) in [
+            (0, false, false),
+            (1, false, false),
+            (137, false, true),
+            (137, true, false),
+            (143, false, true),
+            (255, false, true),
+            (139, false, false),
+        ] {
+            assert_eq!(exit(code, oom).is_doubtful(), doubtful, "{code} {oom}");
+        }
+    }
+}

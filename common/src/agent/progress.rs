@@ -1,0 +1,387 @@
+//! What came of the acts: the way of an attempt from its bundle to its reported end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::id::AttemptId;
+use crate::job::{Cause, Outcome};
+use crate::resources::ByteSize;
+use crate::time::Timestamp;
+
+use super::effect::Act;
+use super::event::{Created, Rejected, StartFault, Status};
+use super::exit::{Ender, Exit, classify};
+use super::state::{Ended, Stage};
+use super::step::Step;
+
+impl Step<'_> {
+    pub(super) fn fetched(&mut self, id: AttemptId) -> Result<(), Rejected> {
+        let Stage::Fetching = self.get(id)?.stage else {
+            return Err(self.stale(id));
+        };
+        self.enter(id, Stage::Building, "");
+        self.act(Act::Build(id));
+        Ok(())
+    }
+
+    pub(super) fn image_ready(&mut self, id: AttemptId, image: Arc<str>) -> Result<(), Rejected> {
+        let Stage::Building = self.get(id)?.stage else {
+            return Err(self.stale(id));
+        };
+        let stage = Stage::Creating {
+            image: Arc::clone(&image),
+        };
+        self.enter(id, stage, "");
+        self.act(Act::Create { attempt: id, image });
+        Ok(())
+    }
+
+    pub(super) fn preparation_failed(
+        &mut self,
+        id: AttemptId,
+        outcome: Outcome,
+    ) -> Result<(), Rejected> {
+        let attempt = self.get(id)?;
+        let (Stage::Fetching | Stage::Building | Stage::Creating { .. }) = attempt.stage else {
+            return Err(self.stale(id));
+        };
+        let stop = attempt.stop.as_ref();
+        let outcome = stop.map_or(outcome, |stop| stop.outcome.clone());
+        self.finish(id, None, false, Ended::new(outcome, 0));
+        Ok(())
+    }
+
+    pub(super) fn created(&mut self, id: AttemptId, created: Created) -> Result<(), Rejected> {
+        let Stage::Creating { .. } = self.get(id)?.stage else {
+            return Err(self.stale(id));
+        };
+        let Created { container, found } = created;
+        let stop = self.get(id)?.stop.clone();
+        let started = match found {
+            None | Some(Status::Created) => None,
+            Some(status @ (Status::Running { .. } | Status::Paused { .. } | Status::Exited(_))) => {
+                Some(status)
+            }
+        };
+        if let (Some(stop), None) = (&stop, &started) {
+            self.finish_as_ordered(id, stop, Some(container));
+            return Ok(());
+        }
+        let stage = Stage::Starting {
+            container: Arc::clone(&container),
+            since: self.now,
+            look_at: None,
+        };
+        self.enter(id, stage, "");
+        match started {
+            None => {
+                self.act(Act::Start {
+                    attempt: id,
+                    container,
+                });
+                Ok(())
+            }
+            // The record is older than the container: it was started already, and is not started again.
+            Some(status) => self.inspected(id, Some(status)),
+        }
+    }
+
+    pub(super) fn started(&mut self, id: AttemptId, at: Timestamp) -> Result<(), Rejected> {
+        let Stage::Starting { container, .. } = &self.get(id)?.stage else {
+            return Err(self.stale(id));
+        };
+        let container = Arc::clone(container);
+        self.runs(id, container, at, false);
+        Ok(())
+    }
+
+    pub(super) fn start_failed(
+        &mut self,
+        id: AttemptId,
+        fault: StartFault,
+    ) -> Result<(), Rejected> {
+        let attempt = self.get(id)?;
+        let Stage::Starting {
+            container, since, ..
+        } = &attempt.stage
+        else {
+            return Err(self.stale(id));
+        };
+        let (container, since) = (Arc::clone(container), *since);
+        match fault {
+            StartFault::Refused(outcome) => {
+                let stop = attempt.stop.as_ref();
+                let outcome = stop.map_or(outcome, |stop| stop.outcome.clone());
+                self.finish(id, Some(container), true, Ended::new(outcome, 0));
+            }
+            StartFault::Unclear => {
+                let stage = Stage::Starting {
+                    container: Arc::clone(&container),
+                    since,
+                    look_at: Some(self.now.after(self.state.settings.look_every)),
+                };
+                self.enter(id, stage, "");
+                self.act(Act::Inspect {
+                    attempt: id,
+                    container,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn inspected(
+        &mut self,
+        id: AttemptId,
+        status: Option<Status>,
+    ) -> Result<(), Rejected> {
+        match self.get(id)?.stage.clone() {
+            Stage::Starting {
+                container,
+                since,
+                look_at,
+            } => match status {
+                Some(Status::Created) => self.still_created(id, container, since, look_at),
+                Some(Status::Running { since }) => {
+                    self.runs(id, container, since, false);
+                    Ok(())
+                }
+                Some(Status::Paused { since }) => {
+                    self.runs(id, container, since, true);
+                    Ok(())
+                }
+                Some(Status::Exited(exit)) => {
+                    self.exited(id, container, exit);
+                    Ok(())
+                }
+                None => {
+                    self.gone(id, since);
+                    Ok(())
+                }
+            },
+            Stage::Running { container, since } => match status {
+                Some(Status::Paused { .. }) => {
+                    self.enter(id, Stage::Paused { container, since }, "");
+                    Ok(())
+                }
+                Some(Status::Running { .. } | Status::Created) => Err(Rejected::Repeated(id)),
+                Some(Status::Exited(exit)) => {
+                    self.exited(id, container, exit);
+                    Ok(())
+                }
+                None => {
+                    self.gone(id, since);
+                    Ok(())
+                }
+            },
+            Stage::Paused { container, since } => match status {
+                Some(Status::Running { .. }) => {
+                    self.enter(id, Stage::Running { container, since }, "");
+                    Ok(())
+                }
+                Some(Status::Paused { .. } | Status::Created) => Err(Rejected::Repeated(id)),
+                Some(Status::Exited(exit)) => {
+                    self.exited(id, container, exit);
+                    Ok(())
+                }
+                None => {
+                    self.gone(id, since);
+                    Ok(())
+                }
+            },
+            Stage::Stopping {
+                container, since, ..
+            } => match status {
+                Some(Status::Running { .. } | Status::Paused { .. } | Status::Created) => {
+                    Err(Rejected::Repeated(id))
+                }
+                Some(Status::Exited(exit)) => {
+                    self.exited(id, container, exit);
+                    Ok(())
+                }
+                None => {
+                    self.gone(id, since);
+                    Ok(())
+                }
+            },
+            Stage::Fetching
+            | Stage::Building
+            | Stage::Creating { .. }
+            | Stage::Exited { .. }
+            | Stage::Uploading { .. }
+            | Stage::Reported { .. }
+            | Stage::Forgotten { .. }
+            | Stage::Refused { .. } => Err(self.stale(id)),
+        }
+    }
+
+    /// A container whose start was asked for and which still shows as never started.
+    fn still_created(
+        &mut self,
+        id: AttemptId,
+        container: Arc<str>,
+        since: Timestamp,
+        look_at: Option<Timestamp>,
+    ) -> Result<(), Rejected> {
+        if look_at.is_none() {
+            // The start is still under way and will answer.
+            return Err(Rejected::Repeated(id));
+        }
+        let settings = self.state.settings;
+        let given_up = self.now.since(since) >= settings.unclear_for;
+        let stop = self.get(id)?.stop.clone();
+        match stop {
+            Some(stop) => self.finish_as_ordered(id, &stop, Some(container)),
+            None if given_up => {
+                let detail = "the engine did not say whether the container was started";
+                let outcome = Outcome::new(Cause::EngineError, detail);
+                self.finish(id, Some(container), true, Ended::new(outcome, 0));
+            }
+            None => {
+                let stage = Stage::Starting {
+                    container,
+                    since,
+                    look_at: Some(self.now.after(settings.look_every)),
+                };
+                self.enter(id, stage, "");
+            }
+        }
+        Ok(())
+    }
+
+    /// It was started, by whatever way that is known; end it at once when it was told to meanwhile.
+    fn runs(&mut self, id: AttemptId, container: Arc<str>, since: Timestamp, paused: bool) {
+        let ending = self
+            .state
+            .attempts
+            .get(&id)
+            .is_some_and(|a| a.stop.is_some());
+        self.act(Act::Watch {
+            attempt: id,
+            container: Arc::clone(&container),
+        });
+        let running = Stage::Running {
+            container: Arc::clone(&container),
+            since,
+        };
+        self.enter(id, running, "");
+        if ending {
+            self.terminate(id, &container, since, paused);
+        } else if paused {
+            self.enter(id, Stage::Paused { container, since }, "");
+        }
+    }
+
+    pub(super) fn exited(&mut self, id: AttemptId, container: Arc<str>, exit: Exit) {
+        let Some(attempt) = self.state.attempts.get(&id) else {
+            return;
+        };
+        let rebooted = attempt.boot != self.state.boot;
+        let ender = match &attempt.stop {
+            Some(stop) => Ender::Order(stop.outcome.clone()),
+            None if !exit.is_doubtful() => Ender::Itself,
+            None if rebooted => Ender::Reboot,
+            None => {
+                self.enter(id, Stage::Exited { container, exit }, "");
+                self.act(Act::Verify(id));
+                return;
+            }
+        };
+        self.end(id, container, &exit, &ender);
+    }
+
+    pub(super) fn end(&mut self, id: AttemptId, container: Arc<str>, exit: &Exit, ender: &Ender) {
+        let run = self.state.attempts.get(&id).and_then(|a| a.run.as_ref());
+        let memory = run.map_or(ByteSize(0), |run| run.allocation.memory);
+        let ended = Ended::new(classify(exit, ender, memory), exit.ran_ms());
+        self.finish(id, Some(container), false, ended);
+    }
+
+    /// Its container is not there any more.
+    pub(super) fn gone(&mut self, id: AttemptId, since: Timestamp) {
+        let Some(attempt) = self.state.attempts.get(&id) else {
+            return;
+        };
+        let outcome = match &attempt.stop {
+            Some(stop) => stop.outcome.clone(),
+            None if attempt.boot != self.state.boot => Outcome::new(
+                Cause::WorkerLost,
+                "the machine was restarted and its container is gone",
+            ),
+            None => Outcome::new(
+                Cause::EngineError,
+                "its container was removed behind the worker's back",
+            ),
+        };
+        let ran = self.now.since(since);
+        let ran_ms = u64::try_from(ran.as_millis()).unwrap_or(u64::MAX);
+        self.finish(id, None, false, Ended::new(outcome, ran_ms));
+    }
+
+    pub(super) fn verified(&mut self, id: AttemptId, engine_stopped: bool) -> Result<(), Rejected> {
+        let Stage::Exited { container, exit } = self.get(id)?.stage.clone() else {
+            return Err(self.stale(id));
+        };
+        let ender = if engine_stopped {
+            Ender::Engine
+        } else {
+            Ender::Itself
+        };
+        self.end(id, container, &exit, &ender);
+        Ok(())
+    }
+
+    pub(super) fn froze(&mut self, id: AttemptId, frozen: bool) -> Result<(), Rejected> {
+        let since = Timestamp::default();
+        let status = if frozen {
+            Status::Paused { since }
+        } else {
+            Status::Running { since }
+        };
+        match self.get(id)?.stage {
+            Stage::Running { .. } | Stage::Paused { .. } => self.inspected(id, Some(status)),
+            Stage::Fetching
+            | Stage::Building
+            | Stage::Creating { .. }
+            | Stage::Starting { .. }
+            | Stage::Stopping { .. }
+            | Stage::Exited { .. }
+            | Stage::Uploading { .. }
+            | Stage::Reported { .. }
+            | Stage::Forgotten { .. }
+            | Stage::Refused { .. } => Err(self.stale(id)),
+        }
+    }
+
+    pub(super) fn uploaded(
+        &mut self,
+        id: AttemptId,
+        log_bytes: u64,
+        results_bytes: Option<u64>,
+    ) -> Result<(), Rejected> {
+        let attempt = self.get(id)?;
+        let Stage::Uploading { container, ended } = &attempt.stage else {
+            return Err(self.stale(id));
+        };
+        let unwanted = attempt.stop.as_ref().is_some_and(|stop| stop.forget);
+        let container = container.clone();
+        let ended = Ended {
+            log_bytes,
+            results_bytes,
+            ..ended.clone()
+        };
+        if unwanted {
+            self.forget(id, container, ended);
+            return Ok(());
+        }
+        self.finished(id, &ended);
+        self.enter(id, Stage::Reported { container, ended }, "");
+        Ok(())
+    }
+
+    /// The grace of a stop that the agent itself decides on.
+    pub(super) fn own_grace(&self, id: AttemptId) -> Duration {
+        let run = self.state.attempts.get(&id).and_then(|a| a.run.as_ref());
+        run.map_or(Duration::from_secs(10), |run| run.spec.grace)
+    }
+}

@@ -1,0 +1,419 @@
+//! The agent's attempts, the stages they stand in, and what of that is durable.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::id::{AttemptId, Epoch, GpuId};
+use crate::job::Outcome;
+use crate::time::Timestamp;
+use crate::wire::{AttemptPhase, KnownAttempt};
+
+use super::exit::Exit;
+use super::run::Run;
+
+/// How long the agent's patience is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// How long a cut-off agent lets a `strict_once` job run on.
+    pub lease: Duration,
+    /// Between two looks at a container whose start is unclear.
+    pub look_every: Duration,
+    /// How long a start may stay unclear before its container is removed.
+    pub unclear_for: Duration,
+    /// Between two attempts to kill a container that does not end.
+    pub kill_every: Duration,
+    /// How long a forgotten attempt is remembered, so that a late order does not run it again.
+    pub remember_for: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(480),
+            look_every: Duration::from_secs(2),
+            unclear_for: Duration::from_secs(60),
+            kill_every: Duration::from_secs(10),
+            remember_for: Duration::from_secs(7 * 24 * 3600),
+        }
+    }
+}
+
+/// The agent's memory. What is durable of it is [`Meta`] and each [`Attempt`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    pub(super) settings: Settings,
+    pub(super) meta: Meta,
+    pub(super) boot: Arc<str>,
+    pub(super) attempts: BTreeMap<AttemptId, Attempt>,
+    pub(super) gate: Gate,
+    /// Since when the broker is out of reach; `None` while it is not.
+    pub(super) link_down_since: Option<Timestamp>,
+}
+
+/// The durable counters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// The highest leadership seen.
+    pub epoch: Epoch,
+    /// The number of the last report.
+    pub seq: u64,
+    /// When the broker was last known to be in reach; kept up while a `strict_once` job runs.
+    pub linked_at: Timestamp,
+}
+
+/// Why new attempts are refused, when they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Gate {
+    /// It takes no new attempts on purpose.
+    pub draining: bool,
+    /// The disk is too full.
+    pub disk_low: Option<String>,
+    /// The GPUs that may be used; `None` until they were counted.
+    pub gpus: Option<BTreeSet<GpuId>>,
+}
+
+/// One attempt on this machine; all of it is durable.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempt {
+    /// Its id.
+    pub id: AttemptId,
+    /// What to run; `None` for one that was only ever refused or stopped here.
+    pub run: Option<Arc<Run>>,
+    /// The machine's boot when its container was last known.
+    pub boot: Arc<str>,
+    /// How it was told to end, once it was.
+    pub stop: Option<StopOrder>,
+    /// Where it stands.
+    pub stage: Stage,
+}
+
+/// That an attempt is to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StopOrder {
+    /// How it is to be reported.
+    pub outcome: Outcome,
+    /// Between SIGTERM and SIGKILL.
+    pub grace: Duration,
+    /// Whether the masters have given it up, so that its end interests nobody.
+    pub forget: bool,
+}
+
+/// Where an attempt stands. A stop order in a stage before `Running` leads to `Uploading` as soon as
+/// nothing can start any more; from `Exited` on it is too late.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stage {
+    /// Its bundle is on the way. Leads to `Building`, or to `Uploading` when it cannot be had.
+    Fetching,
+    /// Its image is being built, loaded or found. Leads to `Creating`, or to `Uploading` when that fails.
+    Building,
+    /// Its container is being created under its own name. Leads to `Starting`; or to `Running` and the
+    /// later ones when the name shows that it was started before.
+    Creating {
+        /// The image's id.
+        image: Arc<str>,
+    },
+    /// Recorded before the one start is asked for. Nothing in this stage ever asks again: what became of
+    /// the start is found out by looking. Leads to `Running`, `Exited` or `Uploading`.
+    Starting {
+        /// Its container.
+        container: Arc<str>,
+        /// Since when.
+        since: Timestamp,
+        /// When to look at the container, while the start is unclear.
+        look_at: Option<Timestamp>,
+    },
+    /// Its container runs. Leads to `Paused`, `Stopping`, `Exited` or `Uploading`.
+    Running {
+        /// Its container.
+        container: Arc<str>,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Its container is frozen. Leads to `Running`, `Stopping`, `Exited` or `Uploading`.
+    Paused {
+        /// Its container.
+        container: Arc<str>,
+        /// When it was started.
+        since: Timestamp,
+    },
+    /// Its container was asked to end. Leads to `Uploading`, after being killed when it does not.
+    Stopping {
+        /// Its container.
+        container: Arc<str>,
+        /// When it was started.
+        since: Timestamp,
+        /// When it is killed, and killed again.
+        kill_at: Timestamp,
+    },
+    /// Its container ended in a way that the engine may have caused. Leads to `Uploading`.
+    Exited {
+        /// Its container.
+        container: Arc<str>,
+        /// How it ended.
+        exit: Exit,
+    },
+    /// It is over; its log and results are being stored. Leads to `Reported`.
+    Uploading {
+        /// Its container, where it has one.
+        container: Option<Arc<str>>,
+        /// How it ended.
+        ended: Ended,
+    },
+    /// Its end is reported, and reported again when asked. `Forget` leads to `Forgotten`.
+    Reported {
+        /// Its container, where it has one.
+        container: Option<Arc<str>>,
+        /// How it ended.
+        ended: Ended,
+    },
+    /// The masters have committed its end. Remembered so that a late order finds it over.
+    Forgotten {
+        /// How it ended.
+        ended: Ended,
+        /// Since when.
+        at: Timestamp,
+    },
+    /// It was refused, and will be however often it is ordered.
+    Refused {
+        /// Why.
+        reason: String,
+        /// Since when.
+        at: Timestamp,
+    },
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Cause and facts.
+    pub outcome: Outcome,
+    /// How long its container ran, in milliseconds.
+    pub ran_ms: u64,
+    /// Length of its log stream, once stored.
+    pub log_bytes: u64,
+    /// Size of its results, once stored.
+    pub results_bytes: Option<u64>,
+}
+
+impl Ended {
+    /// An end without log and results.
+    #[must_use]
+    pub const fn new(outcome: Outcome, ran_ms: u64) -> Self {
+        Self {
+            outcome,
+            ran_ms,
+            log_bytes: 0,
+            results_bytes: None,
+        }
+    }
+}
+
+impl Stage {
+    /// The stage's name.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Fetching => "fetching",
+            Self::Building => "building",
+            Self::Creating { .. } => "creating",
+            Self::Starting { .. } => "starting",
+            Self::Running { .. } => "running",
+            Self::Paused { .. } => "paused",
+            Self::Stopping { .. } => "stopping",
+            Self::Exited { .. } => "exited",
+            Self::Uploading { .. } => "uploading",
+            Self::Reported { .. } => "reported",
+            Self::Forgotten { .. } => "forgotten",
+            Self::Refused { .. } => "refused",
+        }
+    }
+
+    /// As the masters see it; `None` once the end has been reported.
+    #[must_use]
+    pub const fn phase(&self) -> Option<AttemptPhase> {
+        match self {
+            Self::Fetching | Self::Building | Self::Creating { .. } | Self::Starting { .. } => {
+                Some(AttemptPhase::Building)
+            }
+            Self::Running { .. } => Some(AttemptPhase::Running),
+            Self::Paused { .. } => Some(AttemptPhase::Paused),
+            Self::Stopping { .. } => Some(AttemptPhase::Stopping),
+            Self::Exited { .. } | Self::Uploading { .. } => Some(AttemptPhase::Uploading),
+            Self::Reported { .. } | Self::Forgotten { .. } | Self::Refused { .. } => None,
+        }
+    }
+
+    /// The container, in the stages that have one.
+    #[must_use]
+    pub const fn container(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Starting { container, .. }
+            | Self::Running { container, .. }
+            | Self::Paused { container, .. }
+            | Self::Stopping { container, .. }
+            | Self::Exited { container, .. } => Some(container),
+            Self::Uploading { container, .. } | Self::Reported { container, .. } => {
+                container.as_ref()
+            }
+            Self::Fetching
+            | Self::Building
+            | Self::Creating { .. }
+            | Self::Forgotten { .. }
+            | Self::Refused { .. } => None,
+        }
+    }
+
+    /// Whether its container may be running.
+    #[must_use]
+    pub const fn may_run(&self) -> bool {
+        match self {
+            Self::Starting { .. }
+            | Self::Running { .. }
+            | Self::Paused { .. }
+            | Self::Stopping { .. } => true,
+            Self::Fetching
+            | Self::Building
+            | Self::Creating { .. }
+            | Self::Exited { .. }
+            | Self::Uploading { .. }
+            | Self::Reported { .. }
+            | Self::Forgotten { .. }
+            | Self::Refused { .. } => false,
+        }
+    }
+
+    /// Whether a stop order is not too late.
+    #[must_use]
+    pub const fn can_stop(&self) -> bool {
+        match self {
+            Self::Fetching
+            | Self::Building
+            | Self::Creating { .. }
+            | Self::Starting { .. }
+            | Self::Running { .. }
+            | Self::Paused { .. }
+            | Self::Stopping { .. } => true,
+            Self::Exited { .. }
+            | Self::Uploading { .. }
+            | Self::Reported { .. }
+            | Self::Forgotten { .. }
+            | Self::Refused { .. } => false,
+        }
+    }
+
+    /// Whether nothing is left to do on this machine.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        self.phase().is_none()
+    }
+}
+
+impl Attempt {
+    /// Whether it may run at most once even across a partition.
+    #[must_use]
+    pub fn strict_once(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| run.spec.strict_once)
+    }
+}
+
+impl State {
+    /// With what was found on disk. Follow with [`super::Event::Resumed`] before any other event.
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        meta: Meta,
+        attempts: impl IntoIterator<Item = Attempt>,
+        now: Timestamp,
+    ) -> Self {
+        // Until the broker says that it is in reach, the time without it runs on from where it was
+        // last known to be; a first start has no such time.
+        let known = meta.linked_at > Timestamp::default();
+        let down_since = if known { meta.linked_at.min(now) } else { now };
+        Self {
+            settings,
+            meta,
+            boot: Arc::from(""),
+            attempts: attempts.into_iter().map(|a| (a.id, a)).collect(),
+            gate: Gate::default(),
+            link_down_since: Some(down_since),
+        }
+    }
+
+    /// The durable counters.
+    #[must_use]
+    pub const fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// One attempt.
+    #[must_use]
+    pub fn attempt(&self, id: AttemptId) -> Option<&Attempt> {
+        self.attempts.get(&id)
+    }
+
+    /// Every attempt, by id.
+    pub fn attempts(&self) -> impl Iterator<Item = &Attempt> {
+        self.attempts.values()
+    }
+
+    /// Why new attempts are refused, when they are.
+    #[must_use]
+    pub const fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// The attempts as a hello tells them: all that the masters have not yet been seen to forget.
+    #[must_use]
+    pub fn known(&self) -> Vec<KnownAttempt> {
+        let told = self.attempts.values().filter(|a| match a.stage {
+            Stage::Forgotten { .. } | Stage::Refused { .. } => false,
+            Stage::Fetching
+            | Stage::Building
+            | Stage::Creating { .. }
+            | Stage::Starting { .. }
+            | Stage::Running { .. }
+            | Stage::Paused { .. }
+            | Stage::Stopping { .. }
+            | Stage::Exited { .. }
+            | Stage::Uploading { .. }
+            | Stage::Reported { .. } => true,
+        });
+        told.map(|a| KnownAttempt {
+            attempt: a.id.to_string(),
+            phase: a.stage.phase(),
+        })
+        .collect()
+    }
+
+    /// When [`super::Event::Ticked`] is due at the latest.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        let stages = self.attempts.values().filter_map(|a| match &a.stage {
+            Stage::Stopping { kill_at, .. } => Some(*kill_at),
+            Stage::Starting { look_at, .. } => *look_at,
+            Stage::Fetching
+            | Stage::Building
+            | Stage::Creating { .. }
+            | Stage::Running { .. }
+            | Stage::Paused { .. }
+            | Stage::Exited { .. }
+            | Stage::Uploading { .. }
+            | Stage::Reported { .. }
+            | Stage::Forgotten { .. }
+            | Stage::Refused { .. } => None,
+        });
+        let lease = self
+            .link_down_since
+            .filter(|_| self.has_strict())
+            .map(|since| since.after(self.settings.lease));
+        stages.chain(lease).min()
+    }
+
+    /// Whether a `strict_once` attempt may be running that was not told to end.
+    pub(super) fn has_strict(&self) -> bool {
+        self.attempts
+            .values()
+            .any(|a| a.strict_once() && a.stop.is_none() && a.stage.can_stop())
+    }
+}

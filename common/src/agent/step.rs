@@ -1,0 +1,490 @@
+//! Takes one event: the entrance, the words that transitions are made of, and what orders do.
+//!
+//! What came of the acts is in `progress`; what the engine shows and the clock brings in `adopt`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::id::{AttemptId, Epoch, GpuId};
+use crate::job::{Cause, Outcome};
+use crate::time::Timestamp;
+use crate::wire::{Report, WireOutcome};
+
+use super::effect::{Act, Effects};
+use super::event::{Event, Rejected};
+use super::order::Order;
+use super::run::{Run, Unreadable};
+use super::state::{Attempt, Ended, Stage, State, StopOrder};
+
+/// Takes one event. An error means that nothing changed, except that an order which is rejected for another
+/// reason than its age still tells of its epoch.
+///
+/// # Errors
+/// [`Rejected`] for what is stale, repeated or unknown; that is normal and never a fault of the caller.
+pub fn step(
+    state: &mut State,
+    now: Timestamp,
+    event: Event,
+    effects: &mut Effects,
+) -> Result<(), Rejected> {
+    let mut step = Step {
+        state,
+        now,
+        effects,
+    };
+    match event {
+        Event::Ordered {
+            epoch,
+            attempt,
+            order,
+        } => step.ordered(epoch, attempt, order),
+        Event::Fetched(attempt) => step.fetched(attempt),
+        Event::ImageReady { attempt, image } => step.image_ready(attempt, image),
+        Event::PreparationFailed { attempt, outcome } => step.preparation_failed(attempt, outcome),
+        Event::ContainerCreated { attempt, created } => step.created(attempt, created),
+        Event::ContainerStarted { attempt, at } => step.started(attempt, at),
+        Event::StartFailed { attempt, fault } => step.start_failed(attempt, fault),
+        Event::Inspected { attempt, status } => step.inspected(attempt, status),
+        Event::Verified {
+            attempt,
+            engine_stopped,
+        } => step.verified(attempt, engine_stopped),
+        Event::ContainerPaused(attempt) => step.froze(attempt, true),
+        Event::ContainerUnpaused(attempt) => step.froze(attempt, false),
+        Event::Uploaded {
+            attempt,
+            log_bytes,
+            results_bytes,
+        } => step.uploaded(attempt, log_bytes, results_bytes),
+        Event::Resumed { boot, containers } => {
+            step.resumed(boot, &containers);
+            Ok(())
+        }
+        Event::Listed { containers } => {
+            step.listed(&containers);
+            Ok(())
+        }
+        Event::GpusFound(gpus) => {
+            step.gpus_found(gpus);
+            Ok(())
+        }
+        Event::DiskFound { low } => {
+            step.state.gate.disk_low = low;
+            Ok(())
+        }
+        Event::DrainSet(draining) => {
+            step.state.gate.draining = draining;
+            Ok(())
+        }
+        Event::LinkChanged { up } => {
+            step.link_changed(up);
+            Ok(())
+        }
+        Event::HelloDue(mut hello) => {
+            hello.attempts = step.state.known();
+            step.report(Report::Hello(hello));
+            Ok(())
+        }
+        Event::Leaving => {
+            step.report(Report::Goodbye);
+            Ok(())
+        }
+        Event::Ticked => {
+            step.ticked();
+            Ok(())
+        }
+    }
+}
+
+/// One event's view of the state.
+pub(super) struct Step<'a> {
+    pub(super) state: &'a mut State,
+    pub(super) now: Timestamp,
+    pub(super) effects: &'a mut Effects,
+}
+
+impl Step<'_> {
+    // Small words of which the transitions are made.
+
+    pub(super) fn get(&self, id: AttemptId) -> Result<&Attempt, Rejected> {
+        self.state.attempts.get(&id).ok_or(Rejected::Unknown(id))
+    }
+
+    pub(super) fn stale(&self, id: AttemptId) -> Rejected {
+        match self.state.attempts.get(&id) {
+            Some(attempt) => Rejected::Stale {
+                attempt: id,
+                stage: attempt.stage.as_str(),
+            },
+            None => Rejected::Unknown(id),
+        }
+    }
+
+    pub(super) fn report(&mut self, report: Report) {
+        self.state.meta.seq += 1;
+        self.effects.meta = true;
+        self.effects.reports.push((self.state.meta.seq, report));
+    }
+
+    pub(super) fn act(&mut self, act: Act) {
+        self.effects.acts.push(act);
+    }
+
+    /// Sets the stage, and reports when that is another phase to the masters.
+    pub(super) fn enter(&mut self, id: AttemptId, stage: Stage, note: &str) {
+        let boot = Arc::clone(&self.state.boot);
+        let Some(attempt) = self.state.attempts.get_mut(&id) else {
+            return;
+        };
+        let (before, after) = (attempt.stage.phase(), stage.phase());
+        attempt.stage = stage;
+        attempt.boot = boot;
+        self.effects.attempts.insert(id);
+        if let Some(phase) = after
+            && before != after
+        {
+            self.report(Report::Entered {
+                attempt: id.to_string(),
+                phase,
+                note: note.to_owned(),
+            });
+        }
+    }
+
+    /// It is over: store its log and results. `discard` is for a container that must never run.
+    pub(super) fn finish(
+        &mut self,
+        id: AttemptId,
+        container: Option<Arc<str>>,
+        discard: bool,
+        ended: Ended,
+    ) {
+        let discard = container.clone().filter(|_| discard);
+        let note = ended.outcome.cause.as_str();
+        self.enter(id, Stage::Uploading { container, ended }, note);
+        self.act(Act::Finish {
+            attempt: id,
+            discard,
+        });
+    }
+
+    /// Ends it on the order that it has.
+    pub(super) fn finish_as_ordered(
+        &mut self,
+        id: AttemptId,
+        stop: &StopOrder,
+        container: Option<Arc<str>>,
+    ) {
+        let ended = Ended::new(stop.outcome.clone(), 0);
+        self.finish(id, container, true, ended);
+    }
+
+    pub(super) fn finished(&mut self, id: AttemptId, ended: &Ended) {
+        self.report(Report::Finished {
+            attempt: id.to_string(),
+            outcome: WireOutcome::from(&ended.outcome),
+            ran_ms: ended.ran_ms,
+            log_bytes: ended.log_bytes,
+            results_bytes: ended.results_bytes,
+        });
+    }
+
+    // Orders.
+
+    fn ordered(&mut self, epoch: Epoch, id: AttemptId, order: Order) -> Result<(), Rejected> {
+        let highest = self.state.meta.epoch;
+        if epoch < highest {
+            return Err(Rejected::OldEpoch {
+                given: epoch,
+                highest,
+            });
+        }
+        if epoch > highest {
+            self.state.meta.epoch = epoch;
+            self.effects.meta = true;
+        }
+        match order {
+            Order::Run(run) => {
+                self.ordered_run(id, run);
+                Ok(())
+            }
+            Order::Stop { outcome, grace } => {
+                let stop = StopOrder {
+                    outcome,
+                    grace,
+                    forget: false,
+                };
+                self.ordered_stop(id, stop)
+            }
+            Order::Pause => {
+                let Stage::Running { container, .. } = &self.get(id)?.stage else {
+                    return Err(self.stale(id));
+                };
+                let container = Arc::clone(container);
+                let attempt = id;
+                self.act(Act::Pause { attempt, container });
+                Ok(())
+            }
+            Order::Unpause => {
+                let Stage::Paused { container, .. } = &self.get(id)?.stage else {
+                    return Err(self.stale(id));
+                };
+                let container = Arc::clone(container);
+                let attempt = id;
+                self.act(Act::Unpause { attempt, container });
+                Ok(())
+            }
+            Order::Forget => self.ordered_forget(id),
+        }
+    }
+
+    fn ordered_run(&mut self, id: AttemptId, run: Result<Arc<Run>, Unreadable>) {
+        if let Some(attempt) = self.state.attempts.get(&id) {
+            // A repeat: say again what was said, and do nothing again.
+            match &attempt.stage {
+                Stage::Reported { ended, .. } | Stage::Forgotten { ended, .. } => {
+                    let ended = ended.clone();
+                    self.finished(id, &ended);
+                }
+                Stage::Refused { reason, .. } => {
+                    let reason = reason.clone();
+                    self.report(Report::Refused {
+                        attempt: id.to_string(),
+                        reason,
+                    });
+                }
+                Stage::Fetching
+                | Stage::Building
+                | Stage::Creating { .. }
+                | Stage::Starting { .. }
+                | Stage::Running { .. }
+                | Stage::Paused { .. }
+                | Stage::Stopping { .. }
+                | Stage::Exited { .. }
+                | Stage::Uploading { .. } => {
+                    let phase = attempt.stage.phase();
+                    self.report(Report::Accepted {
+                        attempt: id.to_string(),
+                    });
+                    if let Some(phase) = phase {
+                        self.report(Report::Entered {
+                            attempt: id.to_string(),
+                            phase,
+                            note: String::new(),
+                        });
+                    }
+                }
+            }
+            return;
+        }
+        let run = run
+            .map_err(|fault| fault.to_string())
+            .and_then(|run| self.admit(&run).map(|()| run));
+        let (run, stage) = match run {
+            Ok(run) => {
+                let stage = match run.bundle {
+                    Some(_) => Stage::Fetching,
+                    None => Stage::Building,
+                };
+                (Some(run), stage)
+            }
+            Err(reason) => {
+                self.report(Report::Refused {
+                    attempt: id.to_string(),
+                    reason: reason.clone(),
+                });
+                let at = self.now;
+                (None, Stage::Refused { reason, at })
+            }
+        };
+        let fetch = stage == Stage::Fetching;
+        let accepted = run.is_some();
+        self.add(id, run, stage);
+        if self.state.link_down_since.is_none() {
+            self.state.meta.linked_at = self.now;
+        }
+        if accepted {
+            self.report(Report::Accepted {
+                attempt: id.to_string(),
+            });
+            self.report(Report::Entered {
+                attempt: id.to_string(),
+                phase: crate::wire::AttemptPhase::Building,
+                note: String::new(),
+            });
+            self.act(if fetch {
+                Act::Fetch(id)
+            } else {
+                Act::Build(id)
+            });
+        }
+    }
+
+    fn add(&mut self, id: AttemptId, run: Option<Arc<Run>>, stage: Stage) {
+        let attempt = Attempt {
+            id,
+            run,
+            boot: Arc::clone(&self.state.boot),
+            stop: None,
+            stage,
+        };
+        self.state.attempts.insert(id, attempt);
+        self.effects.attempts.insert(id);
+    }
+
+    /// Why a new attempt cannot be taken on, if it cannot.
+    fn admit(&self, run: &Run) -> Result<(), String> {
+        let gate = &self.state.gate;
+        if gate.draining {
+            return Err("the worker is draining".to_owned());
+        }
+        if let Some(low) = &gate.disk_low {
+            return Err(low.clone());
+        }
+        let asked = run.allocation.gpus.iter().map(|(gpu, _)| gpu);
+        let missing = asked
+            .filter(|gpu| !gate.gpus.as_ref().is_none_or(|have| have.contains(gpu)))
+            .map(GpuId::as_str)
+            .collect::<Vec<_>>();
+        if !missing.is_empty() {
+            return Err(format!("no healthy GPU here is {}", missing.join(", ")));
+        }
+        Ok(())
+    }
+
+    fn ordered_stop(&mut self, id: AttemptId, stop: StopOrder) -> Result<(), Rejected> {
+        let Some(attempt) = self.state.attempts.get(&id) else {
+            // It never ran here. The record stays, so that a run order which comes late finds it over.
+            let ended = Ended::new(stop.outcome, 0);
+            self.finished(id, &ended);
+            let container = None;
+            self.add(id, None, Stage::Reported { container, ended });
+            return Ok(());
+        };
+        match &attempt.stage {
+            Stage::Reported { ended, .. } | Stage::Forgotten { ended, .. } => {
+                let ended = ended.clone();
+                self.finished(id, &ended);
+                Ok(())
+            }
+            Stage::Refused { .. } => {
+                let ended = Ended::new(stop.outcome, 0);
+                self.finished(id, &ended);
+                Ok(())
+            }
+            Stage::Exited { .. } | Stage::Uploading { .. } => {
+                if stop.forget
+                    && let Some(attempt) = self.state.attempts.get_mut(&id)
+                {
+                    attempt.stop = Some(stop);
+                    self.effects.attempts.insert(id);
+                    return Ok(());
+                }
+                Err(self.stale(id))
+            }
+            Stage::Fetching
+            | Stage::Building
+            | Stage::Creating { .. }
+            | Stage::Starting { .. }
+            | Stage::Running { .. }
+            | Stage::Paused { .. }
+            | Stage::Stopping { .. } => {
+                if attempt.stop.is_some() && !stop.forget {
+                    return Err(Rejected::Repeated(id));
+                }
+                self.stop(id, stop);
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends what is under way, in whatever stage it is.
+    pub(super) fn stop(&mut self, id: AttemptId, stop: StopOrder) {
+        let Some(attempt) = self.state.attempts.get_mut(&id) else {
+            return;
+        };
+        attempt.stop = Some(stop.clone());
+        self.effects.attempts.insert(id);
+        match attempt.stage.clone() {
+            Stage::Fetching | Stage::Building => {
+                self.act(Act::Abandon(id));
+                self.finish_as_ordered(id, &stop, None);
+            }
+            Stage::Running { container, since } => self.terminate(id, &container, since, false),
+            Stage::Paused { container, since } => self.terminate(id, &container, since, true),
+            // The create or start that is under way answers first; then it ends as ordered.
+            Stage::Creating { .. } | Stage::Starting { .. } => {}
+            // It is ending already.
+            Stage::Stopping { .. }
+            | Stage::Exited { .. }
+            | Stage::Uploading { .. }
+            | Stage::Reported { .. }
+            | Stage::Forgotten { .. }
+            | Stage::Refused { .. } => {}
+        }
+    }
+
+    pub(super) fn terminate(
+        &mut self,
+        id: AttemptId,
+        container: &Arc<str>,
+        since: Timestamp,
+        thaw: bool,
+    ) {
+        let stop = self.state.attempts.get(&id).and_then(|a| a.stop.as_ref());
+        let grace = stop.map_or(Duration::ZERO, |stop| stop.grace);
+        let stage = Stage::Stopping {
+            container: Arc::clone(container),
+            since,
+            kill_at: self.now.after(grace),
+        };
+        let note = stop.map_or_else(String::new, |stop| stop.outcome.detail.clone());
+        self.enter(id, stage, &note);
+        self.act(Act::Terminate {
+            attempt: id,
+            container: Arc::clone(container),
+            thaw,
+        });
+    }
+
+    fn ordered_forget(&mut self, id: AttemptId) -> Result<(), Rejected> {
+        match self.get(id)?.stage.clone() {
+            Stage::Reported { container, ended } => {
+                self.forget(id, container, ended);
+                Ok(())
+            }
+            Stage::Forgotten { .. } | Stage::Refused { .. } => Err(Rejected::Repeated(id)),
+            Stage::Fetching
+            | Stage::Building
+            | Stage::Creating { .. }
+            | Stage::Starting { .. }
+            | Stage::Running { .. }
+            | Stage::Paused { .. }
+            | Stage::Stopping { .. }
+            | Stage::Exited { .. }
+            | Stage::Uploading { .. } => {
+                let detail = "the masters gave this attempt up";
+                let stop = StopOrder {
+                    outcome: Outcome::new(Cause::WorkerLost, detail),
+                    grace: Duration::from_secs(10),
+                    forget: true,
+                };
+                self.ordered_stop(id, stop)
+            }
+        }
+    }
+
+    pub(super) fn forget(&mut self, id: AttemptId, container: Option<Arc<str>>, ended: Ended) {
+        let at = self.now;
+        self.enter(id, Stage::Forgotten { ended, at }, "");
+        if let Some(attempt) = self.state.attempts.get_mut(&id) {
+            // A tombstone needs no more than its end.
+            attempt.run = None;
+            attempt.stop = None;
+        }
+        self.act(Act::Clean {
+            attempt: id,
+            container,
+        });
+    }
+}

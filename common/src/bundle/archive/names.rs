@@ -1,0 +1,186 @@
+//! Rules on entries' names: each alone, and all of them together.
+//!
+//! The names are the archive's raw ones, before any reader has made them harmless.
+
+use std::collections::BTreeMap;
+
+use unicode_normalization::UnicodeNormalization as _;
+
+use super::directory::Record;
+use crate::bundle::Limits;
+use crate::bundle::fault::{Faults, is_bidirectional, quote};
+
+/// The longest part of a path, in bytes, that file systems take.
+const PART_MAX_BYTES: usize = 255;
+
+/// Names that are devices on some systems, whatever their ending.
+const DEVICES: [&str; 8] = [
+    "CON", "PRN", "AUX", "NUL", "CLOCK$", "CONIN$", "CONOUT$", "CONFIG$",
+];
+
+/// Notes every name that breaks a rule.
+pub(super) fn check(records: &[Record], limits: &Limits, faults: &mut Faults) {
+    for record in records {
+        if std::str::from_utf8(&record.raw_name).is_err() {
+            faults.add("name_not_utf8", &record.name, "its name is not UTF-8");
+        }
+        let place = quote(&record.name);
+        let mut fault = |rule, message: &str| faults.add(rule, &place, message);
+        one(&record.name, limits, &mut fault);
+    }
+    together(records, faults);
+}
+
+/// Rules on one name.
+fn one(name: &str, limits: &Limits, fault: &mut impl FnMut(&'static str, &str)) {
+    if name.is_empty() {
+        fault("name_empty", "its name is empty");
+        return;
+    }
+    if name.len() > limits.name_bytes {
+        fault(
+            "name_too_long",
+            &format!("its name has more than {} bytes", limits.name_bytes),
+        );
+    }
+    if name.contains('\0') {
+        fault("name_nul", "its name holds a NUL character");
+    }
+    if name.chars().any(|c| c.is_control() && c != '\0') {
+        fault("name_control", "its name holds control characters");
+    }
+    if name
+        .chars()
+        .any(|c| is_bidirectional(c) || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}'))
+    {
+        fault(
+            "name_bidirectional",
+            "its name holds characters that turn or break the line of text",
+        );
+    }
+    if name.contains('\\') {
+        fault(
+            "name_backslash",
+            "its name holds a backslash; paths are written with /",
+        );
+    }
+    if name.starts_with('/') {
+        fault(
+            "name_absolute",
+            "its name begins with /; names are relative",
+        );
+    }
+    let drive =
+        name.chars().nth(1) == Some(':') && name.starts_with(|c: char| c.is_ascii_alphabetic());
+    if drive {
+        fault(
+            "name_drive",
+            "its name begins with a drive letter; names are relative",
+        );
+    } else if name.contains(':') {
+        fault("name_colon", "its name holds a colon");
+    }
+    let trimmed = name.strip_suffix('/').unwrap_or(name);
+    let parts: Vec<&str> = trimmed.split(['/', '\\']).collect();
+    if parts.len() > limits.path_depth {
+        fault(
+            "path_too_deep",
+            &format!("it lies more than {} folders deep", limits.path_depth),
+        );
+    }
+    if parts.contains(&"..") {
+        fault("name_parent", "its name leaves the bundle by ..");
+    }
+    // An empty first part is an absolute name, told above.
+    if parts.iter().skip(1).any(|part| part.is_empty()) || parts.contains(&".") {
+        fault(
+            "name_not_normal",
+            "its name holds an empty part or a . between slashes",
+        );
+    }
+    let named = |part: &&str| !matches!(*part, "" | "." | "..");
+    let mut named = parts.into_iter().filter(named);
+    if named.clone().any(|part| part.ends_with(['.', ' '])) {
+        fault(
+            "name_trailing",
+            "a part of its name ends in a dot or a space",
+        );
+    }
+    if named.clone().any(|part| part.len() > PART_MAX_BYTES) {
+        fault(
+            "name_too_long",
+            "a part of its name has more than 255 bytes",
+        );
+    }
+    if named.any(is_device) {
+        fault(
+            "name_reserved",
+            "a part of its name is a device on some systems",
+        );
+    }
+}
+
+fn is_device(part: &str) -> bool {
+    let stem = part.split('.').next().unwrap_or_default().trim_end();
+    // The longest such name is short, and most parts are not worth an allocation.
+    if stem.len() > 8 || !stem.is_ascii() {
+        return false;
+    }
+    let stem = stem.to_ascii_uppercase();
+    let numbered = |prefix| {
+        stem.strip_prefix(prefix)
+            .is_some_and(|n: &str| n.len() == 1 && n.bytes().all(|b| b.is_ascii_digit()))
+    };
+    DEVICES.contains(&stem.as_str()) || numbered("COM") || numbered("LPT")
+}
+
+/// Rules on all names: each stands once, also for a reader that ignores case or Unicode form, and no file
+/// is also a folder.
+fn together(records: &[Record], faults: &mut Faults) {
+    let mut seen: BTreeMap<String, &Record> = BTreeMap::new();
+    for record in records {
+        let key = fold(record.name.strip_suffix('/').unwrap_or(&record.name));
+        if let Some(first) = seen.get(&key) {
+            let bare = |record: &Record| record.name.trim_end_matches('/').to_owned();
+            if bare(first) == bare(record) {
+                faults.add(
+                    "name_duplicate",
+                    quote(&record.name),
+                    "its name stands in the bundle twice",
+                );
+            } else {
+                let message = format!(
+                    "its name is that of `{}` for a reader that ignores case or Unicode form",
+                    quote(&first.name)
+                );
+                faults.add("name_twin", quote(&record.name), message);
+            }
+        } else {
+            seen.insert(key, record);
+        }
+    }
+    for (key, record) in &seen {
+        let inside = key
+            .match_indices('/')
+            .filter_map(|(at, _)| key.split_at_checked(at))
+            .filter_map(|(above, _)| seen.get(above))
+            .find(|above| !above.is_folder());
+        if let Some(above) = inside {
+            let message = format!("it lies inside `{}`, which is a file", quote(&above.name));
+            faults.add("file_and_folder", quote(&record.name), message);
+        }
+    }
+}
+
+/// The same for all names that some file system takes for the same. Upper-casing first also folds letters
+/// that have no single lower case, such as the German sharp s.
+fn fold(name: &str) -> String {
+    if name.is_ascii() {
+        return name.to_ascii_lowercase();
+    }
+    name.nfd()
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase)
+        .nfc()
+        .collect()
+}

@@ -1,0 +1,273 @@
+//! Golden files: what is written today is what these files hold, and what they hold is read as it was.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::*;
+use crate::id::{Digest, JobId};
+use crate::job::{
+    Active, BundleRef, Cause, Finished, Hold, Job, JobState, Outcome, Phase, Queued, StopReason,
+    Transition,
+};
+use crate::resources::{Allocation, ByteSize, Capacity, GpuDevice, MilliCpu, MilliGpu};
+use crate::sched::{Cordon, Guards, Health, Meta, QueueLock, User, Worker};
+use crate::time::Timestamp;
+
+const CONFIG: &str = r#"{"name":"mnist","executor_name":"anna","num_gpus":2,"retries":1}"#;
+
+const fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_millis(1_790_000_000_000 + seconds * 1000)
+}
+
+fn active() -> Active {
+    Active {
+        attempt: 2,
+        worker: "gpu-01".parse().expect("a name"),
+        allocation: Allocation {
+            gpus: vec![
+                ("GPU-8a4b".parse().expect("a name"), MilliGpu::WHOLE),
+                ("GPU-9c5d".parse().expect("a name"), MilliGpu(500)),
+            ],
+            cpu: MilliCpu(8_000),
+            memory: ByteSize(20 * ByteSize::GIB),
+        },
+        assigned_at: at(60),
+        started_at: Some(at(90)),
+        confirmed: true,
+    }
+}
+
+fn job(state: JobState) -> Job {
+    let (config, spec) = Specs::default().read(CONFIG).expect("a valid document");
+    Job {
+        id: JobId(1423),
+        user: "anna".parse().expect("a name"),
+        spec,
+        config,
+        bundle: Some(BundleRef {
+            digest: Digest([0xab; 32]),
+            size_bytes: 12_345,
+        }),
+        submitted_at: at(0),
+        last_attempt: 2,
+        priority: -3,
+        retries_used: 1,
+        faults: 1,
+        state,
+        timeline: vec![
+            Transition {
+                at: at(0),
+                phase: Phase::Queued,
+                attempt: None,
+                note: String::new(),
+            },
+            Transition {
+                at: at(60),
+                phase: Phase::Assigned,
+                attempt: Some(2),
+                note: "gpu-01".to_owned(),
+            },
+        ],
+    }
+}
+
+/// Holds `record` against the golden file; `DOPQ_BLESS=1` writes the file anew.
+fn golden<R: Serialize + DeserializeOwned>(name: &str, record: &R) -> R {
+    let path = format!(
+        "{}/src/record/golden/{name}.json",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let written = serde_json::to_string_pretty(record).expect("it is written") + "\n";
+    if std::env::var_os("DOPQ_BLESS").is_some() {
+        std::fs::write(&path, &written).expect("the golden file is written");
+    }
+    let stored = std::fs::read_to_string(&path).expect("there is a golden file");
+    assert_eq!(written, stored, "{name}: the format changed");
+    serde_json::from_str(&stored).expect("the golden file is read")
+}
+
+#[test]
+fn jobs_in_every_state() {
+    let stopping = |reason| JobState::Stopping(active(), reason);
+    let states = [
+        (
+            "job-queued",
+            JobState::Queued(Queued {
+                since: at(30),
+                not_before: Some(at(35)),
+                hold: Some(Hold {
+                    by: "root".parse().expect("a name"),
+                    at: at(31),
+                }),
+                avoid: Some("gpu-02".parse().expect("a name")),
+            }),
+        ),
+        ("job-assigned", JobState::Assigned(active())),
+        ("job-building", JobState::Building(active())),
+        ("job-running", JobState::Running(active())),
+        ("job-paused", JobState::Paused(active())),
+        (
+            "job-cancelling",
+            stopping(StopReason::Cancelled("bert".parse().expect("a name"))),
+        ),
+        ("job-time-limit", stopping(StopReason::TimeLimit)),
+        ("job-preempted", stopping(StopReason::Preempted)),
+        (
+            "job-finished",
+            JobState::Finished(Finished {
+                outcome: Outcome {
+                    cause: Cause::Cancelled("bert".parse().expect("a name")),
+                    exit_code: Some(143),
+                    detail: "ended within its grace".to_owned(),
+                },
+                at: at(120),
+                last: Some(active()),
+                ran: Duration::from_millis(30_001),
+                log_bytes: Some(4096),
+            }),
+        ),
+        (
+            "job-never-ran",
+            JobState::Finished(Finished {
+                outcome: Outcome::new(Cause::BundleInvalid, "no Dockerfile"),
+                at: at(1),
+                last: None,
+                ran: Duration::ZERO,
+                log_bytes: None,
+            }),
+        ),
+    ];
+    let mut specs = Specs::default();
+    for (name, state) in states {
+        let job = job(state);
+        let record = golden(name, &JobRecord::from(&job));
+        assert_eq!(record.to_job(&mut specs).expect(name), job, "{name}");
+    }
+}
+
+#[test]
+fn users() {
+    let user = User {
+        name: "anna".parse().expect("a name"),
+        weight: 0.1 + 0.2,
+        guards: Guards {
+            max_gpus: Some(MilliGpu(4_500)),
+            max_running: Some(3),
+            max_queued: None,
+        },
+        recency: 1.581_976_706_869_326_3,
+        recency_at: 77,
+    };
+    let record = golden("user", &UserRecord::from(&user));
+    assert_eq!(record.to_user().expect("valid"), user);
+}
+
+#[test]
+fn workers() {
+    let worker = |health, cordon| Worker {
+        id: "gpu-01".parse().expect("a name"),
+        session: Arc::from("f00d"),
+        capacity: Capacity {
+            cpu: MilliCpu(64_000),
+            memory: ByteSize(512 * ByteSize::GIB),
+            gpus: vec![GpuDevice {
+                id: "GPU-8a4b".parse().expect("a name"),
+                model: "NVIDIA H100 80GB HBM3".to_owned(),
+                memory: ByteSize(80 * ByteSize::GIB),
+                healthy: false,
+            }],
+            slots_per_gpu: 4,
+            labels: BTreeMap::from([("rack".to_owned(), "b".to_owned())]),
+        },
+        images: BTreeSet::from([Digest([1; 32]), Digest([2; 32])]),
+        joined_at: at(5),
+        health,
+        cordon,
+    };
+    let cordon = Cordon {
+        by: "root".parse().expect("a name"),
+        reason: "new disks".to_owned(),
+        at: at(6),
+    };
+    for (name, worker) in [
+        ("worker-up", worker(Health::Up, None)),
+        (
+            "worker-suspect",
+            worker(Health::Suspect { since: at(9) }, Some(cordon)),
+        ),
+        ("worker-lost", worker(Health::Lost { since: at(9) }, None)),
+    ] {
+        let record = golden(name, &WorkerRecord::from(&worker));
+        assert_eq!(record.to_worker().expect(name), worker);
+    }
+}
+
+#[test]
+fn counters_and_lock() {
+    let meta = Meta {
+        last_job: 1423,
+        finished_jobs: 1400,
+        lock: Some(QueueLock {
+            by: "root".parse().expect("a name"),
+            reason: "moving house".to_owned(),
+            until: at(3600),
+        }),
+    };
+    let record = golden("meta", &MetaRecord::from(&meta));
+    assert_eq!(record.to_meta().expect("valid"), meta);
+}
+
+#[test]
+fn unknown_fields_and_the_next_version_are_read_and_later_ones_refused() {
+    let job = job(JobState::Running(active()));
+    let mut value = serde_json::to_value(JobRecord::from(&job)).expect("it is written");
+    value["later"] = "field".into();
+    value["state"]["later"] = 1.into();
+    value["timeline"][0]["later"] = true.into();
+    value["timeline"][1]["phase"] = "dreaming".into();
+    value["version"] = (RECORD_VERSION + 1).into();
+    let record: JobRecord = serde_json::from_value(value.clone()).expect("it is read");
+    let read = record.to_job(&mut Specs::default()).expect("it is a job");
+    assert_eq!(read.state, job.state);
+    assert_eq!(
+        read.timeline.len(),
+        1,
+        "the line of an unknown phase is left out"
+    );
+
+    value["version"] = (RECORD_VERSION + 2).into();
+    let record: JobRecord = serde_json::from_value(value).expect("it is read");
+    let refused = record.to_job(&mut Specs::default());
+    assert!(matches!(refused, Err(Error::TooNew { .. })), "{refused:?}");
+}
+
+#[test]
+fn what_no_job_can_be_is_refused() {
+    let record = JobRecord::from(&job(JobState::Running(active())));
+    let mut specs = Specs::default();
+    let bad_user = JobRecord {
+        user: "../root".to_owned(),
+        ..record.clone()
+    };
+    assert!(matches!(bad_user.to_job(&mut specs), Err(Error::Id(_))));
+    let bad_config = JobRecord {
+        config: "{}".to_owned(),
+        ..record
+    };
+    assert!(matches!(
+        bad_config.to_job(&mut specs),
+        Err(Error::Config(_))
+    ));
+}
+
+#[test]
+fn equal_documents_are_shared() {
+    let mut specs = Specs::default();
+    let first = specs.read(CONFIG).expect("valid");
+    let second = specs.read(CONFIG).expect("valid");
+    assert!(Arc::ptr_eq(&first.0, &second.0) && Arc::ptr_eq(&first.1, &second.1));
+}

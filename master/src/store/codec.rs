@@ -1,0 +1,329 @@
+//! Between batches and what is stored of them: named JSON records, the same in every adapter.
+//!
+//! A record's name is `job:1423`, `user:anna`, `worker:gpu-01`, `account:anna`, `key:<idempotency key>`
+//! or `meta`. A record without a value is one that was removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use dopq_common::id::{Epoch, JobId};
+use dopq_common::job::{Class, Job, JobState};
+use dopq_common::record::{JobRecord, MetaRecord, Specs, UserRecord, WorkerRecord};
+use dopq_common::sched::{Change, User};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Error;
+use super::records::{AccountRecord, AuditRecord};
+use super::types::{Account, AccountChange, AuditEntry, Batch, Loaded};
+
+/// A batch as it is written.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    /// Records, in the order of the batch.
+    pub(super) entries: Vec<Entry>,
+    /// Marks of the watched folder, with their jobs.
+    pub(super) marks: Vec<(String, u64)>,
+    /// Lines of the audit log.
+    pub(super) audit: Vec<String>,
+    /// Tells whether a batch of the same number is the same batch.
+    pub(super) digest: String,
+}
+
+/// One record to write or to remove.
+#[derive(Debug, PartialEq)]
+pub(super) struct Entry {
+    /// Its name.
+    pub(super) name: String,
+    /// Its value, or `None` to remove it.
+    pub(super) value: Option<String>,
+    /// Where lists for people show it.
+    pub(super) place: Place,
+}
+
+/// Where the lists that people read show a record.
+#[derive(Debug, PartialEq)]
+pub(super) enum Place {
+    /// Nowhere.
+    None,
+    /// In its user's queue, the lower score the sooner.
+    Queue { user: String, score: f64 },
+    /// Among the jobs that have a machine, by when they got it.
+    Running { user: String, score: f64 },
+    /// Among the finished, by their end.
+    History { user: String, score: f64 },
+    /// Among the users, the lower rank the sooner.
+    Users { rank: f64 },
+}
+
+/// Writes a batch as records.
+pub(super) fn encode(batch: &Batch) -> Result<Encoded, Error> {
+    let mut entries = Vec::with_capacity(batch.changes.len() + batch.accounts.len());
+    for change in &batch.changes {
+        entries.push(entry(change)?);
+    }
+    for change in &batch.accounts {
+        entries.push(match change {
+            AccountChange::Set(account) => Entry {
+                name: format!("account:{}", account.name),
+                value: Some(write("account", &AccountRecord::from(account))?),
+                place: Place::None,
+            },
+            AccountChange::Removed(name) => removed(format!("account:{name}")),
+        });
+    }
+    let marks = batch.ingested.iter();
+    let marks: Vec<_> = marks.map(|(mark, job)| (mark.key.clone(), job.0)).collect();
+    let audit = batch.audit.iter();
+    let audit = audit.map(|line| write("audit line", &AuditRecord::from(line)));
+    let audit = audit.collect::<Result<Vec<_>, _>>()?;
+    let digest = digest(&entries, &marks, &audit);
+    Ok(Encoded {
+        entries,
+        marks,
+        audit,
+        digest,
+    })
+}
+
+fn entry(change: &Change) -> Result<Entry, Error> {
+    Ok(match change {
+        Change::Job(job) => Entry {
+            name: format!("job:{}", job.id),
+            value: Some(write("job", &JobRecord::from(job.as_ref()))?),
+            place: place(job),
+        },
+        Change::JobDropped(id) => removed(format!("job:{id}")),
+        Change::User(user) => Entry {
+            name: format!("user:{}", user.name),
+            value: Some(write("user", &UserRecord::from(user))?),
+            place: Place::Users { rank: rank(user) },
+        },
+        Change::Worker(worker) => Entry {
+            name: format!("worker:{}", worker.id),
+            value: Some(write("worker", &WorkerRecord::from(worker.as_ref()))?),
+            place: Place::None,
+        },
+        Change::WorkerDropped(id) => removed(format!("worker:{id}")),
+        Change::Key(key, job) => Entry {
+            name: format!("key:{key}"),
+            value: Some(job.to_string()),
+            place: Place::None,
+        },
+        Change::Meta(meta) => Entry {
+            name: "meta".to_owned(),
+            value: Some(write("meta", &MetaRecord::from(meta))?),
+            place: Place::None,
+        },
+    })
+}
+
+const fn removed(name: String) -> Entry {
+    Entry {
+        name,
+        value: None,
+        place: Place::None,
+    }
+}
+
+fn write<T: Serialize>(what: &str, record: &T) -> Result<String, Error> {
+    serde_json::to_string(record).map_err(|source| Error::Corrupt {
+        what: what.to_owned(),
+        source: Box::new(source),
+    })
+}
+
+/// Names and values with their lengths, so that no two batches give the same bytes.
+fn digest(entries: &[Entry], marks: &[(String, u64)], audit: &[String]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let mut part = |tag: u8, text: &str| {
+        hasher.update(&[tag]);
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    };
+    for entry in entries {
+        part(0, &entry.name);
+        match &entry.value {
+            Some(value) => part(1, value),
+            None => part(2, ""),
+        }
+    }
+    for (key, job) in marks {
+        part(3, key);
+        part(4, &job.to_string());
+    }
+    for line in audit {
+        part(5, line);
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+fn place(job: &Job) -> Place {
+    let user = job.user.to_string();
+    let by_time = |at: dopq_common::time::Timestamp| at.as_secs_f64() * 1000.0;
+    match &job.state {
+        JobState::Queued(_) => Place::Queue {
+            user,
+            score: queue_score(job),
+        },
+        JobState::Assigned(active)
+        | JobState::Building(active)
+        | JobState::Running(active)
+        | JobState::Paused(active)
+        | JobState::Stopping(active, _) => Place::Running {
+            user,
+            score: by_time(active.assigned_at),
+        },
+        JobState::Finished(finished) => Place::History {
+            user,
+            score: by_time(finished.at),
+        },
+    }
+}
+
+/// One number that orders a user's jobs as the scheduler does, and that a person can read: the digit of
+/// the class, three of the priority turned round, and the id. Ids are given in the order of submission.
+fn queue_score(job: &Job) -> f64 {
+    let class = match job.spec.class {
+        Class::Urgent => 0.0,
+        Class::Normal => 1.0,
+        Class::Nice => 2.0,
+    };
+    let priority = f64::from(500 - job.priority.clamp(-499, 499));
+    // Twelve digits, which a double still holds exactly below the sixteenth.
+    let id = u32::try_from(job.id.0 % 1_000_000).map_or(0.0, f64::from)
+        + u32::try_from(job.id.0 / 1_000_000 % 1_000_000).map_or(0.0, f64::from) * 1e6;
+    class * 1e15 + priority * 1e12 + id
+}
+
+/// The logarithm of the user's penalty, less what the cluster's finished jobs have taken from it since:
+/// they take the same from everybody, so that users compare by what does not change between their own jobs.
+fn rank(user: &User) -> f64 {
+    let at = u32::try_from(user.recency_at).map_or(f64::from(u32::MAX), f64::from);
+    user.recency.ln() + at
+}
+
+/// Reads records back.
+#[derive(Debug, Default)]
+pub(super) struct Decoder {
+    specs: Specs,
+}
+
+/// What a record stands for.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// Of the scheduler.
+    Change(Change),
+    /// An account.
+    Account(AccountChange),
+    /// A record of a kind that a later version added, or the absence of one that never changes.
+    Ignored,
+}
+
+impl Decoder {
+    /// What the record `name` stands for; without `value` it was removed.
+    pub(super) fn decode(&mut self, name: &str, value: Option<&str>) -> Result<Item, Error> {
+        let corrupt = |source: Box<dyn std::error::Error + Send + Sync>| Error::Corrupt {
+            what: name.to_owned(),
+            source,
+        };
+        let (kind, id) = name.split_once(':').unwrap_or((name, ""));
+        let Some(value) = value else {
+            return Ok(match kind {
+                "job" => Item::Change(Change::JobDropped(
+                    id.parse().map_err(|error| corrupt(Box::new(error)))?,
+                )),
+                "worker" => Item::Change(Change::WorkerDropped(
+                    id.parse().map_err(|error| corrupt(Box::new(error)))?,
+                )),
+                "account" => Item::Account(AccountChange::Removed(
+                    id.parse().map_err(|error| corrupt(Box::new(error)))?,
+                )),
+                _ => Item::Ignored,
+            });
+        };
+        let change = match kind {
+            "job" => {
+                let record: JobRecord = read(value).map_err(corrupt)?;
+                let job = record.to_job(&mut self.specs);
+                Change::Job(Arc::new(job.map_err(|error| corrupt(Box::new(error)))?))
+            }
+            "user" => {
+                let record: UserRecord = read(value).map_err(corrupt)?;
+                Change::User(record.to_user().map_err(|error| corrupt(Box::new(error)))?)
+            }
+            "worker" => {
+                let record: WorkerRecord = read(value).map_err(corrupt)?;
+                let worker = record.to_worker();
+                Change::Worker(Arc::new(worker.map_err(|error| corrupt(Box::new(error)))?))
+            }
+            "key" => {
+                let job: JobId = value.parse().map_err(|error| corrupt(Box::new(error)))?;
+                Change::Key(Arc::from(id), job)
+            }
+            "meta" => {
+                let record: MetaRecord = read(value).map_err(corrupt)?;
+                Change::Meta(record.to_meta().map_err(|error| corrupt(Box::new(error)))?)
+            }
+            "account" => {
+                let record: AccountRecord = read(value).map_err(corrupt)?;
+                let account =
+                    Account::try_from(&record).map_err(|error| corrupt(Box::new(error)))?;
+                return Ok(Item::Account(AccountChange::Set(account)));
+            }
+            _ => return Ok(Item::Ignored),
+        };
+        Ok(Item::Change(change))
+    }
+}
+
+/// What a whole store holds: the last of each record, in the order read.
+pub(super) fn loaded(seq: u64, epoch: Epoch, items: Vec<Item>) -> Loaded {
+    let (mut jobs, mut accounts) = (BTreeSet::new(), BTreeMap::new());
+    let mut changes = Vec::with_capacity(items.len());
+    for item in items {
+        match item {
+            // Nothing that was removed is in an empty state.
+            Item::Change(Change::JobDropped(_) | Change::WorkerDropped(_)) | Item::Ignored => {}
+            Item::Change(change) => {
+                if let Change::Job(job) = &change {
+                    jobs.insert(job.id);
+                }
+                changes.push(change);
+            }
+            Item::Account(AccountChange::Set(account)) => {
+                accounts.insert(account.name.clone(), account);
+            }
+            Item::Account(AccountChange::Removed(name)) => drop(accounts.remove(&name)),
+        }
+    }
+    // A key outlives its job in the store, but not in the scheduler's memory.
+    changes.retain(|change| match change {
+        Change::Key(_, job) => jobs.contains(job),
+        Change::Job(_)
+        | Change::JobDropped(_)
+        | Change::User(_)
+        | Change::Worker(_)
+        | Change::WorkerDropped(_)
+        | Change::Meta(_) => true,
+    });
+    Loaded {
+        seq,
+        epoch,
+        changes,
+        accounts: accounts.into_values().collect(),
+    }
+}
+
+/// Reads one line of the audit log.
+pub(super) fn audit_line(line: &str) -> Result<AuditEntry, Error> {
+    let record: AuditRecord = read(line).map_err(|source| Error::Corrupt {
+        what: "audit line".to_owned(),
+        source,
+    })?;
+    Ok(AuditEntry::from(record))
+}
+
+fn read<T: DeserializeOwned>(text: &str) -> Result<T, Box<dyn std::error::Error + Send + Sync>> {
+    serde_json::from_str(text).map_err(Into::into)
+}

@@ -1,0 +1,103 @@
+//! Whether a Redis keeps what it is given.
+
+use std::collections::BTreeMap;
+
+use super::{Error, Redis};
+
+impl Redis {
+    /// Refuses a Redis that would lose data, or only warns of it.
+    pub(super) async fn check(&self, require_durability: bool) -> Result<(), Error> {
+        let mut connection = self.connection.clone();
+        let info = redis::cmd("INFO");
+        let info: String = self.call(info.query_async(&mut connection)).await?;
+        let mut config = redis::cmd("CONFIG");
+        config.arg("GET").arg("appendfsync");
+        // Hosted servers and narrow accounts do not show their configuration; INFO then has to do.
+        let fsync = self.call(config.query_async(&mut connection)).await;
+        let fsync: BTreeMap<String, String> = fsync.unwrap_or_default();
+        let fsync = fsync.get("appendfsync").map(String::as_str);
+
+        let faults = faults(&info, fsync);
+        if faults.is_empty() {
+            if fsync == Some("everysec") {
+                tracing::warn!(
+                    "Redis flushes its append-only file once a second: a power cut may lose what was \
+                     accepted in the last one; `appendfsync always` keeps it"
+                );
+            }
+            return Ok(());
+        }
+        if require_durability {
+            return Err(Error::Unsuitable(faults.join("; ")));
+        }
+        for fault in faults {
+            tracing::warn!(fault, "this Redis may lose what was accepted");
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong, all of it, with what would mend it.
+fn faults(info: &str, fsync: Option<&str>) -> Vec<String> {
+    let field = |name: &str| {
+        let mut lines = info.lines().filter_map(|line| line.trim().split_once(':'));
+        lines.find(|(key, _)| *key == name).map(|(_, value)| value)
+    };
+    let mut faults = Vec::new();
+    if let Some(
+        policy @ ("allkeys-lru" | "allkeys-lfu" | "allkeys-random" | "volatile-lru"
+        | "volatile-lfu" | "volatile-random" | "volatile-ttl"),
+    ) = field("maxmemory_policy")
+    {
+        faults.push(format!(
+            "its maxmemory-policy is {policy}, which throws records away; set noeviction"
+        ));
+    }
+    if field("aof_enabled") == Some("0") {
+        faults.push(
+            "it writes no append-only file, so that a restart loses jobs; set appendonly yes"
+                .to_owned(),
+        );
+    } else if fsync == Some("no") {
+        faults.push("its appendfsync is no; set always, or everysec at least".to_owned());
+    }
+    if field("role") == Some("slave") {
+        faults
+            .push("it is a replica, which takes no writes; give the primary's address".to_owned());
+    }
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::faults;
+
+    const GOOD: &str = "# Memory\r\nmaxmemory_policy:noeviction\r\n# Persistence\r\naof_enabled:1\r\nrole:master\r\n";
+
+    #[test]
+    fn each_setting_that_loses_data_is_named_with_its_cure() {
+        assert_eq!(faults(GOOD, Some("always")), [] as [&str; 0]);
+        assert_eq!(faults(GOOD, None), [] as [&str; 0]);
+        for (bad, fsync, word) in [
+            (
+                GOOD.replace("noeviction", "allkeys-lru"),
+                Some("always"),
+                "noeviction",
+            ),
+            (
+                GOOD.replace("aof_enabled:1", "aof_enabled:0"),
+                None,
+                "appendonly yes",
+            ),
+            (GOOD.to_owned(), Some("no"), "appendfsync"),
+            (GOOD.replace("role:master", "role:slave"), None, "primary"),
+        ] {
+            let faults = faults(&bad, fsync);
+            assert_eq!(faults.len(), 1, "{faults:?}");
+            assert!(
+                faults.iter().all(|fault| fault.contains(word)),
+                "{faults:?}"
+            );
+        }
+    }
+}

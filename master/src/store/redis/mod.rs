@@ -1,0 +1,300 @@
+//! The store of a cluster: Redis, with one script for each commit.
+//!
+//! Every key begins with `dopq:{cluster}:`, whose braces keep a cluster's keys on one Redis node. Beside
+//! the records (`job:1423`, `user:anna`, …) there are lists that a person can read with `redis-cli`:
+//! `queue:users` and `queue:user:<user>`, `running`, `history`. `changed` holds every record's name by the
+//! number of the batch that last wrote it, which is how a standby follows.
+
+mod check;
+mod error;
+mod options;
+
+use std::time::Duration;
+
+use dopq_common::id::{Epoch, JobId};
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{AsyncCommands as _, FromRedisValue, Script, ScriptInvocation};
+
+use super::codec::{self, Decoder, Encoded, Entry, Item, Place};
+use super::records::LeaderRecord;
+use super::types::{AuditEntry, Batch, Delta, LeaderInfo, Loaded};
+use super::{AUDIT_MAX_LINES, Error, KEYS_KEPT};
+
+pub use options::RedisOptions;
+
+/// About how many records one page of a load has: a few milliseconds of Redis's time.
+const PAGE_RECORDS: usize = 500;
+
+/// How many removed records followers are told of; who missed more loads everything.
+const DROPPED_MAX: usize = 20_000;
+
+/// A Redis. Clones share its connection.
+#[derive(Clone)]
+pub struct Redis {
+    connection: ConnectionManager,
+    timeout: Duration,
+    prefix: String,
+    scripts: Scripts,
+}
+
+#[derive(Clone)]
+struct Scripts {
+    commit: Script,
+    load: Script,
+    take: Script,
+    renew: Script,
+}
+
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut debug = f.debug_struct("Redis");
+        debug.field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+impl Redis {
+    /// Connects and checks that this Redis keeps what it is given.
+    pub(super) async fn open(options: RedisOptions) -> Result<Self, Error> {
+        let client = options.client()?;
+        // A call that fails is the caller's to repeat; the manager only gets the connection back.
+        let config = ConnectionManagerConfig::new()
+            .set_number_of_retries(1)
+            .set_max_delay(Duration::from_millis(500))
+            .set_connection_timeout(Some(options.timeout))
+            .set_response_timeout(Some(options.timeout));
+        let connection = ConnectionManager::new_lazy_with_config(client, config);
+        let store = Self {
+            connection: connection.map_err(error::classify)?,
+            timeout: options.timeout,
+            prefix: format!("dopq:{{{}}}:", options.cluster),
+            scripts: Scripts {
+                commit: Script::new(include_str!("scripts/commit.lua")),
+                load: Script::new(include_str!("scripts/load.lua")),
+                take: Script::new(include_str!("scripts/take.lua")),
+                renew: Script::new(include_str!("scripts/renew.lua")),
+            },
+        };
+        store.check(options.require_durability).await?;
+        Ok(store)
+    }
+
+    pub(super) async fn take_lead(
+        &self,
+        me: &LeaderInfo,
+        ttl: Duration,
+    ) -> Result<Option<Epoch>, Error> {
+        let mut call = self.scripts.take.prepare_invoke();
+        call.key(self.key("leader")).key(self.key("epoch"));
+        call.arg(&me.id).arg(leader_json(me)?).arg(millis(ttl));
+        let epoch: u64 = self.invoke(&call).await?;
+        Ok((epoch > 0).then_some(Epoch(epoch)))
+    }
+
+    pub(super) async fn renew_lead(
+        &self,
+        me: &LeaderInfo,
+        epoch: Epoch,
+        ttl: Duration,
+    ) -> Result<bool, Error> {
+        let mut call = self.scripts.renew.prepare_invoke();
+        call.key(self.key("leader")).key(self.key("epoch"));
+        call.arg(leader_json(me)?)
+            .arg(epoch.0)
+            .arg(millis(ttl).max(1));
+        self.invoke(&call).await
+    }
+
+    pub(super) async fn release_lead(&self, me: &LeaderInfo, epoch: Epoch) -> Result<(), Error> {
+        let mut call = self.scripts.renew.prepare_invoke();
+        call.key(self.key("leader")).key(self.key("epoch"));
+        call.arg(leader_json(me)?).arg(epoch.0).arg(0);
+        let _held: bool = self.invoke(&call).await?;
+        Ok(())
+    }
+
+    pub(super) async fn leader(&self) -> Result<Option<LeaderInfo>, Error> {
+        let mut connection = self.connection.clone();
+        let leader: Option<String> = self.call(connection.get(self.key("leader"))).await?;
+        let record = leader.map(|json| serde_json::from_str::<LeaderRecord>(&json));
+        let record = record.transpose().map_err(|source| Error::Corrupt {
+            what: "leader".to_owned(),
+            source: Box::new(source),
+        })?;
+        Ok(record.map(LeaderInfo::from))
+    }
+
+    pub(super) async fn seq(&self) -> Result<u64, Error> {
+        let mut connection = self.connection.clone();
+        let seq: Option<u64> = self.call(connection.get(self.key("seq"))).await?;
+        Ok(seq.unwrap_or(0))
+    }
+
+    pub(super) async fn load(&self) -> Result<Loaded, Error> {
+        let (seq, epoch, items) = self.follow(0).await?;
+        Ok(codec::loaded(seq, epoch, items))
+    }
+
+    pub(super) async fn load_since(&self, seq: u64) -> Result<Option<Delta>, Error> {
+        if seq == 0 {
+            return Ok(None);
+        }
+        let mut connection = self.connection.clone();
+        if self.seq().await? < seq {
+            return Ok(None);
+        }
+        let (at, epoch, items) = self.follow(seq).await?;
+        // Read last: removals that were forgotten before the pages were read may be missing from them.
+        let floor: Option<u64> = self.call(connection.get(self.key("floor"))).await?;
+        if floor.unwrap_or(0) > seq {
+            return Ok(None);
+        }
+        let mut delta = Delta {
+            seq: at,
+            epoch,
+            changes: Vec::new(),
+            accounts: Vec::new(),
+        };
+        for item in items {
+            match item {
+                Item::Change(change) => delta.changes.push(change),
+                Item::Account(change) => delta.accounts.push(change),
+                Item::Ignored => {}
+            }
+        }
+        Ok(Some(delta))
+    }
+
+    /// Reads pages until one is the last: the batch and the epoch as of it, and what changed.
+    async fn follow(&self, since: u64) -> Result<(u64, Epoch, Vec<Item>), Error> {
+        type Page = (u64, u64, Option<u64>, Vec<String>, Vec<Option<String>>);
+        let mut decoder = Decoder::default();
+        let mut items = Vec::new();
+        let mut after = since;
+        loop {
+            let mut call = self.scripts.load.prepare_invoke();
+            call.key(self.key("seq")).arg(&self.prefix);
+            call.arg(after).arg(PAGE_RECORDS);
+            let (seq, epoch, following, names, values): Page = self.invoke(&call).await?;
+            for (name, value) in names.iter().zip(&values) {
+                items.push(decoder.decode(name, value.as_deref())?);
+            }
+            match following {
+                Some(following) => after = following,
+                None => return Ok((seq, Epoch(epoch), items)),
+            }
+        }
+    }
+
+    pub(super) async fn commit(&self, batch: &Batch) -> Result<(), Error> {
+        let encoded = codec::encode(batch)?;
+        let mut call = self.scripts.commit.prepare_invoke();
+        call.key(self.key("seq")).arg(&self.prefix);
+        call.arg(batch.epoch.0).arg(batch.seq).arg(&encoded.digest);
+        call.arg(millis(KEYS_KEPT))
+            .arg(AUDIT_MAX_LINES)
+            .arg(DROPPED_MAX);
+        operations(&mut call, &encoded);
+        let answer: Vec<String> = self.invoke(&call).await?;
+        let number = answer.get(1).and_then(|text| text.parse().ok());
+        match (answer.first().map(String::as_str), number) {
+            (Some("ok"), _) => Ok(()),
+            (Some("fenced"), Some(theirs)) => Err(Error::Fenced {
+                ours: batch.epoch,
+                theirs: Epoch(theirs),
+            }),
+            (Some("sequence"), Some(at)) => Err(Error::OutOfSequence { got: batch.seq, at }),
+            (_, _) => Err(Error::Refused {
+                why: format!("it answered {answer:?}"),
+            }),
+        }
+    }
+
+    pub(super) async fn ingested(&self, key: &str) -> Result<Option<JobId>, Error> {
+        let mut connection = self.connection.clone();
+        let job: Option<u64> = self
+            .call(connection.hget(self.key("ingested"), key))
+            .await?;
+        Ok(job.map(JobId))
+    }
+
+    pub(super) async fn audit(&self, limit: usize) -> Result<Vec<AuditEntry>, Error> {
+        let Ok(limit @ 1..) = isize::try_from(limit) else {
+            return Ok(Vec::new());
+        };
+        let mut connection = self.connection.clone();
+        let lines: Vec<String> = self
+            .call(connection.lrange(self.key("audit"), -limit, -1))
+            .await?;
+        let newest_first = lines.iter().rev();
+        newest_first.map(|line| codec::audit_line(line)).collect()
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    async fn invoke<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, Error> {
+        let mut connection = self.connection.clone();
+        self.call(call.invoke_async(&mut connection)).await
+    }
+
+    /// Ends a call that waits for a connection or an answer for too long.
+    async fn call<T>(
+        &self,
+        call: impl Future<Output = Result<T, redis::RedisError>>,
+    ) -> Result<T, Error> {
+        match tokio::time::timeout(self.timeout, call).await {
+            Ok(answer) => answer.map_err(error::classify),
+            Err(elapsed) => Err(Error::Unavailable(Box::new(elapsed))),
+        }
+    }
+}
+
+/// Adds what `commit.lua` is to write.
+fn operations(call: &mut ScriptInvocation<'_>, batch: &Encoded) {
+    for Entry { name, value, place } in &batch.entries {
+        let id = name.split_once(':').map_or("", |(_, id)| id);
+        let Some(value) = value else {
+            call.arg("D").arg(name);
+            continue;
+        };
+        match place {
+            Place::Queue { user, score } => {
+                call.arg("J").arg(id).arg(user).arg("q").arg(*score);
+            }
+            Place::Running { user, score } => {
+                call.arg("J").arg(id).arg(user).arg("r").arg(*score);
+            }
+            Place::History { user, score } => {
+                call.arg("J").arg(id).arg(user).arg("h").arg(*score);
+            }
+            Place::Users { rank } => {
+                call.arg("U").arg(id).arg(*rank);
+            }
+            Place::None if name.starts_with("key:") => {
+                call.arg("K").arg(id);
+            }
+            Place::None => {
+                call.arg("P").arg(name);
+            }
+        }
+        call.arg(value);
+    }
+    for (key, job) in &batch.marks {
+        call.arg("I").arg(key).arg(*job);
+    }
+    for line in &batch.audit {
+        call.arg("L").arg(line);
+    }
+}
+
+fn leader_json(leader: &LeaderInfo) -> Result<String, Error> {
+    serde_json::to_string(&LeaderRecord::from(leader)).map_err(|source| Error::Corrupt {
+        what: "leader".to_owned(),
+        source: Box::new(source),
+    })
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,112 @@
+//! How to reach Redis, and what is refused before the first byte is sent.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use redis::{Client, ConnectionAddr, IntoConnectionInfo as _};
+
+use super::super::Error;
+
+/// How to reach Redis and what to demand of it.
+#[derive(Clone)]
+pub struct RedisOptions {
+    /// `redis[s]://[user:]password@host:port/db`. Holds a password, so it is never printed.
+    pub url: String,
+    /// The cluster's name, which begins every key as `dopq:{cluster}:`.
+    pub cluster: String,
+    /// The longest that one call may take.
+    pub timeout: Duration,
+    /// Whether a Redis that would lose data (eviction, no append-only file) is refused or only warned of.
+    pub require_durability: bool,
+}
+
+impl RedisOptions {
+    /// The defaults: calls of at most 5 s, durability required.
+    #[must_use]
+    pub fn new(url: impl Into<String>, cluster: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            cluster: cluster.into(),
+            timeout: Duration::from_secs(5),
+            require_durability: true,
+        }
+    }
+
+    /// A client that has not connected yet.
+    pub(super) fn client(&self) -> Result<Client, Error> {
+        // The URL is kept out of the message: it holds the password.
+        let info = self.url.as_str().into_connection_info().map_err(|error| {
+            Error::Unsuitable(format!(
+                "its URL is not of the form redis[s]://[user:]password@host:port/db: {}",
+                error.category()
+            ))
+        })?;
+        let secret = info.redis_settings().password().unwrap_or_default();
+        let host = match info.addr() {
+            ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => Some(host),
+            // A socket file is on this machine.
+            _ => None,
+        };
+        if let Some(host) = host.filter(|host| secret.is_empty() && !is_loopback(host)) {
+            return Err(Error::Unsuitable(format!(
+                "without a password only a Redis on this machine is accepted, not {host}"
+            )));
+        }
+        if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
+            return Err(Error::Unsuitable(
+                "#insecure would accept any certificate".to_owned(),
+            ));
+        }
+        Client::open(info).map_err(super::error::classify)
+    }
+}
+
+impl fmt::Debug for RedisOptions {
+    /// Without the URL, which holds a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisOptions")
+            .field("cluster", &self.cluster)
+            .field("timeout", &self.timeout)
+            .field("require_durability", &self.require_durability)
+            .finish_non_exhaustive()
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redis_without_password_must_be_on_this_machine() {
+        for (url, accepted) in [
+            ("redis://127.0.0.1:6379", true),
+            ("redis://localhost", true),
+            ("redis://[::1]:6379/2", true),
+            ("redis://10.0.0.7:6379", false),
+            ("redis://redis.lab/0", false),
+            ("rediss://redis.lab/0", false),
+            ("redis://:secret@redis.lab/0", true),
+            ("rediss://dopq:secret@redis.lab", true),
+            ("rediss://dopq:secret@redis.lab/#insecure", false),
+            ("http://dopq:secret@redis.lab", false),
+        ] {
+            let opened = RedisOptions::new(url, "default").client();
+            assert_eq!(opened.is_ok(), accepted, "{url}");
+            if let Err(error) = opened {
+                assert!(!error.to_string().contains("secret"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_password_is_not_printed() {
+        let options = RedisOptions::new("redis://:secret@redis.lab", "default");
+        assert!(!format!("{options:?}").contains("secret"));
+    }
+}
