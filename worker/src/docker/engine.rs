@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::build::BuildRequest;
 use super::client::Client;
 use super::error::{BuildError, Error};
+use super::fake::Fake;
 
 use super::plan::Plan;
 use super::types::{Container, Created, EngineInfo, Exit, ImageInfo, LogPiece, Signal, Usage};
@@ -19,6 +20,8 @@ use super::types::{Container, Created, EngineInfo, Exit, ImageInfo, LogPiece, Si
 pub enum Engine {
     /// Docker, over its API.
     Docker(Client),
+    /// In memory, with Docker's habits.
+    Fake(Fake),
 }
 
 /// Hands a call to whichever engine it is.
@@ -26,6 +29,7 @@ macro_rules! either {
     ($self:ident, $engine:ident => $call:expr) => {
         match $self {
             Self::Docker($engine) => $call,
+            Self::Fake($engine) => $call,
         }
     };
 }

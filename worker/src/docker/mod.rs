@@ -1,6 +1,6 @@
 //! The container engine: the only module that speaks Docker's API.
 //!
-//! [`Engine`] is the port, with one adapter, [`Client`] over bollard.
+//! [`Engine`] is the port, with two adapters: [`Client`] over bollard and [`Fake`](fake::Fake) in memory.
 //! [`plan()`] decides what a container may be, purely; everything else here asks the engine and tells
 //! errors apart by what follows from them. What to do about them is left to the worker's core.
 
@@ -11,6 +11,7 @@ mod demux;
 mod engine;
 mod environment;
 mod error;
+pub mod fake;
 mod images;
 mod lifecycle;
 mod logs;

@@ -10,6 +10,8 @@ mod load;
 mod progress;
 mod run;
 
+pub(super) use run::bounded;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;

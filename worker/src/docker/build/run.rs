@@ -112,7 +112,7 @@ impl Client {
 
 /// Runs `work` within its time, unless it is called off. Dropping it closes the connection, upon which
 /// the engine ends the step and removes its containers.
-pub(super) async fn bounded<T>(
+pub(in crate::docker) async fn bounded<T>(
     work: impl Future<Output = Result<T, BuildError>>,
     total: Duration,
     cancel: CancellationToken,

@@ -1,0 +1,258 @@
+//! An engine in memory with Docker's habits, for tests and simulations.
+//!
+//! Containers run scripts ([`Program`]) by tokio's clock, so that paused time moves them. The habits are
+//! those that break naive callers: a taken name is a conflict, an ended container's wait answers again
+//! and again, a stopping engine reports 137 before its socket goes, streams end with an error then, a
+//! lost answer does not tell whether the call took effect. The conformance suite holds it to the real
+//! one. What a Dockerfile does is not pretended; builds are scripts as well.
+
+mod images;
+mod lifecycle;
+mod lines;
+mod program;
+mod running;
+mod state;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dopq_common::time::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::error::Error;
+use super::types::{EngineInfo, ImageInfo};
+use program::Ending;
+use state::{Mood, State};
+
+pub use program::{Build, Program};
+pub use state::Fault;
+
+/// The real engine's deadline of ordinary calls.
+const CALL_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The time that stamps begin at: 2026-01-01 00:00 UTC.
+const EPOCH_MILLIS: u64 = 1_767_225_600_000;
+
+/// The engine in memory. Clones are the same engine.
+#[derive(Debug, Clone)]
+pub struct Fake {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    mood: watch::Sender<Mood>,
+    started: Instant,
+}
+
+impl Default for Fake {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Fake {
+    /// An engine without images or containers.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                state: Mutex::new(State::new()),
+                mood: watch::Sender::new(Mood::Up),
+                started: Instant::now(),
+            }),
+        }
+    }
+
+    /// Says what containers do whose name, last word of command, or image is `key`.
+    pub fn script(&self, key: &str, program: Program) {
+        self.shared
+            .state
+            .lock()
+            .programs
+            .insert(key.to_owned(), program);
+    }
+
+    /// Says what builds and loads of the image `tag` do.
+    pub fn script_build(&self, tag: &str, build: Build) {
+        self.shared
+            .state
+            .lock()
+            .builds
+            .insert(tag.to_owned(), build);
+    }
+
+    /// Puts an image there; gives its id.
+    pub fn add_image(&self, name: &str) -> String {
+        self.put_image(name, [].into())
+    }
+
+    /// Puts an image into the registry, to be pulled.
+    pub fn add_remote_image(&self, name: &str) {
+        self.shared.state.lock().remote.push(name.to_owned());
+    }
+
+    /// Puts a fault in the way of the next call of this name, such as `start`.
+    pub fn fail_next(&self, call: &str, fault: Fault) {
+        self.shared
+            .state
+            .lock()
+            .faults
+            .push((call.to_owned(), fault));
+    }
+
+    /// How often the named container's process was started.
+    #[must_use]
+    pub fn starts(&self, name: &str) -> u32 {
+        self.shared
+            .state
+            .lock()
+            .find(name)
+            .map_or(0, |record| record.starts)
+    }
+
+    /// Every call so far, such as `start dopq-1-1`.
+    #[must_use]
+    pub fn calls(&self) -> Vec<String> {
+        self.shared.state.lock().calls.clone()
+    }
+
+    /// Stops the engine. Without `live_restore` its containers are killed first, and whoever waits for
+    /// them hears 137 before the socket goes.
+    pub fn stop_engine(&self, live_restore: bool) {
+        let now = self.now();
+        let mut state = self.shared.state.lock();
+        if !live_restore {
+            for record in state.containers.values_mut() {
+                record.end(now, state::KILLED, false);
+            }
+        }
+        state.mood = Mood::Down;
+        self.shared.mood.send_replace(Mood::Down);
+    }
+
+    /// Has the engine take calls and answer none.
+    pub fn hang_engine(&self) {
+        self.shared.state.lock().mood = Mood::Hanging;
+        self.shared.mood.send_replace(Mood::Hanging);
+    }
+
+    /// Has it answer again, after a stop or a hang.
+    pub fn start_engine(&self) {
+        self.shared.state.lock().mood = Mood::Up;
+        self.shared.mood.send_replace(Mood::Up);
+    }
+
+    /// Ends a container's process behind everybody's back, as its own doing.
+    pub fn end(&self, name: &str, code: i32) {
+        let now = self.now();
+        if let Ok(record) = self.shared.state.lock().find(name) {
+            record.end(now, code, false);
+        }
+    }
+
+    /// What the engine is.
+    ///
+    /// # Errors
+    /// When it is down, hangs, or a fault was put in the way.
+    pub async fn probe(&self) -> Result<EngineInfo, Error> {
+        self.call("probe", "", |_| {
+            Ok(EngineInfo {
+                version: "fake".to_owned(),
+                api: "1.41".to_owned(),
+                runtimes: vec!["runc".to_owned()],
+                cgroup_version: 2,
+                log_drivers: vec!["local".to_owned()],
+                cpus: 4,
+                memory_bytes: 16 << 30,
+                ..EngineInfo::default()
+            })
+        })
+        .await
+    }
+
+    /// Makes a network unless it is there.
+    ///
+    /// # Errors
+    /// When it is down, hangs, or a fault was put in the way.
+    pub async fn ensure_network(&self, name: &str, cluster: &str) -> Result<(), Error> {
+        self.call("ensure network", name, |state| {
+            state.networks.insert(name.to_owned(), cluster.to_owned());
+            Ok(())
+        })
+        .await
+    }
+
+    /// Runs one call, in whatever mood the engine is.
+    async fn call<T>(
+        &self,
+        call: &'static str,
+        about: &str,
+        act: impl FnOnce(&mut State) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        // Every call is a turn of its own, as with a socket.
+        tokio::task::yield_now().await;
+        let lost = |words: &str| Error::Unreachable {
+            call,
+            source: words.into(),
+        };
+        let mood = {
+            let mut state = self.shared.state.lock();
+            state
+                .calls
+                .push(format!("{call} {about}").trim_end().to_owned());
+            let fault = (state.mood == Mood::Up)
+                .then(|| state.fault(call))
+                .flatten();
+            match (state.mood, fault) {
+                (Mood::Up, None) => return act(&mut state),
+                (Mood::Up, Some(Fault::LostAfter)) => {
+                    // Whatever the engine answered, nobody heard it.
+                    drop(act(&mut state));
+                    return Err(lost("connection reset"));
+                }
+                (Mood::Up, Some(Fault::LostBefore)) => return Err(lost("connection reset")),
+                (Mood::Up, Some(Fault::DiskFull)) => {
+                    return Err(Error::DiskFull {
+                        message: "no space left on device".to_owned(),
+                    });
+                }
+                (Mood::Up, Some(Fault::Refused)) => {
+                    return Err(Error::Other {
+                        call,
+                        message: "something went wrong".to_owned(),
+                    });
+                }
+                (mood @ (Mood::Down | Mood::Hanging), _) => mood,
+            }
+        };
+        if mood == Mood::Down {
+            return Err(lost("connection refused"));
+        }
+        tokio::time::sleep(CALL_DEADLINE).await;
+        Err(Error::Deadline {
+            call,
+            after: CALL_DEADLINE,
+        })
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(EPOCH_MILLIS).after(self.shared.started.elapsed())
+    }
+
+    fn put_image(&self, name: &str, labels: std::collections::BTreeMap<String, String>) -> String {
+        let mut state = self.shared.state.lock();
+        let id = format!("sha256:{}", state.fresh_id());
+        state.images.push(ImageInfo {
+            id: id.clone(),
+            labels,
+            size_bytes: 1 << 20,
+            ..ImageInfo::default()
+        });
+        state.tag(&id, name);
+        id
+    }
+}
