@@ -1,0 +1,344 @@
+//! The other commands, as programs and scripts see them: stdout, stderr and exit codes.
+use std::fs;
+use std::process::Stdio;
+
+use crate::support::{Reply, Server, command, dopq, job, stderr, stdout};
+use serde_json::{Value, json};
+
+fn page(jobs: &[Value]) -> Reply {
+    Reply::json(200, &json!({"version": 1, "jobs": jobs}))
+}
+
+#[test]
+fn nobody_there_is_told_with_url_and_source() {
+    let home = tempfile::tempdir().unwrap();
+    // A port that was just given back has nobody listening.
+    let url = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://{}", listener.local_addr().unwrap())
+    };
+    let output = command(home.path(), &url, &["ps"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    let text = stderr(&output);
+    assert!(
+        text.contains(&url) && text.contains("DOPQ_URL") && text.contains("refused"),
+        "{text}"
+    );
+    assert_eq!(stdout(&output), "");
+}
+
+#[test]
+fn refusals_have_codes_of_their_own() {
+    for (status, code, expected) in [
+        (400, "bad_request", 1),
+        (401, "unauthorized", 4),
+        (403, "forbidden", 4),
+        (404, "not_found", 3),
+        (409, "conflict", 6),
+        (503, "unavailable", 5),
+        (500, "a_code_of_tomorrow", 1),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let server = Server::start(move |_| Reply::error(status, code, "no, because"));
+        let output = dopq(home.path(), &server, &["show", "7"]);
+        assert_eq!(output.status.code(), Some(expected), "{code}");
+        let text = stderr(&output);
+        assert!(
+            text.starts_with("error: failed to show job 7: no, because\n  hint: a hint"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn something_else_that_answers_is_not_taken_for_a_master() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(|_| Reply::new(200, "text/html", b"<html>\x1b[2J"));
+    let output = dopq(home.path(), &server, &["status"]);
+    assert_eq!(output.status.code(), Some(5));
+    assert!(
+        stderr(&output).contains("not as a DoPQ master"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(!output.stderr.contains(&0x1b));
+}
+
+#[test]
+fn json_is_the_apis_own() {
+    let home = tempfile::tempdir().unwrap();
+    let jobs = [
+        job(8, "running", None),
+        job(7, "finished", Some(("succeeded", Some(0)))),
+    ];
+    let answer = jobs.clone();
+    let server = Server::start(move |_| page(&answer));
+    let output = dopq(home.path(), &server, &["ps", "--all", "-o", "json"]);
+    let printed: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(printed, json!({"version": 1, "jobs": jobs}));
+    let output = dopq(
+        home.path(),
+        &server,
+        &["ps", "-o", "quiet", "--state", "running", "--user", "anna"],
+    );
+    assert_eq!(stdout(&output), "8\n7\n");
+    let path = &server.requests()[1].path;
+    assert!(
+        path.contains("state=running") && path.contains("user=anna"),
+        "{path}"
+    );
+}
+
+#[test]
+fn pages_are_read_to_the_limit() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(|request| {
+        let next = if request.before == 0 {
+            json!(8)
+        } else {
+            Value::Null
+        };
+        let id = if request.before == 0 { 8 } else { 3 };
+        Reply::json(
+            200,
+            &json!({"version": 1, "jobs": [job(id, "running", None)], "next": next}),
+        )
+    });
+    let output = dopq(home.path(), &server, &["ps", "-o", "quiet", "-n", "10"]);
+    assert_eq!(stdout(&output), "8\n3\n");
+    assert!(server.requests()[1].path.contains("before=8"));
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(|_| page(&[job(8, "running", None)]));
+    let mut child = command(home.path(), &server.url(), &["ps", "-o", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        (output.status.code(), stderr(&output)),
+        (Some(0), String::new())
+    );
+}
+
+#[test]
+fn every_job_of_a_range_is_cancelled_and_failures_are_told() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(|request| match request.route().as_str() {
+        "GET /v1/jobs" => page(&[
+            job(5, "running", None),
+            job(4, "queued", None),
+            job(3, "queued", None),
+        ]),
+        "DELETE /v1/jobs/4" => Reply::error(409, "conflict", "job 4 has finished"),
+        "DELETE /v1/jobs/3" => Reply::json(202, &job(3, "finished", Some(("cancelled", None)))),
+        _ => Reply::json(202, &job(5, "stopping", None)),
+    });
+    let output = dopq(home.path(), &server, &["cancel", "3-5", "-o", "quiet"]);
+    assert_eq!(output.status.code(), Some(6));
+    assert_eq!(stdout(&output), "3\n5\n");
+    assert!(stderr(&output).contains("job 4 has finished"));
+    assert!(server.requests()[0].path.contains("ids=3-5"));
+}
+
+#[test]
+fn last_is_ones_own_newest_job() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(|request| match request.route().as_str() {
+        "GET /v1/whoami" => Reply::json(200, &json!({"name": "anna", "role": "admin"})),
+        "GET /v1/jobs" => page(&[job(9, "running", None)]),
+        _ => Reply::json(200, &job(9, "running", None)),
+    });
+    let output = dopq(home.path(), &server, &["show", "last", "-o", "quiet"]);
+    assert_eq!(stdout(&output), "9\n");
+    assert!(server.of("GET /v1/jobs")[0].path.contains("user=anna"));
+}
+
+#[test]
+fn waiting_outlives_broken_streams_and_gives_the_jobs_code() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(|request| match (request.route().as_str(), request.before) {
+        ("GET /v1/events", 0) => Reply::broken_events(": hello\n\n"),
+        ("GET /v1/events", _) => {
+            let done = job(7, "finished", Some(("user_error", Some(9))));
+            Reply::events(&format!(
+                "event: job\ndata: {}\n\nevent: job\ndata: {done}\n\n",
+                job(6, "running", None)
+            ))
+        }
+        _ => Reply::json(200, &job(7, "running", None)),
+    });
+    let output = dopq(home.path(), &server, &["wait", "7", "-o", "quiet"]);
+    assert_eq!(
+        (output.status.code(), stdout(&output)),
+        (Some(9), "7\n".to_owned()),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn waiting_gives_up_when_told_to() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(|request| match request.route().as_str() {
+        "GET /v1/events" => Reply::broken_events(": nothing\n\n"),
+        _ => Reply::json(200, &job(7, "running", None)),
+    });
+    let output = dopq(home.path(), &server, &["wait", "7", "--timeout", "1s"]);
+    assert_eq!(output.status.code(), Some(124));
+    assert!(
+        stderr(&output).contains("still going on: 7"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn results_come_home_once() {
+    let home = tempfile::tempdir().unwrap();
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(4);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, "model/weights", b"1234".as_slice())
+        .unwrap();
+    let tar = tar.into_inner().unwrap();
+    let server = Server::start(move |_| Reply::new(200, "application/x-tar", &tar));
+    let output = dopq(home.path(), &server, &["fetch", "7", "-o", "json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(
+        fs::read(home.path().join("dopq-7/model/weights")).unwrap(),
+        b"1234"
+    );
+    let printed: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(printed[0]["files"], 1);
+    let output = dopq(home.path(), &server, &["fetch", "7"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("exists already"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_token_goes_to_stdout_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(|_| {
+        let info = json!({"id": "t1", "label": "", "created_at": "2026-11-24T07:00:00Z", "expires_at": null});
+        Reply::json(201, &json!({"info": info, "token": "dopq_new"}))
+    });
+    let output = dopq(
+        home.path(),
+        &server,
+        &["user", "token", "add", "anna", "--expires-in", "1d"],
+    );
+    assert_eq!(stdout(&output), "dopq_new\n");
+    assert!(!stderr(&output).contains("dopq_new"));
+    assert_eq!(
+        server.requests()[0].json(),
+        json!({"label": "", "expires_in_seconds": 86400})
+    );
+}
+
+#[test]
+fn logging_in_keeps_the_token_that_works() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(|request| match request.header("authorization") {
+        Some("Bearer dopq_good") => Reply::json(200, &json!({"name": "anna", "role": "user"})),
+        _ => Reply::error(401, "unauthorized", "the token is not known"),
+    });
+    let login = |token: &str| {
+        let path = home.path().join("token");
+        fs::write(&path, token).unwrap();
+        let mut command = command(home.path(), "", &["login", &server.url()]);
+        command.env_remove("DOPQ_TOKEN");
+        command
+            .stdin(fs::File::open(path).unwrap())
+            .output()
+            .unwrap()
+    };
+    assert_eq!(login("dopq_bad\n").status.code(), Some(4));
+    let file = home.path().join(".config/dopq/config.toml");
+    assert!(!file.exists(), "only a token that works is kept");
+    let output = login("dopq_good\n");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let mut whoami = command(home.path(), "", &["whoami", "-o", "quiet"]);
+    let output = whoami.env_remove("DOPQ_TOKEN").output().unwrap();
+    assert_eq!(stdout(&output), "anna\n", "{}", stderr(&output));
+}
+
+#[test]
+fn wrong_settings_are_all_told() {
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join(".dopq.toml"), "utl = 'http://x'\n").unwrap();
+    let output = command(home.path(), "nonsense", &["ps"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    let text = stderr(&output);
+    assert!(
+        text.contains("DOPQ_URL") && text.contains("did you mean url?"),
+        "{text}"
+    );
+    let output = command(home.path(), "nonsense", &["completions", "bash"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "it needs no master");
+}
+
+#[test]
+fn usage_errors_are_2() {
+    let home = tempfile::tempdir().unwrap();
+    for line in [
+        &["ps", "--state", "runing"][..],
+        &["show"],
+        &["wait", "1", "--timeout", "soon"],
+        &["nonsense"],
+    ] {
+        let output = command(home.path(), "http://127.0.0.1:1", line)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{line:?}");
+        assert_eq!(stdout(&output), "");
+    }
+}
+
+#[test]
+fn checking_needs_no_master_and_tells_every_fault() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("bundle");
+    fs::create_dir(&folder).unwrap();
+    fs::write(
+        folder.join("container_config.json"),
+        r#"{"name": "hello", "executor_name": "anna", "nmae": 1}"#,
+    )
+    .unwrap();
+    let output = command(home.path(), "", &["check", "bundle"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = stdout(&output);
+    assert!(
+        text.contains("nmae") && text.contains("Dockerfile"),
+        "{text}"
+    );
+    fs::write(
+        folder.join("container_config.json"),
+        r#"{"name": "hello", "executor_name": "anna"}"#,
+    )
+    .unwrap();
+    fs::write(folder.join("Dockerfile"), "FROM scratch\n").unwrap();
+    let output = command(home.path(), "", &["check", "bundle", "-o", "json"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(
+        (&report["ok"], &report["entries"]),
+        (&json!(true), &json!(2))
+    );
+}

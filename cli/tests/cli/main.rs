@@ -1,0 +1,10 @@
+//! Drives the program itself against a master that answers by script.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot set itself up may panic"
+)]
+
+mod commands;
+mod logs;
+mod submit;
+mod support;
