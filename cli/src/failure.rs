@@ -185,7 +185,7 @@ impl Failure {
         match self {
             Self::Call { source, .. } => source.hint(),
             Self::Bundle { .. } => Some(
-                "mend the faults, then look again with dopq check; the rules are in docs/API.md"
+                "mend the faults, then look again with dopq check; the rules are in docs/JOBS.md"
                     .to_owned(),
             ),
             Self::NotYours { .. } => Some(

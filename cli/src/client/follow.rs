@@ -1,7 +1,7 @@
 //! A job's log as one stream, whatever happens to the connections: goes on with `Last-Event-ID` after
 //! a break, and hands every piece out once.
 
-use dopq_common::api::{Job, LogEnd, LogEvent};
+use dopq_common::api::{ErrorCode, ErrorResponse, Job, LogEnd, LogEvent};
 
 use super::api::LogQuery;
 use super::events::Events;
@@ -77,11 +77,17 @@ impl LogFollower {
                 }
             };
             self.events = Some(events);
-            barren = 0;
+            if event.name != "error" {
+                barren = 0;
+            }
             match event.name.as_str() {
                 "log" => {
                     let piece: LogEvent = self.parse(&event.data)?;
                     let end = (piece.attempt, piece.next);
+                    if piece.next == 0 {
+                        // The master's own remark on a hole in the log, which has no place in it.
+                        return Ok(Followed::Piece(Box::new(piece)));
+                    }
                     // A master that repeats itself is not a log that does.
                     if self.reached.is_none_or(|reached| end > reached) {
                         self.reached = Some(end);
@@ -91,6 +97,17 @@ impl LogFollower {
                 "end" => {
                     let end: LogEnd = self.parse(&event.data)?;
                     return Ok(Followed::End(Box::new(end.job)));
+                }
+                "error" => {
+                    let answer: ErrorResponse = self.parse(&event.data)?;
+                    if answer.error.code != ErrorCode::Unavailable {
+                        return Err(Error::Refused(Box::new(answer.error)));
+                    }
+                    self.events = None;
+                    barren += 1;
+                    if barren > super::watch::BARREN_MAX {
+                        return Err(Error::Refused(Box::new(answer.error)));
+                    }
                 }
                 // Events of later versions.
                 _ => {}

@@ -85,10 +85,16 @@ impl JobWatcher {
                 Ok(Err(_)) => return Ok(told),
                 Ok(Ok(event)) => {
                     told = true;
-                    if event.name == "job"
-                        && let Ok(job) = serde_json::from_str::<Job>(&event.data)
-                    {
-                        self.take(job);
+                    match event.name.as_str() {
+                        "job" => {
+                            if let Ok(job) = serde_json::from_str::<Job>(&event.data) {
+                                self.take(job);
+                            }
+                        }
+                        // More changed than the master could tell one by one.
+                        "reset" => self.look().await?,
+                        // Events of later versions.
+                        _ => {}
                     }
                 }
             }

@@ -1,9 +1,11 @@
 //! The other commands, as programs and scripts see them: stdout, stderr and exit codes.
+
 use std::fs;
 use std::process::Stdio;
 
-use crate::support::{Reply, Server, command, dopq, job, stderr, stdout};
 use serde_json::{Value, json};
+
+use crate::support::{Reply, Server, command, dopq, job, stderr, stdout};
 
 fn page(jobs: &[Value]) -> Reply {
     Reply::json(200, &json!({"version": 1, "jobs": jobs}))
@@ -164,6 +166,7 @@ fn waiting_outlives_broken_streams_and_gives_the_jobs_code() {
     let home = tempfile::tempdir().unwrap();
     let server = Server::start(|request| match (request.route().as_str(), request.before) {
         ("GET /v1/events", 0) => Reply::broken_events(": hello\n\n"),
+        ("GET /v1/events", 1) => Reply::events("event: reset\ndata: {}\n\n"),
         ("GET /v1/events", _) => {
             let done = job(7, "finished", Some(("user_error", Some(9))));
             Reply::events(&format!(

@@ -1,8 +1,10 @@
 //! Logs through connections that break: every byte, in order, once.
-use crate::support::{Reply, Request, Server, dopq, job, stderr, stdout};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
+
+use crate::support::{Reply, Request, Server, dopq, job, stderr, stdout};
 
 fn event(attempt: u32, next: u64, source: &str, data: &[u8]) -> String {
     let data = json!({
@@ -119,4 +121,29 @@ fn a_log_of_a_job_that_is_not_there_is_not_found() {
     let output = dopq(home.path(), &server, &["logs", "-f", "7"]);
     assert_eq!(output.status.code(), Some(3));
     assert_eq!(server.requests().len(), 1, "asking again would not help");
+}
+
+#[test]
+fn what_a_master_says_about_its_log_is_heard() {
+    let home = tempfile::tempdir().unwrap();
+    let away =
+        json!({"error": {"code": "unavailable", "message": "the store is away", "hint": ""}});
+    let server = Server::start(move |request| {
+        let first = event(1, 9, "stdout", b"before\n");
+        let hole = event(1, 0, "dopq", b"[5 bytes are missing]\n");
+        if request.before == 0 {
+            Reply::events(&format!("{first}{hole}event: error\ndata: {away}\n\n"))
+        } else {
+            let last = event(1, 30, "stdout", b"after\n");
+            Reply::events(&format!("{last}{}", end(("succeeded", Some(0)))))
+        }
+    });
+    let output = dopq(home.path(), &server, &["logs", "7"]);
+    assert_eq!(
+        stdout(&output),
+        "before\n[5 bytes are missing]\nafter\n",
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(server.requests()[1].header("last-event-id"), Some("1:9"));
 }

@@ -1,9 +1,11 @@
 //! Submitting: what is sent, when it is not, and what repeats.
+
 use std::fs;
 use std::path::Path;
 
-use crate::support::{Reply, Request, Server, dopq, job, stderr, stdout};
 use serde_json::json;
+
+use crate::support::{Reply, Request, Server, dopq, job, stderr, stdout};
 
 fn project(home: &Path) {
     let folder = home.join("hello");
