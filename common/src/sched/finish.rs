@@ -17,6 +17,9 @@ use super::step::Step;
 /// The most lines that a job's timeline has. The first, its submission, is kept whatever follows.
 pub(super) const TIMELINE_MAX: usize = 64;
 
+/// How many times the first wait the longest wait before a further try is.
+const BACKOFF_MAX: u32 = 100;
+
 /// The exit status with which a stopped job says that it saved a checkpoint and wants to go on.
 const CHECKPOINTED: i32 = 85;
 
@@ -297,9 +300,17 @@ impl Step<'_> {
         }
     }
 
+    /// The longest wait before a further try.
+    pub(super) fn longest_backoff(&self) -> Duration {
+        let first = self.state.settings().retry_backoff;
+        first.saturating_mul(BACKOFF_MAX)
+    }
+
     /// The wait before the try after so many.
     fn backoff(&self, tries: u32) -> Duration {
-        let factor = 2_u32.saturating_pow(tries.saturating_sub(1)).min(100);
+        let factor = 2_u32
+            .saturating_pow(tries.saturating_sub(1))
+            .min(BACKOFF_MAX);
         self.state.settings().retry_backoff.saturating_mul(factor)
     }
 }

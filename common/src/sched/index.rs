@@ -25,7 +25,8 @@ pub(super) struct Index {
     desks: BTreeMap<UserName, Desk>,
     rooms: BTreeMap<WorkerId, Room>,
     dependents: BTreeMap<JobId, BTreeSet<JobId>>,
-    timers: BTreeSet<(Timestamp, JobId)>,
+    retries: BTreeSet<(Timestamp, JobId)>,
+    deadlines: BTreeSet<(Timestamp, JobId)>,
     history: BTreeSet<(Timestamp, JobId)>,
     unanswered: BTreeSet<JobId>,
     keys: BTreeMap<JobId, Vec<Arc<str>>>,
@@ -83,9 +84,14 @@ impl Index {
         self.dependents.get(&job).into_iter().flatten().copied()
     }
 
-    /// Jobs for which time does something, and when.
-    pub(super) const fn timers(&self) -> &BTreeSet<(Timestamp, JobId)> {
-        &self.timers
+    /// Jobs that are tried again, and when.
+    pub(super) const fn retries(&self) -> &BTreeSet<(Timestamp, JobId)> {
+        &self.retries
+    }
+
+    /// Jobs that run, and until when they may.
+    pub(super) const fn deadlines(&self) -> &BTreeSet<(Timestamp, JobId)> {
+        &self.deadlines
     }
 
     /// Finished jobs by their end.
@@ -119,8 +125,11 @@ impl Index {
 
     /// Enters a job; `ready` says whether a waiting one may start.
     pub(super) fn insert(&mut self, job: &Job, ready: bool) {
-        if let Some(timer) = timer(job) {
-            self.timers.insert((timer, job.id));
+        if let Some(at) = retry(job) {
+            self.retries.insert((at, job.id));
+        }
+        if let Some(at) = deadline(job) {
+            self.deadlines.insert((at, job.id));
         }
         if is_unanswered(job) {
             self.unanswered.insert(job.id);
@@ -160,8 +169,11 @@ impl Index {
 
     /// Takes a job out again; it must be as it was entered.
     pub(super) fn remove(&mut self, job: &Job) {
-        if let Some(timer) = timer(job) {
-            self.timers.remove(&(timer, job.id));
+        if let Some(at) = retry(job) {
+            self.retries.remove(&(at, job.id));
+        }
+        if let Some(at) = deadline(job) {
+            self.deadlines.remove(&(at, job.id));
         }
         self.unanswered.remove(&job.id);
         match &job.state {
@@ -236,7 +248,8 @@ impl Index {
             && desks(self) == desks(other)
             && self.rooms == other.rooms
             && self.dependents == other.dependents
-            && self.timers == other.timers
+            && self.retries == other.retries
+            && self.deadlines == other.deadlines
             && self.history == other.history
             && self.unanswered == other.unanswered
     }
@@ -265,14 +278,27 @@ impl Index {
     }
 }
 
-/// When time alone does something to the job: lets it be tried again, or ends its run.
-fn timer(job: &Job) -> Option<Timestamp> {
+/// When a waiting job is tried again.
+fn retry(job: &Job) -> Option<Timestamp> {
     match &job.state {
         JobState::Queued(queued) => queued.not_before,
+        JobState::Assigned(_)
+        | JobState::Building(_)
+        | JobState::Running(_)
+        | JobState::Paused(_)
+        | JobState::Stopping(..)
+        | JobState::Finished(_) => None,
+    }
+}
+
+/// When a job that runs has run for as long as it may.
+fn deadline(job: &Job) -> Option<Timestamp> {
+    match &job.state {
         JobState::Running(active) | JobState::Paused(active) => {
             Some(active.started_at?.after(job.spec.time_limit?))
         }
-        JobState::Assigned(_)
+        JobState::Queued(_)
+        | JobState::Assigned(_)
         | JobState::Building(_)
         | JobState::Stopping(..)
         | JobState::Finished(_) => None,

@@ -69,7 +69,8 @@ impl Step<'_> {
 
     pub(super) fn ticked(&mut self) {
         self.end_lock();
-        self.run_timers();
+        self.end_waits();
+        self.end_runs();
         if self.state.watch().is_link_up() {
             self.judge_silences();
             self.repeat_orders();
@@ -85,30 +86,31 @@ impl Step<'_> {
         }
     }
 
-    fn run_timers(&mut self) {
-        let due = self.state.index().timers().iter();
-        let due: Vec<JobId> = due
-            .take_while(|(at, _)| *at <= self.now)
-            .map(|(_, id)| *id)
-            .collect();
+    fn end_waits(&mut self) {
+        let retries = self.state.index().retries();
+        // Nobody is made to wait longer than the longest wait, so one that is due later was dated by a
+        // clock that has since been set back.
+        let last = self.now.after(self.longest_backoff());
+        let due = retries.iter().take_while(|(at, _)| *at <= self.now);
+        let misdated = retries.iter().rev().take_while(|(at, _)| *at > last);
+        let due: Vec<JobId> = due.chain(misdated).map(|(_, id)| *id).collect();
         for id in due {
-            let Some(job) = self.state.job(id) else {
-                continue;
-            };
-            match &job.state {
-                JobState::Queued(_) => self.edit(id, |job| {
-                    if let JobState::Queued(queued) = &mut job.state {
-                        queued.not_before = None;
-                    }
-                }),
-                JobState::Running(active) | JobState::Paused(active) => {
-                    let active = active.clone();
-                    self.stop(id, active, StopReason::TimeLimit);
+            self.edit(id, |job| {
+                if let JobState::Queued(queued) = &mut job.state {
+                    queued.not_before = None;
                 }
-                JobState::Assigned(_)
-                | JobState::Building(_)
-                | JobState::Stopping(..)
-                | JobState::Finished(_) => {}
+            });
+        }
+    }
+
+    fn end_runs(&mut self) {
+        let deadlines = self.state.index().deadlines().iter();
+        let due = deadlines.take_while(|(at, _)| *at <= self.now);
+        let due: Vec<JobId> = due.map(|(_, id)| *id).collect();
+        for id in due {
+            let active = self.state.job(id).and_then(|job| job.state.active());
+            if let Some(active) = active.cloned() {
+                self.stop(id, active, StopReason::TimeLimit);
             }
         }
     }

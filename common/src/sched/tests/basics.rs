@@ -63,7 +63,8 @@ fn what_can_never_fit_is_refused_and_told_what_would() {
     assert_eq!(c.phase(1), Phase::Queued);
     assert_eq!(reasons(&c.state, c.now, c.job(1)), [Reason::NoMachine]);
     c.join("w1", 2);
-    let table: [(fn(&mut JobSpec), &str); 6] = [
+    type Edit = fn(&mut JobSpec);
+    let table: [(Edit, &str); 6] = [
         (
             |s| s.request.gpus = 3,
             "it asks for 3 GPUs, and one machine has at most 2; ask for 2 or fewer",

@@ -2,6 +2,7 @@
 
 mod basics;
 mod rules;
+mod simulation;
 mod table;
 
 use std::collections::BTreeMap;
