@@ -1,16 +1,70 @@
 //! The worker's life from start to shutdown.
 
-use dopq_common::broker::{self, Broker};
-use tokio_util::sync::CancellationToken;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::Options;
+use bytes::Bytes;
+use dopq_common::agent::{Event, Seen, Settings, Stage, State};
+use dopq_common::broker::Broker;
+use dopq_common::id::AttemptId;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+use crate::clock::Clock;
+use crate::data::DataPlane;
+use crate::docker::{
+    self, BuildLimits, Client, Engine, EngineInfo, HostFolder, MountError, RunSettings,
+};
+use crate::driver::{Context, Driver, Health, Input, seen};
+use crate::fetch::Bundles;
+use crate::gpu::{Gpus, Offer, offer};
+use crate::host::{Host, boot_id};
+use crate::images::{Images, chain};
+use crate::inventory::Inventory;
+use crate::logs::Voice;
+use crate::outbox::Outbox;
+use crate::records::{self, Loaded, Records};
+use crate::{DEFAULT_CLUSTER, Options, live};
+
+/// Inputs that may wait for the driver; more only wait at their senders instead.
+const INPUTS: usize = 256;
+/// Processes and threads in one container.
+const PIDS: i64 = 4096;
+const RETRY: Duration = Duration::from_secs(2);
+const DOCKER_SOCKET: &str = "unix:///var/run/docker.sock";
+/// How long tasks may take to end once the worker does.
+const ENDING: Duration = Duration::from_secs(5);
 
 /// Why a worker could not start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The broker refuses this worker.
-    #[error("prepare the worker's queue")]
-    Broker(#[source] broker::Error),
+    /// A folder cannot be made or used.
+    #[error("prepare the folder {}", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A folder cannot be mounted.
+    #[error("prepare a folder for containers")]
+    Mount(#[source] MountError),
+    /// The records cannot be read or written.
+    #[error("keep records")]
+    Records(#[source] records::Error),
+    /// The client for the masters' data plane cannot be made.
+    #[error("prepare the connection to the masters")]
+    Http(#[source] reqwest::Error),
+    /// The machine gives no random numbers.
+    #[error("read random numbers")]
+    Random(#[source] getrandom::Error),
 }
 
 /// Runs a worker until `shutdown`. Its containers run on after that, and are adopted at the next start.
@@ -22,10 +76,317 @@ pub async fn run(
     broker: Broker,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    broker
-        .declare_worker(&options.name)
+    let host = options.docker_host.as_deref().unwrap_or(DOCKER_SOCKET);
+    let engine = Engine::Docker(Client::new(host));
+    run_with(options, broker, engine, boot_id(), shutdown).await
+}
+
+/// [`run`] with an engine and a boot of the caller's choice.
+pub(crate) async fn run_with(
+    options: Options,
+    broker: Broker,
+    engine: Engine,
+    boot: String,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let ground = prepare(&options)?;
+    let meeting = meet_engine(&engine, &options);
+    let Some(met) = shutdown.run_until_cancelled(meeting).await else {
+        return Ok(());
+    };
+    let host = Arc::new(Host::new(&options.data_dir));
+    let session = random()?;
+    // Every task of this worker hears of the end through this one.
+    let life = CancellationToken::new();
+    let (inputs, received) = mpsc::channel(INPUTS);
+    let (records, loaded) = (ground.records.clone(), ground.loaded());
+    let context = context(options, &broker, engine, ground, &met, inputs, life.clone())?;
+    let context = Arc::new(context);
+
+    let settings = Settings {
+        lease: context.options.limits.lease,
+        ..Settings::default()
+    };
+    let state = State::new(settings, loaded.meta, loaded.attempts, context.clock.now());
+    remove_leftovers(&context.options.data_dir, &state);
+    let Some(containers) = shutdown.run_until_cancelled(look(&context)).await else {
+        return Ok(());
+    };
+    let outbox = Outbox::default();
+    outbox.push(
+        loaded
+            .outbox
+            .into_iter()
+            .map(|(seq, sealed)| (seq, Bytes::from(sealed))),
+    );
+    let mut driver = Driver::new(
+        Arc::clone(&context),
+        state,
+        records,
+        outbox.clone(),
+        received,
+    );
+    let resumed = Event::Resumed {
+        boot: Arc::from(boot.as_str()),
+        containers,
+    };
+    driver.take(resumed).await.map_err(Error::Records)?;
+
+    context.spawn(outbox.run(broker.clone(), context.inputs.clone(), life.clone()));
+    context.spawn(orders(Arc::clone(&context), broker.clone()));
+    context.spawn(live::requests(Arc::clone(&context), broker.clone()));
+    context.spawn(live::heartbeats(
+        Arc::clone(&context),
+        Arc::clone(&host),
+        Arc::clone(&met.gpus),
+        session.clone(),
+        driver.running(),
+    ));
+    let inventory = Inventory {
+        context: Arc::clone(&context),
+        host,
+        gpus: met.gpus,
+        offer: met.offer,
+        engine: met.info,
+        session,
+        boot,
+        link: broker.link(),
+    };
+    context.spawn(inventory.run());
+    tracing::info!(worker.id = %context.options.name, "the worker is ready");
+
+    let driven = driver.run(shutdown).await.map_err(Error::Records);
+    life.cancel();
+    context.tasks.close();
+    if tokio::time::timeout(ENDING, context.tasks.wait())
         .await
-        .map_err(Error::Broker)?;
-    shutdown.cancelled().await;
-    Ok(())
+        .is_err()
+    {
+        tracing::warn!("some tasks did not end in time");
+    }
+    driven
+}
+
+/// What lies on this machine before anything is asked of others.
+struct Ground {
+    records: Records,
+    loaded: Loaded,
+    outdir: HostFolder,
+    imgdir: Option<HostFolder>,
+}
+
+impl Ground {
+    fn loaded(&self) -> Loaded {
+        self.loaded.clone()
+    }
+}
+
+fn prepare(options: &Options) -> Result<Ground, Error> {
+    let folder = |path: &Path| {
+        std::fs::create_dir_all(path).map_err(|source| Error::Folder {
+            path: path.to_owned(),
+            source,
+        })
+    };
+    let data_dir = std::path::absolute(&options.data_dir).map_err(|source| Error::Folder {
+        path: options.data_dir.clone(),
+        source,
+    })?;
+    folder(&data_dir)?;
+    // Orders hold tokens, and bundles are their users' own.
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+    std::fs::set_permissions(&data_dir, private).map_err(|source| Error::Folder {
+        path: data_dir.clone(),
+        source,
+    })?;
+    folder(&data_dir.join("attempts"))?;
+    folder(&data_dir.join("bundles"))?;
+    let outdir = match &options.outdir {
+        Some(outdir) => outdir.clone(),
+        None => data_dir.join("out"),
+    };
+    folder(&outdir)?;
+    let mount = |path: &Path| HostFolder::resolve(path).map_err(Error::Mount);
+    let records = Records::open(&data_dir.join("records.redb")).map_err(Error::Records)?;
+    let loaded = records.load(&random()?).map_err(Error::Records)?;
+    Ok(Ground {
+        records,
+        loaded,
+        outdir: mount(&outdir)?,
+        imgdir: options.imgdir.as_deref().map(mount).transpose()?,
+    })
+}
+
+/// What is known of the engine and the GPUs.
+struct Met {
+    info: EngineInfo,
+    offer: Offer,
+    gpus: Arc<Gpus>,
+}
+
+/// Waits until the engine answers and the jobs' network is there.
+async fn meet_engine(engine: &Engine, options: &Options) -> Met {
+    loop {
+        match greet(engine, options).await {
+            Ok(info) => {
+                let gpus = Gpus::open(options.gpu, &options.name).await;
+                let have = !gpus.look().await.devices.is_empty();
+                return Met {
+                    offer: offer(options.gpu, have, &info),
+                    info,
+                    gpus: Arc::new(gpus),
+                };
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = chain(&error),
+                    "the container engine is not ready; tried again"
+                );
+            }
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn greet(engine: &Engine, options: &Options) -> Result<EngineInfo, docker::Error> {
+    let info = engine.probe().await?;
+    engine
+        .ensure_network(&bridge(options), &options.cluster)
+        .await?;
+    Ok(info)
+}
+
+fn bridge(options: &Options) -> String {
+    match options.cluster.as_str() {
+        DEFAULT_CLUSTER => "dopq".to_owned(),
+        cluster => format!("dopq-{cluster}"),
+    }
+}
+
+fn context(
+    options: Options,
+    broker: &Broker,
+    engine: Engine,
+    ground: Ground,
+    met: &Met,
+    inputs: mpsc::Sender<Input>,
+    life: CancellationToken,
+) -> Result<Context, Error> {
+    let urls = options.master_urls.iter();
+    let urls = urls.filter_map(|url| Url::parse(url).ok()).collect();
+    let build_limits = BuildLimits {
+        memory: options.limits.build_memory,
+        total: options.limits.build_time,
+        ..BuildLimits::default()
+    };
+    Ok(Context {
+        instance: ground.loaded.instance,
+        clock: Clock::start(),
+        health: Health::default(),
+        data: DataPlane::new(options.name.clone(), urls).map_err(Error::Http)?,
+        bundles: Bundles::new(options.data_dir.join("bundles")),
+        images: Images::new(
+            engine.clone(),
+            options.cluster.clone(),
+            build_limits,
+            options.limits.builds,
+        ),
+        run_settings: RunSettings {
+            worker: options.name.clone(),
+            bridge: bridge(&options),
+            allow_host_network: options.allow_host_network,
+            pids: PIDS,
+            gpu_access: met.offer.access(),
+            log_quota: options.limits.log,
+            imgdir: ground.imgdir,
+        },
+        outdir: ground.outdir,
+        voice: Voice {
+            broker: broker.clone(),
+            worker: options.name.clone(),
+            key: options.key.clone(),
+        },
+        starts: Semaphore::new(options.limits.starts.max(1)),
+        logs: Mutex::new(BTreeMap::new()),
+        inputs,
+        tasks: TaskTracker::new(),
+        shutdown: life,
+        engine,
+        options,
+    })
+}
+
+/// What the engine shows, once it answers.
+async fn look(context: &Context) -> Vec<Seen> {
+    loop {
+        match seen(context).await {
+            Ok(containers) => return containers,
+            Err(error) => {
+                tracing::warn!(
+                    error = chain(&error),
+                    "the engine does not list its containers"
+                );
+            }
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Hands the orders over, for as long as the worker lives.
+async fn orders(context: Arc<Context>, broker: Broker) {
+    let worker = &context.options.name;
+    loop {
+        let consuming = async {
+            broker.declare_worker(worker).await?;
+            broker.consume_orders(worker).await
+        };
+        match consuming.await {
+            Ok(mut deliveries) => {
+                while let Some(delivery) = deliveries.next().await {
+                    if context.inputs.send(Input::Order(delivery)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(error = chain(&error), "orders cannot be received yet"),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Removes the folders of attempts that are over, which a crash may have left.
+fn remove_leftovers(data_dir: &Path, state: &State) {
+    let Ok(entries) = std::fs::read_dir(data_dir.join("attempts")) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let attempt = name.to_str().and_then(|name| name.parse().ok());
+        let needed = attempt.is_some_and(|id: AttemptId| {
+            state
+                .attempt(id)
+                .is_some_and(|attempt| match attempt.stage {
+                    Stage::Forgotten { .. } | Stage::Refused { .. } => false,
+                    Stage::Fetching
+                    | Stage::Building
+                    | Stage::Creating { .. }
+                    | Stage::Starting { .. }
+                    | Stage::Running { .. }
+                    | Stage::Paused { .. }
+                    | Stage::Stopping { .. }
+                    | Stage::Exited { .. }
+                    | Stage::Uploading { .. }
+                    | Stage::Reported { .. } => true,
+                })
+        });
+        if !needed && let Err(error) = std::fs::remove_dir_all(entry.path()) {
+            tracing::warn!(%error, folder = %entry.path().display(), "a leftover was not removed");
+        }
+    }
+}
+
+fn random() -> Result<String, Error> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(Error::Random)?;
+    Ok(hex::encode(bytes))
 }

@@ -1,11 +1,26 @@
 //! The worker: the agent on one GPU machine.
 //!
-//! It fetches, builds and runs what the masters order, and reports what came of it.
-//! The standalone master runs it in its own process.
+//! It fetches, builds and runs what the masters order, and reports what came of it. What is to be done
+//! is decided by [`dopq_common::agent`], which is pure; everything here carries it out. [`run`] is the
+//! whole of it, for the program and for the standalone master alike.
 
 mod app;
+mod clock;
+mod data;
 pub mod docker;
+mod driver;
+mod fetch;
+mod gpu;
+mod host;
+mod images;
+mod inventory;
+mod keyed;
+mod live;
+mod logs;
 mod options;
+mod outbox;
+pub mod records;
+mod results;
 
 pub use app::{Error, run};
 pub use options::{DEFAULT_CLUSTER, GpuMode, GpuOptions, Limits, Options};

@@ -1,0 +1,236 @@
+//! The masters' data plane as a worker sees it: bundles out, logs and results in, with the attempt's token.
+//!
+//! Any master will do: those that the order names are tried in turn, then those of the worker's own
+//! settings. Retrying over time is left to the callers.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use dopq_common::agent::Run;
+use dopq_common::id::{AttemptId, WorkerId};
+use reqwest::{Body, Method, Response, StatusCode, header};
+use url::Url;
+
+/// How often an answer may send us on.
+const REDIRECTS: usize = 5;
+const CONNECT: Duration = Duration::from_secs(5);
+/// The longest that a master may be silent.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// A request that no master answered as hoped.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Every master that answered said that this attempt has no business there.
+    #[error("get the masters' leave: {status}")]
+    Denied {
+        /// What the last one answered.
+        status: StatusCode,
+    },
+    /// A master failed.
+    #[error("get an answer from {url}: {status}")]
+    Failed {
+        /// Which.
+        url: Url,
+        /// What it answered.
+        status: StatusCode,
+    },
+    /// No master could be reached.
+    #[error("reach {url}")]
+    Unreachable {
+        /// The last that was tried.
+        url: Url,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// No usable address is known.
+    #[error("find a master's address")]
+    NoAddress,
+}
+
+impl Error {
+    /// Whether asking again cannot help.
+    pub(crate) const fn is_final(&self) -> bool {
+        match self {
+            Self::Denied { .. } => true,
+            Self::Failed { .. } | Self::Unreachable { .. } | Self::NoAddress => false,
+        }
+    }
+}
+
+/// What opens one attempt's data.
+#[derive(Debug, Clone)]
+pub(crate) struct Access {
+    pub(crate) attempt: AttemptId,
+    token: String,
+    urls: Vec<Url>,
+}
+
+/// Speaks to the data plane. Clones share their connections.
+#[derive(Debug, Clone)]
+pub(crate) struct DataPlane {
+    /// For requests that are answered soon.
+    short: reqwest::Client,
+    /// For bodies that take as long as they take.
+    long: reqwest::Client,
+    worker: WorkerId,
+    own_urls: Vec<Url>,
+}
+
+fn builder() -> reqwest::ClientBuilder {
+    // Redirects are followed here, since the token must not go to another origin.
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT)
+}
+
+impl DataPlane {
+    /// With the masters of the worker's own settings.
+    pub(crate) fn new(worker: WorkerId, own_urls: Vec<Url>) -> Result<Self, reqwest::Error> {
+        Ok(Self {
+            short: builder().read_timeout(SILENCE).build()?,
+            long: builder().build()?,
+            worker,
+            own_urls,
+        })
+    }
+
+    /// What the run order opens.
+    pub(crate) fn access(&self, attempt: AttemptId, run: &Run) -> Access {
+        let mut urls: Vec<Url> = Vec::new();
+        let named = run.order.data_urls.iter();
+        let named = named.filter_map(|url| Url::parse(url).ok());
+        for url in named.chain(self.own_urls.iter().cloned()) {
+            if !urls.contains(&url) {
+                urls.push(url);
+            }
+        }
+        Access {
+            attempt,
+            token: run.order.token.clone(),
+            urls,
+        }
+    }
+
+    /// The bundle's bytes.
+    pub(crate) async fn bundle(&self, access: &Access) -> Result<Response, Error> {
+        self.send(&self.short, Method::GET, access, "bundle", || None)
+            .await
+    }
+
+    /// Stores a piece of the log under the offset of its first byte.
+    pub(crate) async fn put_log(
+        &self,
+        access: &Access,
+        offset: u64,
+        bytes: Bytes,
+    ) -> Result<(), Error> {
+        let path = format!("logs/{offset}");
+        let body = || Some(Body::from(bytes.clone()));
+        self.send(&self.short, Method::PUT, access, &path, body)
+            .await
+            .map(drop)
+    }
+
+    /// Stores the results; `body` is called anew for each master that is tried.
+    pub(crate) async fn put_results(
+        &self,
+        access: &Access,
+        body: impl Fn() -> Body,
+    ) -> Result<(), Error> {
+        self.send(&self.long, Method::PUT, access, "results", || Some(body()))
+            .await
+            .map(drop)
+    }
+
+    async fn send(
+        &self,
+        client: &reqwest::Client,
+        method: Method,
+        access: &Access,
+        path: &str,
+        body: impl Fn() -> Option<Body>,
+    ) -> Result<Response, Error> {
+        let mut last = Error::NoAddress;
+        for base in &access.urls {
+            let mut url = base.clone();
+            if let Ok(mut segments) = url.path_segments_mut() {
+                segments
+                    .pop_if_empty()
+                    .extend(["data", "v1", "attempts"])
+                    .push(&access.attempt.to_string())
+                    .extend(path.split('/'));
+            }
+            match self.follow(client, &method, access, url, &body).await {
+                Ok(response) => return Ok(response),
+                // A master that failed may be followed by one that does not, and a refusal counts only
+                // while nobody says anything else.
+                Err(error) => {
+                    if matches!(last, Error::NoAddress) || !error.is_final() {
+                        last = error;
+                    }
+                }
+            }
+        }
+        Err(last)
+    }
+
+    async fn follow(
+        &self,
+        client: &reqwest::Client,
+        method: &Method,
+        access: &Access,
+        first: Url,
+        body: &impl Fn() -> Option<Body>,
+    ) -> Result<Response, Error> {
+        let mut url = first;
+        for _ in 0..REDIRECTS {
+            let mut request = client.request(method.clone(), url.clone());
+            if access.urls.iter().any(|base| base.origin() == url.origin()) {
+                request = request
+                    .bearer_auth(&access.token)
+                    .header("Dopq-Worker", self.worker.as_str());
+            }
+            if let Some(body) = body() {
+                request = request
+                    .header(header::CONTENT_TYPE, "application/octet-stream")
+                    .body(body);
+            }
+            let response = match request.send().await {
+                Ok(response) => response,
+                Err(source) => {
+                    // An URL may be a signed one, which is a secret.
+                    let source = source.without_url();
+                    url.set_query(None);
+                    return Err(Error::Unreachable { url, source });
+                }
+            };
+            let status = response.status();
+            if status.is_success() {
+                return Ok(response);
+            }
+            let location = response.headers().get(header::LOCATION);
+            let next = location
+                .filter(|_| status.is_redirection())
+                .and_then(|location| location.to_str().ok())
+                .and_then(|location| url.join(location).ok());
+            match next {
+                Some(next) => url = next,
+                None if is_denial(status) => return Err(Error::Denied { status }),
+                None => {
+                    url.set_query(None);
+                    return Err(Error::Failed { url, status });
+                }
+            }
+        }
+        url.set_query(None);
+        Err(Error::Failed {
+            url,
+            status: StatusCode::LOOP_DETECTED,
+        })
+    }
+}
+
+const fn is_denial(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 401 | 403 | 404 | 409 | 410)
+}

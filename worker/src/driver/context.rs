@@ -1,0 +1,118 @@
+//! What acts need of the worker, shared by every task.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use dopq_common::agent::{Event, Run};
+use dopq_common::id::AttemptId;
+use dopq_common::job::{Cause, Outcome};
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::owner::Input;
+use crate::Options;
+use crate::clock::Clock;
+use crate::data::DataPlane;
+use crate::docker::{Engine, HostFolder, RunSettings};
+use crate::fetch::Bundles;
+use crate::images::Images;
+use crate::logs::{Log, Voice};
+
+/// Label that tells this folder of records from another worker's of the same name.
+pub(crate) const INSTANCE_LABEL: &str = "dopq.instance";
+
+/// What acts need.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) options: Options,
+    pub(crate) instance: String,
+    pub(crate) clock: Clock,
+    pub(crate) engine: Engine,
+    pub(crate) health: Health,
+    pub(crate) data: DataPlane,
+    pub(crate) bundles: Bundles,
+    pub(crate) images: Images,
+    pub(crate) run_settings: RunSettings,
+    pub(crate) outdir: HostFolder,
+    pub(crate) voice: Voice,
+    /// Container creations and starts at once.
+    pub(crate) starts: Semaphore,
+    pub(crate) logs: Mutex<BTreeMap<AttemptId, Arc<Log>>>,
+    pub(crate) inputs: mpsc::Sender<Input>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// When the engine was last out of reach, by whoever noticed; in milliseconds of the worker's clock.
+#[derive(Debug, Default)]
+pub(crate) struct Health(AtomicU64);
+
+impl Health {
+    /// Notes that the engine did not answer.
+    pub(crate) fn lost(&self, clock: &Clock) {
+        self.0.fetch_max(clock.now().as_millis(), Ordering::Relaxed);
+    }
+
+    /// Whether it did not answer within `span` before now.
+    pub(crate) fn was_lost_within(&self, clock: &Clock, span: Duration) -> bool {
+        let last = self.0.load(Ordering::Relaxed);
+        let span = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        last > 0 && clock.now().as_millis().saturating_sub(last) <= span
+    }
+}
+
+impl Context {
+    /// Tells the driver what happened; a driver that is gone needs nothing any more.
+    pub(crate) async fn tell(&self, event: Event) {
+        if self.inputs.send(Input::Core(event)).await.is_err() {
+            tracing::debug!("an event came after the worker's end");
+        }
+    }
+
+    /// Where an attempt's log and the like are kept.
+    pub(crate) fn attempt_dir(&self, attempt: AttemptId) -> PathBuf {
+        self.options
+            .data_dir
+            .join("attempts")
+            .join(attempt.to_string())
+    }
+
+    /// The attempt's log, opened when it is first asked for.
+    pub(crate) fn log(&self, attempt: AttemptId, run: Option<&Run>) -> io::Result<Arc<Log>> {
+        let mut logs = self.logs.lock();
+        if let Some(log) = logs.get(&attempt) {
+            return Ok(Arc::clone(log));
+        }
+        let log = Arc::new(Log::open(
+            attempt,
+            &self.attempt_dir(attempt),
+            self.options.limits.log,
+            run,
+            &self.data,
+            self.voice.clone(),
+        )?);
+        logs.insert(attempt, Arc::clone(&log));
+        Ok(log)
+    }
+
+    /// Runs `work` beside the driver until it is done or the worker ends.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks
+            .spawn(self.shutdown.clone().run_until_cancelled_owned(work));
+    }
+}
+
+/// How a failure of this machine's disk is told.
+pub(crate) fn disk_outcome(what: &str, error: &io::Error) -> Outcome {
+    let cause = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Cause::DiskFull,
+        _other => Cause::EngineError,
+    };
+    Outcome::new(cause, format!("{what}: {error}"))
+}

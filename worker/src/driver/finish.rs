@@ -1,0 +1,173 @@
+//! The end of an attempt on this machine: the rest of its output, its log and results stored, then gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dopq_common::agent::{Event, Run, Stage};
+use dopq_common::id::AttemptId;
+use dopq_common::job::{Artifacts, Cause};
+
+use super::context::Context;
+use super::owner::Driver;
+use super::perform::run_of;
+use crate::docker;
+use crate::images::chain;
+use crate::logs::{CaptureError, Log, capture};
+use crate::results;
+
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_MOST: Duration = Duration::from_secs(10);
+/// How long the live reading of the output may go on after the end before it is cut short; the last
+/// look finds what it left.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// What is to be done at the end of one attempt.
+struct Ending {
+    attempt: AttemptId,
+    run: Option<Arc<Run>>,
+    /// A container whose output is to be read to its end.
+    container: Option<Arc<str>>,
+    /// A container that must go before anything is told.
+    discard: Option<Arc<str>>,
+    results: bool,
+}
+
+/// Begins it.
+pub(super) fn finish(driver: &mut Driver, attempt: AttemptId, discard: Option<Arc<str>>) {
+    let Some(Stage::Uploading { container, ended }) =
+        driver.state.attempt(attempt).map(|a| a.stage.clone())
+    else {
+        return;
+    };
+    let run = run_of(driver, attempt).ok();
+    let ran = container.is_some() && discard.is_none();
+    let wanted = run.as_ref().map(|run| run.spec.artifacts);
+    let ending = Ending {
+        attempt,
+        container: container.filter(|_| ran),
+        discard,
+        results: ran
+            && match wanted {
+                Some(Artifacts::Always) => true,
+                Some(Artifacts::Success) => ended.outcome.cause == Cause::Succeeded,
+                Some(Artifacts::Never) | None => false,
+            },
+        run,
+    };
+    let context = Arc::clone(&driver.context);
+    driver.context.spawn(async move {
+        let (log_bytes, results_bytes) = end(&context, &ending).await;
+        let event = Event::Uploaded {
+            attempt: ending.attempt,
+            log_bytes,
+            results_bytes,
+        };
+        context.tell(event).await;
+    });
+}
+
+async fn end(context: &Context, ending: &Ending) -> (u64, Option<u64>) {
+    let attempt = ending.attempt;
+    if let Some(container) = &ending.discard {
+        remove(context, attempt, container).await;
+    }
+    let log = open(context, ending).await;
+    if let Some(container) = &ending.container {
+        rest_of_output(context, ending, container, &log).await;
+    }
+    let log_bytes = log.finish().await;
+    let results_bytes = match &ending.run {
+        Some(run) if ending.results => {
+            let access = context.data.access(attempt, run);
+            let (outdir, user) = (context.outdir.clone(), run.user.clone());
+            let folder =
+                tokio::task::spawn_blocking(move || outdir.for_attempt(&user, attempt)).await;
+            match folder {
+                Ok(Ok(folder)) => {
+                    let folder = folder.as_path().to_owned();
+                    results::publish(&context.data, &access, folder).await
+                }
+                Ok(Err(error)) => {
+                    tracing::error!(%attempt, error = chain(&error), "the results cannot be read");
+                    None
+                }
+                Err(error) => {
+                    tracing::error!(%attempt, %error, "the results cannot be read");
+                    None
+                }
+            }
+        }
+        Some(_) | None => None,
+    };
+    (log_bytes, results_bytes)
+}
+
+async fn open(context: &Context, ending: &Ending) -> Arc<Log> {
+    let mut pause = RETRY_FIRST;
+    loop {
+        match context.log(ending.attempt, ending.run.as_deref()) {
+            Ok(log) => return log,
+            Err(error) => {
+                tracing::warn!(attempt = %ending.attempt, %error, "the log cannot be opened; tried again");
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY_MOST);
+    }
+}
+
+/// Reads once more from the engine what the live reading may have missed.
+async fn rest_of_output(context: &Context, ending: &Ending, container: &str, log: &Log) {
+    let attempt = ending.attempt;
+    if tokio::time::timeout(DRAIN, log.capturing.lock())
+        .await
+        .is_err()
+    {
+        tracing::debug!(%attempt, "the live reading of the output is cut short");
+    }
+    log.capture_ends.cancel();
+    let _capturing = log.capturing.lock().await;
+    let tty = ending
+        .run
+        .as_ref()
+        .is_some_and(|run| run.spec.container.tty);
+    let mut pause = RETRY_FIRST;
+    loop {
+        match capture(&context.engine, container, tty, false, &log.spool).await {
+            Ok(()) | Err(CaptureError::Engine(docker::Error::NotFound { .. })) => return,
+            Err(error) => {
+                tracing::warn!(%attempt, error = chain(&error), "the rest of the output is read again");
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY_MOST);
+    }
+}
+
+/// Removes a container, for as long as it takes.
+pub(super) async fn remove(context: &Context, attempt: AttemptId, container: &str) {
+    let mut pause = RETRY_FIRST;
+    while let Err(error) = context.engine.remove(container, true).await {
+        tracing::warn!(%attempt, error = chain(&error), "the container is removed again");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY_MOST);
+    }
+}
+
+/// Removes what is left of a forgotten attempt. A crash before its end is made up for at the next start.
+pub(super) fn clean(context: &Arc<Context>, attempt: AttemptId, container: Option<Arc<str>>) {
+    let context = Arc::clone(context);
+    let inner = Arc::clone(&context);
+    context.spawn(async move {
+        if let Some(container) = container {
+            remove(&inner, attempt, &container).await;
+        }
+        inner.logs.lock().remove(&attempt);
+        let dir = inner.attempt_dir(attempt);
+        if let Err(error) = tokio::fs::remove_dir_all(&dir).await
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%attempt, %error, "the attempt's folder was not removed");
+        }
+    });
+}

@@ -1,0 +1,15 @@
+//! Drives the core: gathers inputs, steps each, commits what changed, and only then acts.
+//!
+//! - [`owner`]: the one loop that owns the state
+//! - [`context`]: what acts need
+//! - [`perform`] and [`finish`]: the acts, as tasks that send back what came of them
+
+mod context;
+mod finish;
+mod observe;
+mod owner;
+mod perform;
+
+pub(crate) use context::{Context, Health};
+pub(crate) use observe::seen;
+pub(crate) use owner::{Driver, Input, Running};

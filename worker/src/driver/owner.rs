@@ -1,0 +1,254 @@
+//! The one loop that owns the agent's state: step, commit, then act.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dopq_common::agent::{self, Effects, Event, State};
+use dopq_common::broker::Delivery;
+use dopq_common::id::AttemptId;
+use dopq_common::wire::{ReportEnvelope, WIRE_VERSION};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::context::Context;
+use super::perform;
+use crate::outbox::Outbox;
+use crate::records::{self, Commit, Records};
+
+/// Inputs that are committed together at most.
+const BATCH: usize = 128;
+/// The core is told of the time at least this often.
+const TICK: Duration = Duration::from_secs(10);
+/// How long reports may take to go out when the worker ends on purpose.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// Whatever the driver takes in.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Something happened to the core's world.
+    Core(Event),
+    /// A master's order, to be acknowledged once it is committed.
+    Order(Delivery),
+    /// The broker confirmed a report.
+    Confirmed(u64),
+}
+
+/// A container that may be running.
+pub(crate) type Running = Arc<Vec<(AttemptId, Arc<str>)>>;
+
+/// What the driver keeps of the tasks of one attempt.
+#[derive(Debug)]
+pub(super) struct Hands {
+    /// Ends fetching and building.
+    pub(super) prepare: CancellationToken,
+    /// Whether its container is being watched.
+    pub(super) watched: bool,
+}
+
+/// Owns the state.
+pub(crate) struct Driver {
+    pub(super) context: Arc<Context>,
+    pub(super) state: State,
+    pub(super) hands: BTreeMap<AttemptId, Hands>,
+    records: Records,
+    outbox: Outbox,
+    inputs: mpsc::Receiver<Input>,
+    running: watch::Sender<Running>,
+}
+
+impl Driver {
+    /// With a state that was resumed from `records`.
+    pub(crate) fn new(
+        context: Arc<Context>,
+        state: State,
+        records: Records,
+        outbox: Outbox,
+        inputs: mpsc::Receiver<Input>,
+    ) -> Self {
+        Self {
+            context,
+            state,
+            hands: BTreeMap::new(),
+            records,
+            outbox,
+            inputs,
+            running: watch::Sender::default(),
+        }
+    }
+
+    /// Watches which containers may be running.
+    pub(crate) fn running(&self) -> watch::Receiver<Running> {
+        self.running.subscribe()
+    }
+
+    /// Takes one event outside the loop, at start.
+    pub(crate) async fn take(&mut self, event: Event) -> Result<(), records::Error> {
+        let mut batch = Batch::default();
+        batch.step(self, Input::Core(event));
+        self.settle(batch).await
+    }
+
+    /// Drives until `shutdown`, then says goodbye. Containers run on.
+    ///
+    /// # Errors
+    /// When the records cannot be written: nothing may be done then that is not recorded.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) -> Result<(), records::Error> {
+        loop {
+            let latest = self.context.clock.now().after(TICK);
+            let due = self.state.next_deadline();
+            let due = due.map_or(latest, |due| due.min(latest));
+            let first = tokio::select! {
+                input = self.inputs.recv() => match input {
+                    Some(input) => input,
+                    None => break,
+                },
+                () = tokio::time::sleep_until(self.context.clock.instant(due)) => {
+                    Input::Core(Event::Ticked)
+                }
+                () = shutdown.cancelled() => break,
+            };
+            let mut batch = Batch::default();
+            batch.step(&mut self, first);
+            for _ in 1..BATCH {
+                let Ok(input) = self.inputs.try_recv() else {
+                    break;
+                };
+                batch.step(&mut self, input);
+            }
+            self.settle(batch).await?;
+        }
+        self.take(Event::Leaving).await?;
+        self.outbox.drained(LAST_WORDS).await;
+        Ok(())
+    }
+
+    /// Commits what the batch changed, and only then acts and acknowledges.
+    async fn settle(&mut self, batch: Batch) -> Result<(), records::Error> {
+        let Batch {
+            effects,
+            deliveries,
+            confirmed,
+        } = batch;
+        let changed = !effects.attempts.is_empty();
+        let mut reports = Vec::with_capacity(effects.reports.len());
+        for (seq, report) in effects.reports {
+            tracing::debug!(report.seq = seq, ?report, "report");
+            let envelope = ReportEnvelope {
+                version: WIRE_VERSION,
+                worker: self.context.options.name.to_string(),
+                seq,
+                at_ms: self.context.clock.now().as_millis(),
+                report,
+            };
+            let options = &self.context.options;
+            let sealed = options.key.seal(&options.name, &envelope);
+            reports.push((seq, sealed.map_err(records::Error::Encode)?));
+        }
+        let attempts = effects.attempts.into_iter();
+        let commit = Commit {
+            attempts: attempts
+                .map(|id| (id, self.state.attempt(id).cloned()))
+                .collect(),
+            meta: effects.meta.then(|| *self.state.meta()),
+            reports: reports.clone(),
+            confirmed,
+        };
+        if !commit.is_empty() {
+            self.records.commit(commit).await?;
+        }
+        let reports = reports.into_iter();
+        self.outbox
+            .push(reports.map(|(seq, sealed)| (seq, Bytes::from(sealed))));
+        if !deliveries.is_empty() {
+            self.context.spawn(async move {
+                for delivery in deliveries {
+                    if let Err(error) = delivery.ack().await {
+                        // It comes again and changes nothing then.
+                        tracing::debug!(%error, "an order was not acknowledged");
+                    }
+                }
+            });
+        }
+        for act in effects.acts {
+            tracing::debug!(?act, "act");
+            perform::perform(self, act);
+        }
+        if changed {
+            self.show_running();
+        }
+        Ok(())
+    }
+
+    fn show_running(&mut self) {
+        let attempts = self.state.attempts().filter(|a| a.stage.may_run());
+        let running: Vec<_> = attempts
+            .filter_map(|a| Some((a.id, Arc::clone(a.stage.container()?))))
+            .collect();
+        self.running.send_if_modified(|shown| {
+            let differs = **shown != running;
+            if differs {
+                *shown = Arc::new(running);
+            }
+            differs
+        });
+        // What is over needs no hands.
+        let over: BTreeSet<AttemptId> = self
+            .hands
+            .keys()
+            .filter(|id| self.state.attempt(**id).is_none_or(|a| a.stage.is_over()))
+            .copied()
+            .collect();
+        for id in over {
+            self.hands.remove(&id);
+        }
+    }
+}
+
+/// Inputs whose changes are committed together.
+#[derive(Default)]
+struct Batch {
+    effects: Effects,
+    deliveries: Vec<Delivery>,
+    confirmed: Vec<u64>,
+}
+
+impl Batch {
+    fn step(&mut self, driver: &mut Driver, input: Input) {
+        let event = match input {
+            Input::Core(event) => event,
+            Input::Confirmed(seq) => {
+                self.confirmed.push(seq);
+                return;
+            }
+            Input::Order(delivery) => {
+                let read = agent::read(&delivery.body);
+                // Also what is not understood is acknowledged: it would come again for ever.
+                self.deliveries.push(delivery);
+                match read {
+                    Ok(event) => event,
+                    Err(error) => {
+                        tracing::warn!(%error, "an order is dropped");
+                        return;
+                    }
+                }
+            }
+        };
+        let now = driver.context.clock.now();
+        if let Err(why) = agent::step(&mut driver.state, now, event, &mut self.effects) {
+            tracing::debug!(%why, "an event changes nothing");
+        }
+    }
+}
+
+impl Driver {
+    /// The hands of an attempt, made when first needed.
+    pub(super) fn hands(&mut self, id: AttemptId) -> &mut Hands {
+        let shutdown = &self.context.shutdown;
+        self.hands.entry(id).or_insert_with(|| Hands {
+            prepare: shutdown.child_token(),
+            watched: false,
+        })
+    }
+}

@@ -1,0 +1,532 @@
+//! Performs acts: each as a task that sends back what came of it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dopq_common::agent::{Act, Created, Event, Run, StartFault};
+use dopq_common::id::AttemptId;
+use dopq_common::job::{Cause, Outcome};
+use dopq_common::wire::log::Source;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::context::{Context, INSTANCE_LABEL, disk_outcome};
+use super::finish;
+use super::observe::{own_attempt, status};
+use super::owner::Driver;
+use crate::docker::{self, Container, PlanInput, Signal, plan};
+use crate::fetch;
+use crate::images::{chain, engine_outcome};
+use crate::logs::{CaptureError, Log, Piece, capture};
+
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_MOST: Duration = Duration::from_secs(5);
+/// Lines of build output that may wait for the disk.
+const BUILD_OUTPUT: usize = 64;
+/// After a container ended by a signal, how long to see whether its engine ends too.
+const VERIFY_FOR: Duration = Duration::from_secs(3);
+const VERIFY_EVERY: Duration = Duration::from_millis(500);
+/// An engine that was away this long before such an end is taken to have caused it.
+const VERIFY_BACK: Duration = Duration::from_secs(20);
+
+/// Begins one act.
+pub(super) fn perform(driver: &mut Driver, act: Act) {
+    let context = Arc::clone(&driver.context);
+    match act {
+        Act::Fetch(attempt) => {
+            let cancel = driver.hands(attempt).prepare.clone();
+            let run = run_of(driver, attempt);
+            prepare(&context, attempt, cancel, {
+                let context = Arc::clone(&context);
+                async move {
+                    bundle(&context, attempt, run?.as_ref()).await?;
+                    Ok(Some(Event::Fetched(attempt)))
+                }
+            });
+        }
+        Act::Build(attempt) => {
+            let cancel = driver.hands(attempt).prepare.clone();
+            let run = run_of(driver, attempt);
+            prepare(&context, attempt, cancel.clone(), {
+                let context = Arc::clone(&context);
+                async move {
+                    let image = build(&context, attempt, run?.as_ref(), &cancel).await?;
+                    Ok(image.map(|image| Event::ImageReady { attempt, image }))
+                }
+            });
+        }
+        Act::Abandon(attempt) => driver.hands(attempt).prepare.cancel(),
+        Act::Create { attempt, image } => {
+            let run = run_of(driver, attempt);
+            // Once asked for, a creation is not called off: what it made must be known.
+            prepare(&context, attempt, CancellationToken::new(), {
+                let context = Arc::clone(&context);
+                async move {
+                    let created = create(&context, attempt, run?.as_ref(), &image).await?;
+                    Ok(Some(Event::ContainerCreated { attempt, created }))
+                }
+            });
+        }
+        Act::Start { attempt, container } => context.spawn({
+            let context = Arc::clone(&context);
+            async move {
+                let event = start(&context, attempt, &container).await;
+                context.tell(event).await;
+            }
+        }),
+        Act::Inspect { attempt, container } => context.spawn({
+            let context = Arc::clone(&context);
+            async move {
+                let found = inspect(&context, &container).await;
+                let status = found.as_ref().map(status);
+                context.tell(Event::Inspected { attempt, status }).await;
+            }
+        }),
+        Act::Watch { attempt, container } => {
+            let hands = driver.hands(attempt);
+            if std::mem::replace(&mut hands.watched, true) {
+                return;
+            }
+            let run = run_of(driver, attempt).ok();
+            watch(&context, attempt, &container, run);
+        }
+        Act::Terminate {
+            attempt,
+            container,
+            thaw,
+        } => {
+            let signal = stop_signal(driver, attempt);
+            context.spawn({
+                let context = Arc::clone(&context);
+                async move {
+                    signal_container(&context, attempt, &container, &signal).await;
+                    if thaw {
+                        let thawed = context.engine.unpause(&container).await;
+                        note_failure(attempt, "thaw", thawed);
+                    }
+                }
+            });
+        }
+        Act::Kill { attempt, container } => context.spawn({
+            let context = Arc::clone(&context);
+            async move {
+                signal_container(&context, attempt, &container, &Signal::kill()).await;
+            }
+        }),
+        Act::Pause { attempt, container } => context.spawn({
+            let context = Arc::clone(&context);
+            async move {
+                match context.engine.pause(&container).await {
+                    Ok(()) => context.tell(Event::ContainerPaused(attempt)).await,
+                    Err(error) => note_failure(attempt, "freeze", Err(error)),
+                }
+            }
+        }),
+        Act::Unpause { attempt, container } => context.spawn({
+            let context = Arc::clone(&context);
+            async move {
+                match context.engine.unpause(&container).await {
+                    Ok(()) => context.tell(Event::ContainerUnpaused(attempt)).await,
+                    Err(error) => note_failure(attempt, "thaw", Err(error)),
+                }
+            }
+        }),
+        Act::Verify(attempt) => context.spawn({
+            let context = Arc::clone(&context);
+            async move {
+                let engine_stopped = engine_stopped(&context).await;
+                let event = Event::Verified {
+                    attempt,
+                    engine_stopped,
+                };
+                context.tell(event).await;
+            }
+        }),
+        Act::Finish { attempt, discard } => finish::finish(driver, attempt, discard),
+        Act::Remove { attempt, container } => context.spawn({
+            let context = Arc::clone(&context);
+            async move {
+                finish::remove(&context, attempt, &container).await;
+            }
+        }),
+        Act::Clean { attempt, container } => finish::clean(&context, attempt, container),
+    }
+}
+
+/// What to run; an order that is not understood any more after an upgrade cannot be prepared.
+pub(super) fn run_of(driver: &Driver, attempt: AttemptId) -> Result<Arc<Run>, Outcome> {
+    let known = driver.state.attempt(attempt);
+    let run = known.and_then(|attempt| attempt.run.clone());
+    run.ok_or_else(|| {
+        let detail = "its order is not understood by this version of the agent";
+        Outcome::new(Cause::EngineError, detail)
+    })
+}
+
+/// Runs a step of the preparation; its failure goes into the log and to the core.
+fn prepare(
+    context: &Arc<Context>,
+    attempt: AttemptId,
+    cancel: CancellationToken,
+    work: impl Future<Output = Result<Option<Event>, Outcome>> + Send + 'static,
+) {
+    let context = Arc::clone(context);
+    let inner = Arc::clone(&context);
+    context.spawn(async move {
+        let done = cancel.run_until_cancelled(work).await;
+        let event = match done {
+            None | Some(Ok(None)) => return,
+            Some(Ok(Some(event))) => event,
+            Some(Err(outcome)) => {
+                if let Ok(log) = inner.log(attempt, None) {
+                    let text = format!("{}: {}", outcome.cause.as_str(), outcome.detail);
+                    note(&inner, attempt, &log, &text).await;
+                }
+                Event::PreparationFailed { attempt, outcome }
+            }
+        };
+        inner.tell(event).await;
+    });
+}
+
+/// Writes a line of DoPQ's own into the log.
+async fn note(context: &Context, attempt: AttemptId, log: &Log, text: &str) {
+    if let Err(error) = log.spool.note(context.clock.now(), text).await {
+        tracing::warn!(%attempt, %error, "a line was not written into the log");
+    }
+}
+
+fn open_log(context: &Context, attempt: AttemptId, run: &Run) -> Result<Arc<Log>, Outcome> {
+    context
+        .log(attempt, Some(run))
+        .map_err(|error| disk_outcome("open the log", &error))
+}
+
+/// The bundle's file, for a job that has one.
+async fn bundle(
+    context: &Context,
+    attempt: AttemptId,
+    run: &Run,
+) -> Result<Option<PathBuf>, Outcome> {
+    open_log(context, attempt, run)?;
+    let Some(bundle) = run.bundle else {
+        return Ok(None);
+    };
+    let access = context.data.access(attempt, run);
+    match context.bundles.ensure(&context.data, &access, bundle).await {
+        Ok(path) => Ok(Some(path)),
+        Err(error) => {
+            let cause = match &error {
+                fetch::Error::DiskFull(_) => Cause::DiskFull,
+                fetch::Error::Denied(_) | fetch::Error::Damaged | fetch::Error::Disk(_) => {
+                    Cause::EngineError
+                }
+            };
+            let detail = format!("failed to {}", chain(&error));
+            Err(Outcome::new(cause, detail))
+        }
+    }
+}
+
+async fn build(
+    context: &Arc<Context>,
+    attempt: AttemptId,
+    run: &Run,
+    cancel: &CancellationToken,
+) -> Result<Option<Arc<str>>, Outcome> {
+    let log = open_log(context, attempt, run)?;
+    // It was fetched before, unless the agent was restarted and its folder cleared.
+    let bundle = bundle(context, attempt, run).await?;
+    let (output, lines) = mpsc::channel(BUILD_OUTPUT);
+    let ensure = context.images.ensure(run, bundle, output, cancel);
+    let (image, ()) = tokio::join!(ensure, write_lines(context, attempt, &log, lines));
+    image
+}
+
+/// Writes what a build prints. A disk that is full holds the build up rather than lose a line.
+async fn write_lines(
+    context: &Context,
+    attempt: AttemptId,
+    log: &Log,
+    mut lines: mpsc::Receiver<Bytes>,
+) {
+    while let Some(bytes) = lines.recv().await {
+        let piece = Piece {
+            source: Source::Build,
+            at: context.clock.now(),
+            bytes,
+        };
+        while let Err(error) = log.spool.append(std::slice::from_ref(&piece)).await {
+            tracing::warn!(%attempt, %error, "the log cannot be written; tried again");
+            tokio::time::sleep(RETRY_MOST).await;
+        }
+    }
+}
+
+async fn create(
+    context: &Context,
+    attempt: AttemptId,
+    run: &Run,
+    image: &str,
+) -> Result<Created, Outcome> {
+    let outdir = context.outdir.clone();
+    let (user, id) = (run.user.clone(), attempt);
+    let outdir = tokio::task::spawn_blocking(move || outdir.for_attempt(&user, id))
+        .await
+        .map_err(|error| Outcome::new(Cause::EngineError, error.to_string()))?
+        .map_err(|error| {
+            Outcome::new(Cause::EngineError, format!("failed to {}", chain(&error)))
+        })?;
+    let _permit = context.starts.acquire().await;
+    let (mut pause, mut plan) = (RETRY_FIRST, None);
+    loop {
+        let error = match create_once(context, attempt, run, image, &outdir, &mut plan).await {
+            Ok(created) => return Ok(created),
+            Err(CreateError::Outcome(outcome)) => return Err(outcome),
+            Err(CreateError::Engine(error)) if error.is_uncertain() => error,
+            Err(CreateError::Engine(error)) => return Err(engine_outcome(&error)),
+        };
+        // Whether it took effect shows at the next try: the name is then taken, by this attempt.
+        context.health.lost(&context.clock);
+        tracing::warn!(%attempt, error = chain(&error), "the creation is tried again");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY_MOST);
+    }
+}
+
+enum CreateError {
+    Outcome(Outcome),
+    Engine(docker::Error),
+}
+
+impl From<docker::Error> for CreateError {
+    fn from(error: docker::Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+async fn create_once(
+    context: &Context,
+    attempt: AttemptId,
+    run: &Run,
+    image: &str,
+    outdir: &docker::HostFolder,
+    kept: &mut Option<docker::Plan>,
+) -> Result<Created, CreateError> {
+    let engine = &context.engine;
+    let plan = match kept {
+        Some(plan) => plan,
+        None => {
+            let found = engine.find_image(image).await?.unwrap_or_default();
+            let input = PlanInput {
+                spec: &run.spec,
+                config: &run.order.config,
+                cluster: &context.options.cluster,
+                attempt,
+                user: &run.user,
+                digest: run.bundle.map(|bundle| bundle.digest),
+                array_index: run.order.array_index,
+                allocation: &run.allocation,
+                image,
+                image_env: &found.env,
+                secrets: &[],
+                outdir: Some(outdir.clone()),
+            };
+            let mut plan = plan(&input, &context.run_settings).map_err(|error| {
+                CreateError::Outcome(Outcome::new(Cause::BundleInvalid, error.to_string()))
+            })?;
+            let instance = context.instance.clone();
+            plan.labels.insert(INSTANCE_LABEL.to_owned(), instance);
+            kept.insert(plan)
+        }
+    };
+    let created = engine.create(plan).await?;
+    let container = Arc::from(created.id.as_str());
+    if !created.existed {
+        return Ok(Created {
+            container,
+            found: None,
+        });
+    }
+    match engine.inspect(&created.id).await? {
+        Some(found) if own_attempt(&found, &context.instance) == Some(attempt) => Ok(Created {
+            container,
+            found: Some(status(&found)),
+        }),
+        Some(found) => {
+            let detail = format!(
+                "the container {} is there and was made by another worker of this name; give each cluster on one engine a name of its own",
+                found.name
+            );
+            Err(CreateError::Outcome(Outcome::new(
+                Cause::EngineError,
+                detail,
+            )))
+        }
+        // It went away in between: the next try makes it anew.
+        None => Err(CreateError::Engine(docker::Error::Deadline {
+            call: "create",
+            after: Duration::ZERO,
+        })),
+    }
+}
+
+async fn start(context: &Context, attempt: AttemptId, container: &str) -> Event {
+    let started = {
+        let _permit = context.starts.acquire().await;
+        context.engine.start(container).await
+    };
+    let error = match started {
+        Ok(()) => {
+            let at = context.clock.now();
+            return Event::ContainerStarted { attempt, at };
+        }
+        Err(error) => error,
+    };
+    if error.is_uncertain() {
+        context.health.lost(&context.clock);
+    }
+    let fault = match &error {
+        // Whether it started, or another call started it, shows when it is looked at.
+        docker::Error::Deadline { .. }
+        | docker::Error::Unreachable { .. }
+        | docker::Error::NotFound { .. }
+        | docker::Error::Conflict { .. } => StartFault::Unclear,
+        docker::Error::ImageMissing { .. }
+        | docker::Error::Command { .. }
+        | docker::Error::DiskFull { .. }
+        | docker::Error::Other { .. } => StartFault::Refused(engine_outcome(&error)),
+    };
+    tracing::warn!(%attempt, error = chain(&error), "the container did not start");
+    Event::StartFailed { attempt, fault }
+}
+
+/// Looks at a container until the engine answers.
+pub(super) async fn inspect(context: &Context, container: &str) -> Option<Container> {
+    let mut pause = RETRY_FIRST;
+    loop {
+        match context.engine.inspect(container).await {
+            Ok(found) => return found,
+            Err(error) => {
+                if error.is_uncertain() {
+                    context.health.lost(&context.clock);
+                }
+                tracing::warn!(
+                    error = chain(&error),
+                    container,
+                    "the engine is asked again"
+                );
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY_MOST);
+    }
+}
+
+/// Records the container's output and tells when it has ended.
+fn watch(context: &Arc<Context>, attempt: AttemptId, container: &Arc<str>, run: Option<Arc<Run>>) {
+    let tty = run.as_ref().is_some_and(|run| run.spec.container.tty);
+    match context.log(attempt, run.as_deref()) {
+        Ok(log) => context.spawn({
+            let (context, container) = (Arc::clone(context), Arc::clone(container));
+            async move { follow_output(&context, attempt, &container, tty, &log).await }
+        }),
+        Err(error) => {
+            tracing::error!(%attempt, %error, "the log cannot be opened; it is read at the end");
+        }
+    }
+    context.spawn({
+        let (context, container) = (Arc::clone(context), Arc::clone(container));
+        async move {
+            let status = wait(&context, &container).await;
+            context.tell(Event::Inspected { attempt, status }).await;
+        }
+    });
+}
+
+async fn follow_output(
+    context: &Context,
+    attempt: AttemptId,
+    container: &str,
+    tty: bool,
+    log: &Log,
+) {
+    // Held until it is over, so that the last look at the output begins after it.
+    let _capturing = log.capturing.lock().await;
+    while !log.capture_ends.is_cancelled() {
+        let taken = capture(&context.engine, container, tty, true, &log.spool);
+        match log.capture_ends.run_until_cancelled(taken).await {
+            None | Some(Ok(()) | Err(CaptureError::Engine(docker::Error::NotFound { .. }))) => {
+                return;
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%attempt, error = chain(&error), "the output is read on");
+                log.capture_ends
+                    .run_until_cancelled(tokio::time::sleep(Duration::from_secs(1)))
+                    .await;
+            }
+        }
+    }
+}
+
+/// How the container stands once it does not run any more.
+async fn wait(context: &Context, container: &str) -> Option<dopq_common::agent::Status> {
+    let mut pause = RETRY_FIRST;
+    loop {
+        if let Err(error) = context.engine.wait(container).await {
+            if error.is_uncertain() {
+                context.health.lost(&context.clock);
+            }
+            tracing::debug!(error = chain(&error), container, "waited in vain");
+        }
+        let found = inspect(context, container).await;
+        let alive = found.as_ref().is_some_and(|found| found.status.is_alive());
+        if !alive {
+            return found.as_ref().map(status);
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY_MOST);
+    }
+}
+
+fn stop_signal(driver: &Driver, attempt: AttemptId) -> Signal {
+    let known = driver.state.attempt(attempt);
+    let run = known.and_then(|attempt| attempt.run.as_ref());
+    let named = run.and_then(|run| run.spec.container.stop_signal.as_deref());
+    named.map_or_else(Signal::term, Signal::named)
+}
+
+async fn signal_container(context: &Context, attempt: AttemptId, container: &str, signal: &Signal) {
+    match context.engine.kill(container, signal).await {
+        // It has ended by itself, which its watcher tells.
+        Ok(()) | Err(docker::Error::Conflict { .. } | docker::Error::NotFound { .. }) => {}
+        Err(error) => note_failure(attempt, "signal", Err(error)),
+    }
+}
+
+/// A failure that needs nothing done: the core asks again, or the user does.
+fn note_failure(attempt: AttemptId, what: &str, done: Result<(), docker::Error>) {
+    if let Err(error) = done {
+        tracing::warn!(%attempt, what, error = chain(&error), "the engine did not do it");
+    }
+}
+
+/// Whether the engine stopped around now.
+async fn engine_stopped(context: &Context) -> bool {
+    let until = tokio::time::Instant::now() + VERIFY_FOR;
+    while tokio::time::Instant::now() < until {
+        if context.health.was_lost_within(&context.clock, VERIFY_BACK) {
+            return true;
+        }
+        if let Err(error) = context.engine.probe().await
+            && error.is_uncertain()
+        {
+            context.health.lost(&context.clock);
+            return true;
+        }
+        tokio::time::sleep(VERIFY_EVERY).await;
+    }
+    false
+}

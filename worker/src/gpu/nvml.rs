@@ -1,0 +1,210 @@
+//! The machine's GPUs through NVIDIA's library, on a thread of its own.
+//!
+//! A call hangs when a GPU falls off the bus. Whoever asks waits only so long; the GPU that was being
+//! read then is quarantined, the thread is given up and another one reads the others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
+
+use dopq_common::resources::{ByteSize, GpuDevice};
+use dopq_common::wire::GpuUse;
+use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
+use nvml_wrapper::error::NvmlError;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::Look;
+
+/// The longest that one look at all GPUs may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+const NOBODY: u32 = u32::MAX;
+
+type Reply = oneshot::Sender<Result<BTreeMap<u32, Seen>, String>>;
+
+/// One GPU at one look.
+type Seen = Result<(GpuDevice, GpuUse), String>;
+
+/// Speaks to the library.
+#[derive(Debug)]
+pub(crate) struct Nvml {
+    thread: Mutex<Option<SyncSender<Reply>>>,
+    shared: Arc<Shared>,
+    known: Mutex<BTreeMap<u32, GpuDevice>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// The index of the GPU that is being read.
+    reading: AtomicU32,
+    quarantined: Mutex<BTreeSet<u32>>,
+}
+
+impl Nvml {
+    /// Loads the library and counts the GPUs; says why when there is none.
+    pub(super) async fn open() -> Result<Self, String> {
+        let nvml = Self {
+            thread: Mutex::new(None),
+            shared: Arc::new(Shared {
+                reading: AtomicU32::new(NOBODY),
+                quarantined: Mutex::new(BTreeSet::new()),
+            }),
+            known: Mutex::new(BTreeMap::new()),
+        };
+        let seen = nvml.ask().await?;
+        nvml.learn(&seen);
+        if nvml.known.lock().is_empty() {
+            return Err("the library knows no GPU".to_owned());
+        }
+        Ok(nvml)
+    }
+
+    /// Reads every GPU.
+    pub(super) async fn look(&self) -> Look {
+        let seen = match self.ask().await {
+            Ok(seen) => seen,
+            Err(why) => {
+                tracing::warn!(why, "the GPUs could not be read");
+                BTreeMap::new()
+            }
+        };
+        self.learn(&seen);
+        let quarantined = self.shared.quarantined.lock().clone();
+        let known = self.known.lock().clone();
+        let devices = known.into_iter().map(|(index, device)| GpuDevice {
+            healthy: !quarantined.contains(&index),
+            ..device
+        });
+        let devices = devices.collect();
+        let uses = seen.into_values().filter_map(|seen| Some(seen.ok()?.1));
+        Look {
+            devices,
+            uses: uses.collect(),
+        }
+    }
+
+    fn learn(&self, seen: &BTreeMap<u32, Seen>) {
+        let mut known = self.known.lock();
+        for (index, seen) in seen {
+            match seen {
+                Ok((device, _)) => {
+                    known.insert(*index, device.clone());
+                }
+                Err(why) => {
+                    if self.shared.quarantined.lock().insert(*index) {
+                        tracing::error!(gpu.index = index, why, "the GPU is quarantined");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn ask(&self) -> Result<BTreeMap<u32, Seen>, String> {
+        let (reply, answer) = oneshot::channel();
+        let thread = self.thread()?;
+        if thread.try_send(reply).is_err() {
+            self.thread.lock().take();
+            return Err("the thread that reads the GPUs is gone".to_owned());
+        }
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(Ok(seen)) => {
+                if seen.is_err() {
+                    self.thread.lock().take();
+                }
+                seen
+            }
+            Ok(Err(_)) => {
+                self.thread.lock().take();
+                Err("the thread that reads the GPUs ended".to_owned())
+            }
+            Err(_) => {
+                // The thread hangs in the library and cannot be ended; it is left behind.
+                self.thread.lock().take();
+                let index = self.shared.reading.load(Ordering::SeqCst);
+                if index != NOBODY && self.shared.quarantined.lock().insert(index) {
+                    tracing::error!(gpu.index = index, "the GPU hangs and is quarantined");
+                }
+                Err(format!("no answer within {} s", PATIENCE.as_secs()))
+            }
+        }
+    }
+
+    fn thread(&self) -> Result<SyncSender<Reply>, String> {
+        let mut thread = self.thread.lock();
+        if let Some(sender) = &*thread {
+            return Ok(sender.clone());
+        }
+        // One question at a time: the next look comes when this one is over.
+        let (sender, questions) = sync_channel::<Reply>(1);
+        let shared = Arc::clone(&self.shared);
+        std::thread::Builder::new()
+            .name("nvml".to_owned())
+            .spawn(move || {
+                let library = nvml_wrapper::Nvml::init();
+                for reply in questions {
+                    let seen = match &library {
+                        Ok(library) => read_all(library, &shared),
+                        Err(error) => Err(error.to_string()),
+                    };
+                    // Whoever asked may have given up.
+                    reply.send(seen).unwrap_or_default();
+                }
+            })
+            .map_err(|error| error.to_string())?;
+        *thread = Some(sender.clone());
+        Ok(sender)
+    }
+}
+
+fn read_all(library: &nvml_wrapper::Nvml, shared: &Shared) -> Result<BTreeMap<u32, Seen>, String> {
+    let count = library.device_count().map_err(|error| error.to_string())?;
+    let mut all = BTreeMap::new();
+    for index in 0..count {
+        if shared.quarantined.lock().contains(&index) {
+            continue;
+        }
+        shared.reading.store(index, Ordering::SeqCst);
+        let seen = read(library, index).map_err(|error| error.to_string());
+        all.insert(index, seen);
+    }
+    shared.reading.store(NOBODY, Ordering::SeqCst);
+    Ok(all)
+}
+
+fn read(library: &nvml_wrapper::Nvml, index: u32) -> Result<(GpuDevice, GpuUse), NvmlError> {
+    let device = library.device_by_index(index)?;
+    let uuid = device.uuid()?;
+    let memory = device.memory_info()?;
+    let id = uuid.parse().map_err(|_| NvmlError::InvalidArg)?;
+    let described = GpuDevice {
+        id,
+        model: device.name()?,
+        memory: ByteSize(memory.total),
+        healthy: true,
+    };
+    // Not every model tells these, and a GPU is none the worse for it; one that is lost says so above.
+    let utilization = optional(device.utilization_rates())?;
+    let temperature = optional(device.temperature(TemperatureSensor::Gpu))?;
+    let power = optional(device.power_usage())?;
+    let used = GpuUse {
+        id: uuid,
+        utilization_ratio: utilization.map_or(0.0, |rates| f64::from(rates.gpu) / 100.0),
+        memory_used_bytes: memory.used,
+        temperature_celsius: temperature.map_or(0.0, f64::from),
+        power_watts: power.map_or(0.0, |milliwatts| f64::from(milliwatts) / 1000.0),
+    };
+    Ok((described, used))
+}
+
+/// What this model does not tell is `None`; a GPU that is lost or unknown is an error.
+fn optional<T>(read: Result<T, NvmlError>) -> Result<Option<T>, NvmlError> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(error @ (NvmlError::GpuLost | NvmlError::Unknown | NvmlError::Uninitialized)) => {
+            Err(error)
+        }
+        Err(_) => Ok(None),
+    }
+}

@@ -1,0 +1,157 @@
+//! Looks around every few seconds: containers, GPUs, disk, and the link to the broker; introduces the
+//! worker whenever something of that changed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dopq_common::agent::Event;
+use dopq_common::broker::Link;
+use dopq_common::id::GpuId;
+use dopq_common::resources::{ByteSize, Capacity, GpuDevice, MilliCpu};
+use dopq_common::wire::{Hello, WireCapacity};
+use tokio::sync::watch;
+
+use crate::docker::EngineInfo;
+use crate::driver::{Context, seen};
+use crate::gpu::{Gpus, Offer};
+use crate::host::Host;
+use crate::images::chain;
+
+const EVERY: Duration = Duration::from_secs(10);
+/// More images than this do not fit into a message; the masters only prefer workers that have them.
+const IMAGES_TOLD: usize = 256;
+
+/// Looks around.
+pub(crate) struct Inventory {
+    pub(crate) context: Arc<Context>,
+    pub(crate) host: Arc<Host>,
+    pub(crate) gpus: Arc<Gpus>,
+    pub(crate) offer: Offer,
+    pub(crate) engine: EngineInfo,
+    pub(crate) session: String,
+    pub(crate) boot: String,
+    pub(crate) link: watch::Receiver<Link>,
+}
+
+impl Inventory {
+    /// Looks around until the worker ends, beginning with an introduction.
+    pub(crate) async fn run(mut self) {
+        let mut devices = self.devices().await;
+        self.gpus_found(&devices).await;
+        let mut up = false;
+        let mut low = None;
+        let mut every = tokio::time::interval(EVERY);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.disk(&mut low).await;
+        loop {
+            let now_up = matches!(*self.link.borrow_and_update(), Link::Up);
+            if now_up != up {
+                up = now_up;
+                self.context.tell(Event::LinkChanged { up }).await;
+                if up {
+                    self.hello(&devices).await;
+                }
+            }
+            tokio::select! {
+                _ = every.tick() => {}
+                changed = self.link.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    continue;
+                }
+            }
+            self.disk(&mut low).await;
+            let found = self.devices().await;
+            if found != devices {
+                devices = found;
+                self.gpus_found(&devices).await;
+                self.hello(&devices).await;
+            }
+            match seen(&self.context).await {
+                Ok(containers) => self.context.tell(Event::Listed { containers }).await,
+                Err(error) => {
+                    tracing::warn!(
+                        error = chain(&error),
+                        "the engine does not list its containers"
+                    );
+                }
+            }
+        }
+    }
+
+    async fn devices(&self) -> Vec<GpuDevice> {
+        match self.offer {
+            Offer::None => Vec::new(),
+            Offer::Simulated | Offer::Real(_) => self.gpus.look().await.devices,
+        }
+    }
+
+    async fn gpus_found(&self, devices: &[GpuDevice]) {
+        let healthy = devices.iter().filter(|device| device.healthy);
+        let healthy = healthy.map(|device| GpuId::clone(&device.id)).collect();
+        self.context.tell(Event::GpusFound(healthy)).await;
+    }
+
+    async fn disk(&self, low: &mut Option<String>) {
+        let host = Arc::clone(&self.host);
+        let free = tokio::task::spawn_blocking(move || host.disk_free()).await;
+        let least = self.context.options.limits.min_free_disk;
+        let found = match free {
+            Ok(Some(free)) if free < least.0 => {
+                let free = ByteSize(free);
+                Some(format!(
+                    "the worker's disk has {free} left, and {least} are to stay free"
+                ))
+            }
+            Ok(Some(_) | None) | Err(_) => None,
+        };
+        if found.is_some() != low.is_some() {
+            if let Some(why) = &found {
+                tracing::warn!(why, "no new jobs are taken");
+            }
+            let low = found.clone();
+            self.context.tell(Event::DiskFound { low }).await;
+        }
+        *low = found;
+    }
+
+    async fn hello(&self, devices: &[GpuDevice]) {
+        let images = match self.context.images.digests().await {
+            Ok(mut images) => {
+                images.truncate(IMAGES_TOLD);
+                images
+            }
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "the engine does not list its images");
+                Vec::new()
+            }
+        };
+        let hello = Hello {
+            session: self.session.clone(),
+            boot: self.boot.clone(),
+            agent: env!("CARGO_PKG_VERSION").to_owned(),
+            host: crate::host::host_name(),
+            engine: self.engine.version.clone(),
+            gpu_mode: self.offer.as_str().to_owned(),
+            capacity: WireCapacity::from(&self.capacity(devices)),
+            images,
+            attempts: Vec::new(),
+        };
+        self.context.tell(Event::HelloDue(Box::new(hello))).await;
+    }
+
+    fn capacity(&self, devices: &[GpuDevice]) -> Capacity {
+        let options = &self.context.options;
+        let all_cpu = MilliCpu(u64::from(self.engine.cpus) * 1000);
+        // The machine's own programs and the page cache need some of it.
+        let most_memory = ByteSize(self.engine.memory_bytes / 20 * 19);
+        Capacity {
+            cpu: options.cpus.unwrap_or(all_cpu),
+            memory: options.memory.unwrap_or(most_memory),
+            gpus: devices.to_vec(),
+            slots_per_gpu: options.slots_per_gpu.max(1),
+            labels: options.labels.clone(),
+        }
+    }
+}

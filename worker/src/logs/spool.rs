@@ -1,0 +1,202 @@
+//! The log of one attempt on this machine's disk: an append-only file of frames.
+//!
+//! How much of the container's output is in it tells where to read on after a restart, so nothing else
+//! need be remembered. Writes go to the file's known end, so one that failed half-way is written over.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dopq_common::resources::ByteSize;
+use dopq_common::time::Timestamp;
+use dopq_common::wire::log::{self, HEADER_BYTES, PAYLOAD_MAX_BYTES, Source};
+use tokio::sync::{Mutex, watch};
+
+/// Begins the frame that stands where the log was cut.
+const CUT_MARK: &[u8] = b"[dopq] the log is cut here:";
+
+/// One piece of output.
+#[derive(Debug, Clone)]
+pub(crate) struct Piece {
+    /// Who printed it.
+    pub(crate) source: Source,
+    /// When.
+    pub(crate) at: Timestamp,
+    /// What.
+    pub(crate) bytes: Bytes,
+}
+
+/// The log of one attempt.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    file: Arc<File>,
+    quota: ByteSize,
+    written: Mutex<Written>,
+    length: watch::Sender<u64>,
+}
+
+/// What is in the file.
+#[derive(Debug, Clone, Copy, Default)]
+struct Written {
+    length: u64,
+    stdout: u64,
+    stderr: u64,
+    cut: bool,
+}
+
+impl Written {
+    fn count(&mut self, source: Source, bytes: usize) {
+        let bytes = as_u64(bytes);
+        match source {
+            Source::Stdout => self.stdout += bytes,
+            Source::Stderr => self.stderr += bytes,
+            Source::Dopq | Source::Build => {}
+        }
+    }
+}
+
+impl Spool {
+    /// Opens the file, or makes it, and finds its last whole frame. Blocks.
+    pub(crate) fn open(path: &Path, quota: ByteSize) -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        let written = scan(&file)?;
+        Ok(Self {
+            file: Arc::new(file),
+            quota,
+            written: Mutex::new(written),
+            length: watch::Sender::new(written.length),
+        })
+    }
+
+    /// Watches its length.
+    pub(crate) fn length(&self) -> watch::Receiver<u64> {
+        self.length.subscribe()
+    }
+
+    /// Bytes of the container's standard output and standard error that are in it.
+    pub(crate) async fn taken(&self) -> (u64, u64) {
+        let written = self.written.lock().await;
+        (written.stdout, written.stderr)
+    }
+
+    /// Whether the quota is used up, so that more output is of no use.
+    pub(crate) async fn is_cut(&self) -> bool {
+        self.written.lock().await.cut
+    }
+
+    /// Appends output; what is beyond the quota is left out and marked, once.
+    pub(crate) async fn append(&self, pieces: &[Piece]) -> io::Result<()> {
+        let mut written = self.written.lock().await;
+        let mut next = *written;
+        let mut buffer = Vec::new();
+        for piece in pieces {
+            for part in piece.bytes.chunks(PAYLOAD_MAX_BYTES) {
+                if next.cut {
+                    break;
+                }
+                let room = self
+                    .quota
+                    .0
+                    .saturating_sub(next.length + as_u64(HEADER_BYTES));
+                let fits = usize::try_from(room).unwrap_or(usize::MAX).min(part.len());
+                let (kept, lost) = part.split_at(fits);
+                if !kept.is_empty() {
+                    log::append(&mut buffer, piece.source, piece.at, kept);
+                    next.count(piece.source, kept.len());
+                }
+                if !lost.is_empty() {
+                    let mark = String::from_utf8_lossy(CUT_MARK);
+                    let mark = format!("{mark} the quota of {} is used up\n", self.quota);
+                    log::append(&mut buffer, Source::Dopq, piece.at, mark.as_bytes());
+                    next.cut = true;
+                }
+                next.length = written.length + as_u64(buffer.len());
+            }
+        }
+        self.write(&mut written, next, buffer).await
+    }
+
+    /// Appends a line of DoPQ's own, whatever the quota.
+    pub(crate) async fn note(&self, at: Timestamp, text: &str) -> io::Result<()> {
+        let mut written = self.written.lock().await;
+        let mut next = *written;
+        let mut buffer = Vec::new();
+        let line = format!("[dopq] {text}\n");
+        log::append(&mut buffer, Source::Dopq, at, line.as_bytes());
+        next.length += as_u64(buffer.len());
+        self.write(&mut written, next, buffer).await
+    }
+
+    async fn write(&self, written: &mut Written, next: Written, buffer: Vec<u8>) -> io::Result<()> {
+        if buffer.is_empty() {
+            return Ok(());
+        }
+        let (file, at) = (Arc::clone(&self.file), written.length);
+        blocking(move || file.write_all_at(&buffer, at)).await?;
+        *written = next;
+        self.length.send_replace(next.length);
+        Ok(())
+    }
+
+    /// Up to `most` bytes from `offset`, fewer at the end.
+    pub(crate) async fn read(&self, offset: u64, most: usize) -> io::Result<Bytes> {
+        let left = self.length.borrow().saturating_sub(offset);
+        let size = usize::try_from(left).unwrap_or(usize::MAX).min(most);
+        let file = Arc::clone(&self.file);
+        blocking(move || {
+            let mut buffer = vec![0; size];
+            file.read_exact_at(&mut buffer, offset)?;
+            Ok(Bytes::from(buffer))
+        })
+        .await
+    }
+}
+
+fn as_u64(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)?
+}
+
+/// Reads the file's frames to its last whole one; a damaged rest is as good as never written.
+fn scan(file: &File) -> io::Result<Written> {
+    let mut written = Written::default();
+    let mut buffer = vec![0; HEADER_BYTES + PAYLOAD_MAX_BYTES];
+    loop {
+        let have = read_up_to(file, &mut buffer, written.length)?;
+        let bytes = buffer.get(..have).unwrap_or_default();
+        let Ok(Some((frame, used))) = log::next(bytes) else {
+            return Ok(written);
+        };
+        written.count(frame.source, frame.payload.len());
+        written.cut |= frame.source == Source::Dopq && frame.payload.starts_with(CUT_MARK);
+        written.length += as_u64(used);
+    }
+}
+
+fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut have = 0;
+    while let Some(rest) = buffer.get_mut(have..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset + as_u64(have)) {
+            Ok(0) => break,
+            Ok(read) => have += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(have)
+}

@@ -1,0 +1,312 @@
+//! Stores an attempt's log with the masters while it grows, and sends its tail to those who follow it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use dopq_common::agent::Run;
+use dopq_common::broker::Broker;
+use dopq_common::id::{AttemptId, WorkerId};
+use dopq_common::resources::ByteSize;
+use dopq_common::wire::{Live, WorkerKey, topic};
+use parking_lot::Mutex;
+use tokio::sync::{Mutex as AsyncMutex, Notify, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::spool::Spool;
+use crate::data::{Access, DataPlane};
+
+/// A piece is stored when it is this long,
+const FULL_BYTES: u64 = 1 << 20;
+/// or this old.
+const OLD: Duration = Duration::from_secs(10);
+/// The longest piece; the masters take up to 4 MiB.
+const PIECE_BYTES: usize = 2 << 20;
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_MOST: Duration = Duration::from_secs(15);
+/// The longest piece of a live tail: base64 and the seal make it half as long again.
+const TAIL_BYTES: usize = 32 * 1024;
+/// Output that comes within this is sent in one message.
+const TAIL_GATHER: Duration = Duration::from_millis(50);
+/// A follower is sent no more than this of what is not stored yet.
+const TAIL_BACK: u64 = 1 << 20;
+
+/// How a worker speaks live.
+#[derive(Debug, Clone)]
+pub(crate) struct Voice {
+    pub(crate) broker: Broker,
+    pub(crate) worker: WorkerId,
+    pub(crate) key: WorkerKey,
+}
+
+impl Voice {
+    /// Says it to whoever listens now; nobody's listening is fine, and so is a link that is down.
+    pub(crate) async fn say(&self, topic: &str, message: &Live) {
+        let sealed = match self.key.seal(&self.worker, message) {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                tracing::error!(%error, "a live message could not be written");
+                return;
+            }
+        };
+        if let Err(error) = self.broker.publish_live(topic, Bytes::from(sealed)).await {
+            tracing::debug!(%error, topic, "a live message was not sent");
+        }
+    }
+}
+
+/// One attempt's log. Dropping the last handle ends its tasks.
+#[derive(Debug)]
+pub(crate) struct Log {
+    attempt: AttemptId,
+    pub(crate) spool: Arc<Spool>,
+    shared: Arc<Shared>,
+    voice: Voice,
+    /// Held by whoever reads the container's output, so that only one does.
+    pub(crate) capturing: AsyncMutex<()>,
+    /// Ends the live reading of the output.
+    pub(crate) capture_ends: CancellationToken,
+    /// Ends when this handle is dropped.
+    life: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Where the stored part ends.
+    stored: watch::Sender<u64>,
+    /// Everything up to here is to be stored at once.
+    wanted: AtomicU64,
+    wake: Notify,
+    /// The masters want nothing more of this attempt.
+    denied: watch::Sender<bool>,
+    followed_until: Mutex<Option<Instant>>,
+    tailing: AtomicBool,
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.life.cancel();
+    }
+}
+
+impl Log {
+    /// Opens the log in `dir`, and stores it from now on. Without a run order nothing can be stored.
+    pub(crate) fn open(
+        attempt: AttemptId,
+        dir: &Path,
+        quota: ByteSize,
+        run: Option<&Run>,
+        data: &DataPlane,
+        voice: Voice,
+    ) -> io::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let spool = Arc::new(Spool::open(&dir.join("log"), quota)?);
+        let cursor = dir.join("stored");
+        // Without it everything is stored again, which changes nothing but takes longer.
+        let stored = std::fs::read_to_string(&cursor)
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(0)
+            .min(*spool.length().borrow());
+        let shared = Arc::new(Shared {
+            stored: watch::Sender::new(stored),
+            wanted: AtomicU64::new(0),
+            wake: Notify::new(),
+            denied: watch::Sender::new(run.is_none()),
+            followed_until: Mutex::new(None),
+            tailing: AtomicBool::new(false),
+        });
+        let life = CancellationToken::new();
+        if let Some(run) = run {
+            let uploader = Uploader {
+                access: data.access(attempt, run),
+                data: data.clone(),
+                spool: Arc::clone(&spool),
+                shared: Arc::clone(&shared),
+                cursor,
+            };
+            tokio::spawn(life.clone().run_until_cancelled_owned(uploader.run()));
+        }
+        Ok(Self {
+            attempt,
+            spool,
+            shared,
+            voice,
+            capturing: AsyncMutex::new(()),
+            capture_ends: CancellationToken::new(),
+            life,
+        })
+    }
+
+    /// Stores all of it. Returns its length once that is done, or once the masters want nothing of it.
+    pub(crate) async fn finish(&self) -> u64 {
+        let length = *self.spool.length().borrow();
+        self.flush(length);
+        let (mut stored, mut denied) = (
+            self.shared.stored.subscribe(),
+            self.shared.denied.subscribe(),
+        );
+        tokio::select! {
+            _ = stored.wait_for(|stored| *stored >= length) => {}
+            _ = denied.wait_for(|denied| *denied) => {}
+        }
+        length
+    }
+
+    fn flush(&self, up_to: u64) {
+        self.shared.wanted.fetch_max(up_to, Ordering::Relaxed);
+        self.shared.wake.notify_one();
+    }
+
+    /// Stores what there is at once, and sends what comes live for a while.
+    pub(crate) fn follow(&self, how_long: Duration) {
+        let from = *self.shared.stored.borrow();
+        self.flush(*self.spool.length().borrow());
+        let until = Instant::now() + how_long.min(Duration::from_secs(600));
+        let mut followed = self.shared.followed_until.lock();
+        *followed = Some(followed.map_or(until, |old| old.max(until)));
+        if !self.shared.tailing.swap(true, Ordering::Relaxed) {
+            let tail = Tail {
+                attempt: self.attempt,
+                spool: Arc::clone(&self.spool),
+                shared: Arc::clone(&self.shared),
+                voice: self.voice.clone(),
+                from,
+            };
+            tokio::spawn(self.life.clone().run_until_cancelled_owned(tail.run()));
+        }
+    }
+}
+
+struct Uploader {
+    access: Access,
+    data: DataPlane,
+    spool: Arc<Spool>,
+    shared: Arc<Shared>,
+    cursor: PathBuf,
+}
+
+impl Uploader {
+    async fn run(self) {
+        let mut length = self.spool.length();
+        let mut since: Option<Instant> = None;
+        let mut pause = RETRY_FIRST;
+        loop {
+            let stored = *self.shared.stored.borrow();
+            let waiting = length.borrow_and_update().saturating_sub(stored);
+            if waiting == 0 {
+                since = None;
+                if length.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            let old_at = *since.get_or_insert_with(Instant::now) + OLD;
+            let due = waiting >= FULL_BYTES
+                || self.shared.wanted.load(Ordering::Relaxed) > stored
+                || Instant::now() >= old_at;
+            if !due {
+                tokio::select! {
+                    changed = length.changed() => if changed.is_err() { return },
+                    () = self.shared.wake.notified() => {}
+                    () = tokio::time::sleep_until(old_at) => {}
+                }
+                continue;
+            }
+            match self.store(stored).await {
+                Ok(next) => {
+                    pause = RETRY_FIRST;
+                    since = None;
+                    self.shared.stored.send_replace(next);
+                }
+                Err(Fault::Denied(error)) => {
+                    tracing::warn!(attempt = %self.access.attempt, %error, "the masters take no more of the log");
+                    self.shared.denied.send_replace(true);
+                    return;
+                }
+                Err(Fault::Again(why)) => {
+                    tracing::warn!(attempt = %self.access.attempt, why, "the log is stored later");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(RETRY_MOST);
+                }
+            }
+        }
+    }
+
+    async fn store(&self, offset: u64) -> Result<u64, Fault> {
+        let bytes = self
+            .spool
+            .read(offset, PIECE_BYTES)
+            .await
+            .map_err(|error| Fault::Again(error.to_string()))?;
+        let next = offset + u64::try_from(bytes.len()).unwrap_or(0);
+        match self.data.put_log(&self.access, offset, bytes).await {
+            Ok(()) => {}
+            Err(error) if error.is_final() => return Err(Fault::Denied(error)),
+            Err(error) => return Err(Fault::Again(error.to_string())),
+        }
+        if let Err(error) = tokio::fs::write(&self.cursor, next.to_string()).await {
+            tracing::debug!(attempt = %self.access.attempt, %error, "the stored length was not noted");
+        }
+        Ok(next)
+    }
+}
+
+enum Fault {
+    Denied(crate::data::Error),
+    Again(String),
+}
+
+struct Tail {
+    attempt: AttemptId,
+    spool: Arc<Spool>,
+    shared: Arc<Shared>,
+    voice: Voice,
+    from: u64,
+}
+
+impl Tail {
+    async fn run(self) {
+        let mut length = self.spool.length();
+        let start = length.borrow().saturating_sub(TAIL_BACK);
+        let mut at = self.from.max(start);
+        let topic = topic::log(self.attempt);
+        loop {
+            let until = {
+                let mut followed = self.shared.followed_until.lock();
+                match *followed {
+                    Some(until) if until > Instant::now() => until,
+                    Some(_) | None => {
+                        *followed = None;
+                        self.shared.tailing.store(false, Ordering::Relaxed);
+                        return;
+                    }
+                }
+            };
+            if *length.borrow_and_update() == at {
+                tokio::select! {
+                    changed = length.changed() => if changed.is_err() { return },
+                    () = tokio::time::sleep_until(until) => {}
+                }
+                tokio::time::sleep(TAIL_GATHER).await;
+                continue;
+            }
+            let Ok(bytes) = self.spool.read(at, TAIL_BYTES).await else {
+                return;
+            };
+            let message = Live::LogTail {
+                attempt: self.attempt.to_string(),
+                offset: at,
+                data: BASE64.encode(&bytes),
+            };
+            self.voice.say(&topic, &message).await;
+            at += u64::try_from(bytes.len()).unwrap_or(0);
+        }
+    }
+}

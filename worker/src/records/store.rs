@@ -1,0 +1,192 @@
+//! The records in one redb file: a batch is written whole and durably, or not at all.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use dopq_common::agent::{Attempt, Meta};
+use dopq_common::id::AttemptId;
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+
+use super::format::{self, DecodeError};
+
+const ATTEMPTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("attempts");
+const OUTBOX: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("outbox");
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+const COUNTERS: &str = "counters";
+const INSTANCE: &str = "instance";
+
+/// Why records could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another worker has the file, or it is no such file.
+    #[error("open the records")]
+    Open(#[source] redb::DatabaseError),
+    /// The file could not be read or written.
+    #[error("read or write the records")]
+    Storage(#[source] redb::Error),
+    /// A record is not understood.
+    #[error("read the record {key}")]
+    Decode {
+        /// Which.
+        key: String,
+        /// What is wrong with it.
+        #[source]
+        source: DecodeError,
+    },
+    /// A record could not be put into words.
+    #[error("write a record")]
+    Encode(#[source] serde_json::Error),
+    /// The task that writes was ended.
+    #[error("finish writing the records")]
+    Ended(#[source] tokio::task::JoinError),
+}
+
+/// The records. Clones share the file.
+#[derive(Debug, Clone)]
+pub(crate) struct Records(Arc<Database>);
+
+/// What is written at once.
+#[derive(Debug, Default)]
+pub(crate) struct Commit {
+    /// Attempts as they now are, or `None` for those that are to be dropped.
+    pub(crate) attempts: Vec<(AttemptId, Option<Attempt>)>,
+    /// The counters, where they changed.
+    pub(crate) meta: Option<Meta>,
+    /// Sealed reports to keep until they are confirmed.
+    pub(crate) reports: Vec<(u64, Vec<u8>)>,
+    /// Reports that are confirmed.
+    pub(crate) confirmed: Vec<u64>,
+}
+
+impl Commit {
+    /// Whether there is nothing to write.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.may_be_lost() && self.confirmed.is_empty()
+    }
+
+    /// Whether losing it in a power failure does no harm: confirmed reports are only sent again.
+    fn may_be_lost(&self) -> bool {
+        self.attempts.is_empty() && self.meta.is_none() && self.reports.is_empty()
+    }
+}
+
+/// What was found at start.
+#[derive(Debug, Clone)]
+pub(crate) struct Loaded {
+    /// The counters.
+    pub(crate) meta: Meta,
+    /// Every attempt.
+    pub(crate) attempts: Vec<Attempt>,
+    /// Reports that nobody confirmed, in their order.
+    pub(crate) outbox: Vec<(u64, Vec<u8>)>,
+    /// Names this folder of records for ever; its containers bear it.
+    pub(crate) instance: String,
+}
+
+fn storage(error: impl Into<redb::Error>) -> Error {
+    Error::Storage(error.into())
+}
+
+impl Records {
+    /// Opens the file, or makes it.
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        let database = Database::create(path).map_err(Error::Open)?;
+        Ok(Self(Arc::new(database)))
+    }
+
+    /// Reads everything; `fresh` names the instance where the file is new.
+    pub(crate) fn load(&self, fresh: &str) -> Result<Loaded, Error> {
+        let write = self.0.begin_write().map_err(storage)?;
+        {
+            write.open_table(ATTEMPTS).map_err(storage)?;
+            write.open_table(OUTBOX).map_err(storage)?;
+            let mut meta = write.open_table(META).map_err(storage)?;
+            if meta.get(INSTANCE).map_err(storage)?.is_none() {
+                meta.insert(INSTANCE, fresh.as_bytes()).map_err(storage)?;
+            }
+        }
+        write.commit().map_err(storage)?;
+        self.read()
+    }
+
+    fn read(&self) -> Result<Loaded, Error> {
+        let read = self.0.begin_read().map_err(storage)?;
+        let table = read.open_table(META).map_err(storage)?;
+        let meta = match table.get(COUNTERS).map_err(storage)? {
+            None => Meta::default(),
+            Some(bytes) => format::decode_meta(bytes.value()).map_err(|source| Error::Decode {
+                key: COUNTERS.to_owned(),
+                source,
+            })?,
+        };
+        let instance = table.get(INSTANCE).map_err(storage)?;
+        let instance = instance.map(|text| String::from_utf8_lossy(text.value()).into_owned());
+        let mut attempts = Vec::new();
+        let table = read.open_table(ATTEMPTS).map_err(storage)?;
+        for entry in table.iter().map_err(storage)? {
+            let (key, bytes) = entry.map_err(storage)?;
+            let attempt = format::decode(bytes.value()).map_err(|source| Error::Decode {
+                key: key.value().to_owned(),
+                source,
+            })?;
+            attempts.push(attempt);
+        }
+        let mut outbox = Vec::new();
+        let table = read.open_table(OUTBOX).map_err(storage)?;
+        for entry in table.iter().map_err(storage)? {
+            let (seq, bytes) = entry.map_err(storage)?;
+            outbox.push((seq.value(), bytes.value().to_vec()));
+        }
+        Ok(Loaded {
+            meta,
+            attempts,
+            outbox,
+            instance: instance.unwrap_or_default(),
+        })
+    }
+
+    /// Writes a batch. When this returns it survives the end of the process, and of the machine.
+    pub(crate) async fn commit(&self, commit: Commit) -> Result<(), Error> {
+        let records = self.clone();
+        tokio::task::spawn_blocking(move || records.write(&commit))
+            .await
+            .map_err(Error::Ended)?
+    }
+
+    fn write(&self, commit: &Commit) -> Result<(), Error> {
+        let mut write = self.0.begin_write().map_err(storage)?;
+        if commit.may_be_lost() {
+            write.set_durability(Durability::None).map_err(storage)?;
+        }
+        {
+            let mut table = write.open_table(ATTEMPTS).map_err(storage)?;
+            for (id, attempt) in &commit.attempts {
+                let key = id.to_string();
+                match attempt {
+                    Some(attempt) => {
+                        let bytes = format::encode(attempt).map_err(Error::Encode)?;
+                        table
+                            .insert(key.as_str(), bytes.as_slice())
+                            .map_err(storage)?;
+                    }
+                    None => {
+                        table.remove(key.as_str()).map_err(storage)?;
+                    }
+                }
+            }
+            let mut table = write.open_table(OUTBOX).map_err(storage)?;
+            for (seq, bytes) in &commit.reports {
+                table.insert(seq, bytes.as_slice()).map_err(storage)?;
+            }
+            for seq in &commit.confirmed {
+                table.remove(seq).map_err(storage)?;
+            }
+            if let Some(meta) = &commit.meta {
+                let bytes = format::encode_meta(meta).map_err(Error::Encode)?;
+                let mut table = write.open_table(META).map_err(storage)?;
+                table.insert(COUNTERS, bytes.as_slice()).map_err(storage)?;
+            }
+        }
+        write.commit().map_err(storage)
+    }
+}
