@@ -1,0 +1,173 @@
+//! What can go wrong with the bundle store and on the way into it.
+
+use std::io;
+
+use dopq_common::bundle::Fault;
+use dopq_common::id::Digest;
+
+/// A failure of the bundle store.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The URL or an option of it is wrong.
+    #[error("open {url}: {reason}")]
+    Settings {
+        /// The URL, without secrets.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The folder of a local store cannot be made or read.
+    #[error("open the folder {path}")]
+    Folder {
+        /// Which.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no such object.
+    #[error("find {0}")]
+    NotFound(String),
+    /// The disk or quota is full.
+    #[error("write {path}: no space is left")]
+    Full {
+        /// What was written.
+        path: String,
+    },
+    /// What is stored there is not what belongs there.
+    #[error("read {path}: {reason}")]
+    Damaged {
+        /// Where.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The store itself failed, after its retries.
+    #[error("{action} {path}")]
+    Store {
+        /// What was done, such as `read`.
+        action: &'static str,
+        /// To what.
+        path: String,
+        /// Why.
+        #[source]
+        source: object_store::Error,
+    },
+    /// What was to be stored could not be read.
+    #[error("read what is to be stored at {path}")]
+    Input {
+        /// Where it was to go.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// From a failed call, telling a full disk and a missing object from the rest.
+    pub(super) fn of(
+        action: &'static str,
+        path: &object_store::path::Path,
+        source: object_store::Error,
+    ) -> Self {
+        let path = path.to_string();
+        if matches!(source, object_store::Error::NotFound { .. }) {
+            Self::NotFound(path)
+        } else if is_full(&source) {
+            Self::Full { path }
+        } else {
+            Self::Store {
+                action,
+                path,
+                source,
+            }
+        }
+    }
+
+    /// Whether no space was left.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Full { .. } => true,
+            Self::Settings { .. }
+            | Self::Folder { .. }
+            | Self::NotFound(_)
+            | Self::Damaged { .. }
+            | Self::Store { .. }
+            | Self::Input { .. } => false,
+        }
+    }
+}
+
+/// Whether an error comes, somewhere below, from a full disk or quota.
+pub(super) fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<io::Error>()
+            && matches!(
+                io.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            )
+        {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// Why a bundle was not taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    /// The bundle breaks rules; all of them are told.
+    #[error("the bundle is not valid: {}", first(.0))]
+    Invalid(Vec<Fault>),
+    /// Its content is not what its sender announced.
+    #[error("the bundle's digest is {found}, and {announced} was announced")]
+    Digest {
+        /// As announced.
+        announced: Digest,
+        /// As counted here.
+        found: Digest,
+    },
+    /// The spool's disk is full.
+    #[error("no space is left to take the bundle in")]
+    Full,
+    /// The spool failed.
+    #[error("spool the bundle")]
+    Spool(#[source] io::Error),
+    /// The bundle store failed.
+    #[error("store the bundle")]
+    Store(#[source] Error),
+}
+
+impl IntakeError {
+    /// From a failure of the spool.
+    pub(super) fn of(source: io::Error) -> Self {
+        if is_full(&source) {
+            Self::Full
+        } else {
+            Self::Spool(source)
+        }
+    }
+
+    /// Whether no space was left, here or in the store.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Full => true,
+            Self::Store(error) => error.is_full(),
+            Self::Invalid(_) | Self::Digest { .. } | Self::Spool(_) => false,
+        }
+    }
+}
+
+/// The first fault and how many more there are; the list itself is for those who can show it.
+fn first(faults: &[Fault]) -> String {
+    match faults {
+        [] => String::new(),
+        [only] => only.to_string(),
+        [first, rest @ ..] => format!("{first}, and {} more", rest.len()),
+    }
+}

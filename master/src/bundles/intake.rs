@@ -1,0 +1,182 @@
+//! The only way into the bundle store: spooled privately, digested, judged, stored.
+
+use std::io::{BufReader, Seek as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use dopq_common::bundle::archive::{self, UNREADABLE};
+use dopq_common::bundle::{Fault, Limits, config};
+use dopq_common::id::Digest;
+use dopq_common::job::{BundleRef, JobSpec};
+
+use super::objects::private_folder;
+use super::{Bundles, Error, IntakeError, Spooled, Stored};
+
+/// Judging reads in pieces of this size.
+const BUFFER_BYTES: usize = 1 << 18;
+
+/// Takes bundles in; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Intake {
+    bundles: Bundles,
+    spool: Arc<PathBuf>,
+    limits: Arc<Limits>,
+}
+
+/// A bundle that was judged and found good.
+#[derive(Debug)]
+pub struct Judged {
+    /// Digest and size.
+    pub bundle: BundleRef,
+    /// The text of its configuration.
+    pub config: String,
+    /// What it asks for.
+    pub spec: JobSpec,
+    /// Its bytes, unless the store has them already.
+    spooled: Option<Spooled>,
+}
+
+/// A bundle that is in the store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Taken {
+    /// Digest and size.
+    pub bundle: BundleRef,
+    /// The text of its configuration.
+    pub config: String,
+    /// What it asks for.
+    pub spec: JobSpec,
+}
+
+impl Intake {
+    /// An intake that spools in `spool`, which is made when it is absent and must be private to us.
+    ///
+    /// # Errors
+    /// [`Error::Folder`].
+    pub fn new(bundles: Bundles, spool: &Path, limits: Limits) -> Result<Self, Error> {
+        private_folder(spool)?;
+        Ok(Self {
+            bundles,
+            spool: Arc::new(spool.to_owned()),
+            limits: Arc::new(limits),
+        })
+    }
+
+    /// The store that it fills.
+    #[must_use]
+    pub fn bundles(&self) -> &Bundles {
+        &self.bundles
+    }
+
+    /// The folder that it spools in.
+    #[must_use]
+    pub fn spool_folder(&self) -> &Path {
+        &self.spool
+    }
+
+    /// Begins to take a bundle in: write its bytes, then [`Intake::accept`] it.
+    ///
+    /// # Errors
+    /// [`IntakeError::Full`], [`IntakeError::Spool`].
+    pub async fn spool(&self) -> Result<Spooled, IntakeError> {
+        Spooled::create(&self.spool, self.limits.compressed_bytes)
+            .await
+            .map_err(IntakeError::of)
+    }
+
+    /// Judges a bundle and stores it; when this returns, it is durable. A bundle that the store has is not
+    /// judged again.
+    ///
+    /// # Errors
+    /// [`IntakeError`].
+    pub async fn accept(
+        &self,
+        spooled: Spooled,
+        announced: Option<Digest>,
+    ) -> Result<Taken, IntakeError> {
+        let judged = self.judge(spooled, announced).await?;
+        self.keep(judged).await
+    }
+
+    /// Judges a bundle without storing it.
+    ///
+    /// # Errors
+    /// [`IntakeError`].
+    pub async fn judge(
+        &self,
+        mut spooled: Spooled,
+        announced: Option<Digest>,
+    ) -> Result<Judged, IntakeError> {
+        let found = spooled.digest();
+        if let Some(announced) = announced
+            && announced != found
+        {
+            return Err(IntakeError::Digest { announced, found });
+        }
+        let bundle = BundleRef {
+            digest: found,
+            size_bytes: spooled.size_bytes(),
+        };
+        if let Some(Stored { config, .. }) = self
+            .bundles
+            .find(&found)
+            .await
+            .map_err(IntakeError::Store)?
+        {
+            let spec = config::parse(&config).map_err(IntakeError::Invalid)?;
+            return Ok(Judged {
+                bundle,
+                config,
+                spec,
+                spooled: None,
+            });
+        }
+        let mut file = spooled.reader().await.map_err(IntakeError::of)?;
+        let limits = Arc::clone(&self.limits);
+        // Inflating and checking is work for a processor, and would hold up everything else here.
+        let judging = tokio::task::spawn_blocking(move || {
+            file.rewind()?;
+            let reader = BufReader::with_capacity(BUFFER_BYTES, file);
+            Ok(archive::inspect(reader, bundle.size_bytes, &limits))
+        });
+        let judged: std::io::Result<_> = judging.await.map_err(std::io::Error::other).flatten();
+        let inspected = judged.map_err(IntakeError::of)?.map_err(invalid)?;
+        Ok(Judged {
+            bundle,
+            config: inspected.config,
+            spec: inspected.spec,
+            spooled: Some(spooled),
+        })
+    }
+
+    /// Stores a judged bundle; when this returns, it is durable.
+    ///
+    /// # Errors
+    /// [`IntakeError::Store`].
+    pub async fn keep(&self, judged: Judged) -> Result<Taken, IntakeError> {
+        let Judged {
+            bundle,
+            config,
+            spec,
+            spooled,
+        } = judged;
+        if let Some(mut spooled) = spooled {
+            self.bundles
+                .put(&mut spooled, bundle, &config)
+                .await
+                .map_err(IntakeError::Store)?;
+        }
+        Ok(Taken {
+            bundle,
+            config,
+            spec,
+        })
+    }
+}
+
+/// The bundle's faults, unless it was our own disk that failed.
+fn invalid(faults: Vec<Fault>) -> IntakeError {
+    match faults.iter().find(|fault| fault.rule == UNREADABLE) {
+        Some(fault) => IntakeError::Spool(std::io::Error::other(fault.message.clone())),
+        None => IntakeError::Invalid(faults),
+    }
+}

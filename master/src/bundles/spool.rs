@@ -1,0 +1,91 @@
+//! A bundle on its way in: a private file without a name.
+//!
+//! The file is never opened by path again, so nobody can put another in its place between the digest, the
+//! judgement and the store; and the disk space of a bundle that was on its way in a crash is freed by the
+//! kernel.
+
+use std::fs::File;
+use std::io::{self, SeekFrom};
+use std::path::Path;
+
+use bytes::Bytes;
+use dopq_common::bundle::Fault;
+use dopq_common::id::Digest;
+use futures::Stream;
+use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
+use tokio_util::io::ReaderStream;
+
+use super::IntakeError;
+
+/// Reads and writes of the spool are of this size.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// A bundle's bytes, private to this process, digested as they were written.
+#[derive(Debug)]
+pub struct Spooled {
+    file: tokio::fs::File,
+    hasher: Box<blake3::Hasher>,
+    size_bytes: u64,
+    limit_bytes: u64,
+}
+
+impl Spooled {
+    /// An empty one in `folder`, which takes at most `limit_bytes`.
+    pub(super) async fn create(folder: &Path, limit_bytes: u64) -> io::Result<Self> {
+        let folder = folder.to_owned();
+        let file = tokio::task::spawn_blocking(move || tempfile::tempfile_in(folder)).await??;
+        Ok(Self {
+            file: tokio::fs::File::from_std(file),
+            hasher: Box::default(),
+            size_bytes: 0,
+            limit_bytes,
+        })
+    }
+
+    /// Takes further bytes.
+    ///
+    /// # Errors
+    /// [`IntakeError::Invalid`] beyond the limit, [`IntakeError::Full`], [`IntakeError::Spool`].
+    pub async fn write(&mut self, bytes: &Bytes) -> Result<(), IntakeError> {
+        let size = self.size_bytes.saturating_add(bytes.len() as u64);
+        if size > self.limit_bytes {
+            let message = format!("it has more than {} bytes", self.limit_bytes);
+            return Err(IntakeError::Invalid(vec![Fault::new(
+                "too_large",
+                "",
+                message,
+            )]));
+        }
+        self.file.write_all(bytes).await.map_err(IntakeError::of)?;
+        self.hasher.update(bytes);
+        self.size_bytes = size;
+        Ok(())
+    }
+
+    /// How many bytes it has taken.
+    #[must_use]
+    pub const fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// The digest of what it has taken.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest(*self.hasher.finalize().as_bytes())
+    }
+
+    /// A second handle on the file, at its beginning, with everything written.
+    pub(super) async fn reader(&mut self) -> io::Result<File> {
+        self.file.flush().await?;
+        self.file.seek(SeekFrom::Start(0)).await?;
+        Ok(self.file.try_clone().await?.into_std().await)
+    }
+
+    /// Its bytes from the beginning.
+    pub(super) async fn content(
+        &mut self,
+    ) -> io::Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>> {
+        let file = tokio::fs::File::from_std(self.reader().await?);
+        Ok(ReaderStream::with_capacity(file, BUFFER_BYTES))
+    }
+}

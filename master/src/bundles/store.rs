@@ -1,0 +1,393 @@
+//! What lies where in the bundle store, and how it is written and read.
+//!
+//! ```text
+//! bundles/<digest>.zip           the bundle
+//! bundles/<digest>.json          its size and configuration, written after it
+//! jobs/<id>/<name>               records of a job, such as job.json
+//! jobs/<id>/logs/<try>/<offset>  pieces of an attempt's log stream
+//! jobs/<id>/results/<try>.tar    what an attempt left in /outdir
+//! ```
+//!
+//! Objects are written once or again with the same content, so every write may be repeated.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path as FilePath;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dopq_common::id::{AttemptId, Digest, JobId};
+use dopq_common::job::BundleRef;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use object_store::path::{Path, PathPart};
+use object_store::{ObjectStoreExt as _, PutPayload, WriteMultipart};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::objects::Objects;
+use super::{Error, Spooled};
+
+/// Large objects travel in parts of this size; S3 takes at most 10,000 of them.
+const PART_BYTES: usize = 8 << 20;
+/// So many parts of one object are under way at once, which bounds its memory.
+const PARTS_AT_ONCE: usize = 4;
+/// An offset's width in a name, so that names sort as offsets do.
+const OFFSET_DIGITS: usize = 20;
+
+/// Bytes as they arrive.
+pub type ByteStream = BoxStream<'static, Result<Bytes, Error>>;
+
+/// A bundle that is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Digest and size.
+    pub bundle: BundleRef,
+    /// The text of its configuration.
+    pub config: String,
+}
+
+/// One piece of a log stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Chunk {
+    /// Where in the stream it begins.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub len: u64,
+}
+
+/// The record beside a bundle.
+#[derive(Debug, Serialize, Deserialize)]
+struct BundleRecord {
+    version: u32,
+    size_bytes: u64,
+    config: String,
+}
+
+/// The bundle store; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Bundles {
+    objects: Objects,
+}
+
+impl Bundles {
+    /// Opens the store at `url`: a folder, `file://`, `s3://`, `gs://` or `az://`. `options` are the store's
+    /// own, such as `endpoint` or `allow_http`; the environment (`AWS_…` and the like) gives the others.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] and [`Error::Folder`]. A remote store is not asked anything yet.
+    pub fn open(url: &str, options: &BTreeMap<String, String>) -> Result<Self, Error> {
+        Objects::open(url, options).map(|objects| Self { objects })
+    }
+
+    /// Where it is, without secrets.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.objects.name
+    }
+
+    /// The folder in which it lies, when it is a local one.
+    #[must_use]
+    pub fn folder(&self) -> Option<&FilePath> {
+        self.objects.folder.as_deref()
+    }
+
+    /// Asks the store for something, to see whether it answers.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn probe(&self) -> Result<(), Error> {
+        let path = self.path(["bundles", "probe"]);
+        match self.objects.store.head(&path).await {
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(source) => Err(Error::of("ask for", &path, source)),
+        }
+    }
+
+    /// Looks a bundle up.
+    ///
+    /// # Errors
+    /// [`Error::Store`], and [`Error::Damaged`] when its record is not one.
+    pub async fn find(&self, digest: &Digest) -> Result<Option<Stored>, Error> {
+        let path = self.path(["bundles", &format!("{digest}.json")]);
+        let Some(bytes) = absent(self.read(&path).await)? else {
+            return Ok(None);
+        };
+        let record: BundleRecord =
+            serde_json::from_slice(&bytes).map_err(|error| Error::Damaged {
+                path: path.to_string(),
+                reason: error.to_string(),
+            })?;
+        Ok(Some(Stored {
+            bundle: BundleRef {
+                digest: *digest,
+                size_bytes: record.size_bytes,
+            },
+            config: record.config,
+        }))
+    }
+
+    /// Stores a judged bundle; when this returns, it and its record are durable.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Store`], and [`Error::Input`] when the spool cannot be read.
+    pub async fn put(
+        &self,
+        spooled: &mut Spooled,
+        bundle: BundleRef,
+        config: &str,
+    ) -> Result<(), Error> {
+        let path = self.zip_path(&bundle.digest);
+        let input = |source| Error::Input {
+            path: path.to_string(),
+            source,
+        };
+        let content = spooled.content().await.map_err(input)?;
+        let written = self.write_stream(&path, content).await?;
+        if written != bundle.size_bytes {
+            let reason = format!("{written} bytes were written of {}", bundle.size_bytes);
+            return Err(Error::Damaged {
+                path: path.to_string(),
+                reason,
+            });
+        }
+        // The record comes last, so that a bundle that is found is whole.
+        let record = BundleRecord {
+            version: 1,
+            size_bytes: bundle.size_bytes,
+            config: config.to_owned(),
+        };
+        let path = self.path(["bundles", &format!("{}.json", bundle.digest)]);
+        self.write(&path, json(&path, &record)?).await
+    }
+
+    /// The bytes of a bundle.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Store`]; the stream's items likewise.
+    pub async fn get(&self, digest: &Digest) -> Result<ByteStream, Error> {
+        let (_, stream) = self.stream(self.zip_path(digest)).await?;
+        Ok(stream)
+    }
+
+    /// A URL from which anybody can read the bundle for the time of `ttl`, where the store can make one.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn signed_url(&self, digest: &Digest, ttl: Duration) -> Result<Option<Url>, Error> {
+        let Some(signer) = &self.objects.signer else {
+            return Ok(None);
+        };
+        let path = self.zip_path(digest);
+        signer
+            .signed_url(axum::http::Method::GET, &path, ttl)
+            .await
+            .map(Some)
+            .map_err(|source| Error::of("sign a URL for", &path, source))
+    }
+
+    /// Stores a piece of an attempt's log stream. The same piece may come again.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Store`].
+    pub async fn put_log(
+        &self,
+        attempt: AttemptId,
+        offset: u64,
+        bytes: Bytes,
+    ) -> Result<(), Error> {
+        let path = self
+            .log_path(attempt)
+            .join(format!("{offset:0OFFSET_DIGITS$}"));
+        self.write(&path, bytes).await
+    }
+
+    /// The stored pieces of an attempt's log stream, by offset.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn list_log(&self, attempt: AttemptId) -> Result<Vec<Chunk>, Error> {
+        let folder = self.log_path(attempt);
+        let listed: Vec<_> = self
+            .objects
+            .store
+            .list(Some(&folder))
+            .try_collect()
+            .await
+            .map_err(|source| Error::of("list", &folder, source))?;
+        // A name that is no offset is none of ours; a local store may hold a write that was cut.
+        let chunk = |meta: object_store::ObjectMeta| {
+            let offset = meta.location.filename()?.parse().ok()?;
+            Some(Chunk {
+                offset,
+                len: meta.size,
+            })
+        };
+        let mut chunks: Vec<Chunk> = listed.into_iter().filter_map(chunk).collect();
+        chunks.sort_unstable();
+        Ok(chunks)
+    }
+
+    /// The piece of an attempt's log stream that begins at `offset`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Store`].
+    pub async fn get_log(&self, attempt: AttemptId, offset: u64) -> Result<Bytes, Error> {
+        let path = self
+            .log_path(attempt)
+            .join(format!("{offset:0OFFSET_DIGITS$}"));
+        self.read(&path).await
+    }
+
+    /// Stores what an attempt left, a tar, and gives its length in bytes. Nothing is stored unless the
+    /// stream ends well.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with the stream's error, [`Error::Full`], [`Error::Store`].
+    pub async fn put_results(
+        &self,
+        attempt: AttemptId,
+        content: impl Stream<Item = io::Result<Bytes>> + Send,
+    ) -> Result<u64, Error> {
+        self.write_stream(&self.results_path(attempt), content)
+            .await
+    }
+
+    /// What an attempt left, with its length in bytes.
+    ///
+    /// # Errors
+    /// [`Error::Store`]; the stream's items likewise.
+    pub async fn get_results(
+        &self,
+        attempt: AttemptId,
+    ) -> Result<Option<(u64, ByteStream)>, Error> {
+        absent(self.stream(self.results_path(attempt)).await)
+    }
+
+    /// Stores a record of a job under a name such as `job.json`; it replaces an earlier one.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Store`].
+    pub async fn put_record(&self, job: JobId, name: &str, body: Bytes) -> Result<(), Error> {
+        let path = self.path(["jobs", &job.to_string(), name]);
+        self.write(&path, body).await
+    }
+
+    /// A record of a job.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn get_record(&self, job: JobId, name: &str) -> Result<Option<Bytes>, Error> {
+        let path = self.path(["jobs", &job.to_string(), name]);
+        absent(self.read(&path).await)
+    }
+
+    fn path<'p>(&self, parts: impl IntoIterator<Item = &'p str>) -> Path {
+        let base = self.objects.prefix.clone();
+        parts
+            .into_iter()
+            .fold(base, |path, part| path.join(PathPart::from(part)))
+    }
+
+    fn zip_path(&self, digest: &Digest) -> Path {
+        self.path(["bundles", &format!("{digest}.zip")])
+    }
+
+    fn log_path(&self, attempt: AttemptId) -> Path {
+        let (job, number) = (attempt.job.to_string(), attempt.number.to_string());
+        self.path(["jobs", &job, "logs", &number])
+    }
+
+    fn results_path(&self, attempt: AttemptId) -> Path {
+        let (job, name) = (attempt.job.to_string(), format!("{}.tar", attempt.number));
+        self.path(["jobs", &job, "results", &name])
+    }
+
+    async fn read(&self, path: &Path) -> Result<Bytes, Error> {
+        let read = async { self.objects.store.get(path).await?.bytes().await };
+        read.await.map_err(|source| Error::of("read", path, source))
+    }
+
+    async fn stream(&self, path: Path) -> Result<(u64, ByteStream), Error> {
+        let found = self
+            .objects
+            .store
+            .get(&path)
+            .await
+            .map_err(|source| Error::of("read", &path, source))?;
+        let size = found.meta.size;
+        let stream = found
+            .into_stream()
+            .map_err(move |source| Error::of("read", &path, source));
+        Ok((size, stream.boxed()))
+    }
+
+    async fn write(&self, path: &Path, body: Bytes) -> Result<(), Error> {
+        let put = self.objects.store.put(path, PutPayload::from_bytes(body));
+        match put.await {
+            Ok(_) => Ok(()),
+            Err(source) => Err(Error::of("write", path, source)),
+        }
+    }
+
+    /// Writes a stream whole or not at all, and gives its length.
+    async fn write_stream(
+        &self,
+        path: &Path,
+        content: impl Stream<Item = io::Result<Bytes>> + Send,
+    ) -> Result<u64, Error> {
+        let failed = |source| Error::of("write", path, source);
+        let mut content = std::pin::pin!(content);
+        let upload = self
+            .objects
+            .store
+            .put_multipart(path)
+            .await
+            .map_err(failed)?;
+        let mut upload = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
+        let mut written: u64 = 0;
+        loop {
+            let step = match content.next().await {
+                None => break,
+                Some(Ok(bytes)) => match upload.wait_for_capacity(PARTS_AT_ONCE).await {
+                    Ok(()) => {
+                        written = written.saturating_add(bytes.len() as u64);
+                        upload.put(bytes);
+                        continue;
+                    }
+                    Err(source) => failed(source),
+                },
+                Some(Err(source)) => Error::Input {
+                    path: path.to_string(),
+                    source,
+                },
+            };
+            // The upload is given up already; that its leftovers stay as well is only worth a line.
+            if let Err(error) = upload.abort().await {
+                tracing::debug!(%path, %error, "an upload could not be cleaned up");
+            }
+            return Err(step);
+        }
+        upload.finish().await.map_err(failed)?;
+        Ok(written)
+    }
+}
+
+fn json(path: &Path, record: &impl Serialize) -> Result<Bytes, Error> {
+    match serde_json::to_vec(record) {
+        Ok(bytes) => Ok(bytes.into()),
+        Err(error) => Err(Error::Damaged {
+            path: path.to_string(),
+            reason: error.to_string(),
+        }),
+    }
+}
+
+/// `None` where there is no such object.
+fn absent<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(Error::NotFound(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
