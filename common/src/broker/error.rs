@@ -23,6 +23,12 @@ pub enum Error {
         /// Which queue.
         queue: String,
     },
+    /// The queue was gone, and gone again after each time it was declared.
+    #[error("queue the message: {queue} does not stay")]
+    NoQueue {
+        /// Which queue.
+        queue: String,
+    },
     /// The message is longer than the broker is asked to carry.
     #[error(
         "send a message of {bytes} bytes: at most {} are carried",
@@ -49,9 +55,9 @@ pub enum Error {
 /// Options that no broker may be opened with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OptionsError {
-    /// The text is no AMQP URL; the URL is not repeated because it holds a password.
-    #[error("the broker's URL is not of the form amqp[s]://user:password@host:port/vhost: {0}")]
-    Url(String),
+    /// The text is no AMQP URL; it is not repeated because it may hold a password.
+    #[error("the broker's URL is not of the form amqp[s]://user:password@host:port/vhost")]
+    Url,
     /// The account that every RabbitMQ is installed with, over a network.
     #[error(
         "guest/guest is refused for {host}, which is not this machine: make an account of its own"

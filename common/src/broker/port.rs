@@ -87,22 +87,22 @@ impl Broker {
     /// comes again, before what came later.
     ///
     /// # Errors
-    /// When the broker is not reached in time, or refuses.
+    /// When the broker was closed. One that is down is waited for in the background.
     pub async fn consume_orders(&self, worker: &WorkerId) -> Result<Deliveries, Error> {
         match self {
             Self::Inproc(broker) => broker.consume_orders(worker).map(Deliveries::inproc),
-            Self::Amqp(broker) => broker.consume_orders(worker).await.map(Deliveries::amqp),
+            Self::Amqp(broker) => broker.consume_orders(worker).map(Deliveries::amqp),
         }
     }
 
     /// Receives every worker's reports, as [`Self::consume_orders`].
     ///
     /// # Errors
-    /// When the broker is not reached in time, or refuses.
+    /// When the broker was closed. One that is down is waited for in the background.
     pub async fn consume_reports(&self) -> Result<Deliveries, Error> {
         match self {
             Self::Inproc(broker) => broker.consume_reports().map(Deliveries::inproc),
-            Self::Amqp(broker) => broker.consume_reports().await.map(Deliveries::amqp),
+            Self::Amqp(broker) => broker.consume_reports().map(Deliveries::amqp),
         }
     }
 

@@ -1,0 +1,187 @@
+//! Publishing: tries until the broker has confirmed, or time is up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{BasicProperties, Channel, Confirmation};
+use tokio::time::Instant;
+
+use super::broker::Shared;
+use super::lane::Session;
+use super::topology::{Declarer, MANDATORY, Names, Post};
+use crate::broker::Error;
+
+/// AMQP's number for a message that is written to disk.
+const PERSISTENT: u8 = 2;
+
+/// Between two tries of one publication.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A live message that cannot go at once is not worth waiting for.
+const LIVE_WITHIN: Duration = Duration::from_secs(1);
+
+impl Shared {
+    /// Publishes until the broker has confirmed that `post` holds the message.
+    pub(super) async fn publish(&self, post: &Post, body: &[u8]) -> Result<(), Error> {
+        let deadline = Instant::now() + self.options.publish_within;
+        let mut last = None;
+        loop {
+            let tried = tokio::select! {
+                biased;
+                () = self.closed() => return Err(Error::Closed),
+                tried = tokio::time::timeout_at(deadline, async {
+                    let session = self.publishing.unblocked().await;
+                    self.try_publish(&session, post, body).await
+                }) => tried,
+            };
+            match tried {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => last = Some(error),
+                Err(_) => return Err(last.unwrap_or_else(|| self.publishing.error())),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn try_publish(
+        &self,
+        session: &Arc<Session>,
+        post: &Post,
+        body: &[u8],
+    ) -> Result<(), Error> {
+        let within = self.options.confirm_within;
+        let published = tokio::time::timeout(within, async {
+            let channel = confirmed(session).await?;
+            let properties = BasicProperties::default().with_delivery_mode(PERSISTENT);
+            let exchange = self.names.exchange(post);
+            let confirm = channel
+                .basic_publish(exchange, Names::key(post), MANDATORY, body, properties)
+                .await?;
+            confirm.await
+        });
+        let queue = || self.names.queue(post).to_string();
+        match published.await {
+            // Only this means that the message is in the queue.
+            Ok(Ok(Confirmation::Ack(None))) => Ok(()),
+            Ok(Ok(Confirmation::Ack(Some(_)))) => {
+                tracing::warn!(queue = queue(), "it is gone; it is declared again");
+                self.declare_on(session, post).await?;
+                Err(Error::NoQueue { queue: queue() })
+            }
+            Ok(Ok(Confirmation::Nack(_) | Confirmation::NotRequested)) => {
+                Err(Error::Full { queue: queue() })
+            }
+            Ok(Err(error)) => {
+                // An absent exchange closes the channel: have it declared for the next try.
+                if session.connection.status().connected() {
+                    self.declare_cluster_on(session).await?;
+                }
+                Err(Error::Refused {
+                    doing: format!("publish to {}", queue()),
+                    source: error,
+                })
+            }
+            Err(_) => {
+                // It may be half open, which nothing but silence tells.
+                session.give_up();
+                Err(Error::Unconfirmed(within))
+            }
+        }
+    }
+
+    /// Declares the queue of `post` as soon as there is a connection.
+    pub(super) async fn declare(&self, post: &Post) -> Result<(), Error> {
+        tokio::select! {
+            biased;
+            () = self.closed() => Err(Error::Closed),
+            declared = tokio::time::timeout(self.options.publish_within, async {
+                let session = self.publishing.session().await;
+                self.declare_on(&session, post).await
+            }) => declared.unwrap_or_else(|_| Err(self.publishing.error())),
+        }
+    }
+
+    async fn declare_on(&self, session: &Session, post: &Post) -> Result<(), Error> {
+        let mut declarer = Declarer::new(&session.connection, &self.names, &self.options);
+        let declared = tokio::time::timeout(self.options.confirm_within, declarer.post(post)).await;
+        let doing = || format!("declare {}", self.names.queue(post));
+        self.declared(session, declared, doing)
+    }
+
+    async fn declare_cluster_on(&self, session: &Session) -> Result<(), Error> {
+        let mut declarer = Declarer::new(&session.connection, &self.names, &self.options);
+        let declared = tokio::time::timeout(self.options.confirm_within, declarer.cluster()).await;
+        self.declared(session, declared, || "declare the exchanges".to_owned())
+    }
+
+    fn declared(
+        &self,
+        session: &Session,
+        declared: Result<Result<(), lapin::Error>, tokio::time::error::Elapsed>,
+        doing: impl FnOnce() -> String,
+    ) -> Result<(), Error> {
+        match declared {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(source)) => Err(Error::Refused {
+                doing: doing(),
+                source,
+            }),
+            Err(_) => {
+                session.give_up();
+                Err(Error::Unconfirmed(self.options.confirm_within))
+            }
+        }
+    }
+
+    /// Publishes to whoever listens now, if the link lets it.
+    pub(super) async fn publish_live(&self, topic: &str, body: &[u8]) {
+        let Some(session) = self.publishing.current() else {
+            return;
+        };
+        if session.is_blocked() {
+            return;
+        }
+        let published = tokio::time::timeout(LIVE_WITHIN, async {
+            let channel = unconfirmed(&session).await?;
+            let (options, properties) =
+                (BasicPublishOptions::default(), BasicProperties::default());
+            let confirm = channel
+                .basic_publish(self.names.live(), topic.into(), options, body, properties)
+                .await?;
+            confirm.await
+        });
+        match published.await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!(topic, %error, "a live message is lost"),
+            Err(_) => tracing::debug!(topic, "a live message is lost: the broker does not take it"),
+        }
+    }
+}
+
+/// The channel of confirmed publications, made anew when the broker has closed it.
+async fn confirmed(session: &Session) -> Result<Channel, lapin::Error> {
+    let mut slot = session.confirmed.lock().await;
+    match &*slot {
+        Some(channel) if channel.status().connected() => Ok(channel.clone()),
+        _ => {
+            let channel = session.connection.create_channel().await?;
+            channel
+                .confirm_select(ConfirmSelectOptions::default())
+                .await?;
+            Ok(slot.insert(channel).clone())
+        }
+    }
+}
+
+/// The channel of live publications, made anew when the broker has closed it.
+async fn unconfirmed(session: &Session) -> Result<Channel, lapin::Error> {
+    let mut slot = session.unconfirmed.lock().await;
+    match &*slot {
+        Some(channel) if channel.status().connected() => Ok(channel.clone()),
+        _ => {
+            let channel = session.connection.create_channel().await?;
+            Ok(slot.insert(channel).clone())
+        }
+    }
+}
