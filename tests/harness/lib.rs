@@ -8,6 +8,7 @@ pub mod engine;
 pub mod process;
 pub mod programs;
 pub mod s3;
+pub mod services;
 
 /// Waits until `ready` gives a value, asking every 20 ms.
 ///

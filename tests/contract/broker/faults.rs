@@ -1,0 +1,322 @@
+//! What only a server can suffer: cut links, deleted queues, alarms, death, frost, loss of everything.
+
+use std::time::Duration;
+
+use dopq_common::broker::{Broker, Error, Link, amqp};
+use dopq_tests::services::RabbitMq;
+use tokio::runtime::Runtime;
+
+use super::{
+    Bench, body, connect, gpu, link_is, next, number, open, options, order, orders, reports, take,
+};
+use crate::soon;
+
+/// Every fault, the gentlest first.
+pub(crate) fn run(runtime: &Runtime, server: &mut RabbitMq) {
+    for (name, fault) in FAULTS {
+        println!("broker over RabbitMQ: {name}");
+        fault(runtime, server);
+    }
+}
+
+type Fault = fn(&Runtime, &mut RabbitMq);
+
+const FAULTS: &[(&str, Fault)] = &[
+    ("a worker's account is enough", a_workers_account_is_enough),
+    ("cut links heal", cut_links_heal),
+    ("a deleted queue is made anew", a_deleted_queue_is_made_anew),
+    (
+        "a full queue makes its publishers wait",
+        a_full_queue_makes_its_publishers_wait,
+    ),
+    (
+        "an alarm stops publications only",
+        an_alarm_stops_publications_only,
+    ),
+    (
+        "a killed server has lost nothing",
+        a_killed_server_has_lost_nothing,
+    ),
+    ("a frozen server is noticed", a_frozen_server_is_noticed),
+    (
+        "a wiped server is furnished again",
+        a_wiped_server_is_furnished_again,
+    ),
+];
+
+fn a_workers_account_is_enough(runtime: &Runtime, server: &mut RabbitMq) {
+    let Bench { master, .. } = runtime.block_on(connect(server));
+    let account = || {
+        let mut options = options(server, "wide", "gpu-01");
+        options.url = server.url_as("gpu-01", "secret");
+        options
+    };
+    server.ctl(&["add_user", "gpu-01", "secret"]);
+    // Configure its live queues; write reports and live messages; read its own orders and live queues.
+    server.ctl(&[
+        "set_permissions",
+        "-p",
+        "dopq",
+        "gpu-01",
+        r"^wide\.live\.gpu-01\..*$",
+        r"^wide\.(reports|live|live\.gpu-01\..*)$",
+        r"^wide\.(orders\.gpu-01|live|live\.gpu-01\..*)$",
+    ]);
+    runtime.block_on(async {
+        drop(master);
+        let master = open(options(server, "wide", "master")).await;
+        master.declare_worker(&gpu(1)).await.expect("declared");
+        master.declare_worker(&gpu(2)).await.expect("declared");
+        let worker = open(account()).await;
+        let mut taken = orders(&worker, &gpu(1)).await;
+        order(&master, &gpu(1), 1).await;
+        assert_eq!(take(&mut taken, 1).await, [1]);
+        worker
+            .publish_report(body(2))
+            .await
+            .expect("it is confirmed");
+        let mut reported = reports(&master).await;
+        assert_eq!(take(&mut reported, 1).await, [2]);
+        let mut live = worker
+            .subscribe_live(&["request.gpu-01"])
+            .await
+            .expect("open");
+        master
+            .publish_live("request.gpu-01", body(3))
+            .await
+            .expect("open");
+        assert!(soon("a live message", live.next()).await.is_some());
+
+        // Another's orders are neither to be read nor to be written.
+        let forged = worker.publish_order(&gpu(2), body(4)).await;
+        assert!(forged.is_err(), "a worker gave an order: {forged:?}");
+        order(&master, &gpu(2), 5).await;
+        let mut foreign = orders(&worker, &gpu(2)).await;
+        let stolen = tokio::time::timeout(Duration::from_secs(1), foreign.next()).await;
+        assert!(
+            stolen.is_err(),
+            "a worker read another's orders: {stolen:?}"
+        );
+    });
+}
+
+fn cut_links_heal(runtime: &Runtime, server: &mut RabbitMq) {
+    runtime.block_on(async {
+        let bench = connect(server).await;
+        let worker = gpu(1);
+        let mut taken = orders(&bench.worker, &worker).await;
+        order(&bench.master, &worker, 1).await;
+        order(&bench.master, &worker, 2).await;
+        let one = next(&mut taken).await;
+        let mut live = bench.worker.subscribe_live(&["a"]).await.expect("open");
+
+        server.ctl(&["close_all_connections", "a test cuts the links"]);
+        let late = one.ack().await;
+        assert!(matches!(late, Err(Error::Lost)), "{late:?}");
+        order(&bench.master, &worker, 3).await;
+        // What was out or on its way comes again, before what came later.
+        let mut numbers = Vec::new();
+        while numbers.last() != Some(&3) {
+            let delivery = next(&mut taken).await;
+            numbers.push(number(&delivery));
+            // A delivery from before the cut may still have been waiting to be taken.
+            drop(delivery.ack().await);
+        }
+        numbers.dedup();
+        assert!(
+            numbers == [1, 2, 3] || numbers == [2, 1, 2, 3],
+            "{numbers:?}"
+        );
+        soon("a live message after the cut", async {
+            loop {
+                bench.master.publish_live("a", body(4)).await.expect("open");
+                let heard = tokio::time::timeout(Duration::from_millis(200), live.next());
+                if let Ok(message) = heard.await {
+                    return message.expect("open");
+                }
+            }
+        })
+        .await;
+    });
+}
+
+fn a_deleted_queue_is_made_anew(runtime: &Runtime, server: &mut RabbitMq) {
+    runtime.block_on(async {
+        let prefix = "deleted";
+        let master = open(options(server, prefix, "master")).await;
+        let agent = open(options(server, prefix, "gpu-01")).await;
+        let worker = gpu(1);
+        // With nobody consuming, only the publisher can notice.
+        master.declare_worker(&worker).await.expect("declared");
+        server.ctl(&["delete_queue", "-p", "dopq", "deleted.orders.gpu-01"]);
+        order(&master, &worker, 1).await;
+        let mut taken = orders(&agent, &worker).await;
+        assert_eq!(take(&mut taken, 1).await, [1]);
+        // With somebody consuming, the consumer is told and comes back.
+        server.ctl(&["delete_queue", "-p", "dopq", "deleted.orders.gpu-01"]);
+        order(&master, &worker, 2).await;
+        assert_eq!(take(&mut taken, 1).await, [2]);
+    });
+}
+
+fn a_full_queue_makes_its_publishers_wait(runtime: &Runtime, server: &mut RabbitMq) {
+    runtime.block_on(async {
+        let prefix = "full";
+        let mut hurried = options(server, prefix, "master");
+        hurried.publish_within = Duration::from_secs(1);
+        let hurried = open(hurried).await;
+        let patient = open(options(server, prefix, "patient")).await;
+        let worker = gpu(1);
+        hurried.declare_worker(&worker).await.expect("declared");
+        server.ctl(&[
+            "set_policy",
+            "-p",
+            "dopq",
+            "short",
+            r"^full\.orders\..*$",
+            r#"{"max-length": 3}"#,
+            "--apply-to",
+            "queues",
+        ]);
+        let mut queued = 0;
+        let refused = soon("the queue to be full", async {
+            loop {
+                match hurried.publish_order(&worker, body(queued)).await {
+                    Ok(()) => queued += 1,
+                    Err(error) => return error,
+                }
+            }
+        })
+        .await;
+        assert!(matches!(refused, Error::Full { .. }), "{refused:?}");
+        let drain = async {
+            let mut taken = orders(&patient, &worker).await;
+            take(&mut taken, queued as usize + 1).await
+        };
+        let waiting = order(&patient, &worker, 1000);
+        let (numbers, ()) = futures::future::join(drain, waiting).await;
+        let mut expected: Vec<u32> = (0..queued).collect();
+        expected.push(1000);
+        assert_eq!(numbers, expected);
+    });
+}
+
+fn an_alarm_stops_publications_only(runtime: &Runtime, server: &mut RabbitMq) {
+    runtime.block_on(async {
+        let bench = connect(server).await;
+        let worker = gpu(1);
+        order(&bench.master, &worker, 1).await;
+        server.ctl(&["set_vm_memory_high_watermark", "0.00001"]);
+        let mut impatient = options(server, "alarm", "impatient");
+        impatient.publish_within = Duration::from_secs(1);
+        let impatient = Broker::Amqp(amqp::Broker::open(impatient).expect("acceptable"));
+
+        // RabbitMQ tells a connection of the alarm when it publishes.
+        let waiting = order(&bench.master, &worker, 2);
+        let meanwhile = async {
+            link_is(&bench.master, "blocked", |link| *link == Link::Blocked).await;
+            let mut taken = orders(&bench.worker, &worker).await;
+            assert_eq!(take(&mut taken, 1).await, [1], "deliveries go on");
+            let refused = impatient.publish_order(&worker, body(9)).await;
+            assert!(refused.is_err(), "an alarm let a publication pass");
+            server.ctl(&["set_vm_memory_high_watermark", "0.4"]);
+            link_is(&bench.master, "up", |link| *link == Link::Up).await;
+            taken
+        };
+        let ((), mut taken) = futures::future::join(waiting, meanwhile).await;
+        let delivery = next(&mut taken).await;
+        assert_eq!(number(&delivery), 2);
+        delivery.ack().await.expect("it is acknowledged");
+    });
+}
+
+fn a_killed_server_has_lost_nothing(runtime: &Runtime, server: &mut RabbitMq) {
+    let worker = gpu(1);
+    let (bench, mut taken) = runtime.block_on(async {
+        let bench = connect(server).await;
+        for number in 0..50 {
+            order(&bench.master, &worker, number).await;
+        }
+        let mut taken = orders(&bench.worker, &worker).await;
+        assert_eq!(take(&mut taken, 10).await, (0..10).collect::<Vec<_>>());
+        (bench, taken)
+    });
+    server.kill();
+    runtime.block_on(async {
+        let is_down = |link: &Link| matches!(link, Link::Down { .. });
+        link_is(&bench.master, "down", is_down).await;
+        link_is(&bench.worker, "down", is_down).await;
+    });
+    server.start_again();
+    runtime.block_on(async {
+        order(&bench.master, &worker, 50).await;
+        let mut numbers = Vec::new();
+        // Acknowledgements on their way may be lost, so that some come again.
+        while numbers.last() != Some(&50) {
+            let delivery = next(&mut taken).await;
+            numbers.push(number(&delivery));
+            drop(delivery.ack().await);
+        }
+        for expected in 10..=50 {
+            assert!(
+                numbers.contains(&expected),
+                "{expected} is missing: {numbers:?}"
+            );
+        }
+    });
+}
+
+fn a_frozen_server_is_noticed(runtime: &Runtime, server: &mut RabbitMq) {
+    runtime.block_on(async {
+        let bench = connect(server).await;
+        let worker = gpu(1);
+        order(&bench.master, &worker, 1).await;
+        let mut taken = orders(&bench.worker, &worker).await;
+        assert_eq!(take(&mut taken, 1).await, [1]);
+        server.signal("STOP");
+        let refused = bench.master.publish_order(&worker, body(2)).await;
+        let unconfirmed = matches!(refused, Err(Error::Unconfirmed(_)));
+        assert!(unconfirmed, "{refused:?}");
+        // The publisher notices by its confirmation, the other by missing heartbeats.
+        let is_down = |link: &Link| matches!(link, Link::Down { .. });
+        link_is(&bench.worker, "down", is_down).await;
+        server.signal("CONT");
+        order(&bench.master, &worker, 3).await;
+        // The one that was never confirmed may have been queued.
+        let mut numbers = vec![];
+        while numbers.last() != Some(&3) {
+            let delivery = next(&mut taken).await;
+            numbers.push(number(&delivery));
+            drop(delivery.ack().await);
+        }
+        assert!(
+            numbers.iter().all(|number| [2, 3].contains(number)),
+            "{numbers:?}"
+        );
+    });
+}
+
+fn a_wiped_server_is_furnished_again(runtime: &Runtime, server: &mut RabbitMq) {
+    let worker = gpu(1);
+    let (bench, mut taken) = runtime.block_on(async {
+        let bench = connect(server).await;
+        order(&bench.master, &worker, 1).await;
+        let mut taken = orders(&bench.worker, &worker).await;
+        assert_eq!(take(&mut taken, 1).await, [1]);
+        (bench, taken)
+    });
+    server.kill();
+    server.wipe();
+    server.start_again();
+    runtime.block_on(async {
+        order(&bench.master, &worker, 2).await;
+        assert_eq!(take(&mut taken, 1).await, [2]);
+        bench
+            .worker
+            .publish_report(body(3))
+            .await
+            .expect("it is confirmed");
+        let mut reported = reports(&bench.master).await;
+        assert_eq!(take(&mut reported, 1).await, [3]);
+    });
+}

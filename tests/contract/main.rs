@@ -1,0 +1,29 @@
+//! One contract suite for each port, run against each of its adapters.
+//!
+//! A suite is a list of cases; one test runs the list against one adapter, on one server where it needs
+//! one. What only a server can suffer (being killed, frozen, wiped) comes after, in the same test.
+
+mod broker;
+mod store;
+
+use std::time::Duration;
+
+/// The longest that anything awaited may take before the test is lost: far more than it ever needs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for `future`, naming `what` when it does not come.
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited {PATIENCE:?} in vain for {what}"),
+    }
+}
+
+/// The runtime of one test.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
