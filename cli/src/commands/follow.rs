@@ -36,10 +36,11 @@ pub(super) async fn print(
 ) -> Result<Ended, Failure> {
     let mut follower = LogFollower::new(client.clone(), job, wish.query);
     let mut printer = LogPrinter::new(context.output, wish.raw);
+    let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
         let next = tokio::select! {
             next = follower.next() => next,
-            _ = tokio::signal::ctrl_c() => {
+            _ = &mut interrupt => {
                 printer.finish()?;
                 return Ok(Ended::Interrupted);
             }

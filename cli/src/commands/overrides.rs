@@ -33,7 +33,7 @@ pub(crate) struct Overrides {
     /// Among your own jobs, the higher the sooner
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     priority: Option<i64>,
-    /// A label, such as team=vision; may be given often
+    /// A label that the machine must have, such as zone=a; may be given often
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     label: Vec<(String, String)>,
     /// How often to try again when your own code fails
