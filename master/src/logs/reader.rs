@@ -1,0 +1,432 @@
+//! Reads a job's log over all its attempts, from the store and live, until there is no more.
+//!
+//! It is pulled: it holds at most one chunk and the joiner's early pieces, fetches when its reader asks,
+//! and a slow reader only loses live pieces, which it then gets from the store.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use dopq_common::broker::{Broker, LiveMessage, LiveStream};
+use dopq_common::id::{AttemptId, JobId, WorkerId};
+use dopq_common::job::JobState;
+use dopq_common::wire::log::Damaged;
+use dopq_common::wire::{ClusterKey, Live, Sealed, topic};
+use tokio::time::Instant;
+
+use super::frames::{Entry, Frames};
+use super::join::Joiner;
+use super::place::Place;
+use crate::bundles::{self, Bundles, Chunk};
+use crate::view::View;
+
+/// How often a follower asks the worker to go on sending, and looks for stored chunks meanwhile.
+const FOLLOW_EVERY: Duration = Duration::from_secs(10);
+/// For how long the worker sends after each request: one may be lost without a break.
+const FOLLOW_FOR: Duration = Duration::from_secs(30);
+/// How soon a chunk that ought to be stored is looked for again: after a gap in the live tail, and
+/// before a finished attempt's missing bytes are given up.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// A finished attempt's bytes that have not appeared after so many looks are gone.
+const LOOKS_MAX: u32 = 10;
+
+/// Where logs come from.
+#[derive(Clone)]
+pub struct Sources {
+    /// Which attempts there are, and whether the job has finished.
+    pub view: View,
+    /// Stored chunks.
+    pub bundles: Bundles,
+    /// The live tail.
+    pub broker: Broker,
+    /// Proves that a live piece is the worker's that runs the attempt.
+    pub key: ClusterKey,
+}
+
+/// What a reader wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Want {
+    /// The job.
+    pub job: JobId,
+    /// Only this attempt; all of them otherwise.
+    pub attempt: Option<u32>,
+    /// Whether to wait for what is not there yet, until the job has finished.
+    pub follow: bool,
+    /// Where to begin.
+    pub from: Option<Place>,
+}
+
+/// What a reader gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// A frame of an attempt.
+    Entry {
+        /// The attempt's number.
+        attempt: u32,
+        /// The frame.
+        entry: Entry,
+    },
+    /// So many bytes of a finished attempt were reported and never stored.
+    Missing {
+        /// The attempt's number.
+        attempt: u32,
+        /// How many.
+        bytes: u64,
+    },
+}
+
+/// Why a log cannot be read on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store of chunks does not answer. Fits "failed to {error}".
+    #[error("read the stored log")]
+    Store(#[source] bundles::Error),
+    /// The stream is broken, or `from` was no place that an event named.
+    #[error("read the log of attempt {attempt} from byte {offset}, where no frame begins")]
+    Damaged {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// Where the frame should begin.
+        offset: u64,
+        /// What is wrong with it.
+        #[source]
+        source: Damaged,
+    },
+    /// The broker was closed because the master stops.
+    #[error("go on: the master stops")]
+    Stopping,
+}
+
+/// Reads one job's log.
+pub struct Reader {
+    sources: Sources,
+    want: Want,
+    current: Option<Current>,
+    last: u32,
+}
+
+/// The attempt that is being read.
+struct Current {
+    attempt: AttemptId,
+    joiner: Joiner,
+    frames: Frames,
+    /// The stored chunks as of the last look, by offset.
+    chunks: Vec<Chunk>,
+    looks: u32,
+    tail: Option<Tail>,
+}
+
+/// The live side of the attempt that is being read.
+struct Tail {
+    stream: LiveStream,
+    worker: WorkerId,
+    asked_at: Instant,
+}
+
+/// Where an attempt stands, as the read model tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stand {
+    /// It is the current one, on this worker.
+    Live(WorkerId),
+    /// It is over. Its length is known when it was its job's last.
+    Over { log_bytes: Option<u64> },
+}
+
+impl Reader {
+    /// A reader before the first frame that `want` names.
+    #[must_use]
+    pub fn new(sources: Sources, want: Want) -> Self {
+        let mut reader = Self {
+            sources,
+            want,
+            current: None,
+            last: 0,
+        };
+        match (want.from, want.attempt) {
+            (Some(place), _) => reader.enter(place),
+            (None, Some(attempt)) => reader.last = attempt.saturating_sub(1),
+            (None, None) => {}
+        }
+        reader
+    }
+
+    fn enter(&mut self, place: Place) {
+        self.last = place.attempt;
+        self.current = Some(Current {
+            attempt: AttemptId {
+                job: self.want.job,
+                number: place.attempt,
+            },
+            joiner: Joiner::at(place.offset),
+            frames: Frames::at(place.offset),
+            chunks: Vec::new(),
+            looks: 0,
+            tail: None,
+        });
+    }
+
+    /// The next item; `None` at the end: what is stored was read or, when following, the job has
+    /// finished and everything was read. Cancelling the call loses nothing.
+    ///
+    /// # Errors
+    /// [`Error`]; the reader is then done for, and another one may go on from the last place.
+    pub async fn next(&mut self) -> Result<Option<Item>, Error> {
+        loop {
+            let Some(current) = &mut self.current else {
+                if self.advance().await {
+                    continue;
+                }
+                return Ok(None);
+            };
+            let attempt = current.attempt;
+            match current.frames.next_entry() {
+                Ok(Some(entry)) => {
+                    let attempt = attempt.number;
+                    return Ok(Some(Item::Entry { attempt, entry }));
+                }
+                Ok(None) => {}
+                Err(source) => {
+                    return Err(Error::Damaged {
+                        attempt,
+                        offset: current.joiner.next(),
+                        source,
+                    });
+                }
+            }
+            // The model is read before the store: what an attempt stored before its end was committed
+            // is then seen by the look that follows.
+            let mut changes = self.sources.view.watch();
+            let stand = stand(&self.sources.view, attempt);
+            let complete = Stand::Over {
+                log_bytes: Some(current.joiner.next()),
+            };
+            if stand != complete && current.fetch(&self.sources.bundles).await? {
+                continue;
+            }
+            match stand {
+                Stand::Over { log_bytes } => {
+                    let missing =
+                        log_bytes.map_or(0, |all| all.saturating_sub(current.joiner.next()));
+                    if missing > 0 && current.looks < LOOKS_MAX && self.want.follow {
+                        current.looks += 1;
+                        tokio::time::sleep(LOOK_AGAIN).await;
+                        continue;
+                    }
+                    self.current = None;
+                    if missing > 0 {
+                        return Ok(Some(Item::Missing {
+                            attempt: attempt.number,
+                            bytes: missing,
+                        }));
+                    }
+                }
+                Stand::Live(_) if !self.want.follow => self.current = None,
+                Stand::Live(worker) => {
+                    current.listen(&self.sources.broker, worker).await?;
+                    tokio::select! {
+                        done = current.hear(&self.sources.key) => done?,
+                        () = changed(&mut changes, attempt.job) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Goes to the next attempt, waiting for it when following; false when there will be none.
+    async fn advance(&mut self) -> bool {
+        let next = self.last.saturating_add(1);
+        if self.want.attempt.is_some_and(|only| next > only) {
+            return false;
+        }
+        loop {
+            let mut changes = self.sources.view.watch();
+            let job = self.want.job;
+            let (there, over) = self.sources.view.read(|model| match model.state.job(job) {
+                Some(job) => (job.last_attempt >= next, finished(&job.state)),
+                None => (false, true),
+            });
+            if there {
+                self.enter(Place {
+                    attempt: next,
+                    offset: 0,
+                });
+                return true;
+            }
+            if over || !self.want.follow {
+                return false;
+            }
+            changed(&mut changes, job).await;
+        }
+    }
+}
+
+impl Current {
+    /// Takes the stored chunk that holds the next byte; false when none does.
+    async fn fetch(&mut self, bundles: &Bundles) -> Result<bool, Error> {
+        let next = self.joiner.next();
+        if holding(&self.chunks, next).is_none() {
+            let listed = bundles.list_log(self.attempt).await;
+            self.chunks = listed.map_err(Error::Store)?;
+        }
+        let Some(chunk) = holding(&self.chunks, next) else {
+            return Ok(false);
+        };
+        let bytes = bundles.get_log(self.attempt, chunk).await;
+        let bytes = bytes.map_err(Error::Store)?;
+        self.looks = 0;
+        Ok(self.offer(chunk, bytes))
+    }
+
+    /// Gives a piece to the joiner and what it frees to the frames; false when that was nothing.
+    fn offer(&mut self, offset: u64, piece: Bytes) -> bool {
+        let ready = self.joiner.offer(offset, piece);
+        for piece in &ready {
+            self.frames.push(piece);
+        }
+        !ready.is_empty()
+    }
+
+    /// Subscribes to the live tail, and asks the worker to send it when that was long ago.
+    async fn listen(&mut self, broker: &Broker, worker: WorkerId) -> Result<(), Error> {
+        let now = Instant::now();
+        let stream = match self.tail.take() {
+            Some(tail) if tail.worker == worker && now < tail.asked_at + FOLLOW_EVERY => {
+                self.tail = Some(tail);
+                return Ok(());
+            }
+            Some(tail) => tail.stream,
+            None => {
+                let topic = topic::log(self.attempt);
+                let stream = broker.subscribe_live(&[topic.as_str()]).await;
+                stream.map_err(|_| Error::Stopping)?
+            }
+        };
+        let request = Live::Follow {
+            attempt: self.attempt.to_string(),
+            for_ms: u64::try_from(FOLLOW_FOR.as_millis()).unwrap_or(u64::MAX),
+        };
+        let topic = topic::requests(&worker);
+        match serde_json::to_vec(&request) {
+            Ok(body) => {
+                if let Err(error) = broker.publish_live(&topic, body.into()).await {
+                    // The stored chunks still come every few seconds.
+                    tracing::debug!(%error, worker.id = %worker, "cannot ask for the live tail");
+                }
+            }
+            Err(error) => tracing::debug!(%error, "cannot write the request for the live tail"),
+        }
+        self.tail = Some(Tail {
+            stream,
+            worker,
+            asked_at: now,
+        });
+        Ok(())
+    }
+
+    /// Waits for a live piece, or until it is time to look into the store again.
+    async fn hear(&mut self, key: &ClusterKey) -> Result<(), Error> {
+        let early = self.joiner.has_gap();
+        loop {
+            let Some(tail) = &mut self.tail else {
+                return Ok(());
+            };
+            let look_at = if early {
+                Instant::now() + LOOK_AGAIN
+            } else {
+                tail.asked_at + FOLLOW_EVERY
+            };
+            match tokio::time::timeout_at(look_at, tail.stream.next()).await {
+                Err(_) => return Ok(()),
+                Ok(None) => return Err(Error::Stopping),
+                Ok(Some(message)) => {
+                    let piece = tail_piece(key, self.attempt, &tail.worker, &message);
+                    if let Some((offset, piece)) = piece
+                        && (self.offer(offset, piece) || (!early && self.joiner.has_gap()))
+                    {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The offset of a chunk that holds byte `next`: of several, the one that reaches furthest.
+fn holding(chunks: &[Chunk], next: u64) -> Option<u64> {
+    chunks
+        .iter()
+        .filter(|chunk| chunk.offset <= next && next < chunk.offset.saturating_add(chunk.len))
+        .max_by_key(|chunk| chunk.offset.saturating_add(chunk.len))
+        .map(|chunk| chunk.offset)
+}
+
+/// The offset and the bytes of a live message that `worker` says of its attempt's log.
+fn tail_piece(
+    key: &ClusterKey,
+    attempt: AttemptId,
+    worker: &WorkerId,
+    message: &LiveMessage,
+) -> Option<(u64, Bytes)> {
+    match Sealed::open(key, &message.body) {
+        Ok((
+            from,
+            Live::LogTail {
+                attempt: of,
+                offset,
+                data,
+            },
+        )) if from == *worker && of.parse() == Ok(attempt) => {
+            Some((offset, STANDARD.decode(data).ok()?.into()))
+        }
+        Ok((
+            _,
+            Live::LogTail { .. } | Live::Heartbeat(_) | Live::Follow { .. } | Live::Unknown,
+        ))
+        | Err(_) => None,
+    }
+}
+
+fn stand(view: &View, attempt: AttemptId) -> Stand {
+    view.read(|model| {
+        let Some(job) = model.state.job(attempt.job) else {
+            return Stand::Over { log_bytes: None };
+        };
+        if let Some(active) = job.state.active().filter(|a| a.attempt == attempt.number) {
+            return Stand::Live(active.worker.clone());
+        }
+        let log_bytes = match &job.state {
+            JobState::Finished(end) if job.last_attempt == attempt.number => end.log_bytes,
+            JobState::Finished(_)
+            | JobState::Queued(_)
+            | JobState::Assigned(_)
+            | JobState::Building(_)
+            | JobState::Running(_)
+            | JobState::Paused(_)
+            | JobState::Stopping(..) => None,
+        };
+        Stand::Over { log_bytes }
+    })
+}
+
+fn finished(state: &JobState) -> bool {
+    matches!(state, JobState::Finished(_))
+}
+
+/// Waits until the job may have changed.
+async fn changed(
+    changes: &mut tokio::sync::broadcast::Receiver<std::sync::Arc<Vec<JobId>>>,
+    job: JobId,
+) {
+    use tokio::sync::broadcast::error::RecvError;
+    loop {
+        match changes.recv().await {
+            Ok(jobs) if jobs.contains(&job) => return,
+            Ok(_) => {}
+            // Whether it was among those that were missed is not known, so it is looked at.
+            Err(RecvError::Lagged(_)) => return,
+            // The view is gone with the master; its streams are being ended.
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
