@@ -6,11 +6,9 @@
 mod board;
 mod collect;
 mod families;
-mod look;
 #[cfg(test)]
 mod tests;
 
 pub use board::{Board, Condition, Part, PartState};
 pub use collect::{health_word, registry};
 pub use families::Metrics;
-pub use look::look;
