@@ -1,16 +1,35 @@
 //! What the routes work with.
 
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use dopq_common::broker::Broker;
+use dopq_common::time::Timestamp;
 use dopq_common::wire::ClusterKey;
+use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
+use super::convert::Positions;
+use super::limiter::Limiter;
+use super::uploads::Uploads;
+use crate::bundles::{Bundles, Intake};
+use crate::clock;
+use crate::driver::Handle;
+use crate::logs;
 use crate::metrics::{Board, Metrics};
+use crate::view::View;
 
 /// Everything that the routes work with; the driver fills it in.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct App {
+    /// Submits, acts and reads.
+    pub handle: Handle,
+    /// Bundles, logs and results.
+    pub bundles: Bundles,
+    /// Judges and stores an uploaded bundle.
+    pub intake: Intake,
+    /// Live tails of logs.
+    pub broker: Broker,
     /// The cluster's key, which proves attempt tokens.
     pub key: ClusterKey,
     /// Limits and names.
@@ -28,16 +47,59 @@ pub struct App {
 pub struct Settings {
     /// The cluster's name.
     pub cluster: String,
-    /// A private folder on the master's disk for uploads that are being received.
-    pub spool_dir: PathBuf,
     /// The largest bundle.
     pub bundle_max_bytes: u64,
     /// The largest results archive of one attempt.
     pub results_max_bytes: u64,
-    /// Uploads are refused when they would leave less than this free in `spool_dir`.
+    /// Uploads are refused when they would leave less than this free on the intake's disk.
     pub min_free_bytes: u64,
     /// How long a signed address of a bundle is good for.
     pub signed_url_ttl: Duration,
     /// Whether `/metrics` answers without a token to clients on the loopback address.
     pub open_metrics_on_loopback: bool,
+}
+
+/// The state of the router: [`App`] and what lives as long as it.
+pub(super) struct Context {
+    pub(super) app: App,
+    pub(super) limiter: Limiter,
+    pub(super) uploads: Uploads,
+    pub(super) positions: Positions,
+    pub(super) registry: Registry,
+    pub(super) started_at: Timestamp,
+    /// An account is changed by writing its whole new value, so one change at a time reads and writes.
+    pub(super) accounts: tokio::sync::Mutex<()>,
+}
+
+pub(super) type Ctx = Arc<Context>;
+
+impl Context {
+    pub(super) fn new(app: App) -> Ctx {
+        let registry = crate::metrics::registry(&app.metrics, app.handle.view());
+        Arc::new(Self {
+            limiter: Limiter::default(),
+            uploads: Uploads::new(
+                app.intake.spool_folder().to_owned(),
+                app.settings.min_free_bytes,
+            ),
+            positions: Positions::default(),
+            registry,
+            started_at: clock::now(),
+            accounts: tokio::sync::Mutex::new(()),
+            app,
+        })
+    }
+
+    pub(super) fn view(&self) -> &View {
+        self.app.handle.view()
+    }
+
+    pub(super) fn log_sources(&self) -> logs::Sources {
+        logs::Sources {
+            view: self.view().clone(),
+            bundles: self.app.bundles.clone(),
+            broker: self.app.broker.clone(),
+            key: self.app.key.clone(),
+        }
+    }
 }

@@ -3,11 +3,27 @@
 //!
 //! It decides who may ask what and turns the read model into the API's words. What is to change goes
 //! to the owner of the state as an event; nothing here keeps state of its own beyond limits and spools.
+//!
+//! - [`table`] holds every route with who may use it; [`guard`] enforces that
+//! - [`routes`] answer; [`convert`] speaks the API's words
+//! - [`observe`] and [`serve`] are around them: ids, headers, time-outs, connections
 
 mod app;
+mod convert;
+mod error;
+mod extract;
+mod guard;
+mod limiter;
+mod observe;
 mod router;
+mod routes;
 mod serve;
+mod space;
+mod table;
+mod tls;
+mod uploads;
 
 pub use app::{App, Settings};
 pub use router::router;
 pub use serve::serve;
+pub use tls::{Tls, TlsError};

@@ -11,34 +11,45 @@ use axum::extract::{ConnectInfo, Request};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tower::ServiceExt;
+
+use super::tls::Tls;
 
 /// Followers of logs hold a connection each; beyond this new ones wait in the listener's backlog.
 const CONNECTIONS_MAX: usize = 4096;
-/// A client that takes longer to send a request's head is cut off.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
-/// An HTTP/2 connection that does not answer pings is closed after this.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// A client that takes longer to send a request's head, counted from the connection's beginning or its
+/// last answer, is cut off.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// A client that takes longer to agree on TLS is cut off.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is still open so long after the shutdown began is cut off.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// After a failed accept, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `router` on `listener` until `shutdown`; then lets answers in progress end, for a while.
+/// Serves `router` on `listener`, with TLS where there is some, until `shutdown`; then lets answers in
+/// progress end, for a while.
 ///
 /// # Errors
 /// Only when the listener cannot tell its own address.
 pub async fn serve(
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
     router: Router,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
-    tracing::info!(%address, "listening");
+    tracing::info!(%address, tls = tls.is_some(), "listening");
+    let watching = tls.clone().map(|tls| {
+        let watching = tokio::spawn(async move { tls.watch().await });
+        AbortOnDropHandle::new(watching)
+    });
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
@@ -60,14 +71,16 @@ pub async fn serve(
             }
         };
         let (router, shutdown, cut) = (router.clone(), shutdown.clone(), cut.clone());
+        let acceptor = tls.as_ref().map(|tls| tls.acceptor());
         connections.spawn(async move {
             tokio::select! {
                 () = cut.cancelled() => {}
-                () = connection(stream, peer, router, shutdown) => {}
+                () = accept(stream, peer, acceptor, router, shutdown) => {}
             }
             drop(slot);
         });
     }
+    drop(watching);
     connections.close();
     if tokio::time::timeout(DRAIN_TIMEOUT, connections.wait())
         .await
@@ -79,28 +92,42 @@ pub async fn serve(
     Ok(())
 }
 
-async fn connection(
+async fn accept(
     stream: TcpStream,
     peer: SocketAddr,
+    acceptor: Option<TlsAcceptor>,
     router: Router,
     shutdown: CancellationToken,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot switch off Nagle's algorithm");
     }
+    let Some(acceptor) = acceptor else {
+        return connection(stream, peer, router, shutdown).await;
+    };
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => Box::pin(connection(stream, peer, router, shutdown)).await,
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS"),
+        Err(_) => tracing::debug!(%peer, "no TLS in time"),
+    }
+}
+
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: SocketAddr,
+    router: Router,
+    shutdown: CancellationToken,
+) {
     let service = router.map_request(move |mut request: Request<_>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         request.map(axum::body::Body::new)
     });
-    let mut builder = Builder::new(TokioExecutor::new());
+    // HTTP/1 only: telling the versions apart would mean waiting for a first line without a limit.
+    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING_INTERVAL);
     let connection =
         builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     let mut connection = pin!(connection);
@@ -113,5 +140,94 @@ async fn connection(
     };
     if let Err(error) = result {
         tracing::debug!(peer = %peer, %error, "connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::ServerName;
+    use rustls::{ClientConfig, RootCertStore};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::Notify;
+    use tokio_rustls::TlsConnector;
+
+    use super::*;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+
+    async fn bound() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let address = listener.local_addr().expect("address");
+        (listener, address)
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_lets_answers_end_and_takes_no_more() {
+        let (listener, address) = bound().await;
+        let (asked, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let handler = {
+            let (asked, go) = (Arc::clone(&asked), Arc::clone(&go));
+            async move |ConnectInfo(peer): ConnectInfo<SocketAddr>| {
+                asked.notify_one();
+                go.notified().await;
+                peer.to_string()
+            }
+        };
+        let router = Router::new().route("/", axum::routing::get(handler));
+        let shutdown = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, None, router, shutdown.clone()));
+        let mut client = TcpStream::connect(address).await.expect("connected");
+        let local = client.local_addr().expect("address");
+        client.write_all(REQUEST).await.expect("sent");
+        asked.notified().await;
+        shutdown.cancel();
+        go.notify_one();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.expect("answered");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.ends_with(&local.to_string()), "{answer}");
+        serving.await.expect("ended").expect("served");
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn tls_is_spoken_with_the_certificate_of_the_files() {
+        let dir = tempfile::tempdir().expect("folder");
+        let names = vec!["master.test".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).expect("certificate");
+        let (cert, key) = (dir.path().join("cert"), dir.path().join("key"));
+        std::fs::write(&cert, made.cert.pem()).expect("written");
+        std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
+        assert!(Tls::load(&cert, &cert).is_err());
+        assert!(Tls::load(&key, &key).is_err());
+        let tls = Arc::new(Tls::load(&cert, &key).expect("loaded"));
+
+        let (listener, address) = bound().await;
+        let router = Router::new().route("/", axum::routing::get(async || "over TLS"));
+        let shutdown = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, Some(tls), router, shutdown.clone()));
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).expect("root");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector = TlsConnector::from(Arc::new(config));
+        for (name, answered) in [("master.test", true), ("other.test", false)] {
+            let client = TcpStream::connect(address).await.expect("connected");
+            let name = ServerName::try_from(name).expect("name");
+            let client = connector.connect(name, client).await;
+            assert_eq!(client.is_ok(), answered);
+            if let Ok(mut client) = client {
+                client.write_all(REQUEST).await.expect("sent");
+                let mut answer = String::new();
+                client.read_to_string(&mut answer).await.expect("answered");
+                assert!(answer.ends_with("over TLS"), "{answer}");
+            }
+        }
+        shutdown.cancel();
+        serving.await.expect("ended").expect("served");
     }
 }

@@ -1,0 +1,159 @@
+//! Jobs and the queue's entries.
+
+use dopq_common::api;
+use dopq_common::job::{Active, Cause, Class, Job, JobState, Outcome};
+use dopq_common::sched;
+use dopq_common::time::Timestamp;
+
+use super::positions::Positions;
+use crate::view::Model;
+
+/// A job as lists and events show it.
+pub(in crate::http) fn job_page_item(
+    model: &Model,
+    positions: &Positions,
+    now: Timestamp,
+    job: &Job,
+) -> api::Job {
+    let (position, reason) = match &job.state {
+        JobState::Queued(_) => (
+            positions.of(model, now).get(&job.id).copied(),
+            Some(reason(model, now, job)),
+        ),
+        JobState::Assigned(_)
+        | JobState::Building(_)
+        | JobState::Running(_)
+        | JobState::Paused(_)
+        | JobState::Stopping(..)
+        | JobState::Finished(_) => (None, None),
+    };
+    let (last, finished) = match &job.state {
+        JobState::Finished(finished) => (finished.last.as_ref(), Some(finished)),
+        JobState::Queued(_)
+        | JobState::Assigned(_)
+        | JobState::Building(_)
+        | JobState::Running(_)
+        | JobState::Paused(_)
+        | JobState::Stopping(..) => (job.state.active(), None),
+    };
+    api::Job {
+        id: job.id.0,
+        name: job.spec.name.clone(),
+        user: job.user.to_string(),
+        state: job.state.phase().as_str().to_owned(),
+        outcome: finished.map(|finished| outcome(&finished.outcome)),
+        attempt: job.last_attempt,
+        worker: last.map(|active| active.worker.to_string()),
+        gpus: last.map_or_else(Vec::new, gpus),
+        submitted_at: job.submitted_at.to_datetime(),
+        started_at: last
+            .and_then(|active| active.started_at)
+            .map(Timestamp::to_datetime),
+        finished_at: finished.map(|finished| finished.at.to_datetime()),
+        position,
+        reason,
+        class: class(job.spec.class).to_owned(),
+        priority: job.spec.priority,
+        num_gpus: job.spec.request.gpus,
+        bundle: job.bundle.map(|bundle| bundle.digest.to_string()),
+        labels: job.spec.labels.clone(),
+        log_bytes: finished.and_then(|finished| finished.log_bytes),
+        timeline: Vec::new(),
+    }
+}
+
+/// A job with every change of its state.
+pub(in crate::http) fn job_with_timeline(
+    model: &Model,
+    positions: &Positions,
+    now: Timestamp,
+    job: &Job,
+) -> api::Job {
+    let timeline = job.timeline.iter().map(|entry| api::TimelineEntry {
+        at: entry.at.to_datetime(),
+        state: entry.phase.as_str().to_owned(),
+        attempt: entry.attempt,
+        note: entry.note.clone(),
+    });
+    api::Job {
+        timeline: timeline.collect(),
+        ..job_page_item(model, positions, now, job)
+    }
+}
+
+/// A waiting job at its place.
+pub(in crate::http) fn queue_entry(
+    model: &Model,
+    now: Timestamp,
+    waiting: &sched::Waiting<'_>,
+) -> api::QueueEntry {
+    let job = waiting.job;
+    let since = match &job.state {
+        JobState::Queued(queued) => queued.since,
+        JobState::Assigned(_)
+        | JobState::Building(_)
+        | JobState::Running(_)
+        | JobState::Paused(_)
+        | JobState::Stopping(..)
+        | JobState::Finished(_) => job.submitted_at,
+    };
+    api::QueueEntry {
+        position: waiting.position,
+        id: job.id.0,
+        name: job.spec.name.clone(),
+        user: job.user.to_string(),
+        penalty: waiting.penalty,
+        class: class(job.spec.class).to_owned(),
+        priority: job.spec.priority,
+        num_gpus: job.spec.request.gpus,
+        since: since.to_datetime(),
+        reason: reason(model, now, job),
+    }
+}
+
+fn reason(model: &Model, now: Timestamp, job: &Job) -> String {
+    let reasons = sched::reasons(&model.state, now, job);
+    let reasons: Vec<_> = reasons.iter().map(ToString::to_string).collect();
+    reasons.join("; ")
+}
+
+fn gpus(active: &Active) -> Vec<String> {
+    let gpus = active.allocation.gpus.iter();
+    gpus.map(|(gpu, _)| gpu.to_string()).collect()
+}
+
+fn outcome(outcome: &Outcome) -> api::Outcome {
+    let by = match &outcome.cause {
+        Cause::Cancelled(by) => Some(by.to_string()),
+        Cause::Succeeded
+        | Cause::UserError
+        | Cause::BuildFailed
+        | Cause::BundleInvalid
+        | Cause::ImageMissing
+        | Cause::OomHost
+        | Cause::OomGpu
+        | Cause::TimeLimit
+        | Cause::IdleStopped
+        | Cause::Preempted
+        | Cause::DependencyFailed
+        | Cause::WorkerLost
+        | Cause::GpuFault
+        | Cause::DiskFull
+        | Cause::EngineError => None,
+    };
+    api::Outcome {
+        cause: outcome.cause.as_str().to_owned(),
+        by,
+        exit_code: outcome.exit_code,
+        detail: outcome.detail.clone(),
+        hint: outcome.cause.hint().to_owned(),
+    }
+}
+
+const fn class(class: Class) -> &'static str {
+    match class {
+        Class::Urgent => "urgent",
+        Class::Normal => "normal",
+        Class::Nice => "nice",
+    }
+}

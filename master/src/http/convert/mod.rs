@@ -1,0 +1,11 @@
+//! Turns the read model's values into the API's words.
+
+mod job;
+mod node;
+mod positions;
+mod user;
+
+pub(super) use job::{job_page_item, job_with_timeline, queue_entry};
+pub(super) use node::node;
+pub(super) use positions::Positions;
+pub(super) use user::{Counts, token, user};

@@ -1,0 +1,69 @@
+//! Machines, with what jobs hold of them and what their last heartbeat told.
+
+use dopq_common::api;
+use dopq_common::resources::{MilliCpu, MilliGpu};
+use dopq_common::sched::{self, Worker};
+use dopq_common::wire::GpuUse;
+
+use crate::http::guard::Caller;
+use crate::metrics::health_word;
+use crate::view::Model;
+
+/// A machine as `caller` may see it: the ids of others' jobs are left out.
+pub(in crate::http) fn node(model: &Model, caller: &Caller, worker: &Worker) -> api::Node {
+    let held = sched::held(&model.state, &worker.id);
+    let live = model.live.get(&worker.id);
+    let hello = live.and_then(|live| live.hello.as_ref());
+    let beat = live.and_then(|live| live.heartbeat.as_ref());
+    let gpus = worker.capacity.gpus.iter().map(|gpu| {
+        let usage = beat.and_then(|(_, beat)| gpu_use(&beat.gpus, gpu.id.as_str()));
+        let held = held.gpus.get(&gpu.id).copied().unwrap_or_default();
+        api::NodeGpu {
+            id: gpu.id.to_string(),
+            model: gpu.model.clone(),
+            healthy: gpu.healthy,
+            memory_bytes: gpu.memory.0,
+            held_ratio: f64::from(held.0) / f64::from(MilliGpu::WHOLE.0),
+            utilization_ratio: usage.map(|usage| usage.utilization_ratio),
+            memory_used_bytes: usage.map(|usage| usage.memory_used_bytes),
+        }
+    });
+    let jobs = held.jobs.iter().filter(|id| {
+        let job = model.state.job(**id);
+        job.is_some_and(|job| caller.sees(&job.user))
+    });
+    api::Node {
+        name: worker.id.to_string(),
+        state: health_word(worker.health).to_owned(),
+        cordon: worker.cordon.as_ref().map(|cordon| {
+            if cordon.reason.is_empty() {
+                format!("by {}", cordon.by)
+            } else {
+                format!("{} (by {})", cordon.reason, cordon.by)
+            }
+        }),
+        agent: hello.map_or_else(String::new, |hello| hello.agent.clone()),
+        engine: hello.map_or_else(String::new, |hello| hello.engine.clone()),
+        gpu_mode: hello.map_or_else(String::new, |hello| hello.gpu_mode.clone()),
+        last_seen_at: beat.map(|(at, _)| at.to_datetime()),
+        gpus: gpus.collect(),
+        cpu_cores: cores(worker.capacity.cpu),
+        cpu_cores_held: cores(held.cpu),
+        memory_bytes: worker.capacity.memory.0,
+        memory_held_bytes: held.memory.0,
+        jobs: jobs.map(|id| id.0).collect(),
+        labels: worker.capacity.labels.clone(),
+    }
+}
+
+fn gpu_use<'a>(gpus: &'a [GpuUse], id: &str) -> Option<&'a GpuUse> {
+    gpus.iter().find(|gpu| gpu.id == id)
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "no machine has 2^52 thousandths of a core"
+)]
+fn cores(cpu: MilliCpu) -> f64 {
+    cpu.0 as f64 / 1000.0
+}

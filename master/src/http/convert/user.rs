@@ -1,0 +1,69 @@
+//! Users and their tokens.
+
+use std::collections::BTreeMap;
+
+use dopq_common::api;
+use dopq_common::id::UserName;
+use dopq_common::job::Phase;
+use dopq_common::sched;
+use dopq_common::time::Timestamp;
+
+use crate::store::{Account, TokenRecord};
+use crate::view::Model;
+
+/// How many jobs each user has, counted in one pass.
+#[derive(Debug, Default)]
+pub(in crate::http) struct Counts(BTreeMap<UserName, [u64; 3]>);
+
+impl Counts {
+    /// Counts the jobs of `model`.
+    pub(in crate::http) fn of(model: &Model) -> Self {
+        let mut counts = Self::default();
+        for job in model.state.jobs() {
+            let [queued, running, finished] = counts.0.entry(job.user.clone()).or_default();
+            match job.state.phase() {
+                Phase::Queued => *queued += 1,
+                Phase::Assigned
+                | Phase::Building
+                | Phase::Running
+                | Phase::Paused
+                | Phase::Stopping => *running += 1,
+                Phase::Finished => *finished += 1,
+            }
+        }
+        counts
+    }
+}
+
+/// A user as operators see them.
+pub(in crate::http) fn user(
+    model: &Model,
+    counts: &Counts,
+    now: Timestamp,
+    account: &Account,
+) -> api::User {
+    let [queued, running, finished] = counts.0.get(&account.name).copied().unwrap_or_default();
+    api::User {
+        name: account.name.to_string(),
+        role: account.role,
+        penalty: sched::penalty_of(&model.state, now, &account.name),
+        weight: model
+            .state
+            .user(&account.name)
+            .map_or(1.0, |user| user.weight),
+        queued,
+        running,
+        finished,
+        tokens: account.tokens.iter().map(token).collect(),
+    }
+}
+
+/// What lists show of a token.
+pub(in crate::http) fn token(record: &TokenRecord) -> api::Token {
+    api::Token {
+        id: record.id.clone(),
+        label: record.label.clone(),
+        created_at: record.created_at.to_datetime(),
+        expires_at: record.expires_at.map(Timestamp::to_datetime),
+    }
+}

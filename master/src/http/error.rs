@@ -1,0 +1,220 @@
+//! The one way in which a request fails: an [`api::ErrorResponse`] with its status.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use dopq_common::api::{self, ErrorCode};
+use dopq_common::bundle;
+use dopq_common::id::{JobId, ParseIdError};
+use dopq_common::sched::Rejected;
+
+use crate::driver::{ActError, SubmitError};
+
+/// Clients that may try again are asked to wait so long.
+const RETRY_SECONDS: u64 = 2;
+
+/// Why a request failed, as its sender is told.
+#[derive(Debug, Clone)]
+pub(super) struct Error {
+    code: ErrorCode,
+    message: String,
+    hint: String,
+    faults: Vec<api::Fault>,
+    retry_after: Option<Duration>,
+    /// Set when the leader at this address would do it.
+    leader_url: Option<String>,
+}
+
+/// Rides on the answer of a handler that found another master leading; [`super::guard`] then redirects.
+#[derive(Debug, Clone)]
+pub(super) struct LeaderAt(pub(super) String);
+
+pub(super) type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// A failure of kind `code`; `message` is one lower-case sentence.
+    pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        let retry = match code {
+            ErrorCode::Unavailable | ErrorCode::TooManyRequests => {
+                Some(Duration::from_secs(RETRY_SECONDS))
+            }
+            ErrorCode::BadRequest
+            | ErrorCode::Unauthorized
+            | ErrorCode::Forbidden
+            | ErrorCode::NotFound
+            | ErrorCode::Conflict
+            | ErrorCode::TooLarge
+            | ErrorCode::Invalid
+            | ErrorCode::InsufficientStorage
+            | ErrorCode::Internal
+            | ErrorCode::Unknown => None,
+        };
+        Self {
+            code,
+            message: message.into(),
+            hint: String::new(),
+            faults: Vec::new(),
+            retry_after: retry,
+            leader_url: None,
+        }
+    }
+
+    /// Adds what the sender can do about it.
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+
+    /// Says when it may be tried again.
+    pub(super) fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// A bundle or configuration that breaks rules.
+    pub(super) fn faults(message: impl Into<String>, faults: Vec<bundle::Fault>) -> Self {
+        let mut error = Self::new(ErrorCode::Invalid, message);
+        error.faults = faults.into_iter().map(fault).collect();
+        error
+    }
+
+    /// A configuration that breaks one rule which only the master knows.
+    pub(super) fn fault(rule: &str, place: &str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        let mut error = Self::new(ErrorCode::Invalid, message.clone());
+        error.faults.push(api::Fault {
+            rule: rule.to_owned(),
+            place: place.to_owned(),
+            message,
+        });
+        error
+    }
+
+    /// There is none, or none that the caller may see: the two look the same on purpose.
+    pub(super) fn no_job(id: JobId) -> Self {
+        Self::new(ErrorCode::NotFound, format!("there is no job {id}"))
+            .hint("see yours with: dopq ps")
+    }
+
+    /// A fault of DoPQ itself. The sender gets no more than that; the log has the rest.
+    pub(super) fn internal(what: &str, source: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error = source, "{what}");
+        Self::new(ErrorCode::Internal, what)
+            .hint("the master's log says more; tell an admin the answer's X-Request-Id")
+    }
+
+    /// A part that the master needs does not answer.
+    pub(super) fn unavailable(what: &str, source: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::warn!(error = source, "{what}");
+        Self::new(ErrorCode::Unavailable, what).hint("try again; see dopq status")
+    }
+
+    /// Another master decides.
+    pub(super) fn not_leader(leader_url: Option<String>) -> Self {
+        let mut error = Self::new(ErrorCode::Unavailable, "this master does not lead")
+            .hint("no leader is known yet; try again in a few seconds");
+        error.leader_url = leader_url;
+        error
+    }
+
+    /// The body, for streams that fail after they began.
+    pub(super) fn into_body(self) -> api::ErrorResponse {
+        api::ErrorResponse {
+            error: api::ErrorBody {
+                code: self.code,
+                message: self.message,
+                hint: self.hint,
+                faults: self.faults,
+            },
+        }
+    }
+}
+
+fn fault(fault: bundle::Fault) -> api::Fault {
+    api::Fault {
+        rule: fault.rule.to_owned(),
+        place: fault.place,
+        message: fault.message,
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let code = self.code;
+        let status =
+            StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let (retry_after, leader) = (self.retry_after, self.leader_url.clone());
+        let mut response = (status, Json(self.into_body())).into_response();
+        let headers = response.headers_mut();
+        if let Some(wait) = retry_after {
+            headers.insert(header::RETRY_AFTER, wait.as_secs().max(1).into());
+        }
+        if code == ErrorCode::Unauthorized {
+            let scheme = HeaderValue::from_static("Bearer realm=\"dopq\"");
+            headers.insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        if let Some(leader) = leader {
+            response.extensions_mut().insert(LeaderAt(leader));
+        }
+        response
+    }
+}
+
+impl From<ParseIdError> for Error {
+    fn from(error: ParseIdError) -> Self {
+        Self::new(ErrorCode::BadRequest, error.to_string())
+    }
+}
+
+impl From<Rejected> for Error {
+    fn from(rejected: Rejected) -> Self {
+        let code = match &rejected {
+            Rejected::NoSuchJob(_) | Rejected::NoSuchWorker(_) => ErrorCode::NotFound,
+            Rejected::AlreadyFinished { .. }
+            | Rejected::NotQueued { .. }
+            | Rejected::Stale(_)
+            | Rejected::Repeated(_)
+            | Rejected::KeyUsed(_) => ErrorCode::Conflict,
+            Rejected::NeverFits(_) | Rejected::Guarded(_) | Rejected::Invalid(_) => {
+                ErrorCode::Invalid
+            }
+        };
+        let hint = match &rejected {
+            Rejected::NeverFits(_) => "see what the machines have with: dopq nodes",
+            Rejected::Guarded(_) => "wait for your jobs to end, or ask an admin for more",
+            Rejected::KeyUsed(_) => "a new request needs a new Idempotency-Key",
+            Rejected::NoSuchWorker(_) => "see the machines with: dopq nodes",
+            Rejected::NoSuchJob(_) => "see yours with: dopq ps",
+            Rejected::AlreadyFinished { .. }
+            | Rejected::NotQueued { .. }
+            | Rejected::Stale(_)
+            | Rejected::Repeated(_)
+            | Rejected::Invalid(_) => "",
+        };
+        Self::new(code, rejected.to_string()).hint(hint)
+    }
+}
+
+impl From<SubmitError> for Error {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Rejected(rejected) => rejected.into(),
+            SubmitError::NotLeader { leader_url } => Self::not_leader(leader_url),
+            SubmitError::Unavailable(_) => Self::new(ErrorCode::Unavailable, error.to_string())
+                .hint("repeat it with the same Idempotency-Key; it is then done once"),
+        }
+    }
+}
+
+impl From<ActError> for Error {
+    fn from(error: ActError) -> Self {
+        match error {
+            ActError::Rejected(rejected) => rejected.into(),
+            ActError::NotLeader { leader_url } => Self::not_leader(leader_url),
+            ActError::Unavailable(_) => Self::new(ErrorCode::Unavailable, error.to_string())
+                .hint("it may have been done; look, and repeat it if not"),
+        }
+    }
+}

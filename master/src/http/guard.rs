@@ -1,0 +1,276 @@
+//! Lets a request through to its handler, or says why not: identity, role, owner, leadership, time.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{ConnectInfo, RawPathParams, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use dopq_common::api::{ErrorCode, Role};
+use dopq_common::id::{AttemptId, JobId, UserName, WorkerId};
+use tokio::time::Instant;
+
+use super::app::{Context, Ctx};
+use super::error::{Error, LeaderAt, Result};
+use super::table::{Access, Pace, Rule, Who};
+use crate::accounts::{Identified, identify};
+use crate::clock;
+use crate::view;
+
+/// An answer that is no stream is given within this.
+pub(super) const QUICK: Duration = Duration::from_secs(30);
+
+/// Stands for the address of a request that came without a connection, as in tests.
+const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// Who asks, as proven. Handlers take it from the request's extensions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Caller {
+    pub(super) name: UserName,
+    pub(super) role: Role,
+}
+
+impl Caller {
+    /// Whether they may see and change what belongs to `owner`.
+    pub(super) fn sees(&self, owner: &UserName) -> bool {
+        self.role >= Role::Operator || self.name == *owner
+    }
+}
+
+/// The worker that asks, as proven, with its attempt, which is current.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct AttemptCaller {
+    pub(super) attempt: AttemptId,
+    pub(super) worker: WorkerId,
+}
+
+/// The state of [`guard`].
+#[derive(Clone)]
+pub(super) struct Guard {
+    pub(super) context: Ctx,
+    pub(super) rule: Rule,
+}
+
+/// Calls the handler when the rule holds.
+pub(super) async fn guard(
+    State(Guard { context, rule }): State<Guard>,
+    params: std::result::Result<RawPathParams, RawPathParamsRejection>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let uri = request.uri().clone();
+    let params = params.map_err(|error| Error::new(ErrorCode::BadRequest, error.body_text()));
+    let admitted = params.and_then(|params| admit(&context, rule, &params, &mut request));
+    let response = match admitted {
+        Ok(()) => run(rule.pace, request, next).await,
+        Err(error) => {
+            if request.method() == Method::PUT {
+                super::uploads::drain(request.into_body()).await;
+            }
+            error.into_response()
+        }
+    };
+    // A handler, too, can find that the lead was lost.
+    let leader = response.extensions().get::<LeaderAt>();
+    match leader.and_then(|LeaderAt(leader)| redirect(leader, &uri)) {
+        Some(redirect) => redirect,
+        None => response,
+    }
+}
+
+async fn run(pace: Pace, request: Request, next: Next) -> Response {
+    match pace {
+        Pace::Stream => next.run(request).await,
+        Pace::Quick => match tokio::time::timeout(QUICK, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => {
+                tracing::warn!(limit_s = QUICK.as_secs(), "a request took too long");
+                let message = format!("no answer within {} s", QUICK.as_secs());
+                Error::new(ErrorCode::Unavailable, message)
+                    .hint("see dopq status")
+                    .into_response()
+            }
+        },
+    }
+}
+
+fn admit(
+    context: &Context,
+    rule: Rule,
+    params: &RawPathParams,
+    request: &mut Request,
+) -> Result<()> {
+    match rule.access {
+        Access::Open => {}
+        Access::Scrape => {
+            let local = peer(request).is_some_and(|peer| peer.ip().to_canonical().is_loopback());
+            if !(local && context.app.settings.open_metrics_on_loopback) {
+                at_least(&caller(context, request)?, Role::Operator)?;
+            }
+        }
+        Access::Role(role) => {
+            let caller = caller(context, request)?;
+            at_least(&caller, role)?;
+            request.extensions_mut().insert(caller);
+        }
+        Access::Job(role) => {
+            let caller = caller(context, request)?;
+            let job: JobId = param(params, "id")?.parse()?;
+            let owner = context
+                .view()
+                .read(|model| model.state.job(job).map(|job| job.user.clone()));
+            match owner {
+                Some(owner) if owner == caller.name || caller.role >= role => {}
+                Some(_) | None => return Err(Error::no_job(job)),
+            }
+            request.extensions_mut().insert(caller);
+        }
+        Access::Account(role) => {
+            let caller = caller(context, request)?;
+            let name: UserName = param(params, "name")?.parse()?;
+            if name != caller.name {
+                at_least(&caller, role)?;
+            }
+            request.extensions_mut().insert(caller);
+        }
+        Access::Attempt => {
+            let attempt = attempt(context, params, request)?;
+            request.extensions_mut().insert(attempt);
+        }
+    }
+    let role = context.view().read(|model| model.role.clone());
+    match (rule.who, role) {
+        (Who::Any, _) | (Who::Leader, view::Role::Leader) => Ok(()),
+        (Who::Leader, view::Role::Standby { leader_url }) => Err(Error::not_leader(leader_url)),
+    }
+}
+
+fn at_least(caller: &Caller, role: Role) -> Result<()> {
+    if caller.role >= role {
+        return Ok(());
+    }
+    let who = match role {
+        Role::User => "users",
+        Role::Operator => "operators and admins",
+        Role::Admin => "admins",
+    };
+    Err(Error::new(ErrorCode::Forbidden, format!("only {who} may do that")).hint("ask an admin"))
+}
+
+fn caller(context: &Context, request: &Request) -> Result<Caller> {
+    let token = bearer(request.headers()).ok_or_else(no_token)?;
+    let now = clock::now();
+    let who = context
+        .view()
+        .read(|model| identify(&model.accounts, token, now));
+    match who {
+        Identified::As { name, role } => Ok(Caller { name, role }),
+        Identified::Expired => Err(failed(context, request, "the token has ended")),
+        Identified::Unknown => Err(failed(context, request, "the token is not valid")),
+    }
+}
+
+fn no_token() -> Error {
+    Error::new(ErrorCode::Unauthorized, "a token is needed").hint(
+        "send Authorization: Bearer dopq_…; the CLI takes it from DOPQ_TOKEN or its configuration",
+    )
+}
+
+fn failed(context: &Context, request: &Request, what: &str) -> Error {
+    context.app.metrics.auth_failed();
+    let address = peer(request).map_or(NOWHERE, |peer| peer.ip());
+    match context.limiter.failed(address, Instant::now()) {
+        Ok(()) => {
+            tracing::info!(peer = %address, "{what}");
+            Error::new(ErrorCode::Unauthorized, what).hint("ask an admin for a new one")
+        }
+        Err(wait) => Error::new(
+            ErrorCode::TooManyRequests,
+            "too many wrong tokens from this address",
+        )
+        .retry_after(wait),
+    }
+}
+
+fn attempt(context: &Context, params: &RawPathParams, request: &Request) -> Result<AttemptCaller> {
+    let presented = bearer(request.headers()).ok_or_else(no_token)?;
+    let attempt: AttemptId = param(params, "attempt")?.parse()?;
+    let worker = request.headers().get("dopq-worker");
+    let worker = worker.and_then(|value| value.to_str().ok());
+    let worker: WorkerId = worker.unwrap_or_default().parse()?;
+    if !context.app.key.token(attempt, &worker).matches(presented) {
+        let what = "the token is not that of this attempt on this worker";
+        return Err(failed(context, request, what));
+    }
+    let known = context
+        .view()
+        .read(|model| match model.state.job(attempt.job) {
+            Some(job) if job.last_attempt < attempt.number => Standing::NotYet,
+            Some(job) => match job.state.active() {
+                Some(active) if active.attempt == attempt.number && active.worker == worker => {
+                    Standing::Current
+                }
+                Some(_) | None => Standing::Past,
+            },
+            None if attempt.job.0 > model.state.meta().last_job => Standing::NotYet,
+            None => Standing::Past,
+        });
+    match known {
+        Standing::Current => Ok(AttemptCaller { attempt, worker }),
+        // The order is out before this master's read model shows it, or it is a standby that lags.
+        Standing::NotYet => Err(Error::new(
+            ErrorCode::Unavailable,
+            format!("attempt {attempt} is not known here yet"),
+        )),
+        Standing::Past => {
+            context.app.metrics.fenced("data");
+            tracing::debug!(%attempt, worker.id = %worker, "a stale attempt asked for data");
+            Err(Error::new(
+                ErrorCode::Conflict,
+                format!("attempt {attempt} is not current any more"),
+            )
+            .hint("stop it and give its uploads up"))
+        }
+    }
+}
+
+/// Where an attempt stands in the read model.
+enum Standing {
+    NotYet,
+    Current,
+    Past,
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.trim())
+}
+
+fn peer(request: &Request) -> Option<SocketAddr> {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    peer.map(|ConnectInfo(peer)| *peer)
+}
+
+/// The route's own parameter; its absence would be a fault of the table, which a test looks for.
+fn param<'a>(params: &'a RawPathParams, name: &str) -> Result<&'a str> {
+    let mut params = params.iter();
+    let found = params.find_map(|(key, value)| (key == name).then_some(value));
+    found.ok_or_else(|| Error::new(ErrorCode::Internal, format!("the route has no {name}")))
+}
+
+/// 307: the same request, with method and body, to the leader.
+fn redirect(leader: &str, uri: &Uri) -> Option<Response> {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let location = format!("{}{path}", leader.trim_end_matches('/'));
+    let location = HeaderValue::from_str(&location).ok()?;
+    Some(
+        (
+            StatusCode::TEMPORARY_REDIRECT,
+            [(header::LOCATION, location)],
+        )
+            .into_response(),
+    )
+}

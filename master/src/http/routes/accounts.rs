@@ -1,0 +1,162 @@
+//! Users and their tokens.
+
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use dopq_common::api::{self, API_VERSION, ErrorCode, Role};
+use dopq_common::id::UserName;
+use dopq_common::time::Timestamp;
+
+use crate::accounts::mint;
+use crate::clock;
+use crate::http::app::{Context, Ctx};
+use crate::http::convert::{Counts, token, user};
+use crate::http::error::{Error, Result};
+use crate::http::extract::{self, Id};
+use crate::http::guard::Caller;
+use crate::http::routes::{audit, line};
+use crate::store::{Account, AccountChange};
+
+/// Each request compares with every token, so their number is bounded.
+const TOKENS_PER_USER: usize = 100;
+/// Ten years; what is to last longer has no end.
+const EXPIRY_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// Every account.
+pub(in crate::http) async fn list(State(context): State<Ctx>) -> Json<api::UserList> {
+    let now = clock::now();
+    let users = context.view().read(|model| {
+        let counts = Counts::of(model);
+        let accounts = model.accounts.values();
+        accounts
+            .map(|account| user(model, &counts, now, account))
+            .collect()
+    });
+    Json(api::UserList {
+        version: API_VERSION,
+        users,
+    })
+}
+
+/// Makes an account, without a token.
+pub(in crate::http) async fn create(
+    State(context): State<Ctx>,
+    Extension(caller): Extension<Caller>,
+    extract::Json(request): extract::Json<api::NewUser>,
+) -> Result<(StatusCode, Json<api::User>)> {
+    let name: UserName = request.name.parse()?;
+    let changing = context.accounts.lock().await;
+    if account(&context, &name).is_some() {
+        let message = format!("there is a user {name} already");
+        return Err(Error::new(ErrorCode::Conflict, message));
+    }
+    let account = Account {
+        name: name.clone(),
+        role: request.role,
+        password: None,
+        tokens: Vec::new(),
+    };
+    let now = clock::now();
+    let detail = format!("role {:?}", request.role).to_lowercase();
+    let entry = audit(&caller, now, "user_add", &name, detail);
+    let change = AccountChange::Set(account.clone());
+    context.app.handle.change_account(change, entry).await?;
+    drop(changing);
+    let user = context
+        .view()
+        .read(|model| user(model, &Counts::of(model), now, &account));
+    Ok((StatusCode::CREATED, Json(user)))
+}
+
+/// Makes a token; its secret is in this answer and nowhere else.
+pub(in crate::http) async fn create_token(
+    State(context): State<Ctx>,
+    Extension(caller): Extension<Caller>,
+    Id(name): Id<UserName>,
+    extract::Json(request): extract::Json<api::NewToken>,
+) -> Result<(StatusCode, Json<api::TokenCreated>)> {
+    let label = line("label", &request.label)?;
+    let lasts = request.expires_in_seconds.map(Duration::from_secs);
+    if lasts.is_some_and(|lasts| lasts.is_zero() || lasts > EXPIRY_MAX) {
+        let message = format!("expires_in_seconds must be 1 to {}", EXPIRY_MAX.as_secs());
+        return Err(Error::new(ErrorCode::BadRequest, message));
+    }
+    let changing = context.accounts.lock().await;
+    let mut account = account(&context, &name).ok_or_else(|| no_user(&name))?;
+    if account.tokens.len() >= TOKENS_PER_USER {
+        let message = format!("{name} has {TOKENS_PER_USER} tokens");
+        return Err(Error::new(ErrorCode::Conflict, message).hint("revoke some first"));
+    }
+    let now = clock::now();
+    let (secret, record) = mint(now, &label, lasts)
+        .map_err(|error| Error::internal("there is no randomness for a token", &error))?;
+    let info = token(&record);
+    account.tokens.push(record);
+    let detail = format!("token {} {label:?}", info.id);
+    let entry = audit(&caller, now, "token_add", &name, detail);
+    let change = AccountChange::Set(account);
+    context.app.handle.change_account(change, entry).await?;
+    drop(changing);
+    let created = api::TokenCreated {
+        info,
+        token: secret.reveal().to_owned(),
+    };
+    Ok((StatusCode::CREATED, Json(created)))
+}
+
+/// Ends a token at once.
+pub(in crate::http) async fn revoke_token(
+    State(context): State<Ctx>,
+    Extension(caller): Extension<Caller>,
+    Path((name, id)): Path<(String, String)>,
+) -> Result<StatusCode> {
+    let name: UserName = name.parse()?;
+    let now = clock::now();
+    let changing = context.accounts.lock().await;
+    let mut account = account(&context, &name).ok_or_else(|| no_user(&name))?;
+    let before = account.tokens.len();
+    account.tokens.retain(|token| token.id != id);
+    if account.tokens.len() == before {
+        let message = format!("{name} has no such token");
+        return Err(Error::new(ErrorCode::NotFound, message).hint("see them with: dopq user list"));
+    }
+    if account.role == Role::Admin
+        && account.tokens.is_empty()
+        && !other_admin(&context, &name, now)
+    {
+        let message = "it is the last token of the last admin";
+        return Err(Error::new(ErrorCode::Conflict, message).hint("make another one first"));
+    }
+    let detail = format!("token {id}");
+    let entry = audit(&caller, now, "token_revoke", &name, detail);
+    let change = AccountChange::Set(account);
+    context.app.handle.change_account(change, entry).await?;
+    drop(changing);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn account(context: &Context, name: &UserName) -> Option<Account> {
+    context
+        .view()
+        .read(|model| model.accounts.get(name).cloned())
+}
+
+/// Whether another admin could still get in.
+fn other_admin(context: &Context, name: &UserName, now: Timestamp) -> bool {
+    context.view().read(|model| {
+        let mut accounts = model.accounts.values();
+        accounts.any(|other| {
+            let mut tokens = other.tokens.iter();
+            other.role == Role::Admin
+                && other.name != *name
+                && tokens.any(|token| token.expires_at.is_none_or(|end| end > now))
+        })
+    })
+}
+
+fn no_user(name: &UserName) -> Error {
+    Error::new(ErrorCode::NotFound, format!("there is no user {name}"))
+        .hint("see them with: dopq user list")
+}

@@ -1,0 +1,94 @@
+//! Uploading bundles, and asking whether one is there already.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::{Extension, Json};
+use dopq_common::api::{self, ErrorCode};
+use dopq_common::id::Digest;
+use dopq_common::job::BundleRef;
+
+use crate::bundles::{IntakeError, Taken};
+use crate::http::app::Ctx;
+use crate::http::error::{Error, Result};
+use crate::http::extract::Id;
+use crate::http::guard::Caller;
+use crate::http::uploads::{drain, refusal};
+
+/// Says whether the bundle is there, so that its upload can be skipped.
+pub(in crate::http) async fn show(
+    State(context): State<Ctx>,
+    Id(digest): Id<Digest>,
+) -> Result<Json<api::Bundle>> {
+    let stored = context.app.bundles.find(&digest).await;
+    match stored.map_err(|error| Error::unavailable("the bundle store does not answer", &error))? {
+        Some(stored) => Ok(Json(described(stored.bundle))),
+        None => Err(Error::new(
+            ErrorCode::NotFound,
+            format!("there is no bundle {digest}"),
+        )),
+    }
+}
+
+/// Receives a bundle, judges it and keeps it.
+pub(in crate::http) async fn upload(
+    State(context): State<Ctx>,
+    Extension(caller): Extension<Caller>,
+    Id(digest): Id<Digest>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<api::Bundle>)> {
+    let length = match content_length(&headers, context.app.settings.bundle_max_bytes) {
+        Ok(length) => length,
+        Err(error) => {
+            drain(body).await;
+            return Err(error);
+        }
+    };
+    let intake = &context.app.intake;
+    let uploads = &context.uploads;
+    let spooled = uploads.receive(intake, &caller.name, length, body).await?;
+    match intake.accept(spooled, Some(digest)).await {
+        Ok(Taken { bundle, .. }) => {
+            let BundleRef { digest, size_bytes } = bundle;
+            tracing::info!(bundle.digest = %digest, size_bytes, user = %caller.name, "bundle accepted");
+            Ok((StatusCode::CREATED, Json(described(bundle))))
+        }
+        Err(error) => {
+            if let IntakeError::Invalid(faults) = &error {
+                for fault in faults {
+                    context.app.metrics.bundle_rejected(fault.rule);
+                }
+                tracing::info!(
+                    bundle.digest = %digest, user = %caller.name, faults = faults.len(), "bundle refused"
+                );
+            }
+            Err(refusal(error))
+        }
+    }
+}
+
+/// The announced length, without which room cannot be set aside.
+fn content_length(headers: &HeaderMap, max: u64) -> Result<u64> {
+    let length = headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    match length {
+        Some(length) if length <= max => Ok(length),
+        Some(length) => Err(Error::new(
+            ErrorCode::TooLarge,
+            format!("a bundle of {length} bytes is larger than {max}"),
+        )
+        .hint("leave data out of the bundle; jobs read it from /imgdir")),
+        None => Err(Error::new(
+            ErrorCode::BadRequest,
+            "Content-Length is missing",
+        )),
+    }
+}
+
+fn described(bundle: BundleRef) -> api::Bundle {
+    api::Bundle {
+        digest: bundle.digest.to_string(),
+        size_bytes: bundle.size_bytes,
+    }
+}

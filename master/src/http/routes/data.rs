@@ -1,0 +1,144 @@
+//! The workers' data plane: an attempt's bundle, its log and its results, by the attempt's own token.
+
+use std::io;
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use dopq_common::api::ErrorCode;
+use futures::stream::try_unfold;
+use futures::{Stream, StreamExt};
+use parking_lot::Mutex;
+
+use crate::http::app::Ctx;
+use crate::http::error::{Error, Result};
+use crate::http::extract::collect;
+use crate::http::guard::{AttemptCaller, QUICK};
+use crate::http::uploads;
+
+/// The longest piece of a log that is stored at once; a worker sends about 1 MiB.
+const LOG_CHUNK_MAX_BYTES: usize = 4 << 20;
+
+/// The bundle: its signed address where the store has such, its bytes otherwise.
+pub(in crate::http) async fn bundle(
+    State(context): State<Ctx>,
+    Extension(caller): Extension<AttemptCaller>,
+) -> Result<Response> {
+    let bundle = context.view().read(|model| {
+        let job = model.state.job(caller.attempt.job)?;
+        job.bundle
+    });
+    let Some(bundle) = bundle else {
+        let message = format!("job {} has no bundle", caller.attempt.job);
+        return Err(Error::new(ErrorCode::NotFound, message));
+    };
+    let bundles = &context.app.bundles;
+    let failed = |error| Error::unavailable("the bundle cannot be read", &error);
+    let ttl = context.app.settings.signed_url_ttl;
+    if let Some(url) = bundles
+        .signed_url(&bundle.digest, ttl)
+        .await
+        .map_err(failed)?
+    {
+        let location = HeaderValue::from_str(url.as_str())
+            .map_err(|error| Error::internal("the signed address is not valid", &error))?;
+        let redirect = (
+            StatusCode::TEMPORARY_REDIRECT,
+            [(header::LOCATION, location)],
+        );
+        return Ok(redirect.into_response());
+    }
+    let stream = bundles.get(&bundle.digest).await.map_err(failed)?;
+    let mut response = Body::from_stream(stream).into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/zip"),
+    );
+    headers.insert(header::CONTENT_LENGTH, bundle.size_bytes.into());
+    Ok(response)
+}
+
+/// Stores a piece of the log. Sending it again is harmless.
+pub(in crate::http) async fn put_log(
+    State(context): State<Ctx>,
+    Extension(caller): Extension<AttemptCaller>,
+    Path((_, offset)): Path<(String, String)>,
+    body: Body,
+) -> Result<StatusCode> {
+    let digits = offset.bytes().all(|byte| byte.is_ascii_digit());
+    let offset: u64 = offset.parse().ok().filter(|_| digits).ok_or_else(|| {
+        Error::new(
+            ErrorCode::BadRequest,
+            "the offset must be a number of bytes",
+        )
+    })?;
+    let bytes = tokio::time::timeout(QUICK, collect(body, LOG_CHUNK_MAX_BYTES));
+    let bytes = bytes
+        .await
+        .map_err(|_| Error::new(ErrorCode::BadRequest, "the log chunk took too long to come"))??;
+    if !bytes.is_empty() {
+        let stored = context
+            .app
+            .bundles
+            .put_log(caller.attempt, offset, bytes)
+            .await;
+        stored.map_err(|error| Error::unavailable("the log cannot be stored", &error))?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Stores the results, all of them or nothing.
+pub(in crate::http) async fn put_results(
+    State(context): State<Ctx>,
+    Extension(caller): Extension<AttemptCaller>,
+    body: Body,
+) -> Result<StatusCode> {
+    let refused = Arc::new(Mutex::new(None));
+    let max = context.app.settings.results_max_bytes;
+    let stream = limited(body, max, Arc::clone(&refused)).boxed();
+    let stored = context
+        .app
+        .bundles
+        .put_results(caller.attempt, stream)
+        .await;
+    match (stored, refused.lock().take()) {
+        (Ok(size_bytes), _) => {
+            tracing::info!(attempt = %caller.attempt, worker.id = %caller.worker, size_bytes, "results stored");
+            Ok(StatusCode::NO_CONTENT)
+        }
+        (Err(_), Some(refused)) => Err(refused),
+        (Err(error), None) => Err(Error::unavailable("the results cannot be stored", &error)),
+    }
+}
+
+/// The body's data, ended by an error when it is longer than `max` or stalls; `refused` is then told why,
+/// because the store that reads the stream only says that it failed.
+fn limited(
+    body: Body,
+    max: u64,
+    refused: Arc<Mutex<Option<Error>>>,
+) -> impl Stream<Item = io::Result<Bytes>> {
+    try_unfold((body, 0u64), move |(mut body, read)| {
+        let refused = Arc::clone(&refused);
+        async move {
+            let refuse = |error| {
+                *refused.lock() = Some(error);
+                io::Error::other("the upload is refused")
+            };
+            let Some(data) = uploads::next(&mut body).await.map_err(refuse)? else {
+                return Ok(None);
+            };
+            let read = read.saturating_add(data.len() as u64);
+            if read > max {
+                let message = format!("the results are larger than {max} bytes");
+                return Err(refuse(Error::new(ErrorCode::TooLarge, message)));
+            }
+            Ok(Some((data, (body, read))))
+        }
+    })
+}

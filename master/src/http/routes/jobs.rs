@@ -1,0 +1,162 @@
+//! Jobs: lists, one, and what can be done to it.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use dopq_common::api::{self, API_VERSION, ErrorCode};
+use dopq_common::id::{JobId, UserName};
+use dopq_common::job::Phase;
+use dopq_common::sched::Event;
+use serde::Deserialize;
+
+use crate::clock;
+use crate::http::app::{Context, Ctx};
+use crate::http::convert::{job_page_item, job_with_timeline};
+use crate::http::error::{Error, Result};
+use crate::http::extract::{Id, Params};
+use crate::http::guard::Caller;
+use crate::http::routes::audit;
+
+const PAGE_DEFAULT: usize = 100;
+const PAGE_MAX: usize = 1000;
+
+/// `GET /v1/jobs`: its query string.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct Filter {
+    /// Phases, with commas between.
+    state: Option<String>,
+    user: Option<String>,
+    limit: Option<usize>,
+    /// Only jobs with a smaller id.
+    before: Option<u64>,
+    /// Only these, ids and ranges such as `3-7`, with commas between.
+    ids: Option<String>,
+}
+
+/// A page of the jobs that the caller may see, newest first.
+pub(in crate::http) async fn list(
+    State(context): State<Ctx>,
+    Extension(caller): Extension<Caller>,
+    Params(filter): Params<Filter>,
+) -> Result<Json<api::JobPage>> {
+    let phases = filter.state.as_deref().map(phases).transpose()?;
+    let ids = filter.ids.as_deref().map(ids).transpose()?;
+    let user: Option<UserName> = filter.user.as_deref().map(str::parse).transpose()?;
+    let limit = filter.limit.unwrap_or(PAGE_DEFAULT);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        let message = format!("limit must be 1 to {PAGE_MAX}");
+        return Err(Error::new(ErrorCode::BadRequest, message));
+    }
+    let now = clock::now();
+    let (jobs, more) = context.view().read(|model| {
+        let mut matching = model.state.jobs().rev().filter(|job| {
+            filter.before.is_none_or(|before| job.id.0 < before)
+                && caller.sees(&job.user)
+                && user.as_ref().is_none_or(|user| job.user == *user)
+                && ids
+                    .as_ref()
+                    .is_none_or(|ids| ids.iter().any(|ids| ids.contains(&job.id)))
+                && phases
+                    .as_ref()
+                    .is_none_or(|phases| phases.contains(&job.state.phase()))
+        });
+        let jobs: Vec<_> = matching
+            .by_ref()
+            .take(limit)
+            .map(|job| job_page_item(model, &context.positions, now, job))
+            .collect();
+        (jobs, matching.next().is_some())
+    });
+    let next = jobs.last().filter(|_| more).map(|job| job.id);
+    Ok(Json(api::JobPage {
+        version: API_VERSION,
+        jobs,
+        next,
+    }))
+}
+
+fn phases(text: &str) -> Result<BTreeSet<Phase>> {
+    let words = text.split(',').map(str::trim);
+    let phases = words.map(|word| {
+        let phase = Phase::ALL.into_iter().find(|phase| phase.as_str() == word);
+        phase.ok_or_else(|| {
+            let all = Phase::ALL.map(Phase::as_str).join(", ");
+            Error::new(ErrorCode::BadRequest, format!("{word:?} is no state"))
+                .hint(format!("states are {all}"))
+        })
+    });
+    phases.collect()
+}
+
+fn ids(text: &str) -> Result<Vec<RangeInclusive<JobId>>> {
+    let parts: Vec<_> = text.split(',').map(str::trim).collect();
+    if parts.len() > PAGE_MAX {
+        let message = format!("ids may be at most {PAGE_MAX} ids and ranges");
+        return Err(Error::new(ErrorCode::BadRequest, message));
+    }
+    let ranges = parts.into_iter().map(|part| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Ok(first.parse()?..=last.parse()?)
+    });
+    ranges.collect()
+}
+
+/// One job with its timeline.
+pub(in crate::http) async fn show(
+    State(context): State<Ctx>,
+    Id(id): Id<JobId>,
+) -> Result<Json<api::Job>> {
+    Ok(Json(shown(&context, id)?))
+}
+
+/// The job as it now is.
+pub(in crate::http) fn shown(context: &Context, id: JobId) -> Result<api::Job> {
+    let now = clock::now();
+    let job = context.view().read(|model| {
+        let job = model.state.job(id)?;
+        Some(job_with_timeline(model, &context.positions, now, job))
+    });
+    job.ok_or_else(|| Error::no_job(id))
+}
+
+/// Ends the job, waiting or not; 202 because a container takes its time to end.
+pub(in crate::http) async fn cancel(
+    State(context): State<Ctx>,
+    Extension(caller): Extension<Caller>,
+    Id(job): Id<JobId>,
+) -> Result<(StatusCode, Json<api::Job>)> {
+    let entry = audit(&caller, clock::now(), "cancel", job, String::new());
+    let by = caller.name;
+    let event = Event::CancelRequested { job, by };
+    context.app.handle.act(event, entry).await?;
+    Ok((StatusCode::ACCEPTED, Json(shown(&context, job)?)))
+}
+
+/// Holds a waiting job back.
+pub(in crate::http) async fn hold(
+    State(context): State<Ctx>,
+    Extension(caller): Extension<Caller>,
+    Id(job): Id<JobId>,
+) -> Result<Json<api::Job>> {
+    let entry = audit(&caller, clock::now(), "hold", job, String::new());
+    let by = caller.name;
+    let event = Event::HoldRequested { job, by };
+    context.app.handle.act(event, entry).await?;
+    Ok(Json(shown(&context, job)?))
+}
+
+/// Lets a held job go.
+pub(in crate::http) async fn release(
+    State(context): State<Ctx>,
+    Extension(caller): Extension<Caller>,
+    Id(job): Id<JobId>,
+) -> Result<Json<api::Job>> {
+    let entry = audit(&caller, clock::now(), "release", job, String::new());
+    let event = Event::ReleaseRequested { job };
+    context.app.handle.act(event, entry).await?;
+    Ok(Json(shown(&context, job)?))
+}

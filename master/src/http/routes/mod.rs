@@ -1,0 +1,55 @@
+//! The handlers. Who may call them is decided before, by [`super::table`] and [`super::guard`].
+
+pub(super) mod accounts;
+pub(super) mod bundles;
+pub(super) mod data;
+pub(super) mod events;
+pub(super) mod health;
+pub(super) mod jobs;
+pub(super) mod logs;
+pub(super) mod nodes;
+pub(super) mod queue;
+pub(super) mod results;
+pub(super) mod submit;
+pub(super) mod system;
+
+use dopq_common::api::ErrorCode;
+use dopq_common::time::Timestamp;
+
+use super::error::{Error, Result};
+use super::guard::Caller;
+use crate::store::AuditEntry;
+
+/// The longest reason or label.
+const LINE_MAX_CHARS: usize = 200;
+
+/// The audit log's line for something that `caller` does.
+fn audit(
+    caller: &Caller,
+    at: Timestamp,
+    action: &str,
+    target: impl ToString,
+    detail: String,
+) -> AuditEntry {
+    AuditEntry {
+        at,
+        by: caller.name.to_string(),
+        action: action.to_owned(),
+        target: target.to_string(),
+        detail,
+    }
+}
+
+/// A line of text that will be shown to others.
+fn line(field: &str, text: &str) -> Result<String> {
+    let text = text.trim();
+    if text.chars().count() > LINE_MAX_CHARS {
+        let message = format!("{field} is longer than {LINE_MAX_CHARS} characters");
+        return Err(Error::new(ErrorCode::BadRequest, message));
+    }
+    if text.chars().any(char::is_control) {
+        let message = format!("{field} holds control characters");
+        return Err(Error::new(ErrorCode::BadRequest, message));
+    }
+    Ok(text.to_owned())
+}

@@ -1,0 +1,69 @@
+//! The machines, and closing them to new jobs.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use dopq_common::api::{self, API_VERSION};
+use dopq_common::id::WorkerId;
+use dopq_common::sched::{Cordon, Event};
+
+use crate::clock;
+use crate::http::app::Ctx;
+use crate::http::convert::node;
+use crate::http::error::Result;
+use crate::http::extract::{self, Id};
+use crate::http::guard::Caller;
+use crate::http::routes::{audit, line};
+
+/// Every machine.
+pub(in crate::http) async fn list(
+    State(context): State<Ctx>,
+    Extension(caller): Extension<Caller>,
+) -> Json<api::NodeList> {
+    let nodes = context.view().read(|model| {
+        let workers = model.state.workers();
+        workers.map(|worker| node(model, &caller, worker)).collect()
+    });
+    Json(api::NodeList {
+        version: API_VERSION,
+        nodes,
+    })
+}
+
+/// Nothing new is placed on the machine.
+pub(in crate::http) async fn cordon(
+    State(context): State<Ctx>,
+    Extension(caller): Extension<Caller>,
+    Id(worker): Id<WorkerId>,
+    extract::Json(request): extract::Json<api::CordonRequest>,
+) -> Result<StatusCode> {
+    let reason = line("reason", &request.reason)?;
+    let now = clock::now();
+    let entry = audit(&caller, now, "cordon", &worker, reason.clone());
+    let cordon = Cordon {
+        by: caller.name,
+        reason,
+        at: now,
+    };
+    let event = Event::CordonSet {
+        worker,
+        cordon: Some(cordon),
+    };
+    context.app.handle.act(event, entry).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The machine is open to new jobs again.
+pub(in crate::http) async fn uncordon(
+    State(context): State<Ctx>,
+    Extension(caller): Extension<Caller>,
+    Id(worker): Id<WorkerId>,
+) -> Result<StatusCode> {
+    let entry = audit(&caller, clock::now(), "uncordon", &worker, String::new());
+    let event = Event::CordonSet {
+        worker,
+        cordon: None,
+    };
+    context.app.handle.act(event, entry).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

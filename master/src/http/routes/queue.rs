@@ -1,0 +1,92 @@
+//! The queue in its order, and its lock.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use dopq_common::api::{self, API_VERSION, ErrorCode};
+use dopq_common::sched::{self, Event, QueueLock};
+
+use crate::clock;
+use crate::http::app::Ctx;
+use crate::http::convert::queue_entry;
+use crate::http::error::{Error, Result};
+use crate::http::extract;
+use crate::http::guard::Caller;
+use crate::http::routes::{audit, line};
+
+/// More entries than anybody reads; beyond it the answer would hold the read model for too long.
+const ENTRIES_MAX: usize = 1000;
+/// A lock is for maintenance; what is to last longer is locked again.
+const LOCK_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The first waiting jobs that the caller may see, at their true places.
+pub(in crate::http) async fn show(
+    State(context): State<Ctx>,
+    Extension(caller): Extension<Caller>,
+) -> Json<api::Queue> {
+    let now = clock::now();
+    let queue = context.view().read(|model| {
+        let waiting = sched::queue(&model.state, now);
+        let visible = waiting.iter().filter(|w| caller.sees(&w.job.user));
+        let lock = model.state.meta().lock.as_ref();
+        let lock = lock.filter(|lock| lock.until > now);
+        api::Queue {
+            version: API_VERSION,
+            lock: lock.map(locked),
+            entries: visible
+                .take(ENTRIES_MAX)
+                .map(|waiting| queue_entry(model, now, waiting))
+                .collect(),
+        }
+    });
+    Json(queue)
+}
+
+/// A lock in words.
+pub(in crate::http) fn locked(lock: &QueueLock) -> String {
+    let QueueLock { by, reason, until } = lock;
+    format!("locked by {by} until {until}: {reason}")
+}
+
+/// Nothing new is placed until the lock ends.
+pub(in crate::http) async fn lock(
+    State(context): State<Ctx>,
+    Extension(caller): Extension<Caller>,
+    extract::Json(request): extract::Json<api::LockRequest>,
+) -> Result<StatusCode> {
+    let lasts = Duration::from_secs(request.for_seconds);
+    if lasts.is_zero() || lasts > LOCK_MAX {
+        let message = format!("for_seconds must be 1 to {}", LOCK_MAX.as_secs());
+        return Err(Error::new(ErrorCode::BadRequest, message));
+    }
+    let reason = line("reason", &request.reason)?;
+    let now = clock::now();
+    let lock = QueueLock {
+        by: caller.name.clone(),
+        reason: reason.clone(),
+        until: now.after(lasts),
+    };
+    let entry = audit(
+        &caller,
+        now,
+        "lock",
+        "queue",
+        format!("{reason}, until {}", lock.until),
+    );
+    let event = Event::LockSet { lock: Some(lock) };
+    context.app.handle.act(event, entry).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Jobs are placed again.
+pub(in crate::http) async fn unlock(
+    State(context): State<Ctx>,
+    Extension(caller): Extension<Caller>,
+) -> Result<StatusCode> {
+    let entry = audit(&caller, clock::now(), "unlock", "queue", String::new());
+    let event = Event::LockSet { lock: None };
+    context.app.handle.act(event, entry).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

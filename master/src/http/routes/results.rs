@@ -1,0 +1,54 @@
+//! What a job wrote to `/outdir`, as one tar.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use dopq_common::api::ErrorCode;
+use dopq_common::id::{AttemptId, JobId};
+use serde::Deserialize;
+
+use crate::http::app::Ctx;
+use crate::http::error::{Error, Result};
+use crate::http::extract::{Id, Params};
+
+/// `GET /v1/jobs/{id}/results`: its query string.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct Which {
+    attempt: Option<u32>,
+}
+
+/// The results of an attempt, the last one when none is named.
+pub(in crate::http) async fn download(
+    State(context): State<Ctx>,
+    Id(job): Id<JobId>,
+    Params(which): Params<Which>,
+) -> Result<Response> {
+    let last = context
+        .view()
+        .read(|model| model.state.job(job).map(|job| job.last_attempt));
+    let last = last.ok_or_else(|| Error::no_job(job))?;
+    let number = which.attempt.unwrap_or(last);
+    let attempt = AttemptId { job, number };
+    let results = context.app.bundles.get_results(attempt).await;
+    let results =
+        results.map_err(|error| Error::unavailable("the results cannot be read", &error))?;
+    let Some((size_bytes, stream)) = results else {
+        let message = format!("job {job} has no results of attempt {number}");
+        return Err(Error::new(ErrorCode::NotFound, message)
+            .hint("they are published when an attempt ends, unless artifacts says never"));
+    };
+    let name = format!("attachment; filename=\"dopq-{job}-{number}.tar\"");
+    let mut response = Body::from_stream(stream).into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/x-tar"),
+    );
+    headers.insert(header::CONTENT_LENGTH, size_bytes.into());
+    if let Ok(name) = HeaderValue::from_str(&name) {
+        headers.insert(header::CONTENT_DISPOSITION, name);
+    }
+    Ok(response)
+}

@@ -1,0 +1,111 @@
+//! Submitting a job: the bundle's configuration, its overrides, who it is for, and the scheduler's word.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::{Extension, Json};
+use dopq_common::api::{self, ErrorCode, Role};
+use dopq_common::bundle::config;
+use dopq_common::id::{Digest, UserName};
+use dopq_common::job::{Class, JobSpec};
+use dopq_common::sched::Submission;
+
+use crate::http::app::{Context, Ctx};
+use crate::http::error::{Error, Result};
+use crate::http::extract;
+use crate::http::guard::Caller;
+use crate::http::routes::jobs::shown;
+
+/// The longest `Idempotency-Key`.
+const KEY_MAX_BYTES: usize = 200;
+
+/// Accepts a job: 201, or 200 when its key had given it already.
+pub(in crate::http) async fn submit(
+    State(context): State<Ctx>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    extract::Json(request): extract::Json<api::SubmitRequest>,
+) -> Result<(StatusCode, Json<api::Job>)> {
+    let key = key(&headers, &caller)?;
+    let digest: Digest = request.bundle.parse()?;
+    let stored = context.app.bundles.find(&digest).await;
+    let stored =
+        stored.map_err(|error| Error::unavailable("the bundle store does not answer", &error))?;
+    let stored = stored.ok_or_else(|| {
+        Error::new(ErrorCode::NotFound, format!("there is no bundle {digest}"))
+            .hint("put it to /v1/bundles/{digest} first")
+    })?;
+    let (config, spec) = accepted(&stored.config, &request.overrides)?;
+    let user = executor(&context, &caller, &spec)?;
+    if spec.class == Class::Urgent && caller.role < Role::Operator {
+        let message =
+            "only operators and admins may submit urgent jobs; normal and nice are for everybody";
+        return Err(Error::fault("class_not_allowed", "class", message));
+    }
+    let submission = Submission {
+        user,
+        spec: Arc::new(spec),
+        config: config.into(),
+        bundle: Some(stored.bundle),
+        key,
+    };
+    let accepted = context.app.handle.submit(submission).await?;
+    let status = if accepted.new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    Ok((status, Json(shown(&context, accepted.job)?)))
+}
+
+/// The document with its overrides, and what it says.
+fn accepted(
+    text: &str,
+    overrides: &serde_json::Map<String, serde_json::Value>,
+) -> Result<(String, JobSpec)> {
+    let refused = |faults| Error::faults("the configuration cannot be accepted", faults);
+    let config = config::merge(text, overrides).map_err(refused)?;
+    let spec = config::parse(&config).map_err(refused)?;
+    Ok((config, spec))
+}
+
+/// Whose the job becomes: the caller's, or, when an admin submits, that of the user it is for.
+fn executor(context: &Context, caller: &Caller, spec: &JobSpec) -> Result<UserName> {
+    let executor = &spec.executor;
+    if *executor == caller.name {
+        return Ok(caller.name.clone());
+    }
+    if caller.role < Role::Admin {
+        let message = format!("it says {executor}, and your token says {}", caller.name);
+        return Err(Error::fault("executor_mismatch", "executor_name", message)
+            .hint(format!("set executor_name to {}", caller.name)));
+    }
+    if context
+        .view()
+        .read(|model| model.accounts.contains_key(executor))
+    {
+        return Ok(executor.clone());
+    }
+    let message = format!("there is no user {executor}");
+    Err(Error::fault("executor_unknown", "executor_name", message)
+        .hint("make the account with: dopq user add"))
+}
+
+/// The caller's key, in a namespace of their own: a user's name holds no colon.
+fn key(headers: &HeaderMap, caller: &Caller) -> Result<Option<Arc<str>>> {
+    let Some(value) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    let bytes = value.as_bytes();
+    let printable = bytes.iter().all(|byte| (b' '..=b'~').contains(byte));
+    match value.to_str() {
+        Ok(text) if printable && (1..=KEY_MAX_BYTES).contains(&bytes.len()) => {
+            Ok(Some(format!("http:{}:{text}", caller.name).into()))
+        }
+        Ok(_) | Err(_) => Err(Error::new(
+            ErrorCode::BadRequest,
+            format!("an Idempotency-Key has 1 to {KEY_MAX_BYTES} printable ASCII characters"),
+        )),
+    }
+}

@@ -1,0 +1,85 @@
+//! Who asks, and how the system is.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::{Extension, Json};
+use dopq_common::api::{self, API_VERSION};
+use dopq_common::job::Phase;
+use dopq_common::time::Timestamp;
+
+use crate::clock;
+use crate::http::app::Ctx;
+use crate::http::guard::Caller;
+use crate::http::routes::queue::locked;
+use crate::metrics::{Board, Part, PartState, health_word};
+use crate::view::{Model, Role};
+
+/// The token's owner.
+pub(in crate::http) async fn whoami(Extension(caller): Extension<Caller>) -> Json<api::WhoAmI> {
+    Json(api::WhoAmI {
+        name: caller.name.to_string(),
+        role: caller.role,
+    })
+}
+
+/// Every part of the system, and how much there is of everything.
+pub(in crate::http) async fn status(State(context): State<Ctx>) -> Json<api::Status> {
+    let now = clock::now();
+    let components = context
+        .view()
+        .read(|model| components(&context.app.board, model, now));
+    let status = context.view().read(|model| {
+        let mut jobs: BTreeMap<_, _> = Phase::ALL
+            .iter()
+            .map(|phase| (phase.as_str().to_owned(), 0))
+            .collect();
+        for job in model.state.jobs() {
+            *jobs
+                .entry(job.state.phase().as_str().to_owned())
+                .or_default() += 1;
+        }
+        let mut workers: BTreeMap<String, u64> = BTreeMap::new();
+        for worker in model.state.workers() {
+            *workers
+                .entry(health_word(worker.health).to_owned())
+                .or_default() += 1;
+        }
+        api::Status {
+            version: API_VERSION,
+            cluster: context.app.settings.cluster.clone(),
+            build: env!("CARGO_PKG_VERSION").to_owned(),
+            role: match &model.role {
+                Role::Leader => "leader",
+                Role::Standby { .. } => "standby",
+            }
+            .to_owned(),
+            epoch: model.epoch.0,
+            uptime_seconds: now.since(context.started_at).as_secs(),
+            components,
+            jobs,
+            workers,
+        }
+    });
+    Json(status)
+}
+
+/// What each part said of itself; the scheduler, which cannot know that it is locked, is said to be.
+fn components(board: &Board, model: &Model, now: Timestamp) -> Vec<api::Component> {
+    let lock = model.state.meta().lock.as_ref();
+    let lock = lock.filter(|lock| lock.until > now);
+    let parts = board.all().into_iter().map(|(part, condition)| {
+        let mut component = api::Component {
+            name: part.as_str().to_owned(),
+            state: condition.state.as_str().to_owned(),
+            since: condition.since.to_datetime(),
+            detail: condition.detail,
+        };
+        if let (Part::Scheduler, Some(lock)) = (part, lock) {
+            component.state = PartState::Degraded.as_str().to_owned();
+            component.detail = locked(lock);
+        }
+        component
+    });
+    parts.collect()
+}

@@ -1,0 +1,223 @@
+//! Every route with who may use it. There is no other way to add one, so none can be left open.
+
+use axum::handler::Handler;
+use axum::routing::{MethodFilter, MethodRouter, on};
+use dopq_common::api::Role;
+
+use super::app::Ctx;
+use super::routes::{
+    accounts, bundles, data, events, health, jobs, logs, nodes, queue, results, submit, system,
+};
+
+/// Who may use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Anybody, without a token.
+    Open,
+    /// Operators; without a token also clients on the loopback address, where a setting says so.
+    Scrape,
+    /// Everybody with at least this role; what they see is filtered to what is theirs.
+    Role(Role),
+    /// The owner of the job `{id}`, and everybody with at least this role.
+    Job(Role),
+    /// The user `{name}`, and everybody with at least this role.
+    Account(Role),
+    /// The worker that runs attempt `{attempt}`, by the attempt's token.
+    Attempt,
+}
+
+/// How long an answer may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// Within [`super::guard::QUICK`].
+    Quick,
+    /// As long as data flows.
+    Stream,
+}
+
+/// Which masters answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Who {
+    /// Every master.
+    Any,
+    /// The leader; others say where it is.
+    Leader,
+}
+
+/// A route.
+pub(super) struct Route {
+    #[cfg(test)]
+    pub(super) verb: Verb,
+    pub(super) path: &'static str,
+    pub(super) rule: Rule,
+    pub(super) handler: MethodRouter<Ctx>,
+}
+
+/// The methods that routes have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verb {
+    /// Also answers HEAD.
+    Get,
+    Post,
+    Put,
+    Delete,
+}
+
+impl Verb {
+    pub(super) const fn filter(self) -> MethodFilter {
+        match self {
+            Self::Get => MethodFilter::GET,
+            Self::Post => MethodFilter::POST,
+            Self::Put => MethodFilter::PUT,
+            Self::Delete => MethodFilter::DELETE,
+        }
+    }
+}
+
+/// Gathers the table.
+#[derive(Default)]
+struct Table(Vec<Route>);
+
+impl Table {
+    /// A route that answers quickly; the leader alone does what changes anything.
+    fn add<H, T>(&mut self, verb: Verb, path: &'static str, access: Access, handler: H) -> &mut Self
+    where
+        H: Handler<T, Ctx>,
+        T: 'static,
+    {
+        let who = match verb {
+            Verb::Get => Who::Any,
+            Verb::Post | Verb::Put | Verb::Delete => Who::Leader,
+        };
+        let rule = Rule {
+            access,
+            pace: Pace::Quick,
+            who,
+        };
+        self.0.push(Route {
+            #[cfg(test)]
+            verb,
+            path,
+            rule,
+            handler: on(verb.filter(), handler),
+        });
+        self
+    }
+
+    /// The route that was added last answers for as long as data flows.
+    fn streams(&mut self) -> &mut Self {
+        if let Some(route) = self.0.last_mut() {
+            route.rule.pace = Pace::Stream;
+        }
+        self
+    }
+
+    /// The route that was added last is answered by every master, though it changes something.
+    fn anywhere(&mut self) -> &mut Self {
+        if let Some(route) = self.0.last_mut() {
+            route.rule.who = Who::Any;
+        }
+        self
+    }
+}
+
+/// What holds of a route before its handler is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rule {
+    pub(super) access: Access,
+    pub(super) pace: Pace,
+    pub(super) who: Who,
+}
+
+/// Every route.
+pub(super) fn table() -> Vec<Route> {
+    use Access::{Account, Attempt, Job, Open, Scrape};
+    use Role::{Admin, Operator, User};
+    use Verb::{Delete, Get, Post, Put};
+    let by = Access::Role;
+    let mut t = Table::default();
+    t.add(Get, "/healthz", Open, health::healthz);
+    t.add(Get, "/readyz", Open, health::readyz);
+    t.add(Get, "/metrics", Scrape, health::metrics);
+
+    t.add(Get, "/v1/whoami", by(User), system::whoami);
+    t.add(Get, "/v1/status", by(User), system::status);
+    t.add(Get, "/v1/queue", by(User), queue::show);
+    t.add(Post, "/v1/queue/lock", by(Operator), queue::lock);
+    t.add(Post, "/v1/queue/unlock", by(Operator), queue::unlock);
+    t.add(Get, "/v1/nodes", by(User), nodes::list);
+    t.add(Post, "/v1/nodes/{id}/cordon", by(Operator), nodes::cordon);
+    t.add(
+        Post,
+        "/v1/nodes/{id}/uncordon",
+        by(Operator),
+        nodes::uncordon,
+    );
+    t.add(Get, "/v1/users", by(Operator), accounts::list);
+    t.add(Post, "/v1/users", by(Admin), accounts::create);
+    t.add(
+        Post,
+        "/v1/users/{name}/tokens",
+        Account(Admin),
+        accounts::create_token,
+    );
+    t.add(
+        Delete,
+        "/v1/users/{name}/tokens/{token}",
+        Account(Admin),
+        accounts::revoke_token,
+    );
+    t.add(Get, "/v1/events", by(User), events::stream).streams();
+
+    t.add(Get, "/v1/jobs", by(User), jobs::list);
+    t.add(Post, "/v1/jobs", by(User), submit::submit);
+    t.add(Get, "/v1/jobs/{id}", Job(Operator), jobs::show);
+    t.add(Delete, "/v1/jobs/{id}", Job(Operator), jobs::cancel);
+    t.add(Post, "/v1/jobs/{id}/hold", Job(Operator), jobs::hold);
+    t.add(Post, "/v1/jobs/{id}/release", Job(Operator), jobs::release);
+    t.add(Get, "/v1/jobs/{id}/logs", Job(Operator), logs::download)
+        .streams();
+    t.add(
+        Get,
+        "/v1/jobs/{id}/logs/stream",
+        Job(Operator),
+        logs::stream,
+    )
+    .streams();
+    t.add(
+        Get,
+        "/v1/jobs/{id}/results",
+        Job(Operator),
+        results::download,
+    )
+    .streams();
+    t.add(Get, "/v1/bundles/{digest}", by(User), bundles::show);
+    t.add(Put, "/v1/bundles/{digest}", by(User), bundles::upload)
+        .streams()
+        .anywhere();
+
+    t.add(
+        Get,
+        "/data/v1/attempts/{attempt}/bundle",
+        Attempt,
+        data::bundle,
+    )
+    .streams();
+    t.add(
+        Put,
+        "/data/v1/attempts/{attempt}/logs/{offset}",
+        Attempt,
+        data::put_log,
+    )
+    .streams()
+    .anywhere();
+    t.add(
+        Put,
+        "/data/v1/attempts/{attempt}/results",
+        Attempt,
+        data::put_results,
+    )
+    .streams()
+    .anywhere();
+    t.0
+}

@@ -1,0 +1,199 @@
+//! Receives bundles into the intake's spool, within the disk's room and each user's share of it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use dopq_common::api::ErrorCode;
+use dopq_common::id::UserName;
+use http_body_util::BodyExt;
+use parking_lot::Mutex;
+
+use super::error::{Error, Result};
+use super::space::free_bytes;
+use crate::bundles::{Intake, IntakeError, Spooled};
+
+/// Uploads that one user may have under way at once.
+const UPLOADS_PER_USER: usize = 4;
+/// An upload of which nothing comes for so long is given up.
+const STALL: Duration = Duration::from_secs(60);
+/// A refused body is read on for as much as this, so that its sender gets to read the refusal.
+const DRAIN_BYTES: usize = 64 << 20;
+const DRAIN_FOR: Duration = Duration::from_secs(2);
+
+/// What is being received.
+pub(super) struct Uploads {
+    folder: PathBuf,
+    min_free_bytes: u64,
+    under_way: Mutex<UnderWay>,
+}
+
+#[derive(Default)]
+struct UnderWay {
+    /// Bytes that the uploads under way may still write.
+    promised: u64,
+    by_user: BTreeMap<UserName, usize>,
+}
+
+/// Room that was promised to an upload, given back when it is dropped.
+struct Promise<'a> {
+    uploads: &'a Uploads,
+    user: UserName,
+    bytes: u64,
+}
+
+impl Drop for Promise<'_> {
+    fn drop(&mut self) {
+        let mut under_way = self.uploads.under_way.lock();
+        under_way.promised = under_way.promised.saturating_sub(self.bytes);
+        if let Some(count) = under_way.by_user.get_mut(&self.user) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                under_way.by_user.remove(&self.user);
+            }
+        }
+    }
+}
+
+impl Uploads {
+    /// Uploads that are spooled in `folder` and leave `min_free_bytes` of its disk.
+    pub(super) fn new(folder: PathBuf, min_free_bytes: u64) -> Self {
+        Self {
+            folder,
+            min_free_bytes,
+            under_way: Mutex::default(),
+        }
+    }
+
+    /// Receives `body`, which was announced as `length` bytes.
+    pub(super) async fn receive(
+        &self,
+        intake: &Intake,
+        user: &UserName,
+        length: u64,
+        mut body: Body,
+    ) -> Result<Spooled> {
+        match self.promise(user, length) {
+            Ok(promise) => {
+                let spooled = write(intake, length, &mut body).await;
+                drop(promise);
+                spooled
+            }
+            Err(error) => {
+                drain(body).await;
+                Err(error)
+            }
+        }
+    }
+
+    fn promise(&self, user: &UserName, bytes: u64) -> Result<Promise<'_>> {
+        let mut under_way = self.under_way.lock();
+        let free = free_bytes(&self.folder)
+            .map_err(|e| Error::internal("the spool's disk cannot be asked for room", &e))?;
+        let needed = bytes
+            .saturating_add(under_way.promised)
+            .saturating_add(self.min_free_bytes);
+        if free < needed {
+            let message = format!("the master's disk has no room for {bytes} bytes more");
+            return Err(no_room(message));
+        }
+        let count = under_way.by_user.entry(user.clone()).or_default();
+        if *count >= UPLOADS_PER_USER {
+            let message = format!("{UPLOADS_PER_USER} uploads of yours are under way");
+            return Err(
+                Error::new(ErrorCode::TooManyRequests, message).hint("wait for them to end")
+            );
+        }
+        *count += 1;
+        under_way.promised = under_way.promised.saturating_add(bytes);
+        Ok(Promise {
+            uploads: self,
+            user: user.clone(),
+            bytes,
+        })
+    }
+}
+
+async fn write(intake: &Intake, length: u64, body: &mut Body) -> Result<Spooled> {
+    let mut spooled = intake.spool().await.map_err(refusal)?;
+    while let Some(data) = next(body).await? {
+        spooled.write(&data).await.map_err(refusal)?;
+        if spooled.size_bytes() > length {
+            let message = format!("more than the announced {length} bytes came");
+            return Err(Error::new(ErrorCode::BadRequest, message));
+        }
+    }
+    let size_bytes = spooled.size_bytes();
+    if size_bytes < length {
+        let message = format!("{size_bytes} of {length} announced bytes came");
+        return Err(Error::new(ErrorCode::BadRequest, message).hint("send it again"));
+    }
+    Ok(spooled)
+}
+
+/// Why the intake did not take a bundle, as its sender is told.
+pub(super) fn refusal(error: IntakeError) -> Error {
+    if error.is_full() {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "a bundle found no room"
+        );
+        return no_room("the master has no room left for bundles".to_owned());
+    }
+    match error {
+        IntakeError::Invalid(faults) => Error::faults("the bundle cannot be accepted", faults)
+            .hint("dopq check DIR tells the same at home"),
+        IntakeError::Digest { .. } => Error::new(ErrorCode::BadRequest, error.to_string())
+            .hint("the file changed while it was sent, or was damaged on the way; send it again"),
+        IntakeError::Full | IntakeError::Spool(_) => {
+            Error::internal("the bundle cannot be spooled", &error)
+        }
+        IntakeError::Store(_) => Error::unavailable("the bundle cannot be stored", &error),
+    }
+}
+
+fn no_room(message: String) -> Error {
+    Error::new(ErrorCode::InsufficientStorage, message).hint("tell an admin; try again later")
+}
+
+/// The next data of a body; `None` at its end.
+pub(super) async fn next(body: &mut Body) -> Result<Option<Bytes>> {
+    loop {
+        match tokio::time::timeout(STALL, body.frame()).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(Ok(frame))) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+            Ok(Some(Err(error))) => {
+                tracing::debug!(%error, "an upload broke off");
+                let error = Error::new(ErrorCode::BadRequest, "the upload broke off");
+                return Err(error.hint("send it again"));
+            }
+            Err(_) => {
+                let message = format!("nothing came for {} s", STALL.as_secs());
+                return Err(Error::new(ErrorCode::BadRequest, message).hint("send it again"));
+            }
+        }
+    }
+}
+
+/// Reads on for a moment: a connection that is closed over unread data is reset, which can take the
+/// answer away from the sender.
+pub(super) async fn drain(mut body: Body) {
+    let reading = async {
+        let mut read = 0;
+        while read < DRAIN_BYTES {
+            match body.frame().await {
+                Some(Ok(frame)) => read += frame.data_ref().map_or(0, Bytes::len),
+                Some(Err(_)) | None => return,
+            }
+        }
+    };
+    if tokio::time::timeout(DRAIN_FOR, reading).await.is_err() {
+        tracing::debug!("a refused upload went on for longer than it is read");
+    }
+}
