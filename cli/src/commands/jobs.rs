@@ -66,10 +66,10 @@ pub(super) fn table(page: &JobPage, now: DateTime<Utc>) -> Table {
         Column::text("NAME"),
         Column::new("USER"),
         Column::new("STATE"),
-        Column::number("GPUS"),
+        Column::number("GPUS").spare(),
         Column::number("AGE"),
-        Column::number("RAN"),
-        Column::new("WORKER"),
+        Column::number("RAN").spare(),
+        Column::new("WORKER").spare(),
         Column::text("REMARK"),
     ]);
     for job in &page.jobs {

@@ -37,12 +37,12 @@ fn table(nodes: &NodeList, now: DateTime<Utc>) -> Table {
         Column::new("NODE"),
         Column::new("STATE"),
         Column::number("GPUS"),
-        Column::text("MODELS"),
-        Column::number("CPUS"),
+        Column::text("MODELS").spare(),
+        Column::number("CPUS").spare(),
         Column::number("MEMORY"),
         Column::text("JOBS"),
-        Column::number("SEEN"),
-        Column::text("ENGINE"),
+        Column::number("SEEN").spare(),
+        Column::text("ENGINE").spare(),
     ]);
     for node in &nodes.nodes {
         let jobs: Vec<String> = node.jobs.iter().map(u64::to_string).collect();

@@ -50,9 +50,9 @@ fn table(queue: &Queue, now: DateTime<Utc>) -> Table {
         Column::text("NAME"),
         Column::new("USER"),
         Column::number("PENALTY"),
-        Column::new("CLASS"),
-        Column::number("PRIO"),
-        Column::number("GPUS"),
+        Column::new("CLASS").spare(),
+        Column::number("PRIO").spare(),
+        Column::number("GPUS").spare(),
         Column::number("WAITS"),
         Column::text("REASON"),
     ]);

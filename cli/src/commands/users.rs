@@ -206,11 +206,11 @@ fn table(list: &UserList) -> Table {
         Column::new("USER"),
         Column::new("ROLE"),
         Column::number("PENALTY"),
-        Column::number("WEIGHT"),
+        Column::number("WEIGHT").spare(),
         Column::number("QUEUED"),
         Column::number("RUNNING"),
-        Column::number("FINISHED"),
-        Column::number("TOKENS"),
+        Column::number("FINISHED").spare(),
+        Column::number("TOKENS").spare(),
     ]);
     for user in &list.users {
         table.row([

@@ -1,8 +1,10 @@
 //! Tables without frames, as wide as the terminal at most, one line a row unless they may wrap.
+//!
+//! On a narrow terminal free text is cut first; where that is not enough, columns that can be spared go.
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{
-    Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table as Layout,
+    Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table as Layout, Width,
 };
 
 use super::Screen;
@@ -14,7 +16,14 @@ pub(crate) struct Column {
     title: &'static str,
     right: bool,
     shrinks: bool,
+    spare: bool,
 }
+
+/// What is left of free text on the narrowest terminal.
+const TEXT_MIN_WIDTH: u16 = 8;
+
+/// Between two columns.
+const GAP: u16 = 2;
 
 impl Column {
     /// A column that keeps its width.
@@ -23,6 +32,7 @@ impl Column {
             title,
             right: false,
             shrinks: false,
+            spare: false,
         }
     }
 
@@ -32,6 +42,7 @@ impl Column {
             title,
             right: true,
             shrinks: false,
+            spare: false,
         }
     }
 
@@ -41,7 +52,15 @@ impl Column {
             title,
             right: false,
             shrinks: true,
+            spare: false,
         }
+    }
+
+    /// The same column, which goes where the terminal is too narrow; the last such one first.
+    #[must_use]
+    pub(crate) const fn spare(mut self) -> Self {
+        self.spare = true;
+        self
     }
 }
 
@@ -125,6 +144,7 @@ impl Table {
 
     /// The lines, each ended by a newline and without blanks at its end.
     pub(crate) fn render(&self, screen: &Screen) -> String {
+        let kept = self.kept(screen);
         let mut layout = Layout::new();
         layout.load_style(NOTHING).force_no_tty();
         if let Some(width) = screen.width.filter(|_| screen.terminal) {
@@ -139,7 +159,7 @@ impl Table {
             layout.enforce_styling();
         }
         if self.titles {
-            let titles = self.columns.iter().map(|column| {
+            let titles = kept.iter().map(|(_, column)| {
                 let cell = comfy_table::Cell::new(column.title);
                 if screen.colour {
                     cell.add_attribute(Attribute::Dim)
@@ -147,24 +167,31 @@ impl Table {
                     cell
                 }
             });
-            layout.set_header(titles);
+            let mut header = comfy_table::Row::from(titles);
+            header.max_height(1);
+            layout.set_header(header);
         }
         for cells in &self.rows {
-            let mut row = comfy_table::Row::from(cells.iter().map(|cell| paint(cell, screen)));
+            let mut row = comfy_table::Row::from(
+                kept.iter()
+                    .filter_map(|(index, _)| cells.get(*index))
+                    .map(|cell| paint(cell, screen)),
+            );
             if !self.wraps {
                 row.max_height(1);
             }
             layout.add_row(row);
         }
-        for (column, format) in self.columns.iter().zip(layout.column_iter_mut()) {
-            // Two blanks between columns, none before the first.
-            format.set_padding((0, 2));
+        for ((_, column), format) in kept.iter().zip(layout.column_iter_mut()) {
+            format.set_padding((0, GAP));
             if column.right {
                 format.set_cell_alignment(CellAlignment::Right);
             }
-            if !column.shrinks {
-                format.set_constraint(ColumnConstraint::ContentWidth);
-            }
+            format.set_constraint(if column.shrinks {
+                ColumnConstraint::LowerBoundary(Width::Fixed(TEXT_MIN_WIDTH + GAP))
+            } else {
+                ColumnConstraint::ContentWidth
+            });
         }
         let mut text = String::new();
         for line in layout.trim_fmt().lines() {
@@ -173,6 +200,37 @@ impl Table {
         }
         text
     }
+
+    /// The columns for which there is room, with their places.
+    fn kept(&self, screen: &Screen) -> Vec<(usize, Column)> {
+        let mut kept: Vec<(usize, Column)> = self.columns.iter().copied().enumerate().collect();
+        let Some(room) = screen.width.filter(|_| screen.terminal) else {
+            return kept;
+        };
+        let least = |(index, column): &(usize, Column)| {
+            let cells = self.rows.iter().filter_map(|row| row.get(*index));
+            let title = if self.titles { width(column.title) } else { 0 };
+            let full = cells.map(|cell| width(&cell.text)).fold(title, u16::max);
+            let least = if column.shrinks {
+                full.min(TEXT_MIN_WIDTH)
+            } else {
+                full
+            };
+            u32::from(least) + u32::from(GAP)
+        };
+        while kept.iter().map(least).sum::<u32>() > u32::from(room) {
+            match kept.iter().rposition(|(_, column)| column.spare) {
+                Some(place) => kept.remove(place),
+                None => break,
+            };
+        }
+        kept
+    }
+}
+
+/// How wide text stands on a terminal.
+fn width(text: &str) -> u16 {
+    u16::try_from(console::measure_text_width(text)).unwrap_or(u16::MAX)
 }
 
 fn paint(cell: &Cell, screen: &Screen) -> comfy_table::Cell {
@@ -239,6 +297,34 @@ mod tests {
         );
         assert_eq!(text.lines().count(), 3, "{text}");
         assert!(text.contains("queued") && text.contains("…"), "{text}");
+    }
+
+    #[test]
+    fn columns_that_can_be_spared_go_from_the_right() {
+        let mut table = Table::new(&[
+            Column::number("ID"),
+            Column::number("AGE").spare(),
+            Column::new("WORKER").spare(),
+            Column::text("REMARK"),
+        ]);
+        table.row([
+            "7".into(),
+            "3m".into(),
+            "gpu01".into(),
+            "waits for others".into(),
+        ]);
+        let at = |width| {
+            table.render(&Screen {
+                terminal: true,
+                width: Some(width),
+                colour: false,
+            })
+        };
+        let titles = |width| at(width).lines().next().unwrap_or("").to_owned();
+        assert_eq!(titles(40), "ID  AGE  WORKER  REMARK");
+        assert_eq!(titles(24), "ID  AGE  REMARK");
+        assert_eq!(titles(15), "ID  REMARK");
+        assert!(at(24).contains("waits"), "{}", at(24));
     }
 
     #[test]
