@@ -151,7 +151,8 @@ impl Layers {
         }
     }
 
-    fn mistake(&mut self, place: String, message: String) {
+    /// Notes a mistake that belongs to no setting.
+    pub fn mistake(&mut self, place: String, message: String) {
         self.mistakes.push(Mistake { place, message });
     }
 
