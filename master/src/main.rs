@@ -1,3 +1,7 @@
 //! The program `dopq-master`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    dopq_master::app::main()
+}

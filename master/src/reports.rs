@@ -1,1 +1,204 @@
-//! Takes the workers' reports and turns them into events.
+//! Takes the workers' reports: opens the seal, turns each into an event, hands it to the owner.
+//!
+//! A report is acknowledged after the commit that contains it ([`crate::driver`]); one that can never be
+//! used is counted and acknowledged here, so that it does not come for ever.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dopq_common::broker::{Broker, Delivery};
+use dopq_common::id::{ParseIdError, WorkerId};
+use dopq_common::job::Outcome;
+use dopq_common::resources::Capacity;
+use dopq_common::sched::{Event, Known, Progress};
+use dopq_common::wire::{ClusterKey, Hello, OpenError, Report, ReportEnvelope, Sealed};
+use tokio_util::sync::CancellationToken;
+
+use crate::driver::{Handle, describe};
+use crate::metrics::Metrics;
+
+/// Between two attempts to consume.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// So many different complaints are told at the warning level; the rest only counts.
+const TOLD_MAX: usize = 256;
+
+/// What taking reports needs.
+#[derive(Debug, Clone)]
+pub struct Intake {
+    /// Opens the seals.
+    pub key: ClusterKey,
+    /// Where events go.
+    pub handle: Handle,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// A report that no event can be made of.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error(transparent)]
+    Seal(#[from] OpenError),
+    #[error("worker {sealed} reports in the name of {named:?}")]
+    Impostor { sealed: WorkerId, named: String },
+    #[error("worker {worker} names something that cannot be")]
+    Name {
+        worker: WorkerId,
+        #[source]
+        source: ParseIdError,
+    },
+    #[error("worker {0} sends a kind of report that this version does not know")]
+    UnknownKind(WorkerId),
+}
+
+impl Unusable {
+    /// The word that it is counted under.
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Seal(OpenError::Forged(_)) | Self::Impostor { .. } => "forged_report",
+            Self::Seal(
+                OpenError::NotSealed(_) | OpenError::Name(_) | OpenError::Content { .. },
+            )
+            | Self::Name { .. } => "malformed_report",
+            Self::UnknownKind(_) => "unknown_report",
+        }
+    }
+}
+
+/// Takes reports until `stop`.
+pub async fn run(broker: Broker, intake: Intake, stop: CancellationToken) {
+    let taking = async {
+        let mut told = BTreeSet::new();
+        loop {
+            match broker.consume_reports().await {
+                Ok(mut reports) => {
+                    while let Some(report) = reports.next().await {
+                        take(&intake, report, &mut told).await;
+                    }
+                }
+                Err(error) => tracing::warn!(error = describe(&error), "cannot receive reports"),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = taking => {}
+    }
+}
+
+async fn take(intake: &Intake, delivery: Delivery, told: &mut BTreeSet<String>) {
+    let read = read(&intake.key, &delivery.body);
+    match read {
+        Ok(read) => {
+            if let Some(hello) = read.hello {
+                intake.handle.view().greet(read.worker, hello);
+            }
+            intake.handle.report(read.event, delivery).await;
+        }
+        Err(unusable) => {
+            intake.metrics.fenced(unusable.kind());
+            let complaint = describe(&unusable);
+            if told.len() < TOLD_MAX && told.insert(complaint.clone()) {
+                tracing::warn!(error = complaint, "a report is dropped");
+            }
+            if let Err(error) = delivery.ack().await {
+                tracing::debug!(%error, "a report was not acknowledged");
+            }
+        }
+    }
+}
+
+/// A report that can be used.
+#[derive(Debug)]
+struct Read {
+    worker: WorkerId,
+    event: Event,
+    /// What the scheduler has no use for, but readers have.
+    hello: Option<Hello>,
+}
+
+fn read(key: &ClusterKey, body: &[u8]) -> Result<Read, Unusable> {
+    let (worker, envelope) = Sealed::open::<ReportEnvelope>(key, body)?;
+    if envelope.worker != worker.as_str() {
+        return Err(Unusable::Impostor {
+            sealed: worker,
+            named: envelope.worker,
+        });
+    }
+    let named = |source| Unusable::Name {
+        worker: worker.clone(),
+        source,
+    };
+    let mut hello = None;
+    let event = match envelope.report {
+        Report::Hello(introduction) => {
+            let event = joined(&worker, &introduction).map_err(named)?;
+            hello = Some(*introduction);
+            event
+        }
+        Report::Goodbye => Event::WorkerLeft {
+            worker: worker.clone(),
+        },
+        Report::Accepted { attempt } => {
+            reported(&worker, &attempt, Progress::Accepted).map_err(named)?
+        }
+        Report::Refused { attempt, reason } => {
+            reported(&worker, &attempt, Progress::Refused { reason }).map_err(named)?
+        }
+        Report::Entered {
+            attempt,
+            phase,
+            note,
+        } => reported(&worker, &attempt, Progress::Entered { phase, note }).map_err(named)?,
+        Report::Finished {
+            attempt,
+            outcome,
+            ran_ms,
+            log_bytes,
+            results_bytes: _,
+        } => {
+            let progress = Progress::Finished {
+                outcome: Outcome::from(&outcome),
+                ran: Duration::from_millis(ran_ms),
+                log_bytes,
+            };
+            reported(&worker, &attempt, progress).map_err(named)?
+        }
+        Report::Unknown => return Err(Unusable::UnknownKind(worker)),
+    };
+    Ok(Read {
+        worker,
+        event,
+        hello,
+    })
+}
+
+fn reported(worker: &WorkerId, attempt: &str, progress: Progress) -> Result<Event, ParseIdError> {
+    Ok(Event::Reported {
+        worker: worker.clone(),
+        attempt: attempt.parse()?,
+        progress,
+    })
+}
+
+fn joined(worker: &WorkerId, hello: &Hello) -> Result<Event, ParseIdError> {
+    let known = hello.attempts.iter().map(|known| {
+        Ok(Known {
+            attempt: known.attempt.parse()?,
+            phase: known.phase,
+        })
+    });
+    Ok(Event::WorkerJoined {
+        worker: worker.clone(),
+        session: Arc::from(hello.session.as_str()),
+        capacity: Capacity::try_from(&hello.capacity)?,
+        images: hello
+            .images
+            .iter()
+            .map(|digest| digest.parse())
+            .collect::<Result<_, _>>()?,
+        known: known.collect::<Result<_, ParseIdError>>()?,
+    })
+}

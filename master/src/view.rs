@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dopq_common::id::{Epoch, JobId, UserName, WorkerId};
-use dopq_common::sched::{Settings, State};
+use dopq_common::sched::{Change, Settings, State};
+use dopq_common::time::Timestamp;
+use dopq_common::wire::{Heartbeat, Hello};
 use parking_lot::RwLock;
 use tokio::sync::broadcast;
 
-use crate::store::Account;
+use crate::store::{Account, AccountChange, Batch, Delta, Loaded};
 use crate::telemetry::Telemetry;
 
 /// So many batches of changed jobs are kept for a reader that lags; one that lags further is told so
@@ -50,7 +52,7 @@ pub struct Model {
 }
 
 /// Shares the model.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct View {
     model: Arc<RwLock<Model>>,
     changes: broadcast::Sender<Arc<Vec<JobId>>>,
@@ -75,7 +77,7 @@ impl View {
         }
     }
 
-    /// Reads the model. Keep it short: the lock is held meanwhile.
+    /// Reads the model. Keep it short: the lock is held meanwhile, and a commit waits to be shown.
     pub fn read<R>(&self, reader: impl FnOnce(&Model) -> R) -> R {
         reader(&self.model.read())
     }
@@ -85,4 +87,127 @@ impl View {
     pub fn watch(&self) -> broadcast::Receiver<Arc<Vec<JobId>>> {
         self.changes.subscribe()
     }
+
+    /// Shows `loaded` as the state that this master leads with from now on.
+    pub(crate) fn lead(&self, settings: Settings, loaded: Loaded, epoch: Epoch) {
+        let jobs = {
+            let mut model = self.model.write();
+            model.role = Role::Leader;
+            replace(&mut model, settings, loaded);
+            model.epoch = epoch;
+            model.store_fault = None;
+            model.state.jobs().map(|job| job.id).collect()
+        };
+        self.tell(jobs);
+    }
+
+    /// Shows `loaded`, which is everything, as another master committed it.
+    pub(crate) fn reload(&self, settings: Settings, loaded: Loaded) {
+        let jobs = {
+            let mut model = self.model.write();
+            replace(&mut model, settings, loaded);
+            model.state.jobs().map(|job| job.id).collect()
+        };
+        self.tell(jobs);
+    }
+
+    /// Shows what another master has committed since the model's own `seq`.
+    pub(crate) fn follow(&self, since: Delta) {
+        let jobs = jobs_of(&since.changes);
+        {
+            let mut model = self.model.write();
+            model.seq = since.seq;
+            model.epoch = since.epoch;
+            for change in since.changes {
+                model.state.apply(change);
+            }
+            for change in since.accounts {
+                change_account(&mut model, change);
+            }
+        }
+        self.tell(jobs);
+    }
+
+    /// Shows a batch that was committed.
+    pub(crate) fn publish(&self, batch: &Batch) {
+        {
+            let mut model = self.model.write();
+            model.seq = batch.seq;
+            model.epoch = batch.epoch;
+            for change in &batch.changes {
+                model.state.apply(change.clone());
+            }
+            for change in &batch.accounts {
+                change_account(&mut model, change.clone());
+            }
+        }
+        self.tell(jobs_of(&batch.changes));
+    }
+
+    /// Shows that this master stands by, and who leads.
+    pub(crate) fn stand_by(&self, leader_url: Option<String>) {
+        let role = Role::Standby { leader_url };
+        if self.read(|model| model.role != role) {
+            self.model.write().role = role;
+        }
+    }
+
+    /// Shows why the store cannot be written, or that it can; returns what was shown before.
+    pub(crate) fn set_store_fault(&self, fault: Option<String>) -> Option<String> {
+        if self.read(|model| model.store_fault == fault) {
+            return fault;
+        }
+        std::mem::replace(&mut self.model.write().store_fault, fault)
+    }
+
+    /// Shows a heartbeat.
+    pub(crate) fn beat(&self, worker: WorkerId, at: Timestamp, beat: Heartbeat) {
+        self.model.write().live.entry(worker).or_default().heartbeat = Some((at, beat));
+    }
+
+    /// Shows a worker's introduction.
+    pub(crate) fn greet(&self, worker: WorkerId, hello: Hello) {
+        self.model.write().live.entry(worker).or_default().hello = Some(hello);
+    }
+
+    fn tell(&self, jobs: Vec<JobId>) {
+        if !jobs.is_empty() {
+            // Nobody listening is no fault.
+            drop(self.changes.send(Arc::new(jobs)));
+        }
+    }
+}
+
+fn replace(model: &mut Model, settings: Settings, loaded: Loaded) {
+    let mut state = State::new(settings);
+    for change in loaded.changes {
+        state.apply(change);
+    }
+    let accounts = loaded.accounts.into_iter();
+    model.accounts = accounts
+        .map(|account| (account.name.clone(), account))
+        .collect();
+    model.state = state;
+    model.seq = loaded.seq;
+    model.epoch = loaded.epoch;
+}
+
+fn change_account(model: &mut Model, change: AccountChange) {
+    match change {
+        AccountChange::Set(account) => drop(model.accounts.insert(account.name.clone(), account)),
+        AccountChange::Removed(name) => drop(model.accounts.remove(&name)),
+    }
+}
+
+fn jobs_of(changes: &[Change]) -> Vec<JobId> {
+    let jobs = changes.iter().filter_map(|change| match change {
+        Change::Job(job) => Some(job.id),
+        Change::JobDropped(id) => Some(*id),
+        Change::User(_)
+        | Change::Worker(_)
+        | Change::WorkerDropped(_)
+        | Change::Key(..)
+        | Change::Meta(_) => None,
+    });
+    jobs.collect()
 }

@@ -1,0 +1,81 @@
+//! The first start of a cluster: an administrator's account, so that nobody is ever let in without one.
+
+use dopq_common::id::UserName;
+use tokio::sync::watch;
+
+use super::Error;
+use super::data_dir::DataDir;
+use crate::accounts;
+use crate::clock;
+use crate::driver::{ActError, Handle};
+use crate::leader::Standing;
+use crate::store::{AccountChange, AuditEntry};
+
+/// Where the admin's first token is written, in the data folder.
+pub(super) const TOKEN_FILE: &str = "admin.token";
+
+/// The first administrator's name.
+const ADMIN: &str = "admin";
+
+/// What was wrong when the first account was made.
+#[derive(Debug, thiserror::Error)]
+pub enum FirstStartError {
+    /// The operating system gives no random bytes.
+    #[error("draw a random token")]
+    Random(#[source] getrandom::Error),
+    /// The account was not committed.
+    #[error("commit the first account")]
+    Commit(#[source] ActError),
+}
+
+/// Waits until it is known whether this master leads; makes the first account when it does and there is
+/// none.
+pub(super) async fn prepare(
+    handle: &Handle,
+    data_dir: &DataDir,
+    standing: &mut watch::Receiver<Standing>,
+) -> Result<(), Error> {
+    // The sender lives as long as the leader's task, which outlives this call.
+    let known = standing
+        .wait_for(|standing| *standing != Standing::Unknown)
+        .await
+        .map_or(Standing::StandsBy, |standing| *standing);
+    match known {
+        Standing::Leads => make_admin(handle, data_dir).await,
+        Standing::StandsBy | Standing::Unknown => Ok(()),
+    }
+}
+
+async fn make_admin(handle: &Handle, data_dir: &DataDir) -> Result<(), Error> {
+    if handle.view().read(|model| !model.accounts.is_empty()) {
+        return Ok(());
+    }
+    let Ok(name) = ADMIN.parse::<UserName>() else {
+        return Ok(());
+    };
+    let now = clock::now();
+    let (secret, account) = accounts::first_admin(name, now)
+        .map_err(|error| Error::FirstStart(FirstStartError::Random(error)))?;
+    // The file first: a crash between the two leaves a token that opens nothing and is replaced at the
+    // next start, rather than an account that nobody can use.
+    let path = data_dir.write_private(TOKEN_FILE, secret.reveal())?;
+    let audit = AuditEntry {
+        at: now,
+        by: "first start".to_owned(),
+        action: "user.add".to_owned(),
+        target: ADMIN.to_owned(),
+        detail: "there was no account".to_owned(),
+    };
+    match handle
+        .change_account(AccountChange::Set(account), audit)
+        .await
+    {
+        Ok(()) => {
+            tracing::info!(path = %path.display(), "wrote the admin's token");
+            Ok(())
+        }
+        // Another master took the lead meanwhile; it makes the account.
+        Err(ActError::NotLeader { .. }) => Ok(()),
+        Err(error) => Err(Error::FirstStart(FirstStartError::Commit(error))),
+    }
+}

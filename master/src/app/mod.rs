@@ -1,0 +1,13 @@
+//! The composition root: builds every part from the configuration, runs them, and ends them in order.
+//!
+//! Nothing is decided here. `command` is the program around it: arguments, logs, exit codes.
+
+mod command;
+mod data_dir;
+mod first_start;
+mod health;
+mod local_worker;
+mod run;
+
+pub use command::{exit, main};
+pub use run::{Error, run};

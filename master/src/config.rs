@@ -1,1 +1,0 @@
-//! The master's configuration: file, environment and flags, with every mistake told at once.

@@ -1,0 +1,165 @@
+//! Tests of the configuration.
+
+use super::*;
+
+fn args(given: &[&str]) -> Args {
+    use clap::Parser as _;
+    // A file that is there and empty, so that the machine's own is not read.
+    let fixed = ["dopq-master", "--config", "/dev/null"];
+    Args::try_parse_from(fixed.iter().chain(given)).expect("usage")
+}
+
+fn set(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    pairs.iter().map(owned).collect()
+}
+
+const CLUSTER: [(&str, &str); 4] = [
+    ("DOPQ_STORE_URL", "redis://127.0.0.1/0"),
+    ("DOPQ_BROKER_URL", "amqp://guest:guest@localhost/%2f"),
+    ("DOPQ_BUNDLES_URL", "/srv/bundles"),
+    ("DOPQ_SECRET", "0123456789abcdef"),
+];
+
+#[test]
+fn standalone_needs_no_configuration() {
+    let args = args(&[
+        "--standalone",
+        "--data-dir",
+        "/tmp/x",
+        "--simulated-gpus",
+        "2",
+    ]);
+    let (config, printed) = read(&args, Vec::new()).expect("no mistake");
+    let Mode::Standalone(worker) = &config.mode else {
+        panic!("{:?}", config.mode);
+    };
+    assert_eq!(worker.simulated_gpus, Some(2));
+    assert_eq!(config.data_dir, PathBuf::from("/tmp/x"));
+    assert!(config.warnings.is_empty());
+    assert!(
+        printed.contains("data_dir = \"/tmp/x\" # --data-dir"),
+        "{printed}"
+    );
+}
+
+#[test]
+fn a_cluster_needs_its_parts_and_says_which() {
+    let mistakes = read(&args(&[]), Vec::new())
+        .expect_err("nothing is set")
+        .to_string();
+    for name in ["`store.url`", "`broker.url`", "`bundles.url`", "`secret`"] {
+        assert!(mistakes.contains(name), "{name} is not in {mistakes}");
+    }
+    let (config, printed) = read(&args(&[]), set(&CLUSTER)).expect("no mistake");
+    assert!(matches!(config.mode, Mode::Cluster { .. }));
+    assert!(!printed.contains("0123456789abcdef"), "{printed}");
+    assert!(!format!("{config:?}").contains("0123456789abcdef"));
+}
+
+#[test]
+fn what_would_be_open_to_the_network_is_refused() {
+    for (given, set_too, message) in [
+        (
+            vec!["--listen", "0.0.0.0:1"],
+            vec![],
+            "can be reached from other machines",
+        ),
+        (
+            vec!["--set", "store.url=redis://r/0"],
+            vec![],
+            "it has no password",
+        ),
+        (
+            vec!["--set", "broker.url=amqp://guest:guest@r/"],
+            vec![],
+            "make one of your own",
+        ),
+        (
+            vec!["--set", "broker.url=amqp://r/"],
+            vec![],
+            "make one of your own",
+        ),
+        (
+            vec!["--set", "secret=0123456789abcdef"],
+            vec![],
+            "DOPQ_SECRET",
+        ),
+        (
+            vec!["--set", "tls.cert=/x"],
+            vec![],
+            "`tls.key`: it is needed with tls.cert",
+        ),
+        (
+            vec![],
+            vec![("DOPQ_SECRET", "short")],
+            "5 characters and needs 16 or more",
+        ),
+        (
+            vec!["--set", "scheduler.lost_after=10s"],
+            vec![],
+            "longer than scheduler.suspect_after",
+        ),
+        (
+            vec!["--set", "scheduler.suspect_after=1s"],
+            vec![],
+            "1s is too short",
+        ),
+        (
+            vec!["--set", "worker.imgdir=/x"],
+            vec![],
+            "it is for --standalone",
+        ),
+        (
+            vec!["--standalone"],
+            vec![],
+            "a standalone master has its own",
+        ),
+    ] {
+        let mut environment = set(&CLUSTER);
+        environment.extend(set(&set_too));
+        let mistakes = read(&args(&given), environment)
+            .expect_err(message)
+            .to_string();
+        assert!(
+            mistakes.contains(message),
+            "{message:?} is not in {mistakes}"
+        );
+    }
+}
+
+#[test]
+fn what_is_insecure_by_choice_says_so_each_time() {
+    let given = [
+        "--listen",
+        "0.0.0.0:1",
+        "--set",
+        "insecure_http=true",
+        "--set",
+        "advertise_url=http://m:1/",
+        "--set",
+        "store.url=redis://:p@r/0",
+        "--set",
+        "broker.url=amqp://u:p@r/",
+    ];
+    let (config, _) = read(&args(&given), set(&CLUSTER)).expect("allowed");
+    assert_eq!(config.warnings.len(), 3, "{:?}", config.warnings);
+    assert_eq!(config.advertise_url.as_deref(), Some("http://m:1"));
+}
+
+#[test]
+fn single_values_are_understood_or_refused() {
+    assert_eq!(values::ratio("5%"), Ok(0.05));
+    assert_eq!(values::ratio("0.05"), Ok(0.05));
+    assert!(values::ratio("NaN").is_err() && values::ratio("100%").is_err());
+    assert!(
+        values::address("localhost:7070")
+            .expect("loopback")
+            .ip()
+            .is_loopback()
+    );
+    assert!(values::address("7070").is_err());
+    assert!(values::base_url("ftp://x").is_err() && values::base_url("http://u:p@x").is_err());
+    assert!(values::cluster("Upper").is_err() && values::cluster("").is_err());
+    assert!(values::number::<u32>("-1", 0).is_err());
+}

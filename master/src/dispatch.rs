@@ -1,1 +1,0 @@
-//! Performs effects: fills orders and publishes them, archives records.

@@ -1,0 +1,114 @@
+//! Performs what the scheduler decided, after the commit: gives orders and archives records.
+//!
+//! Nothing here decides, and nothing here is remembered by others: what is pending can be derived from
+//! the committed state, so it is kept in memory and made anew by the next leader. The owner of the
+//! state never waits for any of it.
+
+mod archive;
+mod lane;
+mod order;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dopq_common::id::WorkerId;
+use dopq_common::job::JobState;
+use dopq_common::sched::{Effect, State};
+use dopq_common::time::Timestamp;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use archive::Archive;
+pub use lane::Orders;
+
+use archive::{Archiver, Record};
+use lane::Lane;
+use order::Kind;
+
+/// A new leader archives again what was accepted or finished so lately that the former one may have
+/// stopped between its commit and the archive.
+const RECENT: Duration = Duration::from_secs(3600);
+
+/// Performs effects without waiting for them.
+#[derive(Debug)]
+pub(crate) struct Dispatch {
+    orders: Arc<Orders>,
+    lanes: BTreeMap<WorkerId, Lane>,
+    archiver: Archiver,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Dispatch {
+    /// Performs on `tasks` until `stop`.
+    pub(crate) fn start(
+        orders: Orders,
+        archive: Archive,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Self {
+        Self {
+            orders: Arc::new(orders),
+            lanes: BTreeMap::new(),
+            archiver: Archiver::start(archive, tasks, stop),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+        }
+    }
+
+    /// Performs one effect; `state` is the committed state.
+    pub(crate) fn perform(&mut self, effect: Effect, state: &State) {
+        match effect {
+            Effect::Run { worker, attempt } => self.lane(worker).give(attempt, Kind::Run),
+            Effect::Stop {
+                worker,
+                attempt,
+                outcome,
+                grace,
+            } => self
+                .lane(worker)
+                .give(attempt, Kind::Stop { outcome, grace }),
+            Effect::Forget { worker, attempt } => self.lane(worker).give(attempt, Kind::Forget),
+            Effect::Accepted { new: false, .. } => {}
+            Effect::Accepted { job, new: true } => {
+                if let Some(job) = state.job(job) {
+                    self.archiver.write(Record::Accepted, Arc::clone(job));
+                }
+            }
+            Effect::Archive { job } => {
+                if let Some(job) = state.job(job) {
+                    self.archiver.write(Record::Result, Arc::clone(job));
+                }
+            }
+        }
+    }
+
+    /// Archives once more what a former leader may have left undone.
+    pub(crate) fn archive_recent(&self, state: &State, now: Timestamp) {
+        for job in state.jobs() {
+            if now.since(job.submitted_at) <= RECENT {
+                self.archiver.write(Record::Accepted, Arc::clone(job));
+            }
+            match &job.state {
+                JobState::Finished(end) if now.since(end.at) <= RECENT => {
+                    self.archiver.write(Record::Result, Arc::clone(job));
+                }
+                JobState::Finished(_)
+                | JobState::Queued(_)
+                | JobState::Assigned(_)
+                | JobState::Building(_)
+                | JobState::Running(_)
+                | JobState::Paused(_)
+                | JobState::Stopping(..) => {}
+            }
+        }
+    }
+
+    fn lane(&mut self, worker: WorkerId) -> &Lane {
+        let (orders, tasks, stop) = (&self.orders, &self.tasks, &self.stop);
+        self.lanes.entry(worker).or_insert_with_key(|worker| {
+            Lane::start(worker.clone(), Arc::clone(orders), tasks, stop.clone())
+        })
+    }
+}

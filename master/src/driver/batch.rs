@@ -1,0 +1,212 @@
+//! A batch: inputs that are stepped one after the other and committed together.
+//!
+//! Nothing here does I/O. [`super::lead`] commits a batch and then finishes it.
+
+use dopq_common::broker::Delivery;
+use dopq_common::id::{Epoch, JobId};
+use dopq_common::sched::{self, Effect, Effects, Event, Progress, Rejected, State};
+use dopq_common::time::Timestamp;
+use dopq_common::wire::AttemptPhase;
+
+use super::handle::{Accepted, ActError};
+use super::input::{Input, Reply, answer};
+use crate::metrics::Metrics;
+use crate::store::{self, AccountChange, AuditEntry, IngestMark};
+
+/// What a batch has gathered so far.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    effects: Effects,
+    accounts: Vec<AccountChange>,
+    ingested: Vec<(IngestMark, JobId)>,
+    audit: Vec<AuditEntry>,
+    answers: Vec<Answer>,
+}
+
+/// Who is to be told once the batch is committed.
+#[derive(Debug)]
+enum Answer {
+    Submitted(Reply<Accepted>, Result<Accepted, ActError>),
+    Acted(Reply<()>, Result<(), ActError>),
+    Reported(Delivery),
+}
+
+/// A committed batch: what is left to be done.
+#[derive(Debug)]
+pub(super) struct Done {
+    /// To be performed, in order.
+    pub(super) acts: Vec<Effect>,
+    /// Reports to acknowledge.
+    pub(super) reports: Vec<Delivery>,
+}
+
+impl Batch {
+    /// Steps one input.
+    pub(super) fn take(
+        &mut self,
+        state: &mut State,
+        now: Timestamp,
+        input: Input,
+        metrics: &Metrics,
+    ) {
+        match input {
+            Input::Submit {
+                submission,
+                mark,
+                reply,
+            } => {
+                let result = self.submit(state, now, Event::Submitted(*submission));
+                if let (Ok(accepted), Some(mark)) = (&result, mark) {
+                    self.ingested.push((mark, accepted.job));
+                }
+                self.answers
+                    .push(Answer::Submitted(reply, result.map_err(ActError::Rejected)));
+            }
+            Input::Act {
+                event,
+                audit,
+                reply,
+            } => {
+                let result = sched::step(state, now, *event, &mut self.effects);
+                if result.is_ok() {
+                    self.audit.push(audit);
+                }
+                self.answers
+                    .push(Answer::Acted(reply, result.map_err(ActError::Rejected)));
+            }
+            Input::Account {
+                change,
+                audit,
+                reply,
+            } => {
+                self.accounts.push(change);
+                self.audit.push(audit);
+                self.answers.push(Answer::Acted(reply, Ok(())));
+            }
+            Input::Report { event, delivery } => {
+                let started = first_start(&event);
+                match sched::step(state, now, event, &mut self.effects) {
+                    Ok(()) => {
+                        let job = started.and_then(|job| state.job(job));
+                        if let Some(job) = job {
+                            metrics.queue_waited(now.since(job.submitted_at));
+                        }
+                    }
+                    Err(rejected) => count_rejected(&rejected, metrics),
+                }
+                self.answers.push(Answer::Reported(delivery));
+            }
+        }
+    }
+
+    /// Steps an event of the shell's own, to which nobody waits for an answer.
+    pub(super) fn note(&mut self, state: &mut State, now: Timestamp, event: Event) {
+        if let Err(rejected) = sched::step(state, now, event, &mut self.effects) {
+            tracing::debug!(%rejected, "the scheduler has no use for an event of the shell");
+        }
+    }
+
+    fn submit(
+        &mut self,
+        state: &mut State,
+        now: Timestamp,
+        event: Event,
+    ) -> Result<Accepted, Rejected> {
+        let before = self.effects.acts.len();
+        sched::step(state, now, event, &mut self.effects)?;
+        let acts = self.effects.acts.iter().skip(before);
+        acts.filter_map(accepted)
+            .next()
+            .ok_or_else(|| Rejected::Invalid("the scheduler gave the submission no job".to_owned()))
+    }
+
+    /// What is to be committed; `None` when nothing changed.
+    pub(super) fn to_commit(&self, state: &State, epoch: Epoch, seq: u64) -> Option<store::Batch> {
+        let batch = store::Batch {
+            epoch,
+            seq,
+            changes: self.effects.dirty.changes(state),
+            accounts: self.accounts.clone(),
+            ingested: self.ingested.clone(),
+            audit: self.audit.clone(),
+        };
+        let empty = batch.changes.is_empty()
+            && batch.accounts.is_empty()
+            && batch.ingested.is_empty()
+            && batch.audit.is_empty();
+        (!empty).then_some(batch)
+    }
+
+    /// After the commit: answers everybody, and returns what is left to be done.
+    pub(super) fn finish(self) -> Done {
+        let mut reports = Vec::new();
+        for due in self.answers {
+            match due {
+                Answer::Submitted(reply, result) => answer(reply, result),
+                Answer::Acted(reply, result) => answer(reply, result),
+                Answer::Reported(delivery) => reports.push(delivery),
+            }
+        }
+        Done {
+            acts: self.effects.acts,
+            reports,
+        }
+    }
+
+    /// Instead of a commit: whether the batch was committed is not known. Reports come again.
+    pub(super) fn abandon(self, why: &str) {
+        for due in self.answers {
+            let error = ActError::Unavailable(why.to_owned());
+            match due {
+                Answer::Submitted(reply, _) => answer(reply, Err(error)),
+                Answer::Acted(reply, _) => answer(reply, Err(error)),
+                Answer::Reported(delivery) => drop(delivery),
+            }
+        }
+    }
+}
+
+fn accepted(act: &Effect) -> Option<Accepted> {
+    match act {
+        Effect::Accepted { job, new } => Some(Accepted {
+            job: *job,
+            new: *new,
+        }),
+        Effect::Run { .. }
+        | Effect::Stop { .. }
+        | Effect::Forget { .. }
+        | Effect::Archive { .. } => None,
+    }
+}
+
+/// The job whose first attempt's container started, when that is what `event` reports.
+fn first_start(event: &Event) -> Option<JobId> {
+    match event {
+        Event::Reported {
+            attempt,
+            progress:
+                Progress::Entered {
+                    phase: AttemptPhase::Running,
+                    ..
+                },
+            ..
+        } if attempt.number == 1 => Some(attempt.job),
+        _ => None,
+    }
+}
+
+fn count_rejected(rejected: &Rejected, metrics: &Metrics) {
+    tracing::debug!(%rejected, "a report changed nothing");
+    match rejected {
+        Rejected::Stale(_) => metrics.fenced("stale_report"),
+        Rejected::Repeated(_) => metrics.fenced("repeated_report"),
+        Rejected::NoSuchJob(_)
+        | Rejected::NoSuchWorker(_)
+        | Rejected::AlreadyFinished { .. }
+        | Rejected::NotQueued { .. }
+        | Rejected::NeverFits(_)
+        | Rejected::Guarded(_)
+        | Rejected::KeyUsed(_)
+        | Rejected::Invalid(_) => metrics.fenced("refused_report"),
+    }
+}

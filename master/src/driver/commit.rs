@@ -1,0 +1,104 @@
+//! The one commit of a batch: repeated for as long as the store does not answer and the lead lasts.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::lead::Ended;
+use crate::clock;
+use crate::metrics::{Board, Metrics, Part, PartState};
+use crate::store::{Batch, Error, Store};
+use crate::view::View;
+
+/// The first pause before a commit is repeated; doubled up to [`PAUSE_MAX`].
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Who commits, and who is told of it.
+#[derive(Debug, Clone)]
+pub(super) struct Committer {
+    pub(super) store: Store,
+    pub(super) view: View,
+    pub(super) metrics: Metrics,
+    pub(super) board: Board,
+}
+
+impl Committer {
+    /// Commits `batch`. Returns when it is written, or when this master can no longer write it; whether
+    /// it was written is open in the latter case, and the next load tells.
+    ///
+    /// # Errors
+    /// [`Ended`] when the lead is over.
+    pub(super) async fn commit(
+        &self,
+        batch: &Batch,
+        lease_lost: &CancellationToken,
+    ) -> Result<(), Ended> {
+        let began = Instant::now();
+        let mut pause = PAUSE_MIN;
+        loop {
+            let committed = tokio::select! {
+                () = lease_lost.cancelled() => return Err(Ended::LeaseLost),
+                committed = self.store.commit(batch) => committed,
+            };
+            let error = match committed {
+                Ok(()) => {
+                    self.recovered(began);
+                    self.metrics.committed(began.elapsed());
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            match error {
+                Error::Fenced { .. } => return Err(Ended::Fenced(error.to_string())),
+                Error::OutOfSequence { .. } => return Err(Ended::OutOfSequence(error.to_string())),
+                // All of these leave the store as it was or as it should be: the same batch again is
+                // right once the store is well.
+                Error::Unavailable(_)
+                | Error::Refused { .. }
+                | Error::Unsuitable(_)
+                | Error::Corrupt { .. } => self.failed(&error),
+            }
+            tokio::select! {
+                () = lease_lost.cancelled() => return Err(Ended::LeaseLost),
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    fn failed(&self, error: &Error) {
+        let fault = describe(error);
+        let told_before = self.view.set_store_fault(Some(fault.clone())).is_some();
+        if !told_before {
+            tracing::warn!(
+                error = fault,
+                "the store does not take the commit; it is repeated until it does"
+            );
+        }
+        self.board
+            .set(clock::now(), Part::Store, PartState::Down, fault);
+    }
+
+    fn recovered(&self, since: Instant) {
+        if self.view.set_store_fault(None).is_some() {
+            let waited_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+            tracing::info!(waited_ms, "the store takes commits again");
+            self.board
+                .set(clock::now(), Part::Store, PartState::Up, String::new());
+        }
+    }
+}
+
+/// The error with its sources, in one line.
+pub(crate) fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

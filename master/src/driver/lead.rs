@@ -1,0 +1,320 @@
+//! Leading: the loop that owns the state from taking the lead until it ends.
+//!
+//! Each round gathers what is ready, steps it, commits it, shows it to readers, acts on it, and only
+//! then answers those who asked. Holding the lease is left to [`crate::leader`].
+
+use std::time::Duration;
+
+use dopq_common::broker::{Broker, Link};
+use dopq_common::id::Epoch;
+use dopq_common::job::JobState;
+use dopq_common::sched::{Effect, Event, Settings, State};
+use dopq_common::time::Timestamp;
+use dopq_common::wire::ClusterKey;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::batch::Batch;
+use super::commit::Committer;
+use super::handle::{ActError, Handle};
+use super::input::{Input, Inputs};
+use super::settle::Settler;
+use crate::bundles::Bundles;
+use crate::clock::{self, Clock};
+use crate::dispatch::{Archive, Dispatch, Orders};
+use crate::metrics::{Board, Metrics};
+use crate::reports;
+use crate::store::{Loaded, Store};
+use crate::telemetry::Heard;
+use crate::view::View;
+
+/// How often time passes for the scheduler.
+const TICK: Duration = Duration::from_millis(500);
+
+/// A gap between two ticks that is this long was a standstill of this process or of the store, during
+/// which no worker could be heard.
+const STANDSTILL: Duration = Duration::from_secs(5);
+
+/// The most inputs of one batch: enough to spread a commit's cost, few enough that the first of them
+/// does not wait for long.
+const BATCH_MAX: usize = 512;
+
+/// How long the tasks of a former leader may take to end before they are left to end by themselves.
+const END_WITHIN: Duration = Duration::from_secs(2);
+
+/// The parts that leading works with.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// The truth.
+    pub store: Store,
+    /// Orders out, reports in.
+    pub broker: Broker,
+    /// Where records are archived.
+    pub bundles: Bundles,
+    /// Opens reports and makes tokens.
+    pub key: ClusterKey,
+    /// The cluster's name.
+    pub cluster: String,
+    /// Where workers reach the data plane, in the order to be tried.
+    pub data_urls: Vec<String>,
+    /// The scheduler's settings.
+    pub settings: Settings,
+    /// How this master's own reports reach the owner.
+    pub handle: Handle,
+    /// Who was heard.
+    pub heard: Heard,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// How the parts are doing.
+    pub board: Board,
+}
+
+/// Why leading ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Ended {
+    /// The process is asked to stop.
+    #[error("this master is stopping")]
+    Shutdown,
+    /// The lease was not confirmed in time, or another master has it.
+    #[error("the lease was not confirmed in time")]
+    LeaseLost,
+    /// Another master has taken the lead.
+    #[error("failed to {0}")]
+    Fenced(String),
+    /// The store is not where this master left it.
+    #[error("failed to {0}")]
+    OutOfSequence(String),
+}
+
+/// Leads with the state as `loaded` until it ends, and tells why.
+pub async fn lead(
+    parts: &Parts,
+    inputs: &mut Inputs,
+    loaded: Loaded,
+    epoch: Epoch,
+    lease_lost: &CancellationToken,
+    shutdown: &CancellationToken,
+) -> Ended {
+    let tasks = TaskTracker::new();
+    let stop = CancellationToken::new();
+    let ended = {
+        let mut leader = Leader::start(parts, loaded, epoch, &tasks, &stop);
+        leader.run(inputs, lease_lost, shutdown).await
+    };
+    stop.cancel();
+    tasks.close();
+    if tokio::time::timeout(END_WITHIN, tasks.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!("some tasks of the former lead have not ended yet");
+    }
+    inputs.refuse_ready(|| ActError::NotLeader { leader_url: None });
+    ended
+}
+
+struct Leader<'a> {
+    parts: &'a Parts,
+    view: &'a View,
+    state: State,
+    epoch: Epoch,
+    seq: u64,
+    clock: Clock,
+    committer: Committer,
+    dispatch: Dispatch,
+    settler: Settler,
+}
+
+impl<'a> Leader<'a> {
+    fn start(
+        parts: &'a Parts,
+        loaded: Loaded,
+        epoch: Epoch,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Self {
+        let view = parts.handle.view();
+        let seq = loaded.seq;
+        view.lead(parts.settings.clone(), loaded, epoch);
+        let state = view.read(|model| model.state.clone());
+        tasks.spawn(reports::run(
+            parts.broker.clone(),
+            reports::Intake {
+                key: parts.key.clone(),
+                handle: parts.handle.clone(),
+                metrics: parts.metrics.clone(),
+            },
+            stop.clone(),
+        ));
+        let orders = Orders {
+            broker: parts.broker.clone(),
+            view: view.clone(),
+            key: parts.key.clone(),
+            cluster: parts.cluster.clone(),
+            data_urls: parts.data_urls.clone(),
+            epoch,
+            metrics: parts.metrics.clone(),
+        };
+        let archive = Archive {
+            bundles: parts.bundles.clone(),
+            board: parts.board.clone(),
+        };
+        Self {
+            parts,
+            view,
+            clock: Clock::start(clock::now(), latest(&state), Instant::now()),
+            state,
+            epoch,
+            seq,
+            committer: Committer {
+                store: parts.store.clone(),
+                view: view.clone(),
+                metrics: parts.metrics.clone(),
+                board: parts.board.clone(),
+            },
+            dispatch: Dispatch::start(orders, archive, tasks, stop),
+            settler: Settler::start(tasks),
+        }
+    }
+
+    async fn run(
+        &mut self,
+        inputs: &mut Inputs,
+        lease_lost: &CancellationToken,
+        shutdown: &CancellationToken,
+    ) -> Ended {
+        let mut link = self.parts.broker.link();
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticked_at = Instant::now();
+        let now = self.now();
+        self.dispatch.archive_recent(&self.state, now);
+        let mut first = vec![Event::LeadTaken];
+        first
+            .extend((!is_up(&link.borrow_and_update())).then_some(Event::BrokerLink { up: false }));
+        let mut due = Due::Events(first);
+        loop {
+            let now = self.now();
+            let batch = self.gather(now, due, inputs);
+            if let Err(ended) = self.settle(batch, lease_lost).await {
+                return ended;
+            }
+            due = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ended::Shutdown,
+                () = lease_lost.cancelled() => return Ended::LeaseLost,
+                Ok(()) = link.changed() => {
+                    let up = is_up(&link.borrow_and_update());
+                    Due::Events(vec![Event::BrokerLink { up }])
+                }
+                _ = ticks.tick() => {
+                    let stood_still = ticked_at.elapsed() >= STANDSTILL;
+                    ticked_at = Instant::now();
+                    Due::Events(self.tick(stood_still, is_up(&link.borrow())))
+                }
+                input = inputs.next() => Due::Input(Box::new(input)),
+            };
+        }
+    }
+
+    /// The events of one tick. Whoever was heard since the last one comes first, so that a standstill
+    /// of ours does not make others look silent.
+    fn tick(&self, stood_still: bool, link_up: bool) -> Vec<Event> {
+        let mut events = Vec::new();
+        if stood_still && link_up {
+            tracing::warn!("this master stood still; no worker's silence is counted for that time");
+            events.push(Event::BrokerLink { up: false });
+            events.push(Event::BrokerLink { up: true });
+        }
+        let heard = self.parts.heard.take();
+        events.extend(
+            heard
+                .into_iter()
+                .map(|(worker, session)| Event::WorkerHeard { worker, session }),
+        );
+        events.push(Event::Ticked);
+        events
+    }
+
+    fn gather(&mut self, now: Timestamp, due: Due, inputs: &mut Inputs) -> Batch {
+        let began = Instant::now();
+        let mut batch = Batch::default();
+        let metrics = &self.parts.metrics;
+        match due {
+            Due::Input(input) => batch.take(&mut self.state, now, *input, metrics),
+            Due::Events(events) => {
+                for event in events {
+                    batch.note(&mut self.state, now, event);
+                }
+            }
+        }
+        for _ in 1..BATCH_MAX {
+            let Some(input) = inputs.ready() else { break };
+            batch.take(&mut self.state, now, input, metrics);
+        }
+        metrics.scheduler_cycled(began.elapsed());
+        batch
+    }
+
+    /// Commits the batch, shows it, acts on it and answers, in this order.
+    async fn settle(&mut self, batch: Batch, lease_lost: &CancellationToken) -> Result<(), Ended> {
+        if let Some(commit) = batch.to_commit(&self.state, self.epoch, self.seq + 1) {
+            if let Err(ended) = self.committer.commit(&commit, lease_lost).await {
+                batch.abandon(&format!("{ended}, so whether this was done is not known"));
+                return Err(ended);
+            }
+            self.seq = commit.seq;
+            self.view.publish(&commit);
+        }
+        let done = batch.finish();
+        for act in done.acts {
+            self.count(&act);
+            self.dispatch.perform(act, &self.state);
+        }
+        self.settler.acknowledge(done.reports);
+        Ok(())
+    }
+
+    fn count(&self, act: &Effect) {
+        match act {
+            Effect::Accepted { new: true, .. } => self.parts.metrics.job_submitted(),
+            Effect::Archive { job } => {
+                if let Some(JobState::Finished(end)) = self.state.job(*job).map(|job| &job.state) {
+                    self.parts.metrics.job_finished(end.outcome.cause.as_str());
+                }
+            }
+            Effect::Accepted { new: false, .. }
+            | Effect::Run { .. }
+            | Effect::Stop { .. }
+            | Effect::Forget { .. } => {}
+        }
+    }
+
+    fn now(&mut self) -> Timestamp {
+        self.clock.read(clock::now(), Instant::now())
+    }
+}
+
+/// What begins a batch.
+#[derive(Debug)]
+enum Due {
+    Events(Vec<Event>),
+    Input(Box<Input>),
+}
+
+/// A blocked broker takes no heartbeats either, so silence means as little as when it is down.
+fn is_up(link: &Link) -> bool {
+    match link {
+        Link::Up => true,
+        Link::Down { .. } | Link::Blocked => false,
+    }
+}
+
+/// The latest time that the state was dated with.
+fn latest(state: &State) -> Timestamp {
+    let dated = state
+        .jobs()
+        .filter_map(|job| job.timeline.last().map(|last| last.at));
+    dated.max().unwrap_or_default()
+}

@@ -1,0 +1,343 @@
+//! A small cluster for tests: one store, one broker, masters and scripted workers.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dopq_common::broker::{Broker, Deliveries, inproc};
+use dopq_common::bundle::config;
+use dopq_common::id::{JobId, WorkerId};
+use dopq_common::job::{Cause, Job, Outcome, Phase};
+use dopq_common::resources::ByteSize;
+use dopq_common::sched::{Settings, Submission};
+use dopq_common::wire::{
+    AttemptPhase, ClusterKey, Hello, OrderEnvelope, Report, ReportEnvelope, WIRE_VERSION,
+    WireCapacity, WireGpu, WireOutcome, WorkerKey,
+};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::bundles::Bundles;
+use crate::driver::{Handle, Parts, channel};
+use crate::leader::{self, Standing};
+use crate::metrics::{Board, Metrics};
+use crate::store::{LeaderInfo, Options, Store};
+use crate::telemetry::Heard;
+use crate::view::View;
+
+/// Nothing here takes long; what takes this long hangs.
+const HANGS: Duration = Duration::from_secs(20);
+
+pub(super) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(HANGS, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what} did not happen"),
+    }
+}
+
+pub(super) fn name<T: FromStr<Err = dopq_common::id::ParseIdError>>(text: &str) -> T {
+    text.parse().expect("a name")
+}
+
+pub(super) fn submission(gpus: u32, key: Option<&str>) -> Submission {
+    let text = format!(
+        r#"{{"name": "train", "executor_name": "anna", "required_memory": "1g", "num_gpus": {gpus}}}"#
+    );
+    Submission {
+        user: name("anna"),
+        spec: Arc::new(config::parse(&text).expect("a configuration")),
+        config: Arc::from(text),
+        bundle: None,
+        key: key.map(Arc::from),
+    }
+}
+
+pub(super) fn outcome(cause: Cause) -> Outcome {
+    Outcome::new(cause, "")
+}
+
+pub(super) struct Cluster {
+    pub(super) store: Store,
+    pub(super) broker: Broker,
+    pub(super) key: ClusterKey,
+    bundles: Bundles,
+    dir: tempfile::TempDir,
+}
+
+impl Cluster {
+    pub(super) async fn new() -> Self {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let store = Options::Embedded {
+            dir: dir.path().join("store"),
+        };
+        let bundles = dir.path().join("bundles").display().to_string();
+        Self {
+            store: Store::open(store).await.expect("opens"),
+            broker: Broker::Inproc(inproc::Broker::default()),
+            key: ClusterKey::from_secret("a secret for tests"),
+            bundles: Bundles::open(&bundles, &std::collections::BTreeMap::new()).expect("opens"),
+            dir,
+        }
+    }
+
+    /// A master that leads.
+    pub(super) async fn master(&self, id: &str) -> Master {
+        let mut master = self.start(id);
+        master.leads().await;
+        master
+    }
+
+    /// A master that leads when it can.
+    pub(super) fn start(&self, id: &str) -> Master {
+        let view = View::new(Settings::default());
+        let (handle, inputs) = channel(view);
+        let heard = Heard::default();
+        let parts = Parts {
+            store: self.store.clone(),
+            broker: self.broker.clone(),
+            bundles: self.bundles.clone(),
+            key: self.key.clone(),
+            cluster: "test".to_owned(),
+            data_urls: vec![format!("http://{id}")],
+            settings: Settings::default(),
+            handle: handle.clone(),
+            heard: heard.clone(),
+            metrics: Metrics::default(),
+            board: Board::default(),
+        };
+        let options = leader::Options {
+            me: LeaderInfo {
+                id: id.to_owned(),
+                url: format!("http://{id}"),
+            },
+            ttl: Duration::from_secs(1),
+            poll: Duration::from_millis(50),
+        };
+        let (standing, stands) = watch::channel(Standing::Unknown);
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(leader::run(options, parts, inputs, standing, stop.clone()));
+        Master {
+            handle,
+            heard,
+            stands,
+            stop,
+            task,
+        }
+    }
+
+    pub(super) async fn worker(&self, id: &str) -> FakeWorker {
+        let id: WorkerId = name(id);
+        self.broker.declare_worker(&id).await.expect("declared");
+        FakeWorker {
+            key: self.key.worker(&id),
+            orders: self.broker.consume_orders(&id).await.expect("consumes"),
+            broker: self.broker.clone(),
+            id,
+            seq: 0,
+        }
+    }
+
+    /// Waits until the record lies in the bundle store.
+    pub(super) async fn archived(&self, job: JobId, file: &str) {
+        let path = self.dir.path().join(format!("bundles/jobs/{job}/{file}"));
+        let there = async {
+            while !path.exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        within("the archive", there).await;
+    }
+
+    /// Every report was acknowledged: none comes to a consumer any more.
+    pub(super) async fn no_reports_left(&self) {
+        let mut reports = self.broker.consume_reports().await.expect("consumes");
+        // A marker of our own comes first when there is no other.
+        self.broker
+            .publish_report(Bytes::from_static(b"last"))
+            .await
+            .expect("queued");
+        let report = within("the marker", reports.next())
+            .await
+            .expect("a report");
+        assert_eq!(report.body, Bytes::from_static(b"last"));
+    }
+}
+
+pub(super) struct Master {
+    pub(super) handle: Handle,
+    pub(super) heard: Heard,
+    pub(super) stands: watch::Receiver<Standing>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Master {
+    pub(super) async fn leads(&mut self) {
+        let leads = self
+            .stands
+            .wait_for(|standing| *standing == Standing::Leads);
+        within("leading", leads).await.expect("runs");
+        // The state is shown a moment after the lead is known.
+        let led = || {
+            self.handle
+                .view()
+                .read(|model| model.role == crate::view::Role::Leader)
+        };
+        let shown = async {
+            while !led() {
+                tokio::task::yield_now().await;
+            }
+        };
+        within("the role", shown).await;
+    }
+
+    pub(super) fn job<R>(&self, id: JobId, read: impl FnOnce(&Job) -> R) -> R {
+        self.handle
+            .view()
+            .read(|model| read(model.state.job(id).expect("the job")))
+    }
+
+    pub(super) async fn reaches(&self, id: JobId, phase: Phase) {
+        let mut changes = self.handle.view().watch();
+        let reached = async {
+            while self.job(id, |job| job.state.phase()) != phase {
+                // However far behind we are, the model is read again.
+                drop(changes.recv().await);
+            }
+        };
+        within(phase.as_str(), reached).await;
+    }
+
+    pub(super) async fn knows(&self, worker: &WorkerId) {
+        let view = self.handle.view();
+        let known = async {
+            while view.read(|model| model.state.worker(worker).is_none()) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        within("the worker's joining", known).await;
+    }
+
+    /// Waits until what was sent before has been taken: something of our own went through the owner.
+    pub(super) async fn settled(&self) {
+        let ticks = async {
+            let seen = || self.heard.take().is_empty();
+            for _ in 0..2 {
+                self.heard.note(name("nobody"), "s");
+                while !seen() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+        };
+        within("a tick", ticks).await;
+    }
+
+    /// Stops it in good order.
+    pub(super) async fn stop(self) {
+        self.stop.cancel();
+        within("stopping", self.task).await.expect("no panic");
+    }
+
+    /// Ends it at whatever point it is, as a crash does.
+    pub(super) async fn crash(self) {
+        self.task.abort();
+        drop(self.task.await);
+    }
+}
+
+pub(super) struct FakeWorker {
+    pub(super) id: WorkerId,
+    pub(super) key: WorkerKey,
+    broker: Broker,
+    orders: Deliveries,
+    seq: u64,
+}
+
+impl FakeWorker {
+    pub(super) async fn report(&mut self, report: Report) {
+        self.seq += 1;
+        let envelope = ReportEnvelope {
+            version: WIRE_VERSION,
+            worker: self.id.to_string(),
+            seq: self.seq,
+            at_ms: 0,
+            report,
+        };
+        let sealed = self.key.seal(&self.id, &envelope).expect("sealed");
+        self.broker
+            .publish_report(sealed.into())
+            .await
+            .expect("queued");
+    }
+
+    /// Says hello, and waits until the master knows it.
+    pub(super) async fn join(&mut self, master: &Master, gpus: u32) {
+        self.hello(gpus).await;
+        master.knows(&self.id).await;
+    }
+
+    pub(super) async fn hello(&mut self, gpus: u32) {
+        let gpus = (0..gpus).map(|index| WireGpu {
+            id: format!("GPU-{}-{index}", self.id),
+            model: "Simulated".to_owned(),
+            memory_bytes: 16 * ByteSize::GIB,
+            healthy: true,
+        });
+        let hello = Hello {
+            session: "s".to_owned(),
+            boot: "b".to_owned(),
+            agent: "0".to_owned(),
+            host: "h".to_owned(),
+            engine: "e".to_owned(),
+            gpu_mode: "simulated".to_owned(),
+            capacity: WireCapacity {
+                cpu_milli: 64_000,
+                memory_bytes: 64 * ByteSize::GIB,
+                gpus: gpus.collect(),
+                slots_per_gpu: 1,
+                labels: std::collections::BTreeMap::new(),
+            },
+            images: Vec::new(),
+            attempts: Vec::new(),
+        };
+        self.report(Report::Hello(Box::new(hello))).await;
+    }
+
+    pub(super) async fn enter(&mut self, attempt: &str, phase: AttemptPhase) {
+        let entered = Report::Entered {
+            attempt: attempt.to_owned(),
+            phase,
+            note: String::new(),
+        };
+        self.report(entered).await;
+    }
+
+    pub(super) async fn run(&mut self, attempt: &str) {
+        let accepted = Report::Accepted {
+            attempt: attempt.to_owned(),
+        };
+        self.report(accepted).await;
+        self.enter(attempt, AttemptPhase::Running).await;
+    }
+
+    pub(super) async fn finish(&mut self, attempt: &str, outcome: &Outcome) {
+        let finished = Report::Finished {
+            attempt: attempt.to_owned(),
+            outcome: WireOutcome::from(outcome),
+            ran_ms: 1000,
+            log_bytes: 10,
+            results_bytes: None,
+        };
+        self.report(finished).await;
+    }
+
+    /// The next order, acknowledged.
+    pub(super) async fn next_order(&mut self) -> OrderEnvelope {
+        let delivery = within("an order", self.orders.next()).await.expect("open");
+        let order = serde_json::from_slice(&delivery.body).expect("an order");
+        delivery.ack().await.expect("acknowledged");
+        order
+    }
+}

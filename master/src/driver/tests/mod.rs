@@ -1,0 +1,241 @@
+//! The driver over an embedded store, the in-process broker and a worker that follows a script.
+
+mod cluster;
+mod faults;
+
+use dopq_common::job::{Cause, Phase};
+use dopq_common::sched::{Event, Rejected};
+use dopq_common::wire::{AttemptPhase, Order, Report};
+
+use super::{ActError, SubmitError};
+use crate::store::{AccountChange, AuditEntry, IngestMark};
+use cluster::{Cluster, name, outcome, submission};
+
+fn audit(action: &str) -> AuditEntry {
+    AuditEntry {
+        at: crate::clock::now(),
+        by: "root".to_owned(),
+        action: action.to_owned(),
+        target: String::new(),
+        detail: String::new(),
+    }
+}
+
+#[tokio::test]
+async fn a_job_is_submitted_run_and_finished() {
+    let cluster = Cluster::new().await;
+    let master = cluster.master("a").await;
+    let mut worker = cluster.worker("w").await;
+    worker.join(&master, 1).await;
+    let accepted = master
+        .handle
+        .submit(submission(1, None))
+        .await
+        .expect("accepted");
+    assert!(accepted.new);
+
+    let order = worker.next_order().await;
+    assert_eq!(order.attempt, "1.1");
+    let Order::Run(run) = order.order else {
+        panic!("{order:?}");
+    };
+    assert_eq!((run.user.as_str(), run.allocation.gpus.len()), ("anna", 1));
+    assert_eq!(run.data_urls, ["http://a"]);
+    let token = cluster.key.token("1.1".parse().expect("id"), &name("w"));
+    assert!(token.matches(&run.token));
+
+    worker.run("1.1").await;
+    master.reaches(accepted.job, Phase::Running).await;
+    worker.finish("1.1", &outcome(Cause::Succeeded)).await;
+    master.reaches(accepted.job, Phase::Finished).await;
+    let order = worker.next_order().await;
+    assert_eq!(
+        (order.attempt.as_str(), &order.order),
+        ("1.1", &Order::Forget)
+    );
+    cluster.archived(accepted.job, "result.json").await;
+    cluster.archived(accepted.job, "job.json").await;
+    master.stop().await;
+    let loaded = cluster.store.load().await.expect("loads");
+    assert!(loaded.seq > 0);
+}
+
+#[tokio::test]
+async fn a_key_gives_one_job_and_a_mark_is_part_of_its_commit() {
+    let cluster = Cluster::new().await;
+    let master = cluster.master("a").await;
+    let mut worker = cluster.worker("w").await;
+    worker.join(&master, 1).await;
+    let mark = IngestMark {
+        key: "incoming/anna/x.zip".to_owned(),
+    };
+    let keyed = submission(1, Some("k"));
+    let first = master
+        .handle
+        .submit_ingested(keyed.clone(), mark.clone())
+        .await
+        .expect("accepted");
+    let again = master
+        .handle
+        .submit_ingested(keyed, mark.clone())
+        .await
+        .expect("the same");
+    assert_eq!((first.job, true, false), (again.job, first.new, again.new));
+    let marked = cluster.store.ingested(&mark.key).await.expect("reads");
+    assert_eq!(marked, Some(first.job));
+}
+
+#[tokio::test]
+async fn what_is_refused_changes_nothing_and_says_why() {
+    let cluster = Cluster::new().await;
+    let master = cluster.master("a").await;
+    let mut worker = cluster.worker("w").await;
+    worker.join(&master, 2).await;
+    let error = master
+        .handle
+        .submit(submission(3, None))
+        .await
+        .expect_err("never fits");
+    assert!(
+        matches!(&error, SubmitError::Rejected(Rejected::NeverFits(_))),
+        "{error}"
+    );
+    let cancel = Event::CancelRequested {
+        job: dopq_common::id::JobId(9),
+        by: name("anna"),
+    };
+    let error = master
+        .handle
+        .act(cancel, audit("cancel"))
+        .await
+        .expect_err("no such job");
+    assert!(
+        matches!(error, ActError::Rejected(Rejected::NoSuchJob(_))),
+        "{error}"
+    );
+    assert!(cluster.store.audit(10).await.expect("reads").is_empty());
+    assert_eq!(
+        master
+            .handle
+            .view()
+            .read(|model| model.state.jobs().count()),
+        0
+    );
+}
+
+#[tokio::test]
+async fn a_running_job_is_cancelled_through_its_worker() {
+    let cluster = Cluster::new().await;
+    let master = cluster.master("a").await;
+    let mut worker = cluster.worker("w").await;
+    worker.join(&master, 1).await;
+    let job = master
+        .handle
+        .submit(submission(1, None))
+        .await
+        .expect("accepted")
+        .job;
+    worker.next_order().await;
+    worker.run("1.1").await;
+    master.reaches(job, Phase::Running).await;
+    let cancel = Event::CancelRequested {
+        job,
+        by: name("anna"),
+    };
+    master
+        .handle
+        .act(cancel, audit("cancel"))
+        .await
+        .expect("cancelled");
+    assert_eq!(cluster.store.audit(10).await.expect("reads").len(), 1);
+    let order = worker.next_order().await;
+    let Order::Stop { outcome, .. } = order.order else {
+        panic!("{order:?}");
+    };
+    assert_eq!(
+        (outcome.cause.as_str(), outcome.by.as_deref()),
+        ("cancelled", Some("anna"))
+    );
+    worker
+        .report(Report::Finished {
+            attempt: "1.1".to_owned(),
+            outcome,
+            ran_ms: 5,
+            log_bytes: 0,
+            results_bytes: None,
+        })
+        .await;
+    master.reaches(job, Phase::Finished).await;
+}
+
+#[tokio::test]
+async fn repeated_stale_forged_and_unreadable_reports_change_nothing_and_are_settled() {
+    let cluster = Cluster::new().await;
+    let master = cluster.master("a").await;
+    let mut worker = cluster.worker("w").await;
+    worker.join(&master, 1).await;
+    let job = master
+        .handle
+        .submit(submission(1, None))
+        .await
+        .expect("accepted")
+        .job;
+    worker.next_order().await;
+    worker.run("1.1").await;
+    master.reaches(job, Phase::Running).await;
+
+    let mut impostor = cluster.worker("v").await;
+    impostor.key = cluster.key.worker(&name("u"));
+    impostor.finish("1.1", &outcome(Cause::Succeeded)).await;
+    cluster
+        .broker
+        .publish_report("{}".into())
+        .await
+        .expect("queued");
+    worker.finish("1.7", &outcome(Cause::Succeeded)).await;
+    worker.enter("1.1", AttemptPhase::Running).await;
+    worker.report(Report::Unknown).await;
+    worker.finish("1.1", &outcome(Cause::UserError)).await;
+    worker.finish("1.1", &outcome(Cause::Succeeded)).await;
+
+    // Reports are taken in order, so once the worker is told to forget, all before it were taken.
+    master.reaches(job, Phase::Finished).await;
+    let cause = master.job(job, |job| match &job.state {
+        dopq_common::job::JobState::Finished(end) => Some(end.outcome.cause.clone()),
+        _ => None,
+    });
+    assert_eq!(cause, Some(Cause::UserError));
+    master.settled().await;
+    master.stop().await;
+    cluster.no_reports_left().await;
+}
+
+#[tokio::test]
+async fn accounts_are_committed_and_shown() {
+    let cluster = Cluster::new().await;
+    let master = cluster.master("a").await;
+    let (_, account) =
+        crate::accounts::first_admin(name("root"), crate::clock::now()).expect("random");
+    let set = AccountChange::Set(account.clone());
+    master
+        .handle
+        .change_account(set, audit("user.add"))
+        .await
+        .expect("committed");
+    let shown = master
+        .handle
+        .view()
+        .read(|model| model.accounts.get(&account.name).cloned());
+    assert_eq!(shown.as_ref(), Some(&account));
+    assert_eq!(
+        cluster.store.load().await.expect("loads").accounts,
+        std::slice::from_ref(&account)
+    );
+    let removed = AccountChange::Removed(account.name);
+    master
+        .handle
+        .change_account(removed, audit("user.remove"))
+        .await
+        .expect("committed");
+    assert!(master.handle.view().read(|model| model.accounts.is_empty()));
+}
