@@ -16,3 +16,5 @@ pub use error::{Error, IntakeError};
 pub use intake::{Intake, Judged, Taken};
 pub use spool::Spooled;
 pub use store::{Bundles, ByteStream, Chunk, Stored};
+
+pub(crate) use objects::{Objects, local_path};

@@ -1,0 +1,264 @@
+//! The loop of ingest: looks, takes, and says how it is doing.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::looks::{End, Looks};
+use super::share::{Error, Share};
+use super::space;
+use super::submit::Submit;
+use super::take::{Outcome, Taker, chain};
+use crate::bundles::Intake;
+use crate::clock;
+use crate::metrics::{Board, Metrics, Part, PartState};
+
+/// So many files are taken at once: a large one does not hold up the small ones, and the disk is not torn.
+const AT_ONCE: usize = 4;
+/// A place that cannot be listed is asked again after at most so many ticks.
+const SKIPPED_MAX: u32 = 30;
+
+/// What to watch, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// A folder, `file://`, `s3://`, `gs://` or `az://`; `incoming/` lies below it.
+    pub url: String,
+    /// The store's own options, such as `endpoint` or `allow_http`.
+    pub options: BTreeMap<String, String>,
+    /// Whether files at the top of `incoming/` are taken for whom their configuration names.
+    pub trust_executor_name: bool,
+    /// The share of each local disk that must stay free, 0 to 1.
+    pub min_space: f64,
+    /// Between two looks.
+    pub interval: Duration,
+    /// Whether an accepted zip is moved to `accepted/`; otherwise it is removed once the bundle store has it.
+    pub keep_accepted: bool,
+}
+
+impl Options {
+    /// Watches `url` with the usual settings.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            options: BTreeMap::new(),
+            trust_executor_name: false,
+            min_space: 0.05,
+            interval: Duration::from_secs(2),
+            keep_accepted: true,
+        }
+    }
+}
+
+/// What ingest works with.
+#[derive(Debug, Clone)]
+pub struct Parts<S> {
+    /// Where bundles go.
+    pub intake: Intake,
+    /// Where jobs go.
+    pub submit: S,
+    /// Where it says how it is doing.
+    pub board: Board,
+    /// Where refusals are counted.
+    pub metrics: Metrics,
+}
+
+/// Watches until it is told to stop. Only the leading master may run it; stopping it anywhere loses nothing.
+///
+/// # Errors
+/// When the place cannot be opened. What fails later is shown on the board and tried again.
+pub async fn run<S: Submit>(
+    options: Options,
+    parts: Parts<S>,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let share = Share::open(&options.url, &options.options).await?;
+    let watch = Watch {
+        taker: Taker {
+            share,
+            intake: parts.intake,
+            submit: parts.submit,
+            trust_executor_name: options.trust_executor_name,
+            keep_accepted: options.keep_accepted,
+            min_space: options.min_space,
+        },
+        board: parts.board,
+        metrics: parts.metrics,
+        looks: Looks::default(),
+        counts: Counts::default(),
+        failures: 0,
+        skip: 0,
+    };
+    watch.run(options.interval, shutdown).await;
+    Ok(())
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    accepted: u64,
+    rejected: u64,
+    ignored: u64,
+    last_error: Option<String>,
+}
+
+enum Event {
+    Stop,
+    Look,
+    Ended(String, Outcome),
+    Lost(tokio::task::JoinError),
+}
+
+struct Watch<S> {
+    taker: Taker<S>,
+    board: Board,
+    metrics: Metrics,
+    looks: Looks,
+    counts: Counts,
+    /// Listings in a row that failed.
+    failures: u32,
+    /// Ticks to let pass before the next listing.
+    skip: u32,
+}
+
+impl<S: Submit> Watch<S> {
+    async fn run(mut self, interval: Duration, shutdown: CancellationToken) {
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut takes: JoinSet<(String, Outcome)> = JoinSet::new();
+        loop {
+            let event = tokio::select! {
+                () = shutdown.cancelled() => Event::Stop,
+                Some(ended) = takes.join_next() => match ended {
+                    Ok((path, outcome)) => Event::Ended(path, outcome),
+                    Err(error) => Event::Lost(error),
+                },
+                _ = ticks.tick() => Event::Look,
+            };
+            match event {
+                // Takes under way are dropped where they stand, as in a crash.
+                Event::Stop => return,
+                Event::Look => self.look(&mut takes).await,
+                Event::Ended(path, outcome) => self.ended(&path, outcome),
+                Event::Lost(error) => tracing::error!(%error, "a take of ingest broke off"),
+            }
+        }
+    }
+
+    async fn look(&mut self, takes: &mut JoinSet<(String, Outcome)>) {
+        if let Some(skip) = self.skip.checked_sub(1) {
+            self.skip = skip;
+            return;
+        }
+        let listing = match self.taker.share.list().await {
+            Ok(listing) => listing,
+            Err(error) => {
+                self.failures = self.failures.saturating_add(1);
+                self.skip = (1_u32 << self.failures.min(8)).min(SKIPPED_MAX);
+                let error = chain(&error);
+                tracing::warn!(%error, "the watched place cannot be listed");
+                let detail = format!("{}: {error}", self.taker.share.name());
+                self.board
+                    .set(clock::now(), Part::Ingest, PartState::Down, detail);
+                return;
+            }
+        };
+        self.failures = 0;
+        self.counts.ignored = listing.ignored;
+        let shortage = self.shortage();
+        let room = match shortage {
+            Some(_) => 0,
+            None => AT_ONCE.saturating_sub(self.looks.taking()),
+        };
+        for take in self.looks.look(clock::now(), listing.zips, room) {
+            let taker = self.taker.clone();
+            takes.spawn(async move {
+                // A file that trips a defect must not stay marked as being taken, nor stop the others.
+                let outcome = AssertUnwindSafe(taker.take(&take)).catch_unwind().await;
+                let defect =
+                    |_| Outcome::Open(End::Failed("a defect of DoPQ stopped it".to_owned()));
+                (take.found.path, outcome.unwrap_or_else(defect))
+            });
+        }
+        self.say(shortage);
+    }
+
+    /// Why nothing is taken at all.
+    fn shortage(&self) -> Option<String> {
+        let mut folders = vec![self.taker.intake.spool_folder()];
+        folders.extend(self.taker.intake.bundles().folder());
+        space::shortage(&folders, 0, self.taker.min_space)
+    }
+
+    fn ended(&mut self, path: &str, outcome: Outcome) {
+        let end = match outcome {
+            Outcome::Accepted { job, new } => {
+                tracing::info!(
+                    job.id = job.0,
+                    file = path,
+                    new,
+                    "a bundle was accepted from the watched place"
+                );
+                self.counts.accepted = self.counts.accepted.saturating_add(1);
+                End::Done
+            }
+            Outcome::Rejected(rules) => {
+                tracing::info!(
+                    file = path,
+                    ?rules,
+                    "a bundle was rejected in the watched place"
+                );
+                self.counts.rejected = self.counts.rejected.saturating_add(1);
+                for rule in rules {
+                    self.metrics.bundle_rejected(rule);
+                }
+                End::Done
+            }
+            Outcome::Open(end) => {
+                if let End::Failed(reason) = &end {
+                    tracing::warn!(file = path, reason, "a bundle could not be taken yet");
+                    self.counts.last_error = Some(format!("{path}: {reason}"));
+                }
+                end
+            }
+        };
+        self.looks.ended(clock::now(), path, end);
+        self.say(self.shortage());
+    }
+
+    fn say(&self, shortage: Option<String>) {
+        let mut detail = format!(
+            "{}: {} accepted, {} rejected, {} waiting",
+            self.taker.share.name(),
+            self.counts.accepted,
+            self.counts.rejected,
+            self.looks.len()
+        );
+        if self.counts.ignored > 0 {
+            let ignored = self.counts.ignored;
+            detail =
+                format!("{detail}, {ignored} ignored (only zips in incoming/<user>/ are taken)");
+        }
+        let state = match (shortage, self.looks.failing()) {
+            (Some(shortage), _) => {
+                detail = format!("paused, {shortage}; {detail}");
+                PartState::Degraded
+            }
+            (None, Some((count, first))) => {
+                detail = format!("{detail}; {count} tried again later, {first}");
+                PartState::Degraded
+            }
+            (None, None) => {
+                if let Some(error) = &self.counts.last_error {
+                    detail = format!("{detail}; last error: {error}");
+                }
+                PartState::Up
+            }
+        };
+        self.board.set(clock::now(), Part::Ingest, state, detail);
+    }
+}

@@ -1,0 +1,28 @@
+//! Where an ingested job is handed over.
+
+use std::future::Future;
+
+use dopq_common::sched::Submission;
+
+use crate::driver::{Accepted, Handle, SubmitError};
+use crate::store::IngestMark;
+
+/// The driver as ingest sees it.
+pub trait Submit: Clone + Send + Sync + 'static {
+    /// Submits the job and the mark that its file was taken, in one commit; the same mark gives the same job.
+    fn submit(
+        &self,
+        submission: Submission,
+        mark: IngestMark,
+    ) -> impl Future<Output = Result<Accepted, SubmitError>> + Send;
+}
+
+impl Submit for Handle {
+    async fn submit(
+        &self,
+        submission: Submission,
+        mark: IngestMark,
+    ) -> Result<Accepted, SubmitError> {
+        self.submit_ingested(submission, mark).await
+    }
+}

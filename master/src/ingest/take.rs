@@ -1,0 +1,302 @@
+//! Takes one file: from our own copy of it to the receipt, or to the reasons.
+//!
+//! Each step may be the last before a crash, and all of them may be repeated: the same file finds its bundle
+//! stored, its job by its mark, and its own receipt.
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use dopq_common::bundle::{Fault, config};
+use dopq_common::id::{JobId, UserName};
+use dopq_common::sched::{Rejected, Submission};
+use futures::TryStreamExt as _;
+use serde::Serialize;
+
+use super::looks::{End, Found, Take};
+use super::receipt::{Owner, Receipt, Refusal, stems};
+use super::share::{ACCEPTED, Error, REJECTED, Share};
+use super::space;
+use super::submit::Submit;
+use crate::bundles::{Intake, IntakeError, Judged, Taken};
+use crate::clock;
+use crate::driver::SubmitError;
+use crate::store::IngestMark;
+
+/// The rule of a zip without its end.
+const NOT_A_ZIP: &str = "not_a_zip";
+
+/// What takes files; cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Taker<S> {
+    pub(super) share: Share,
+    pub(super) intake: Intake,
+    pub(super) submit: S,
+    pub(super) trust_executor_name: bool,
+    pub(super) keep_accepted: bool,
+    pub(super) min_space: f64,
+}
+
+/// What became of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It is a job now.
+    Accepted {
+        /// Which.
+        job: JobId,
+        /// False when it had been accepted before.
+        new: bool,
+    },
+    /// It was refused, for breaking these rules.
+    Rejected(Vec<&'static str>),
+    /// Neither.
+    Open(End),
+}
+
+/// Why a take stops without a verdict on the file.
+enum Stop {
+    Changed,
+    Incomplete,
+    Failed(String),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Changed { .. } => Self::Changed,
+            Error::Open(_) | Error::Folder { .. } | Error::Bucket { .. } | Error::Refused(_) => {
+                Self::Failed(chain(&error))
+            }
+        }
+    }
+}
+
+impl<S: Submit> Taker<S> {
+    /// Takes a file and tells what became of it.
+    pub(super) async fn take(&self, take: &Take) -> Outcome {
+        match self.verdict(take).await {
+            Ok(outcome) => outcome,
+            Err(Stop::Changed) => Outcome::Open(End::Changed),
+            Err(Stop::Incomplete) => Outcome::Open(End::Incomplete),
+            Err(Stop::Failed(reason)) => Outcome::Open(End::Failed(reason)),
+        }
+    }
+
+    async fn verdict(&self, take: &Take) -> Result<Outcome, Stop> {
+        let found = &take.found;
+        let (folder_user, mut faults) = self.owner(&found.path);
+        match self.judge(found).await? {
+            Ok(judged) => {
+                let executor = &judged.spec.executor;
+                if let Some(user) = folder_user.as_ref().filter(|user| *user != executor) {
+                    let message =
+                        format!("it says {executor}, and the bundle lies in the folder of {user}");
+                    faults.push(Fault::new("executor_mismatch", "executor_name", message));
+                }
+                if faults.is_empty() {
+                    let user = folder_user.unwrap_or_else(|| executor.clone());
+                    return self.accept(found, user, judged).await;
+                }
+            }
+            Err(invalid) => {
+                if !take.last && invalid.iter().any(|fault| fault.rule == NOT_A_ZIP) {
+                    return Err(Stop::Incomplete);
+                }
+                faults.extend(invalid);
+            }
+        }
+        self.reject(found, folder_user.as_ref(), &faults).await
+    }
+
+    /// The user whose folder the file lies in; what is wrong where there is none.
+    fn owner(&self, path: &str) -> (Option<UserName>, Vec<Fault>) {
+        match path.split_once('/') {
+            Some((folder, _)) => match folder.parse() {
+                Ok(user) => (Some(user), Vec::new()),
+                Err(error) => {
+                    let message = format!("its folder is no user's: {error}");
+                    (None, vec![Fault::new("ingest_user", path, message)])
+                }
+            },
+            None if self.trust_executor_name => (None, Vec::new()),
+            None => {
+                let message = "put it into your own folder, incoming/<user>/";
+                (None, vec![Fault::new("ingest_flat", path, message)])
+            }
+        }
+    }
+
+    /// Makes our own copy and judges that; the inner error is what is wrong with the file.
+    async fn judge(&self, found: &Found) -> Result<Result<Judged, Vec<Fault>>, Stop> {
+        let mut folders = vec![self.intake.spool_folder()];
+        folders.extend(self.intake.bundles().folder());
+        if let Some(reason) = space::shortage(&folders, found.print.size_bytes, self.min_space) {
+            return Err(Stop::Failed(reason));
+        }
+        let mut spooled = self.intake.spool().await.map_err(|error| failed(&error))?;
+        let mut content = match self.share.read(found).await {
+            Ok(content) => content,
+            Err(Error::Refused(fault)) => return Ok(Err(vec![fault])),
+            Err(error) => return Err(error.into()),
+        };
+        while let Some(bytes) = content.try_next().await? {
+            match spooled.write(&bytes).await {
+                Ok(()) => {}
+                Err(IntakeError::Invalid(faults)) => return Ok(Err(faults)),
+                Err(error) => return Err(failed(&error)),
+            }
+        }
+        // What changed while it was read is no copy of anything.
+        if spooled.size_bytes() != found.print.size_bytes
+            || self.share.look(&found.path).await?.as_ref() != Some(&found.print)
+        {
+            return Err(Stop::Changed);
+        }
+        match self.intake.judge(spooled, None).await {
+            Ok(judged) => Ok(Ok(judged)),
+            Err(IntakeError::Invalid(faults)) => Ok(Err(faults)),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
+    async fn accept(&self, found: &Found, user: UserName, judged: Judged) -> Result<Outcome, Stop> {
+        let taken = self
+            .intake
+            .keep(judged)
+            .await
+            .map_err(|error| failed(&error))?;
+        let mark = found.mark();
+        let config = match config::merge(&taken.config, &serde_json::Map::new()) {
+            Ok(config) => config,
+            Err(faults) => return self.reject(found, Some(&user), &faults).await,
+        };
+        let submission = Submission {
+            user: user.clone(),
+            spec: taken.spec.clone().into(),
+            config: config.into(),
+            bundle: Some(taken.bundle),
+            key: Some(format!("ingest:{mark}").into()),
+        };
+        let submitted = self
+            .submit
+            .submit(submission, IngestMark { key: mark })
+            .await;
+        let accepted = match submitted {
+            Ok(accepted) => accepted,
+            Err(SubmitError::Rejected(rejected)) if !may_pass(&rejected) => {
+                let fault = Fault::new("submit_refused", "", rejected.to_string());
+                return self.reject(found, Some(&user), &[fault]).await;
+            }
+            Err(error) => return Err(failed(&error)),
+        };
+        self.receipt(found, &user, &taken, accepted.job).await?;
+        Ok(Outcome::Accepted {
+            job: accepted.job,
+            new: accepted.new,
+        })
+    }
+
+    /// Writes the receipt, and only then takes the file out of `incoming/`.
+    async fn receipt(
+        &self,
+        found: &Found,
+        user: &UserName,
+        taken: &Taken,
+        job: JobId,
+    ) -> Result<(), Stop> {
+        let name = taken.spec.name.clone();
+        let mut receipt = Receipt::new(found.mark(), job.0, user.to_string(), name);
+        receipt.file.clone_from(&found.path);
+        receipt.size_bytes = taken.bundle.size_bytes;
+        receipt.digest = taken.bundle.digest.to_string();
+        receipt.accepted_at = now();
+        let stem = self.claim(found, ACCEPTED, ".json", &receipt).await?;
+        if self.keep_accepted {
+            self.share.shelve(found, ACCEPTED, &stem).await?;
+        } else {
+            self.share.remove(found).await?;
+        }
+        Ok(())
+    }
+
+    async fn reject(
+        &self,
+        found: &Found,
+        user: Option<&UserName>,
+        faults: &[Fault],
+    ) -> Result<Outcome, Stop> {
+        let mut refusal = Refusal::new(found.mark(), faults);
+        refusal.user = user.map(ToString::to_string);
+        refusal.file.clone_from(&found.path);
+        refusal.size_bytes = found.print.size_bytes;
+        refusal.rejected_at = now();
+        let stem = self
+            .claim(found, REJECTED, ".reason.json", &refusal)
+            .await?;
+        self.share.shelve(found, REJECTED, &stem).await?;
+        Ok(Outcome::Rejected(
+            faults.iter().map(|fault| fault.rule).collect(),
+        ))
+    }
+
+    /// Writes the document under the first name that is free or this file's already, and gives the name.
+    async fn claim(
+        &self,
+        found: &Found,
+        place: &str,
+        ending: &str,
+        document: &impl Serialize,
+    ) -> Result<String, Stop> {
+        let mark = found.mark();
+        let [preferred, unique] = stems(&found.path, &mark);
+        let body = serde_json::to_vec_pretty(document).map_err(|error| failed(&error))?;
+        let there = self
+            .share
+            .document(place, &format!("{preferred}{ending}"))
+            .await?;
+        let ours = |bytes: &Bytes| {
+            serde_json::from_slice(bytes).is_ok_and(|owner: Owner| owner.mark == mark)
+        };
+        let stem = match &there {
+            Some(bytes) if !ours(bytes) => unique,
+            Some(_) | None => preferred,
+        };
+        self.share
+            .write(place, &format!("{stem}{ending}"), body.into())
+            .await?;
+        Ok(stem)
+    }
+}
+
+/// Whether waiting can help: a guard lets the job pass once others have ended. The rest is the job's own fault.
+fn may_pass(rejected: &Rejected) -> bool {
+    match rejected {
+        Rejected::Guarded(_) => true,
+        Rejected::NoSuchJob(_)
+        | Rejected::NoSuchWorker(_)
+        | Rejected::AlreadyFinished { .. }
+        | Rejected::NotQueued { .. }
+        | Rejected::Stale(_)
+        | Rejected::Repeated(_)
+        | Rejected::NeverFits(_)
+        | Rejected::KeyUsed(_)
+        | Rejected::Invalid(_) => false,
+    }
+}
+
+fn now() -> DateTime<Utc> {
+    clock::now().to_datetime()
+}
+
+fn failed(error: &(dyn std::error::Error + 'static)) -> Stop {
+    Stop::Failed(chain(error))
+}
+
+/// An error with what caused it, on one line.
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text = format!("{text}: {source}");
+        next = source.source();
+    }
+    text
+}
