@@ -3,11 +3,13 @@
 //!
 //! Whether a bundle is acceptable is decided by `dopq_common::bundle::archive` alone.
 
+mod content;
 mod error;
 mod pack;
 mod unpack;
 mod walk;
 
+pub(crate) use content::Content;
 pub(crate) use error::Error;
 pub(crate) use pack::{Packed, pack};
 pub(crate) use unpack::{UnpackError, Unpacked, unpack};

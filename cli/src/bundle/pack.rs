@@ -6,16 +6,15 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Seek, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use dopq_common::id::Digest;
 use indicatif::ProgressBar;
-use tempfile::NamedTempFile;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
-use super::Error;
 use super::walk::{Entry, walk};
+use super::{Content, Error};
 
 /// Fixed, because another level would give another digest.
 const LEVEL: i64 = 6;
@@ -28,36 +27,14 @@ const COPY_BYTES: usize = 256 * 1024;
 /// A zip, ready to be checked or sent.
 #[derive(Debug)]
 pub(crate) struct Packed {
-    source: Source,
-    /// BLAKE3 of its bytes.
+    /// Its bytes.
+    pub(crate) content: Content,
+    /// BLAKE3 of them.
     pub(crate) digest: Digest,
     /// Its length.
     pub(crate) size_bytes: u64,
     /// What of the folder is not in it.
     pub(crate) left_out: Vec<String>,
-}
-
-#[derive(Debug)]
-enum Source {
-    /// Made here; gone when dropped.
-    Made(NamedTempFile),
-    /// The user's own.
-    Given(PathBuf),
-}
-
-impl Packed {
-    /// Where it lies.
-    pub(crate) fn path(&self) -> &Path {
-        match &self.source {
-            Source::Made(file) => file.path(),
-            Source::Given(path) => path,
-        }
-    }
-
-    /// Opens it to be read.
-    pub(crate) fn open(&self) -> Result<File, Error> {
-        open(self.path())
-    }
 }
 
 /// Packs a folder, or takes a zip as it is.
@@ -69,9 +46,9 @@ pub(crate) fn pack(place: &Path, progress: &ProgressBar) -> Result<Packed, Error
     if facts.is_dir() {
         let walk = walk(place)?;
         progress.set_length(walk.entries.iter().map(|entry| entry.size_bytes).sum());
-        let mut file = NamedTempFile::with_prefix("dopq-").map_err(Error::Write)?;
-        write(file.as_file_mut(), &walk.entries, progress)?;
-        return finish(Source::Made(file), walk.left_out);
+        let mut file = tempfile::tempfile().map_err(Error::Write)?;
+        write(&mut file, &walk.entries, progress)?;
+        return finish(file, walk.left_out).map_err(Error::Write);
     }
     let is_zip = place
         .extension()
@@ -81,7 +58,10 @@ pub(crate) fn pack(place: &Path, progress: &ProgressBar) -> Result<Packed, Error
             path: place.to_owned(),
         });
     }
-    finish(Source::Given(place.to_owned()), Vec::new())
+    finish(open(place)?, Vec::new()).map_err(|source| Error::Read {
+        path: place.to_owned(),
+        source,
+    })
 }
 
 fn write(file: &mut File, entries: &[Entry], progress: &ProgressBar) -> Result<(), Error> {
@@ -137,21 +117,16 @@ fn copy<W: Write + Seek>(
     }
 }
 
-fn finish(source: Source, left_out: Vec<String>) -> Result<Packed, Error> {
-    let mut packed = Packed {
-        source,
-        digest: Digest([0; 32]),
-        size_bytes: 0,
-        left_out,
-    };
-    let mut file = packed.open()?;
+fn finish(file: File, left_out: Vec<String>) -> io::Result<Packed> {
+    let content = Content::new(file);
     let mut hasher = blake3::Hasher::new();
-    packed.size_bytes = io::copy(&mut file, &mut hasher).map_err(|source| Error::Read {
-        path: packed.path().to_owned(),
-        source,
-    })?;
-    packed.digest = Digest(*hasher.finalize().as_bytes());
-    Ok(packed)
+    let size_bytes = io::copy(&mut content.reader(), &mut hasher)?;
+    Ok(Packed {
+        content,
+        digest: Digest(*hasher.finalize().as_bytes()),
+        size_bytes,
+        left_out,
+    })
 }
 
 fn open(path: &Path) -> Result<File, Error> {

@@ -1,7 +1,5 @@
 //! A function for each route of the control API.
 
-use std::path::Path;
-
 use dopq_common::api::{
     Bundle, CordonRequest, ErrorCode, Job, JobPage, LockRequest, NewToken, NewUser, NodeList,
     Queue, Status, SubmitRequest, TokenCreated, User, UserList, WhoAmI,
@@ -13,6 +11,7 @@ use reqwest::{Method, Response};
 use super::Error;
 use super::call::{Call, Client, Patience, Payload};
 use super::events::Events;
+use crate::bundle::Content;
 
 /// Which jobs to list.
 #[derive(Debug, Clone, Default)]
@@ -157,14 +156,14 @@ impl Client {
     pub(crate) async fn put_bundle(
         &self,
         digest: &Digest,
-        path: &Path,
+        content: &Content,
         size_bytes: u64,
         progress: ProgressBar,
     ) -> Result<Bundle, Error> {
         let mut call =
             Call::new(Method::PUT, &["bundles", &digest.to_string()]).patience(Patience::Restart);
-        call.payload = Payload::File {
-            path: path.to_owned(),
+        call.payload = Payload::Content {
+            content: content.clone(),
             size_bytes,
             progress,
         };

@@ -1,21 +1,22 @@
 //! One request, until it is answered: follows redirects to the leader with the token and the body,
 //! repeats what can safely be repeated, and turns what is not a success into an [`Error`].
 
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
+use std::path::Path;
 use std::time::Duration;
 
 use dopq_common::api::{ErrorBody, ErrorCode, ErrorResponse};
-use futures::TryStreamExt;
+use futures::stream;
 use indicatif::ProgressBar;
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION,
 };
 use reqwest::{Body, Method, Response, StatusCode, redirect};
 use serde::de::DeserializeOwned;
-use tokio_util::io::ReaderStream;
 use url::Url;
 
 use super::Error;
+use crate::bundle::Content;
 use crate::config::{Settings, is_loopback, origin_of};
 use crate::output::Output;
 use crate::output::text::clean;
@@ -29,6 +30,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest silence that is not taken for a broken connection; masters fill streams with comments
 /// every 15 seconds.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How much of a body is read at a time.
+const PIECE_BYTES: usize = 256 * 1024;
 
 /// How long to go on when nobody answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,8 +62,8 @@ impl Patience {
 pub(super) enum Payload {
     None,
     Json(Vec<u8>),
-    File {
-        path: PathBuf,
+    Content {
+        content: Content,
         size_bytes: u64,
         progress: ProgressBar,
     },
@@ -281,7 +285,7 @@ impl Client {
     async fn once(&self, call: &Call, url: &Url) -> Result<Response, Error> {
         let http = match call.payload {
             Payload::None | Payload::Json(_) => &self.quick,
-            Payload::File { .. } => &self.bulk,
+            Payload::Content { .. } => &self.bulk,
         };
         let mut request = http
             .request(call.method.clone(), url.clone())
@@ -294,14 +298,14 @@ impl Client {
             Payload::Json(body) => request
                 .header(CONTENT_TYPE, "application/json")
                 .body(body.clone()),
-            Payload::File {
-                path,
+            Payload::Content {
+                content,
                 size_bytes,
                 progress,
             } => request
                 .header(CONTENT_TYPE, "application/zip")
                 .header(CONTENT_LENGTH, *size_bytes)
-                .body(file_body(path, progress.clone()).await?),
+                .body(body(content, progress)),
         };
         request.send().await.map_err(|source| {
             let sent = !source.is_connect() && !source.is_builder();
@@ -334,7 +338,7 @@ fn may_pass(error: &Error, repeatable: bool) -> bool {
         Error::Unreachable { sent, .. } => repeatable || !sent,
         Error::Refused(body) => repeatable && body.code == ErrorCode::Unavailable,
         Error::Strange { temporary, .. } => repeatable && *temporary,
-        Error::Redirect { .. } | Error::SetUp(_) | Error::File { .. } => false,
+        Error::Redirect { .. } | Error::SetUp(_) => false,
     }
 }
 
@@ -367,18 +371,21 @@ async fn refusal(response: Response) -> Error {
     }
 }
 
-async fn file_body(path: &Path, progress: ProgressBar) -> Result<Body, Error> {
-    let file = tokio::fs::File::open(path)
-        .await
-        .map_err(|source| Error::File {
-            path: path.to_owned(),
-            source,
-        })?;
+/// The content from its start, read piece by piece off the runtime's threads.
+fn body(content: &Content, progress: &ProgressBar) -> Body {
     progress.set_position(0);
-    let pieces = ReaderStream::with_capacity(file, 64 * 1024).inspect_ok(move |piece| {
+    let start = (content.reader(), progress.clone());
+    Body::wrap_stream(stream::try_unfold(start, |(mut content, progress)| async {
+        let read = tokio::task::spawn_blocking(move || {
+            let mut piece = Vec::with_capacity(PIECE_BYTES);
+            let bound = u64::try_from(PIECE_BYTES).unwrap_or(u64::MAX);
+            content.by_ref().take(bound).read_to_end(&mut piece)?;
+            Ok::<_, io::Error>((piece, content))
+        });
+        let (piece, content) = read.await.map_err(io::Error::other)??;
         progress.inc(u64::try_from(piece.len()).unwrap_or(0));
-    });
-    Ok(Body::wrap_stream(pieces))
+        Ok::<_, io::Error>((!piece.is_empty()).then_some((piece, (content, progress))))
+    }))
 }
 
 fn certificates(path: &Path) -> Result<Vec<reqwest::Certificate>, Error> {

@@ -1,7 +1,5 @@
 //! What can go wrong between here and the master.
 
-use std::path::PathBuf;
-
 use dopq_common::api::{ErrorBody, Fault};
 
 use crate::exit;
@@ -48,15 +46,6 @@ pub(crate) enum Error {
     /// The certificates of `ca_file`, or the token, cannot be used.
     #[error("failed to set up the connection: {0}")]
     SetUp(String),
-    /// The file to upload cannot be read.
-    #[error("failed to read {}", path.display())]
-    File {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
 }
 
 impl Error {
@@ -68,7 +57,6 @@ impl Error {
             }
             Self::Refused(body) => exit::of_error(body.code),
             Self::SetUp(_) => exit::BAD_CONFIGURATION,
-            Self::File { .. } => exit::FAILED,
         }
     }
 
@@ -87,7 +75,6 @@ impl Error {
                 Some("tell your admin: the masters' advertise_url is wrong".to_owned())
             }
             Self::SetUp(_) => Some("check ca_file and the token".to_owned()),
-            Self::File { .. } => None,
         }
     }
 
@@ -98,8 +85,7 @@ impl Error {
             Self::Unreachable { .. }
             | Self::Strange { .. }
             | Self::Redirect { .. }
-            | Self::SetUp(_)
-            | Self::File { .. } => &[],
+            | Self::SetUp(_) => &[],
         }
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::progress;
-use crate::bundle::{Error, Packed, pack};
+use crate::bundle::{Packed, pack};
 use crate::exit;
 use crate::failure::{Failure, fault_table};
 use crate::output::text::{bytes, count};
@@ -40,10 +40,7 @@ struct Report {
 /// Checks a folder or zip with the master's default limits.
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let packed = pack_folder(&context.output, &arguments.place)?;
-    let judged = judge(&packed, &Limits::default()).map_err(|source| Failure::Pack {
-        place: arguments.place.clone(),
-        source,
-    })?;
+    let judged = judge(&packed, &Limits::default());
     let faults = judged.as_ref().err().cloned().unwrap_or_default();
     let inspected = judged.ok();
     let report = Report {
@@ -99,13 +96,10 @@ pub(super) fn pack_folder(output: &Output, place: &Path) -> Result<Packed, Failu
 }
 
 /// Judges a zip by the master's rules.
-pub(super) fn judge(
-    packed: &Packed,
-    limits: &Limits,
-) -> Result<Result<Inspected, Vec<Fault>>, Error> {
-    let reader = std::io::BufReader::new(packed.open()?);
-    Ok(inspect(reader, packed.size_bytes, limits)
-        .map_err(|faults| faults.into_iter().map(convert).collect()))
+pub(super) fn judge(packed: &Packed, limits: &Limits) -> Result<Inspected, Vec<Fault>> {
+    let reader = std::io::BufReader::new(packed.content.reader());
+    inspect(reader, packed.size_bytes, limits)
+        .map_err(|faults| faults.into_iter().map(convert).collect())
 }
 
 fn convert(fault: bundle::Fault) -> Fault {

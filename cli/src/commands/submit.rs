@@ -112,17 +112,10 @@ fn check(packed: &Packed, arguments: &Arguments) -> Result<Inspected, Failure> {
         ratio: u64::MAX,
         ..Limits::default()
     };
-    match judge(packed, &limits) {
-        Ok(Ok(inspected)) => Ok(inspected),
-        Ok(Err(faults)) => Err(Failure::Bundle {
-            place: arguments.place.clone(),
-            faults,
-        }),
-        Err(source) => Err(Failure::Pack {
-            place: arguments.place.clone(),
-            source,
-        }),
-    }
+    judge(packed, &limits).map_err(|faults| Failure::Bundle {
+        place: arguments.place.clone(),
+        faults,
+    })
 }
 
 /// Tells early, and with the way out, what the master would refuse after the upload.
@@ -158,7 +151,7 @@ async fn upload(
     let sent = client
         .put_bundle(
             &packed.digest,
-            packed.path(),
+            &packed.content,
             packed.size_bytes,
             bar.clone(),
         )
