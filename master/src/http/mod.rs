@@ -20,6 +20,8 @@ mod routes;
 mod serve;
 mod space;
 mod table;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod uploads;
 

@@ -1,0 +1,93 @@
+//! The workers' data plane: the bundle goes out, the log and the results come in, the stale are sent away.
+
+use dopq_common::api::ErrorCode;
+
+use super::world::{World, config, zip};
+
+#[tokio::test]
+async fn a_current_attempt_gets_its_bundle_and_leaves_log_and_results() {
+    let world = World::new().await;
+    let bytes = zip(&config("anna"));
+    let job = world.running_bundle("anna", "gpu-1", &bytes).await;
+    let attempt = format!("{job}.1");
+    let at = |verb, rest: &str| {
+        let path = format!("/data/v1/attempts/{attempt}/{rest}");
+        let request = world.request(verb, &path).header("dopq-worker", "gpu-1");
+        request.token(&world.attempt_token(&attempt, "gpu-1"))
+    };
+    let reply = at("GET", "bundle").send().await;
+    assert_eq!(reply.body, bytes);
+    assert_eq!(reply.header("content-length"), bytes.len().to_string());
+
+    for _ in 0..2 {
+        let reply = at("PUT", "logs/0").body("frames").send().await;
+        assert_eq!(reply.status.as_u16(), 204, "{}", reply.text());
+    }
+    let reply = at("PUT", "logs/6")
+        .body(vec![0; (4 << 20) + 1])
+        .send()
+        .await;
+    assert_eq!(reply.error().code, ErrorCode::TooLarge);
+    let reply = at("PUT", "logs/-1").body("x").send().await;
+    assert_eq!(reply.error().code, ErrorCode::BadRequest);
+    let listed = world
+        .bundles
+        .list_log(attempt.parse().expect("id"))
+        .await
+        .expect("list");
+    assert_eq!(listed.len(), 1);
+
+    let path = format!("/v1/jobs/{job}/results");
+    let anna = world.token("anna");
+    let reply = world.request("GET", &path).token(&anna).send().await;
+    assert_eq!(reply.error().code, ErrorCode::NotFound);
+    let reply = at("PUT", "results").body("a tar").send().await;
+    assert_eq!(reply.status.as_u16(), 204, "{}", reply.text());
+    let reply = world.request("GET", &path).token(&anna).send().await;
+    assert_eq!(reply.text(), "a tar");
+    assert_eq!(reply.header("content-type"), "application/x-tar");
+    assert_eq!(reply.header("content-length"), "5");
+}
+
+#[tokio::test]
+async fn stale_attempts_are_told_to_give_up_and_early_ones_to_come_back() {
+    let world = World::new().await;
+    let job = world.running_job("anna", "gpu-1").await;
+    let ask = |attempt: String| {
+        let path = format!("/data/v1/attempts/{attempt}/logs/0");
+        let request = world.request("PUT", &path).header("dopq-worker", "gpu-1");
+        request
+            .token(&world.attempt_token(&attempt, "gpu-1"))
+            .body("x")
+            .send()
+    };
+    // An order can be at its worker before a lagging master's read model shows it.
+    for early in [format!("{job}.2"), format!("{}.1", job + 1)] {
+        assert_eq!(ask(early).await.error().code, ErrorCode::Unavailable);
+    }
+    assert_eq!(ask(format!("{job}.1")).await.status.as_u16(), 204);
+    world.refused(job, "gpu-1").await;
+    assert_eq!(
+        ask(format!("{job}.1")).await.error().code,
+        ErrorCode::Conflict
+    );
+}
+
+#[tokio::test]
+async fn results_larger_than_allowed_are_not_kept() {
+    let world = World::with(|settings| settings.results_max_bytes = 10).await;
+    let job = world.running_job("anna", "gpu-1").await;
+    let attempt = format!("{job}.1");
+    let path = format!("/data/v1/attempts/{attempt}/results");
+    let request = world.request("PUT", &path).header("dopq-worker", "gpu-1");
+    let request = request.token(&world.attempt_token(&attempt, "gpu-1"));
+    let reply = request.body("more than ten bytes").send().await;
+    assert_eq!(reply.error().code, ErrorCode::TooLarge, "{}", reply.text());
+    let path = format!("/v1/jobs/{job}/results");
+    let reply = world
+        .request("GET", &path)
+        .token(&world.token("anna"))
+        .send()
+        .await;
+    assert_eq!(reply.error().code, ErrorCode::NotFound);
+}

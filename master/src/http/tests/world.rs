@@ -1,0 +1,624 @@
+//! A master in one process: a real driver over an embedded store, an in-process broker, a local bundle store.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Cursor, Write as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use dopq_common::api::{ErrorBody, ErrorResponse, Role};
+use dopq_common::broker::{Broker, LiveStream, inproc};
+use dopq_common::bundle::{Limits, config as documents};
+use dopq_common::id::{AttemptId, Epoch, JobId, UserName, WorkerId};
+use dopq_common::job::{BundleRef, Cause, Outcome};
+use dopq_common::resources::{ByteSize, Capacity, GpuDevice, MilliCpu};
+use dopq_common::sched::{self, Event, Progress, Submission};
+use dopq_common::time::Timestamp;
+use dopq_common::wire::{AttemptPhase, ClusterKey, Live, topic};
+use http_body_util::BodyExt;
+use serde::de::DeserializeOwned;
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tower::ServiceExt;
+
+use crate::accounts::{Secret, mint};
+use crate::bundles::{Bundles, Intake};
+use crate::clock;
+use crate::driver::{self, Handle, Parts};
+use crate::http::app::{App, Context, Ctx, Settings};
+use crate::http::router::assemble;
+use crate::http::table::{Route, table};
+use crate::leader::{self, Standing};
+use crate::metrics::{Board, Metrics, Part, PartState};
+use crate::store::{self, Account, AccountChange, AuditEntry, LeaderInfo, Loaded, Store};
+use crate::telemetry::Heard;
+use crate::view::View;
+
+/// The accounts of every world.
+const PEOPLE: [(&str, Role); 4] = [
+    ("root", Role::Admin),
+    ("olga", Role::Operator),
+    ("anna", Role::User),
+    ("bert", Role::User),
+];
+
+pub(super) struct World {
+    context: Ctx,
+    router: Router,
+    handle: Handle,
+    pub(super) bundles: Bundles,
+    broker: Broker,
+    key: ClusterKey,
+    tokens: BTreeMap<&'static str, Secret>,
+    _stop: DropGuard,
+    _dir: TempDir,
+}
+
+impl World {
+    /// A world whose master leads.
+    pub(super) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// The same with other settings.
+    pub(super) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let dir = tempfile::tempdir().expect("folder");
+        let view = View::new(scheduler());
+        let (handle, inputs) = driver::channel(view);
+        let world = Self::around(dir, handle, change);
+        let store = Store::open(store::Options::Embedded {
+            dir: world._dir.path().join("store"),
+        });
+        let app = &world.context.app;
+        let parts = Parts {
+            store: store.await.expect("store"),
+            broker: world.broker.clone(),
+            bundles: world.bundles.clone(),
+            key: world.key.clone(),
+            cluster: "default".to_owned(),
+            data_urls: Vec::new(),
+            settings: scheduler(),
+            handle: world.handle.clone(),
+            heard: Heard::default(),
+            metrics: app.metrics.clone(),
+            board: app.board.clone(),
+        };
+        let options = leader::Options {
+            me: LeaderInfo {
+                id: "me".to_owned(),
+                url: "http://127.0.0.1:1".to_owned(),
+            },
+            ttl: Duration::from_secs(60),
+            poll: Duration::from_millis(50),
+        };
+        let (standing, mut stands) = watch::channel(Standing::Unknown);
+        let stop = app.shutdown.clone();
+        tokio::spawn(leader::run(options, parts, inputs, standing, stop));
+        let leads = stands.wait_for(|standing| *standing == Standing::Leads);
+        leads.await.expect("the lead");
+        let now = clock::now();
+        for part in [Part::Scheduler, Part::Store, Part::Broker] {
+            app.board.set(now, part, PartState::Up, "");
+        }
+        for account in world.accounts() {
+            let change = AccountChange::Set(account);
+            let changed = world.handle.change_account(change, audit()).await;
+            changed.expect("account");
+        }
+        world
+    }
+
+    /// A world whose master follows another.
+    pub(super) async fn standby(leader_url: Option<&str>) -> Self {
+        let dir = tempfile::tempdir().expect("folder");
+        let view = View::new(scheduler());
+        let (handle, _) = driver::channel(view.clone());
+        let mut world = Self::around(dir, handle, |_| {});
+        let accounts = world.accounts();
+        let loaded = Loaded {
+            seq: 1,
+            epoch: Epoch(1),
+            changes: Vec::new(),
+            accounts,
+        };
+        view.reload(scheduler(), loaded);
+        view.stand_by(leader_url.map(str::to_owned));
+        world.router = assemble(Arc::clone(&world.context), table());
+        world
+    }
+
+    fn around(dir: TempDir, handle: Handle, change: impl FnOnce(&mut Settings)) -> Self {
+        let path = dir.path().join("bundles");
+        let url = path.to_str().expect("path");
+        let bundles = Bundles::open(url, &BTreeMap::new()).expect("bundles");
+        let spool = dir.path().join("spool");
+        let intake = Intake::new(bundles.clone(), &spool, Limits::default()).expect("spool");
+        let broker = Broker::Inproc(inproc::Broker::new(inproc::Options::default()));
+        let key = ClusterKey::from_secret("secret");
+        let mut settings = Settings {
+            cluster: "default".to_owned(),
+            bundle_max_bytes: 1 << 30,
+            results_max_bytes: 1 << 30,
+            min_free_bytes: 0,
+            signed_url_ttl: Duration::from_secs(60),
+            open_metrics_on_loopback: false,
+        };
+        change(&mut settings);
+        let shutdown = CancellationToken::new();
+        let context = Context::new(App {
+            handle: handle.clone(),
+            bundles: bundles.clone(),
+            intake,
+            broker: broker.clone(),
+            key: key.clone(),
+            settings,
+            metrics: Metrics::default(),
+            board: Board::default(),
+            shutdown: shutdown.clone(),
+        });
+        Self {
+            router: assemble(Arc::clone(&context), table()),
+            context,
+            handle,
+            bundles,
+            broker,
+            key,
+            tokens: BTreeMap::new(),
+            _stop: shutdown.drop_guard(),
+            _dir: dir,
+        }
+        .with_tokens()
+    }
+
+    fn with_tokens(mut self) -> Self {
+        for (name, _) in PEOPLE {
+            let (secret, _) = mint(clock::now(), "", None).expect("random");
+            self.tokens.insert(name, secret);
+        }
+        self
+    }
+
+    /// Everybody's account, with a record of the token that they hold here.
+    fn accounts(&self) -> Vec<Account> {
+        let account = |(who, role): (&'static str, Role)| {
+            let (_, mut record) = mint(clock::now(), "", None).expect("random");
+            record.hash = blake3::hash(self.token(who).as_bytes())
+                .to_hex()
+                .to_string();
+            Account {
+                name: name(who),
+                role,
+                password: None,
+                tokens: vec![record],
+            }
+        };
+        PEOPLE.into_iter().map(account).collect()
+    }
+
+    /// The same world behind other routes.
+    pub(super) fn with_routes(mut self, routes: Vec<Route>) -> Self {
+        self.router = assemble(Arc::clone(&self.context), routes);
+        self
+    }
+
+    pub(super) fn token(&self, who: &str) -> String {
+        self.tokens.get(who).expect(who).reveal().to_owned()
+    }
+
+    pub(super) fn attempt_token(&self, attempt: &str, worker: &str) -> String {
+        let token = self
+            .key
+            .token(attempt.parse().expect("id"), &machine(worker));
+        token.as_str().to_owned()
+    }
+
+    pub(super) fn request(&self, verb: &str, path: &str) -> Ask {
+        Ask {
+            router: self.router.clone(),
+            verb: verb.to_owned(),
+            path: path.to_owned(),
+            headers: Vec::new(),
+            body: Bytes::new(),
+            length: None,
+        }
+    }
+
+    pub(super) async fn upload(&self, who: &str, bytes: &[u8]) -> Reply {
+        let digest = blake3::hash(bytes).to_hex();
+        let request = self.request("PUT", &format!("/v1/bundles/{digest}"));
+        request
+            .token(&self.token(who))
+            .body(bytes.to_vec())
+            .send()
+            .await
+    }
+
+    /// A machine with so many GPUs joins.
+    pub(super) async fn worker(&self, id: &str, gpus: u32) {
+        let gpu = |number| GpuDevice {
+            id: format!("GPU-{id}-{number}").parse().expect("id"),
+            model: "test".to_owned(),
+            memory: ByteSize(ByteSize::GIB),
+            healthy: true,
+        };
+        self.happens(Event::WorkerJoined {
+            worker: machine(id),
+            session: Arc::from("1"),
+            capacity: Capacity {
+                cpu: MilliCpu(64_000),
+                memory: ByteSize(256 * ByteSize::GIB),
+                gpus: (0..gpus).map(gpu).collect(),
+                slots_per_gpu: 1,
+                labels: BTreeMap::new(),
+            },
+            images: BTreeSet::new(),
+            known: Vec::new(),
+        })
+        .await;
+    }
+
+    async fn happens(&self, event: Event) {
+        self.handle.act(event, audit()).await.expect("event");
+    }
+
+    /// A job of a user, without a bundle in the store; its id.
+    pub(super) async fn submit(&self, who: &str) -> u64 {
+        self.submitted(who, None).await
+    }
+
+    async fn submitted(&self, who: &str, bundle: Option<BundleRef>) -> u64 {
+        let config = config(who);
+        let submission = Submission {
+            user: name(who),
+            spec: Arc::new(documents::parse(&config).expect("configuration")),
+            config: config.into(),
+            bundle,
+            key: None,
+        };
+        let accepted = self.handle.submit(submission).await;
+        accepted.expect("accepted").job.0
+    }
+
+    /// A job whose first attempt runs on a machine of its own.
+    pub(super) async fn running_job(&self, who: &str, worker: &str) -> u64 {
+        self.worker(worker, 2).await;
+        let job = self.submit(who).await;
+        self.runs_again(job, 1, worker).await;
+        job
+    }
+
+    /// The same with a bundle that is in the store.
+    pub(super) async fn running_bundle(&self, who: &str, worker: &str, bytes: &[u8]) -> u64 {
+        let reply = self.upload(who, bytes).await;
+        assert_eq!(reply.status, StatusCode::CREATED, "{}", reply.text());
+        self.worker(worker, 2).await;
+        let digest = dopq_common::id::Digest(*blake3::hash(bytes).as_bytes());
+        let size_bytes = bytes.len() as u64;
+        let job = self
+            .submitted(who, Some(BundleRef { digest, size_bytes }))
+            .await;
+        self.runs_again(job, 1, worker).await;
+        job
+    }
+
+    /// Waits until the attempt has a machine, and has it run there.
+    pub(super) async fn runs_again(&self, job: u64, number: u32, worker: &str) {
+        let view = self.handle.view();
+        let mut changes = view.watch();
+        let placed = || {
+            view.read(|model| {
+                let job = model.state.job(JobId(job)).expect("job");
+                job.attempt()
+                    .is_some_and(|attempt| attempt.number == number)
+            })
+        };
+        while !placed() {
+            changes.recv().await.expect("changes");
+        }
+        let progress = Progress::Entered {
+            phase: AttemptPhase::Running,
+            note: String::new(),
+        };
+        self.reported(job, number, worker, progress).await;
+    }
+
+    /// The machine will not take the job's current attempt.
+    pub(super) async fn refused(&self, job: u64, worker: &str) {
+        let outcome = Outcome::new(Cause::EngineError, "on purpose");
+        self.ended(job, worker, outcome, 0).await;
+    }
+
+    /// The job's current attempt has succeeded.
+    pub(super) async fn finished(&self, job: u64, worker: &str, log_bytes: u64) {
+        let mut outcome = Outcome::new(Cause::Succeeded, "");
+        outcome.exit_code = Some(0);
+        self.ended(job, worker, outcome, log_bytes).await;
+    }
+
+    async fn ended(&self, job: u64, worker: &str, outcome: Outcome, log_bytes: u64) {
+        let last = |model: &crate::view::Model| {
+            let job = model.state.job(JobId(job));
+            job.map(|job| job.last_attempt)
+        };
+        let number = self.handle.view().read(last).expect("job");
+        let progress = Progress::Finished {
+            outcome,
+            ran: Duration::from_secs(1),
+            log_bytes,
+        };
+        self.reported(job, number, worker, progress).await;
+    }
+
+    async fn reported(&self, job: u64, number: u32, worker: &str, progress: Progress) {
+        self.happens(Event::Reported {
+            worker: machine(worker),
+            attempt: attempt(job, number),
+            progress,
+        })
+        .await;
+    }
+
+    pub(super) async fn store_log(&self, job: u64, number: u32, offset: u64, bytes: &[u8]) {
+        let bytes = Bytes::copy_from_slice(bytes);
+        let stored = self.bundles.put_log(attempt(job, number), offset, bytes);
+        stored.await.expect("stored");
+    }
+
+    /// What masters ask of a machine from now on.
+    pub(super) async fn requests_to(&self, worker: &str) -> LiveStream {
+        let topic = topic::requests(&machine(worker));
+        let stream = self.broker.subscribe_live(&[topic.as_str()]).await;
+        stream.expect("subscribed")
+    }
+
+    /// A machine sends a piece of the log live.
+    pub(super) async fn tail(
+        &self,
+        job: u64,
+        number: u32,
+        worker: &str,
+        offset: u64,
+        bytes: &[u8],
+    ) {
+        let (attempt, worker) = (attempt(job, number), machine(worker));
+        let live = Live::LogTail {
+            attempt: attempt.to_string(),
+            offset,
+            data: STANDARD.encode(bytes),
+        };
+        let sealed = self
+            .key
+            .worker(&worker)
+            .seal(&worker, &live)
+            .expect("sealed");
+        let topic = topic::log(attempt);
+        let sent = self.broker.publish_live(&topic, sealed.into()).await;
+        sent.expect("sent");
+    }
+}
+
+/// Retries at once, so that nothing waits.
+fn scheduler() -> sched::Settings {
+    sched::Settings {
+        retry_backoff: Duration::ZERO,
+        ..sched::Settings::default()
+    }
+}
+
+fn name(text: &str) -> UserName {
+    text.parse().expect("name")
+}
+
+fn machine(text: &str) -> WorkerId {
+    text.parse().expect("name")
+}
+
+fn attempt(job: u64, number: u32) -> AttemptId {
+    AttemptId {
+        job: JobId(job),
+        number,
+    }
+}
+
+fn audit() -> AuditEntry {
+    AuditEntry {
+        at: Timestamp::from_millis(0),
+        by: "test".to_owned(),
+        action: "test".to_owned(),
+        target: String::new(),
+        detail: String::new(),
+    }
+}
+
+/// A configuration of a user, for one GPU.
+pub(super) fn config(who: &str) -> String {
+    format!(r#"{{"name":"trial","executor_name":"{who}","required_memory":"1g","num_gpus":1}}"#)
+}
+
+/// A bundle with that configuration.
+pub(super) fn zip(config: &str) -> Vec<u8> {
+    let mut out = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    let options = zip::write::SimpleFileOptions::default();
+    for (name, text) in [
+        ("container_config.json", config),
+        ("Dockerfile", "FROM scratch\n"),
+    ] {
+        out.start_file(name, options).expect("entry");
+        out.write_all(text.as_bytes()).expect("entry");
+    }
+    out.finish().expect("zip").into_inner()
+}
+
+/// A request in the making.
+pub(super) struct Ask {
+    router: Router,
+    verb: String,
+    path: String,
+    headers: Vec<(String, String)>,
+    body: Bytes,
+    length: Option<Option<u64>>,
+}
+
+impl Ask {
+    pub(super) fn token(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    pub(super) fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(super) fn json(self, body: &serde_json::Value) -> Self {
+        self.body(body.to_string())
+    }
+
+    pub(super) fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Announces another length than the body has.
+    pub(super) fn length(mut self, length: u64) -> Self {
+        self.length = Some(Some(length));
+        self
+    }
+
+    pub(super) fn without_length(mut self) -> Self {
+        self.length = Some(None);
+        self
+    }
+
+    async fn answer(self) -> axum::response::Response {
+        let mut request = Request::builder()
+            .method(self.verb.as_str())
+            .uri(&self.path);
+        let length = self.length.unwrap_or(Some(self.body.len() as u64));
+        if let Some(length) = length {
+            request = request.header(header::CONTENT_LENGTH, length);
+        }
+        for (name, value) in self.headers {
+            request = request.header(name, value.into_bytes());
+        }
+        let request = request.body(Body::from(self.body)).expect("request");
+        match self.router.oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+
+    /// Sends it and reads the whole answer.
+    pub(super) async fn send(self) -> Reply {
+        let (parts, body) = self.answer().await.into_parts();
+        Reply {
+            status: parts.status,
+            headers: parts.headers,
+            body: body.collect().await.expect("body").to_bytes(),
+        }
+    }
+
+    /// Sends it and reads the answer event by event.
+    pub(super) async fn open(self) -> Events {
+        let (parts, body) = self.answer().await.into_parts();
+        assert_eq!(parts.status, StatusCode::OK);
+        Events {
+            body,
+            text: String::new(),
+        }
+    }
+}
+
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Reply {
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(super) fn json<T: DeserializeOwned>(&self) -> T {
+        match serde_json::from_slice(&self.body) {
+            Ok(value) => value,
+            Err(error) => panic!("{error}: {} {}", self.status, self.text()),
+        }
+    }
+
+    pub(super) fn error(&self) -> ErrorBody {
+        let body: ErrorResponse = self.json();
+        assert!(self.status.is_client_error() || self.status.is_server_error());
+        body.error
+    }
+
+    pub(super) fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name).map(|value| value.to_str());
+        value.unwrap_or(Ok("")).expect("text")
+    }
+
+    pub(super) fn events(&self) -> Vec<Sse> {
+        let text = self.text();
+        text.split("\n\n").filter_map(Sse::read).collect()
+    }
+}
+
+/// A server-sent event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sse {
+    pub(super) name: String,
+    pub(super) id: String,
+    pub(super) data: String,
+}
+
+impl Sse {
+    /// Reads an event's lines; `None` for comments and nothing.
+    fn read(lines: &str) -> Option<Self> {
+        let field = |name: &str| {
+            let mut lines = lines.lines();
+            let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+            value.unwrap_or_default().to_owned()
+        };
+        let event = Self {
+            name: field("event"),
+            id: field("id"),
+            data: field("data"),
+        };
+        (!event.name.is_empty()).then_some(event)
+    }
+}
+
+/// An answer that is read event by event.
+pub(super) struct Events {
+    body: Body,
+    text: String,
+}
+
+impl Events {
+    pub(super) async fn event(&mut self) -> Sse {
+        self.try_event().await.expect("an event")
+    }
+
+    /// The next event; `None` at the end.
+    pub(super) async fn try_event(&mut self) -> Option<Sse> {
+        loop {
+            if let Some((lines, rest)) = self.text.split_once("\n\n") {
+                let event = Sse::read(lines);
+                self.text = rest.to_owned();
+                if event.is_some() {
+                    return event;
+                }
+                continue;
+            }
+            let frame = self.body.frame().await?.expect("frame");
+            let data = frame.into_data().expect("data");
+            self.text += std::str::from_utf8(&data).expect("text");
+        }
+    }
+}
