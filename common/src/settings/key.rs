@@ -1,5 +1,8 @@
 //! A setting that a program knows, and the nearest one to a name that it does not know.
 
+/// What the names of our environment variables begin with.
+pub(super) const PREFIX: &str = "DOPQ_";
+
 /// One setting.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
@@ -60,7 +63,10 @@ impl Key {
     /// Its name in the environment: `DOPQ_STORE_URL`.
     #[must_use]
     pub fn variable(&self) -> String {
-        format!("DOPQ_{}", self.name.replace('.', "_").to_ascii_uppercase())
+        format!(
+            "{PREFIX}{}",
+            self.name.replace('.', "_").to_ascii_uppercase()
+        )
     }
 }
 

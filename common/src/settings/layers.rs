@@ -5,7 +5,7 @@ use std::fmt;
 use std::fmt::Write as _;
 
 use super::file;
-use super::key::{Key, Shape, nearest};
+use super::key::{Key, PREFIX, Shape, nearest};
 
 /// Settings as they were given so far; the last layer that names one has its way.
 #[derive(Debug)]
@@ -92,15 +92,17 @@ impl Layers {
         let known: BTreeMap<String, &'static Key> =
             self.keys.iter().map(|key| (key.variable(), key)).collect();
         for (name, text) in variables {
-            if !name.starts_with("DOPQ_") {
+            let Some(own) = name.strip_prefix(PREFIX) else {
                 continue;
-            }
+            };
             match known.get(&name) {
                 Some(key) => self.text(key, &text, name),
                 None => {
-                    if let Some(near) = nearest(&name, known.keys().map(String::as_str)) {
-                        self.hints
-                            .push(format!("{name} is not a setting; did you mean {near}?"));
+                    let known = known.keys().filter_map(|known| known.strip_prefix(PREFIX));
+                    if let Some(near) = nearest(own, known) {
+                        self.hints.push(format!(
+                            "{name} is not a setting; did you mean {PREFIX}{near}?"
+                        ));
                     }
                 }
             }
