@@ -112,13 +112,11 @@ impl Term<'_> {
                 Ok(loaded) => {
                     tracing::info!(epoch = %self.epoch, seq = loaded.seq, "leading");
                     self.note(PartState::Up, format!("leads, epoch {}", self.epoch));
+                    let settings = self.parts.settings.clone();
+                    // Shown before it is told, so that whoever was told sees what was committed.
+                    self.parts.handle.view().lead(settings, loaded, self.epoch);
                     standing.send_replace(Standing::Leads);
-                    Some(
-                        Box::pin(driver::lead(
-                            self.parts, inputs, loaded, self.epoch, &lost, shutdown,
-                        ))
-                        .await,
-                    )
+                    Some(Box::pin(driver::lead(self.parts, inputs, &lost, shutdown)).await)
                 }
                 Err(error) => {
                     tracing::error!(error = describe(&error), "the state cannot be loaded");

@@ -79,3 +79,30 @@ async fn make_admin(handle: &Handle, data_dir: &DataDir) -> Result<(), Error> {
         Err(error) => Err(Error::FirstStart(FirstStartError::Commit(error))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::tests::cluster::Cluster;
+
+    #[tokio::test]
+    async fn the_first_account_is_made_once() {
+        let cluster = Cluster::new().await;
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let data_dir = DataDir::open(dir.path()).expect("opens");
+        let token = || std::fs::read_to_string(dir.path().join(TOKEN_FILE)).expect("written");
+        let mut tokens = Vec::new();
+        for _ in 0..2 {
+            let mut master = cluster.start("a");
+            let prepared = prepare(&master.handle, &data_dir, &mut master.stands).await;
+            prepared.expect("prepared");
+            let accounts = master.handle.view().read(|model| model.accounts.clone());
+            let presented = token();
+            let who = accounts::identify(&accounts, presented.trim(), clock::now());
+            assert!(matches!(who, accounts::Identified::As { .. }), "{who:?}");
+            tokens.push(presented);
+            master.stop().await;
+        }
+        assert_eq!(tokens.first(), tokens.last());
+    }
+}

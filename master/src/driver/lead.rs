@@ -25,7 +25,7 @@ use crate::clock::{self, Clock};
 use crate::dispatch::{Archive, Dispatch, Orders};
 use crate::metrics::{Board, Metrics};
 use crate::reports;
-use crate::store::{Loaded, Store};
+use crate::store::Store;
 use crate::telemetry::Heard;
 use crate::view::View;
 
@@ -87,19 +87,17 @@ pub enum Ended {
     OutOfSequence(String),
 }
 
-/// Leads with the state as `loaded` until it ends, and tells why.
+/// Leads with the state that the view shows, until it ends, and tells why.
 pub async fn lead(
     parts: &Parts,
     inputs: &mut Inputs,
-    loaded: Loaded,
-    epoch: Epoch,
     lease_lost: &CancellationToken,
     shutdown: &CancellationToken,
 ) -> Ended {
     let tasks = TaskTracker::new();
     let stop = CancellationToken::new();
     let ended = {
-        let mut leader = Leader::start(parts, loaded, epoch, &tasks, &stop);
+        let mut leader = Leader::start(parts, &tasks, &stop);
         leader.run(inputs, lease_lost, shutdown).await
     };
     stop.cancel();
@@ -127,17 +125,9 @@ struct Leader<'a> {
 }
 
 impl<'a> Leader<'a> {
-    fn start(
-        parts: &'a Parts,
-        loaded: Loaded,
-        epoch: Epoch,
-        tasks: &TaskTracker,
-        stop: &CancellationToken,
-    ) -> Self {
+    fn start(parts: &'a Parts, tasks: &TaskTracker, stop: &CancellationToken) -> Self {
         let view = parts.handle.view();
-        let seq = loaded.seq;
-        view.lead(parts.settings.clone(), loaded, epoch);
-        let state = view.read(|model| model.state.clone());
+        let (state, epoch, seq) = view.read(|model| (model.state.clone(), model.epoch, model.seq));
         tasks.spawn(reports::run(
             parts.broker.clone(),
             reports::Intake {

@@ -16,4 +16,4 @@ pub use input::Inputs;
 pub use lead::{Ended, Parts, lead};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

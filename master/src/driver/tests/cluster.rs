@@ -1,4 +1,4 @@
-//! A small cluster for tests: one store, one broker, masters and scripted workers.
+//! A small cluster for tests, the driver's and others': one store, one broker, masters and scripted workers.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -30,18 +30,18 @@ use crate::view::View;
 /// Nothing here takes long; what takes this long hangs.
 const HANGS: Duration = Duration::from_secs(20);
 
-pub(super) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(HANGS, future).await {
         Ok(value) => value,
         Err(_) => panic!("{what} did not happen"),
     }
 }
 
-pub(super) fn name<T: FromStr<Err = dopq_common::id::ParseIdError>>(text: &str) -> T {
+pub(crate) fn name<T: FromStr<Err = dopq_common::id::ParseIdError>>(text: &str) -> T {
     text.parse().expect("a name")
 }
 
-pub(super) fn submission(gpus: u32, key: Option<&str>) -> Submission {
+pub(crate) fn submission(gpus: u32, key: Option<&str>) -> Submission {
     let text = format!(
         r#"{{"name": "train", "executor_name": "anna", "required_memory": "1g", "num_gpus": {gpus}}}"#
     );
@@ -54,20 +54,20 @@ pub(super) fn submission(gpus: u32, key: Option<&str>) -> Submission {
     }
 }
 
-pub(super) fn outcome(cause: Cause) -> Outcome {
+pub(crate) fn outcome(cause: Cause) -> Outcome {
     Outcome::new(cause, "")
 }
 
-pub(super) struct Cluster {
-    pub(super) store: Store,
-    pub(super) broker: Broker,
-    pub(super) key: ClusterKey,
+pub(crate) struct Cluster {
+    pub(crate) store: Store,
+    pub(crate) broker: Broker,
+    pub(crate) key: ClusterKey,
     bundles: Bundles,
     dir: tempfile::TempDir,
 }
 
 impl Cluster {
-    pub(super) async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().expect("temporary folder");
         let store = Options::Embedded {
             dir: dir.path().join("store"),
@@ -83,14 +83,14 @@ impl Cluster {
     }
 
     /// A master that leads.
-    pub(super) async fn master(&self, id: &str) -> Master {
+    pub(crate) async fn master(&self, id: &str) -> Master {
         let mut master = self.start(id);
         master.leads().await;
         master
     }
 
     /// A master that leads when it can.
-    pub(super) fn start(&self, id: &str) -> Master {
+    pub(crate) fn start(&self, id: &str) -> Master {
         let view = View::new(Settings::default());
         let (handle, inputs) = channel(view);
         let heard = Heard::default();
@@ -127,7 +127,7 @@ impl Cluster {
         }
     }
 
-    pub(super) async fn worker(&self, id: &str) -> FakeWorker {
+    pub(crate) async fn worker(&self, id: &str) -> FakeWorker {
         let id: WorkerId = name(id);
         self.broker.declare_worker(&id).await.expect("declared");
         FakeWorker {
@@ -140,7 +140,7 @@ impl Cluster {
     }
 
     /// Waits until the record lies in the bundle store.
-    pub(super) async fn archived(&self, job: JobId, file: &str) {
+    pub(crate) async fn archived(&self, job: JobId, file: &str) {
         let path = self.dir.path().join(format!("bundles/jobs/{job}/{file}"));
         let there = async {
             while !path.exists() {
@@ -151,7 +151,7 @@ impl Cluster {
     }
 
     /// Every report was acknowledged: none comes to a consumer any more.
-    pub(super) async fn no_reports_left(&self) {
+    pub(crate) async fn no_reports_left(&self) {
         let mut reports = self.broker.consume_reports().await.expect("consumes");
         // A marker of our own comes first when there is no other.
         self.broker
@@ -165,41 +165,29 @@ impl Cluster {
     }
 }
 
-pub(super) struct Master {
-    pub(super) handle: Handle,
-    pub(super) heard: Heard,
-    pub(super) stands: watch::Receiver<Standing>,
+pub(crate) struct Master {
+    pub(crate) handle: Handle,
+    pub(crate) heard: Heard,
+    pub(crate) stands: watch::Receiver<Standing>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Master {
-    pub(super) async fn leads(&mut self) {
+    pub(crate) async fn leads(&mut self) {
         let leads = self
             .stands
             .wait_for(|standing| *standing == Standing::Leads);
         within("leading", leads).await.expect("runs");
-        // The state is shown a moment after the lead is known.
-        let led = || {
-            self.handle
-                .view()
-                .read(|model| model.role == crate::view::Role::Leader)
-        };
-        let shown = async {
-            while !led() {
-                tokio::task::yield_now().await;
-            }
-        };
-        within("the role", shown).await;
     }
 
-    pub(super) fn job<R>(&self, id: JobId, read: impl FnOnce(&Job) -> R) -> R {
+    pub(crate) fn job<R>(&self, id: JobId, read: impl FnOnce(&Job) -> R) -> R {
         self.handle
             .view()
             .read(|model| read(model.state.job(id).expect("the job")))
     }
 
-    pub(super) async fn reaches(&self, id: JobId, phase: Phase) {
+    pub(crate) async fn reaches(&self, id: JobId, phase: Phase) {
         let mut changes = self.handle.view().watch();
         let reached = async {
             while self.job(id, |job| job.state.phase()) != phase {
@@ -210,7 +198,7 @@ impl Master {
         within(phase.as_str(), reached).await;
     }
 
-    pub(super) async fn knows(&self, worker: &WorkerId) {
+    pub(crate) async fn knows(&self, worker: &WorkerId) {
         let view = self.handle.view();
         let known = async {
             while view.read(|model| model.state.worker(worker).is_none()) {
@@ -221,7 +209,7 @@ impl Master {
     }
 
     /// Waits until what was sent before has been taken: something of our own went through the owner.
-    pub(super) async fn settled(&self) {
+    pub(crate) async fn settled(&self) {
         let ticks = async {
             let seen = || self.heard.take().is_empty();
             for _ in 0..2 {
@@ -235,28 +223,28 @@ impl Master {
     }
 
     /// Stops it in good order.
-    pub(super) async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.cancel();
         within("stopping", self.task).await.expect("no panic");
     }
 
     /// Ends it at whatever point it is, as a crash does.
-    pub(super) async fn crash(self) {
+    pub(crate) async fn crash(self) {
         self.task.abort();
         drop(self.task.await);
     }
 }
 
-pub(super) struct FakeWorker {
-    pub(super) id: WorkerId,
-    pub(super) key: WorkerKey,
+pub(crate) struct FakeWorker {
+    pub(crate) id: WorkerId,
+    pub(crate) key: WorkerKey,
     broker: Broker,
     orders: Deliveries,
     seq: u64,
 }
 
 impl FakeWorker {
-    pub(super) async fn report(&mut self, report: Report) {
+    pub(crate) async fn report(&mut self, report: Report) {
         self.seq += 1;
         let envelope = ReportEnvelope {
             version: WIRE_VERSION,
@@ -273,12 +261,12 @@ impl FakeWorker {
     }
 
     /// Says hello, and waits until the master knows it.
-    pub(super) async fn join(&mut self, master: &Master, gpus: u32) {
+    pub(crate) async fn join(&mut self, master: &Master, gpus: u32) {
         self.hello(gpus).await;
         master.knows(&self.id).await;
     }
 
-    pub(super) async fn hello(&mut self, gpus: u32) {
+    pub(crate) async fn hello(&mut self, gpus: u32) {
         let gpus = (0..gpus).map(|index| WireGpu {
             id: format!("GPU-{}-{index}", self.id),
             model: "Simulated".to_owned(),
@@ -305,7 +293,7 @@ impl FakeWorker {
         self.report(Report::Hello(Box::new(hello))).await;
     }
 
-    pub(super) async fn enter(&mut self, attempt: &str, phase: AttemptPhase) {
+    pub(crate) async fn enter(&mut self, attempt: &str, phase: AttemptPhase) {
         let entered = Report::Entered {
             attempt: attempt.to_owned(),
             phase,
@@ -314,7 +302,7 @@ impl FakeWorker {
         self.report(entered).await;
     }
 
-    pub(super) async fn run(&mut self, attempt: &str) {
+    pub(crate) async fn run(&mut self, attempt: &str) {
         let accepted = Report::Accepted {
             attempt: attempt.to_owned(),
         };
@@ -322,7 +310,7 @@ impl FakeWorker {
         self.enter(attempt, AttemptPhase::Running).await;
     }
 
-    pub(super) async fn finish(&mut self, attempt: &str, outcome: &Outcome) {
+    pub(crate) async fn finish(&mut self, attempt: &str, outcome: &Outcome) {
         let finished = Report::Finished {
             attempt: attempt.to_owned(),
             outcome: WireOutcome::from(outcome),
@@ -334,7 +322,7 @@ impl FakeWorker {
     }
 
     /// The next order, acknowledged.
-    pub(super) async fn next_order(&mut self) -> OrderEnvelope {
+    pub(crate) async fn next_order(&mut self) -> OrderEnvelope {
         let delivery = within("an order", self.orders.next()).await.expect("open");
         let order = serde_json::from_slice(&delivery.body).expect("an order");
         delivery.ack().await.expect("acknowledged");

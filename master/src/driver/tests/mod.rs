@@ -1,6 +1,6 @@
 //! The driver over an embedded store, the in-process broker and a worker that follows a script.
 
-mod cluster;
+pub(crate) mod cluster;
 mod faults;
 
 use dopq_common::job::{Cause, Phase};
