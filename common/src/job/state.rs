@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::id::{AttemptId, Digest, JobId, UserName, WorkerId};
 use crate::job::{JobSpec, Outcome};
+use crate::penalty::usage::Rate;
 use crate::resources::Allocation;
 use crate::time::Timestamp;
 
@@ -110,6 +111,8 @@ pub struct Active {
     pub worker: WorkerId,
     /// What it holds there.
     pub allocation: Allocation,
+    /// What its user is charged while it holds that.
+    pub rate: Rate,
     /// When it was placed.
     pub assigned_at: Timestamp,
     /// When its container started.

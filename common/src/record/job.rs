@@ -11,6 +11,7 @@ use crate::job::{
     Active, BundleRef, Finished, Hold, Job, JobState, Outcome, Phase, Queued, StopReason,
     Transition,
 };
+use crate::penalty::usage::Rate;
 use crate::resources::Allocation;
 use crate::time::Timestamp;
 use crate::wire::{WireAllocation, WireBundle, WireOutcome};
@@ -117,6 +118,9 @@ pub struct ActiveRecord {
     pub worker: String,
     /// What it holds there.
     pub allocation: WireAllocation,
+    /// What its user is charged, millionths of a weighted GPU.
+    #[serde(default)]
+    pub rate_micro: u64,
     /// When it was placed, milliseconds since 1970.
     pub assigned_at_ms: u64,
     /// When its container started, milliseconds since 1970.
@@ -289,6 +293,7 @@ impl From<&Active> for ActiveRecord {
             attempt: active.attempt,
             worker: active.worker.to_string(),
             allocation: WireAllocation::from(&active.allocation),
+            rate_micro: active.rate.0,
             assigned_at_ms: active.assigned_at.as_millis(),
             started_at_ms: active.started_at.map(Timestamp::as_millis),
             confirmed: active.confirmed,
@@ -302,6 +307,7 @@ impl ActiveRecord {
             attempt: self.attempt,
             worker: self.worker.parse()?,
             allocation: Allocation::try_from(&self.allocation)?,
+            rate: Rate(self.rate_micro),
             assigned_at: Timestamp::from_millis(self.assigned_at_ms),
             started_at: self.started_at_ms.map(Timestamp::from_millis),
             confirmed: self.confirmed,

@@ -13,6 +13,7 @@ use crate::job::{
     Active, BundleRef, Cause, Finished, Hold, Job, JobState, Outcome, Phase, Queued, StopReason,
     Transition,
 };
+use crate::penalty::usage::Rate;
 use crate::resources::{Allocation, ByteSize, Capacity, GpuDevice, MilliCpu, MilliGpu};
 use crate::sched::{Cordon, Guards, Health, Meta, QueueLock, User, Worker};
 use crate::time::Timestamp;
@@ -35,6 +36,7 @@ fn active() -> Active {
             cpu: MilliCpu(8_000),
             memory: ByteSize(20 * ByteSize::GIB),
         },
+        rate: Rate(1_500_000),
         assigned_at: at(60),
         started_at: Some(at(90)),
         confirmed: true,
@@ -161,6 +163,8 @@ fn users() {
         },
         recency: 1.581_976_706_869_326_3,
         recency_at: 77,
+        usage: 86_400.000_1,
+        usage_at: at(95),
     };
     let record = golden("user", &UserRecord::from(&user));
     assert_eq!(record.to_user().expect("valid"), user);

@@ -6,6 +6,7 @@ use super::error::check_version;
 use super::{Error, RECORD_VERSION};
 use crate::resources::MilliGpu;
 use crate::sched::{Guards, User};
+use crate::time::Timestamp;
 
 /// A [`User`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +24,12 @@ pub struct UserRecord {
     pub recency: f64,
     /// The count of finished jobs that `recency` is as of.
     pub recency_at: u64,
+    /// Weighted GPU-seconds as of `usage_at_ms`.
+    #[serde(default)]
+    pub usage: f64,
+    /// What `usage` is as of, milliseconds since 1970.
+    #[serde(default)]
+    pub usage_at_ms: u64,
 }
 
 /// A [`Guards`]; what is absent is not limited.
@@ -52,6 +59,8 @@ impl From<&User> for UserRecord {
             },
             recency: user.recency,
             recency_at: user.recency_at,
+            usage: user.usage,
+            usage_at_ms: user.usage_at.as_millis(),
         }
     }
 }
@@ -73,6 +82,8 @@ impl UserRecord {
             },
             recency: self.recency,
             recency_at: self.recency_at,
+            usage: self.usage,
+            usage_at: Timestamp::from_millis(self.usage_at_ms),
         })
     }
 }

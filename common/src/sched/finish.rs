@@ -10,6 +10,7 @@ use crate::job::{
 use crate::penalty::recency;
 use crate::time::Timestamp;
 
+use super::account::AccountEnd;
 use super::effect::Effect;
 use super::state::Standing;
 use super::step::Step;
@@ -65,7 +66,11 @@ impl Step<'_> {
         let Some(active) = job.state.active().cloned() else {
             return;
         };
-        match self.next(job, &ended.outcome) {
+        let user = job.user.clone();
+        let next = self.next(job, &ended.outcome);
+        self.settle(&user);
+        self.close_account(&user, &active, AccountEnd::of(&ended.outcome));
+        match next {
             Next::Over(outcome) => {
                 let ended = Ended { outcome, ..ended };
                 self.over(id, ended, Some(active));
@@ -100,6 +105,9 @@ impl Step<'_> {
         let note = format!("{} refused it: {reason}", active.worker);
         let not_before = self.now.after(self.backoff(job.last_attempt));
         let avoid = active.worker.clone();
+        let (user, active) = (job.user.clone(), active.clone());
+        self.settle(&user);
+        self.close_account(&user, &active, AccountEnd::Refunded);
         self.queue_again(id, Some(not_before), Some(avoid), note, |_| {});
     }
 

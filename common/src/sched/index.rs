@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use crate::id::{JobId, UserName, WorkerId};
 use crate::job::{Job, JobState};
+use crate::penalty::usage::Rate;
 use crate::resources::Request;
 use crate::time::Timestamp;
 
 use super::order::Place;
 use super::room::Room;
+use super::settings::UsageSettings;
 use super::state::Worker;
 
 /// Jobs that ask for the same share a shape: what fits for one fits for all.
@@ -30,6 +32,9 @@ pub(super) struct Index {
     history: BTreeSet<(Timestamp, JobId)>,
     unanswered: BTreeSet<JobId>,
     keys: BTreeMap<JobId, Vec<Arc<str>>>,
+    capacity: Rate,
+    gpus: u32,
+    slots: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -49,6 +54,8 @@ pub(super) struct Desk {
     pub(super) active: u32,
     /// Thousandths of GPUs that those hold.
     pub(super) gpus: u64,
+    /// What is charged for those.
+    pub(super) rate: Rate,
 }
 
 impl Desk {
@@ -104,12 +111,35 @@ impl Index {
         &self.unanswered
     }
 
-    pub(super) fn set_worker(&mut self, id: &WorkerId, worker: Option<Arc<Worker>>) {
+    /// What the whole cluster would be charged.
+    pub(super) const fn capacity(&self) -> Rate {
+        self.capacity
+    }
+
+    /// How many GPUs there are, and the most slots that one has.
+    pub(super) const fn gpus_and_slots(&self) -> (u32, u32) {
+        (self.gpus, self.slots)
+    }
+
+    pub(super) fn set_worker(
+        &mut self,
+        id: &WorkerId,
+        worker: Option<Arc<Worker>>,
+        usage: &UsageSettings,
+    ) {
         let room = self.rooms.entry(id.clone()).or_default();
-        room.set_worker(worker);
+        room.set_worker(worker, usage);
         if room.is_unused() {
             self.rooms.remove(id);
         }
+        self.capacity = Rate(self.rooms.values().map(|room| room.worth.0).sum());
+        let present = self.rooms.values().filter_map(Room::present);
+        let counted = present.fold((0_u32, 0_u32), |(gpus, slots), worker| {
+            let more = u32::try_from(worker.capacity.gpus.len()).unwrap_or(u32::MAX);
+            let slots = slots.max(worker.capacity.slots_per_gpu);
+            (gpus.saturating_add(more), slots)
+        });
+        (self.gpus, self.slots) = counted;
     }
 
     pub(super) fn key_taken(&mut self, key: &Arc<str>, job: JobId) {
@@ -160,6 +190,7 @@ impl Index {
                 let desk = self.desks.entry(job.user.clone()).or_default();
                 desk.active += 1;
                 desk.gpus += active.allocation.milli_gpus();
+                desk.rate.0 += active.rate.0;
             }
             JobState::Finished(finished) => {
                 self.history.insert((finished.at, job.id));
@@ -214,6 +245,7 @@ impl Index {
                 if let Some(desk) = self.desks.get_mut(&job.user) {
                     desk.active -= 1;
                     desk.gpus -= active.allocation.milli_gpus();
+                    desk.rate.0 -= active.rate.0;
                 }
             }
             JobState::Finished(finished) => {
@@ -240,7 +272,8 @@ impl Index {
                 .map(|(user, desk)| {
                     let ready: BTreeSet<Place> = desk.ready.values().flatten().copied().collect();
                     let parked = desk.parked.clone();
-                    (user.clone(), ready, parked, desk.active, desk.gpus)
+                    let counts = (desk.active, desk.gpus, desk.rate);
+                    (user.clone(), ready, parked, counts)
                 })
                 .collect()
         };
@@ -252,6 +285,8 @@ impl Index {
             && self.deadlines == other.deadlines
             && self.history == other.history
             && self.unanswered == other.unanswered
+            && self.capacity == other.capacity
+            && (self.gpus, self.slots) == (other.gpus, other.slots)
     }
 
     fn shape_taken(&mut self, request: &Request) -> ShapeId {

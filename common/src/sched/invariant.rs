@@ -108,6 +108,9 @@ fn penalties_are_numbers(state: &State) -> Result<(), String> {
             let (name, recency) = (&user.name, user.recency);
             return Err(format!("the penalty of {name} is {recency}"));
         }
+        if !(user.usage.is_finite() && user.usage >= 0.0) {
+            return Err(format!("the usage of {} is {}", user.name, user.usage));
+        }
     }
     Ok(())
 }
@@ -125,7 +128,7 @@ fn history_is_bounded(state: &State) -> Result<(), String> {
 fn indexes_are_fresh(state: &State) -> Result<(), String> {
     let mut fresh = Index::default();
     for worker in state.workers() {
-        fresh.set_worker(&worker.id, Some(worker.clone()));
+        fresh.set_worker(&worker.id, Some(worker.clone()), &state.settings().usage);
     }
     for job in state.jobs() {
         fresh.insert(job, state.is_ready(job));

@@ -4,6 +4,7 @@
 //! done in [`Effects`]. It reads no clock, draws no lots and does no I/O; the same events give the
 //! same state everywhere. Committing changes and performing effects is left to the master's shell.
 
+mod account;
 mod control;
 mod effect;
 mod event;
@@ -25,12 +26,13 @@ mod step;
 mod submit;
 mod watch;
 
+pub use account::{Account, account_of, penalty_of};
 pub use effect::{Change, Dirty, Effect, Effects};
 pub use event::{Event, Known, Progress, Rejected, Submission};
 pub use explain::{Explanation, Reason, explain, reasons};
 pub use invariant::check_invariants;
-pub use queue::{Held, Waiting, held, penalty_of, queue};
-pub use settings::{Guards, Settings};
+pub use queue::{Held, Waiting, held, queue};
+pub use settings::{Guards, Policy, Settings, UsageSettings};
 pub use state::{Cordon, Health, Meta, QueueLock, State, User, Worker};
 pub use step::step;
 

@@ -7,15 +7,16 @@ use std::ops::Bound;
 
 use crate::id::{AttemptId, JobId, UserName, WorkerId};
 use crate::job::{Active, Job, JobState, Phase, Queued};
+use crate::penalty::usage::Rate;
 use crate::resources::{Allocation, MilliCpu};
 use crate::time::Timestamp;
 
+use super::account::{penalty_of, rank, rate_of};
 use super::effect::Effect;
 use super::finish::enter;
 use super::fit::{Blocker, fit, is_open, needs};
 use super::index::{Desk, ShapeId};
 use super::order::{Merge, Place, Rank};
-use super::queue::penalty_of;
 use super::settings::Guards;
 use super::state::{Health, State};
 use super::step::Step;
@@ -150,6 +151,16 @@ impl Step<'_> {
     fn assign(&mut self, id: JobId, worker: WorkerId, allocation: Allocation) {
         let now = self.now;
         let mut attempt = AttemptId { job: id, number: 0 };
+        let Some(job) = self.state.job(id) else {
+            return;
+        };
+        let user = job.user.clone();
+        let room = self.state.index().room(&worker);
+        let rate = room.map_or(Rate(0), |room| {
+            rate_of(&self.state.settings().usage, room, job, &allocation)
+        });
+        self.settle(&user);
+        self.charge_deposit(&user, rate);
         self.edit(id, |job| {
             job.last_attempt += 1;
             attempt.number = job.last_attempt;
@@ -158,6 +169,7 @@ impl Step<'_> {
                 attempt: attempt.number,
                 worker: worker.clone(),
                 allocation,
+                rate,
                 assigned_at: now,
                 started_at: None,
                 confirmed: false,
@@ -242,7 +254,7 @@ impl Pass {
                     });
                 }
                 Some((_, head)) => {
-                    let rank = self.rank(state, taker);
+                    let rank = self.rank(state, taker, head);
                     self.merge.push(taker, rank, head);
                 }
                 None => {}
@@ -264,7 +276,7 @@ impl Pass {
     fn push(&mut self, state: &State, taker: usize, after: Option<Place>) {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         if let Some((_, head)) = self.head(state, taker, from) {
-            let rank = self.rank(state, taker);
+            let rank = self.rank(state, taker, head);
             self.merge.push(taker, rank, head);
         }
     }
@@ -282,11 +294,16 @@ impl Pass {
             .min_by_key(|(_, place)| *place)
     }
 
-    fn rank(&self, state: &State, taker: usize) -> Rank {
-        let taker = self.takers.get(taker);
-        Rank(taker.map_or(f64::INFINITY, |taker| {
-            penalty_of(state, self.now, &taker.user)
-        }))
+    fn rank(&self, state: &State, taker: usize, place: Place) -> Rank {
+        let ranked = self.takers.get(taker).zip(state.job(place.job));
+        ranked.map_or(Rank(f64::INFINITY), |(taker, job)| {
+            rank(
+                state,
+                self.now,
+                penalty_of(state, self.now, &taker.user),
+                job,
+            )
+        })
     }
 }
 

@@ -1,16 +1,16 @@
-//! The read side: the queue in its order, what users have had, what machines hold.
+//! The read side: the queue in its order, and what machines hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::id::{GpuId, JobId, UserName, WorkerId};
+use crate::id::{GpuId, JobId, WorkerId};
 use crate::job::Job;
-use crate::penalty::recency;
 use crate::resources::{ByteSize, MilliCpu, MilliGpu};
 use crate::time::Timestamp;
 
+use super::account::{penalty_of, rank};
 use super::index::Desk;
-use super::order::{Merge, Place, Rank};
+use super::order::{Merge, Place};
 use super::state::State;
 
 /// One waiting job at its place.
@@ -72,32 +72,24 @@ fn merged(
         })
         .collect();
     let mut merge = Merge::new();
-    for (user, (penalty, places)) in queues.iter_mut().enumerate() {
-        if let Some(place) = places.next() {
-            merge.push(user, Rank(*penalty), place);
+    let put_up = |merge: &mut Merge<usize>, user, penalty, place: Option<Place>| {
+        if let Some(place) = place
+            && let Some(job) = state.job(place.job)
+        {
+            merge.push(user, rank(state, now, penalty, job), place);
         }
+    };
+    for (user, (penalty, places)) in queues.iter_mut().enumerate() {
+        put_up(&mut merge, user, *penalty, places.next());
     }
     let mut order = Vec::new();
     while let Some((user, place)) = merge.pop() {
         if let Some((penalty, places)) = queues.get_mut(user) {
             order.push((place, *penalty));
-            if let Some(next) = places.next() {
-                merge.push(user, Rank(*penalty), next);
-            }
+            put_up(&mut merge, user, *penalty, places.next());
         }
     }
     order
-}
-
-/// How much a user has had lately; 0 for one who is not known.
-#[must_use]
-pub fn penalty_of(state: &State, now: Timestamp, user: &UserName) -> f64 {
-    // The penalty of DoPQ 1.0 counts jobs, so that time alone does not change it.
-    let Timestamp { .. } = now;
-    state.user(user).map_or(0.0, |user| {
-        let since = state.meta().finished_jobs.saturating_sub(user.recency_at);
-        recency::decayed(user.recency, since)
-    })
 }
 
 /// What the attempts on a machine hold of it; nothing for one that is not known.

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use crate::id::{GpuId, JobId};
 use crate::job::{Active, Job, JobState};
+use crate::penalty::usage::Rate;
 use crate::resources::{ByteSize, MilliCpu, MilliGpu};
 
-use super::state::Worker;
+use super::settings::UsageSettings;
+use super::state::{Health, Worker};
 
 /// A machine's books. Derived from its worker and its jobs, never stored.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -26,6 +28,8 @@ pub(super) struct Room {
     pub(super) memory: u64,
     /// Free thousandths of each GPU in the machine's order, 0 for one that is quarantined.
     pub(super) free: Vec<u32>,
+    /// What all its GPUs would be charged; nothing while it is lost.
+    pub(super) worth: Rate,
 }
 
 impl Room {
@@ -45,8 +49,21 @@ impl Room {
         ByteSize(all.saturating_sub(self.memory))
     }
 
-    pub(super) fn set_worker(&mut self, worker: Option<Arc<Worker>>) {
+    /// The machine, unless it is lost.
+    pub(super) fn present(&self) -> Option<&Worker> {
+        let worker = self.worker.as_deref()?;
+        match worker.health {
+            Health::Up | Health::Suspect { .. } => Some(worker),
+            Health::Lost { .. } => None,
+        }
+    }
+
+    pub(super) fn set_worker(&mut self, worker: Option<Arc<Worker>>, usage: &UsageSettings) {
         self.worker = worker;
+        let gpus = self.present().map(|worker| &worker.capacity.gpus);
+        let rates = gpus.into_iter().flatten();
+        let worth = rates.map(|gpu| usage.gpu_rate(&gpu.model).0).sum();
+        self.worth = Rate(worth);
         self.count_free();
     }
 

@@ -66,6 +66,10 @@ pub struct User {
     pub recency: f64,
     /// The count of finished jobs that `recency` is as of.
     pub recency_at: u64,
+    /// Weighted GPU-seconds as of [`User::usage_at`].
+    pub usage: f64,
+    /// What `usage` is as of; since then the user is charged what their attempts hold.
+    pub usage_at: Timestamp,
 }
 
 /// What the scheduler knows of a machine.
@@ -125,6 +129,8 @@ impl User {
             guards: Guards::default(),
             recency: 0.0,
             recency_at: 0,
+            usage: 0.0,
+            usage_at: Timestamp::default(),
         }
     }
 }
@@ -260,14 +266,15 @@ impl State {
     }
 
     pub(super) fn set_worker(&mut self, worker: Arc<Worker>) {
-        self.index.set_worker(&worker.id, Some(Arc::clone(&worker)));
+        self.index
+            .set_worker(&worker.id, Some(Arc::clone(&worker)), &self.settings.usage);
         self.workers.insert(worker.id.clone(), worker);
         self.watch.stir();
     }
 
     pub(super) fn drop_worker(&mut self, id: &WorkerId) {
         self.workers.remove(id);
-        self.index.set_worker(id, None);
+        self.index.set_worker(id, None, &self.settings.usage);
     }
 
     pub(super) fn set_key(&mut self, key: Arc<str>, job: JobId) {

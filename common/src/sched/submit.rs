@@ -201,15 +201,18 @@ fn tell(misfit: &Misfit, request: &Request, workers: &[&Worker]) -> String {
                 .iter()
                 .map(|worker| super::fit::allowed_gpus(&worker.capacity, request).count());
             let most = counts.max().unwrap_or(0);
-            let which = if request.gpu_models.is_empty() && request.gpu_memory.is_none() {
-                ""
-            } else {
-                " such"
+            let any = request.gpu_models.is_empty() && request.gpu_memory.is_none();
+            let which = if any { "" } else { "such " };
+            let wanted = match request.gpus {
+                1 => format!("1 {which}GPU"),
+                many => format!("{many} {which}GPUs"),
             };
-            let wanted = request.gpus;
-            format!(
-                "it asks for {wanted}{which} GPUs, and one machine has at most {most}; ask for {most} or fewer"
-            )
+            match most {
+                0 => format!("it asks for {wanted}, and no machine has any"),
+                most => format!(
+                    "it asks for {wanted}, and one machine has at most {most}; ask for {most} or fewer"
+                ),
+            }
         }
         Misfit::Cpu => {
             let most = workers.iter().map(|worker| worker.capacity.cpu).max();

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn a_job_goes_its_whole_way() {
-    let mut c = Cluster::new();
+    let mut c = Cluster::recency();
     c.join("w1", 1);
     c.submit("anna", |_| {});
     let run = Effect::Run {

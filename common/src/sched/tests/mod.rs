@@ -1,5 +1,6 @@
 //! Tests of the scheduler: a small language to say what happens, and what is then the case.
 
+mod accounts;
 mod basics;
 mod rules;
 mod simulation;
@@ -148,6 +149,14 @@ pub(super) const fn phase(phase: AttemptPhase) -> Progress {
 impl Cluster {
     pub(super) fn new() -> Self {
         Self::with(Settings::default())
+    }
+
+    /// One that ranks by DoPQ 1.0's penalty.
+    pub(super) fn recency() -> Self {
+        Self::with(Settings {
+            policy: Policy::Recency,
+            ..Settings::default()
+        })
     }
 
     pub(super) fn with(settings: Settings) -> Self {

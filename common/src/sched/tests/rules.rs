@@ -40,7 +40,7 @@ fn a_key_gives_the_same_job_until_it_is_forgotten() {
 
 #[test]
 fn users_take_turns_by_what_they_had_and_then_by_submission() {
-    let mut c = Cluster::new();
+    let mut c = Cluster::recency();
     c.join("w1", 1);
     c.submit("anna", |_| {});
     c.submit("anna", |_| {});

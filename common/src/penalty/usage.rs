@@ -1,0 +1,120 @@
+//! Weighted GPU-seconds, charged live and forgotten with a half-life `h`:
+//! `U(t) = U0·2^(-(t-t0)/h) + r·(h/ln 2)·(1 - 2^(-(t-t0)/h))`, where `r` is what is held since `t0`.
+//!
+//! The form is closed, so that a value is exact at any instant however seldom it is brought up to date,
+//! and linear, so that what one attempt has added can be taken away again exactly.
+
+use std::f64::consts::LN_2;
+use std::time::Duration;
+
+/// What an attempt is charged for as long as it holds its machine: millionths of a weighted GPU.
+/// Whole numbers, so that sums come out the same in any order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Rate(pub u64);
+
+impl Rate {
+    /// One GPU of weight 1.
+    pub const GPU: Self = Self(1_000_000);
+
+    /// In weighted GPUs.
+    #[must_use]
+    pub fn gpus(self) -> f64 {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "rounded only beyond 9,000 million GPUs"
+        )]
+        let micro = self.0 as f64;
+        micro / 1e6
+    }
+}
+
+/// How much of a value is left after a time: `2^(-elapsed/h)`.
+#[must_use]
+pub fn kept(elapsed: Duration, half_life: Duration) -> f64 {
+    (-elapsed.as_secs_f64() / half_life.as_secs_f64()).exp2()
+}
+
+/// What holding `rate` for `elapsed`, until now, has added: `r·(h/ln 2)·(1 - 2^(-elapsed/h))`.
+#[must_use]
+pub fn charged(rate: Rate, elapsed: Duration, half_life: Duration) -> f64 {
+    // exp_m1 keeps the digits of short times, for which the difference to 1 would lose them.
+    let decayed = -(-LN_2 * elapsed.as_secs_f64() / half_life.as_secs_f64()).exp_m1();
+    rate.gpus() * (half_life.as_secs_f64() / LN_2) * decayed
+}
+
+/// `U(t)`: the usage after `elapsed`, during which `rate` was held.
+#[must_use]
+pub fn after(usage: f64, rate: Rate, elapsed: Duration, half_life: Duration) -> f64 {
+    usage * kept(elapsed, half_life) + charged(rate, elapsed, half_life)
+}
+
+/// `x`: the usage as a part of what the whole cluster gives, 1 for all of it all the time.
+/// A cluster without GPUs is measured as if it had one.
+#[must_use]
+pub fn normalised(usage: f64, capacity: Rate, half_life: Duration) -> f64 {
+    let capacity = if capacity == Rate(0) {
+        Rate::GPU
+    } else {
+        capacity
+    };
+    usage / (capacity.gpus() * half_life.as_secs_f64() / LN_2)
+}
+
+/// How long it takes an idle user's usage to fall to `part` of what it is; zero when it is there.
+#[must_use]
+pub fn falls_to(part: f64, half_life: Duration) -> Duration {
+    let halvings = -part.log2();
+    Duration::try_from_secs_f64(halvings * half_life.as_secs_f64()).unwrap_or(Duration::ZERO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const H: Duration = Duration::from_secs(86_400);
+
+    fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    #[test]
+    fn equals_the_sum_over_small_steps() {
+        let rate = Rate(2_500_000);
+        let mut stepped = 1000.0;
+        for _ in 0..100_000 {
+            // Each second's charge, itself half a second old on the average.
+            stepped = stepped * kept(secs(1), H) + 2.5 * kept(Duration::from_millis(500), H);
+        }
+        let exact = after(1000.0, rate, secs(100_000), H);
+        assert!((stepped / exact - 1.0).abs() < 1e-9, "{stepped} {exact}");
+    }
+
+    #[test]
+    fn does_not_depend_on_when_it_is_looked_at() {
+        let rate = Rate(3_000_000);
+        let once = after(7.0, rate, secs(50_000), H);
+        let twice = after(after(7.0, rate, secs(20_000), H), rate, secs(30_000), H);
+        assert!((once - twice).abs() < 1e-9 * once);
+        let seconds = charged(Rate::GPU, secs(1), H);
+        assert!(
+            (seconds - 1.0).abs() < 1e-5,
+            "a second is a second at first"
+        );
+    }
+
+    #[test]
+    fn all_of_the_cluster_all_the_time_is_one() {
+        let capacity = Rate(8_000_000);
+        let usage = after(0.0, capacity, secs(100 * 86_400), H);
+        assert!((normalised(usage, capacity, H) - 1.0).abs() < 1e-12);
+        assert!((normalised(usage / 2.0, capacity, H) - 0.5).abs() < 1e-12);
+        assert!(normalised(1.0, Rate(0), H).is_finite());
+    }
+
+    #[test]
+    fn a_tenth_is_left_after_three_and_a_third_half_lives() {
+        let wait = falls_to(0.1, H);
+        assert!((kept(wait, H) - 0.1).abs() < 1e-9);
+        assert_eq!(falls_to(2.0, H), Duration::ZERO);
+    }
+}

@@ -1,0 +1,188 @@
+//! What users are charged, and where that ranks them.
+//!
+//! An attempt is charged from its placing to its end. Its minimum is charged at once, as a deposit, so
+//! that of two users with nothing to their account the second goes next; a longer attempt gets it back
+//! at its end. What the infrastructure caused is taken off again as if it had never been.
+
+use std::time::Duration;
+
+use crate::id::UserName;
+use crate::job::{Active, Class, Job, Outcome, RetryRule};
+use crate::penalty::recency;
+use crate::penalty::usage::{Rate, after, charged, falls_to, kept, normalised};
+use crate::resources::{Allocation, GpuAmount, Request};
+use crate::time::Timestamp;
+
+use super::order::Rank;
+use super::room::Room;
+use super::settings::{Policy, UsageSettings};
+use super::state::State;
+use super::step::Step;
+
+/// What a user has had, and what follows from it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Account {
+    /// Weighted GPU-seconds, decayed until now.
+    pub usage: f64,
+    /// Weighted GPUs that are being charged.
+    pub rate: f64,
+    /// Weighted GPUs of the whole cluster.
+    pub capacity: f64,
+    /// The user's weight.
+    pub weight: f64,
+    /// The penalty by the policy in force, divided by the weight; the lower, the sooner.
+    pub penalty: f64,
+    /// How long an idle user waits until the usage is a tenth of what it is.
+    pub tenth_in: Duration,
+}
+
+/// What a user has had; all zero for one who is not known.
+#[must_use]
+pub fn account_of(state: &State, now: Timestamp, name: &UserName) -> Account {
+    let half_life = state.settings().usage.half_life;
+    let (usage, rate) = usage_of(state, now, name);
+    Account {
+        usage,
+        rate: rate.gpus(),
+        capacity: state.index().capacity().gpus(),
+        weight: state.user(name).map_or(1.0, |user| user.weight),
+        penalty: penalty_of(state, now, name),
+        tenth_in: falls_to(0.1, half_life),
+    }
+}
+
+fn usage_of(state: &State, now: Timestamp, name: &UserName) -> (f64, Rate) {
+    let half_life = state.settings().usage.half_life;
+    let rate = state.index().desk(name).map_or(Rate(0), |desk| desk.rate);
+    let usage = state.user(name).map_or(0.0, |user| {
+        after(user.usage, rate, now.since(user.usage_at), half_life)
+    });
+    (usage, rate)
+}
+
+/// How much a user has had lately, divided by their weight; 0 for one who is not known.
+#[must_use]
+pub fn penalty_of(state: &State, now: Timestamp, name: &UserName) -> f64 {
+    let Some(user) = state.user(name) else {
+        return 0.0;
+    };
+    let penalty = match state.settings().policy {
+        Policy::Usage => {
+            let (usage, _) = usage_of(state, now, name);
+            let half_life = state.settings().usage.half_life;
+            normalised(usage, state.index().capacity(), half_life)
+        }
+        Policy::Recency => {
+            let since = state.meta().finished_jobs.saturating_sub(user.recency_at);
+            recency::decayed(user.recency, since)
+        }
+    };
+    penalty / user.weight
+}
+
+/// Where a user with this penalty stands with this job next: what it asks for counts against it, how long
+/// it has waited counts for it. DoPQ 1.0's penalty ranks alone.
+pub(super) fn rank(state: &State, now: Timestamp, penalty: f64, job: &Job) -> Rank {
+    match state.settings().policy {
+        Policy::Recency => Rank(penalty),
+        Policy::Usage => {
+            let settings = &state.settings().usage;
+            let waited = now.since(job.submitted_at).as_secs_f64();
+            let aged = (waited / settings.aging_after.as_secs_f64()).min(1.0);
+            let asked = part_asked(state, &job.spec.request);
+            Rank(penalty + settings.ask_weight * asked - settings.aging * aged)
+        }
+    }
+}
+
+/// The part of the cluster's GPUs that a request asks for.
+fn part_asked(state: &State, request: &Request) -> f64 {
+    let (gpus, slots) = state.index().gpus_and_slots();
+    let each = match request.gpu_amount {
+        GpuAmount::Milli(milli) => f64::from(milli.0) / 1000.0,
+        GpuAmount::Slots(count) => f64::from(count) / f64::from(slots.max(1)),
+    };
+    f64::from(request.gpus) * each.min(1.0) / f64::from(gpus.max(1))
+}
+
+/// What an attempt with this allocation is charged.
+pub(super) fn rate_of(settings: &UsageSettings, room: &Room, job: &Job, held: &Allocation) -> Rate {
+    if job.spec.class == Class::Nice {
+        return Rate(0);
+    }
+    let Some(worker) = &room.worker else {
+        return Rate(0);
+    };
+    let capacity = &worker.capacity;
+    if held.gpus.is_empty() {
+        let machine = settings.machine_rate().0;
+        let part = |held: u64, all: u64| {
+            let charged = u128::from(machine) * u128::from(held);
+            charged.checked_div(u128::from(all)).unwrap_or(0)
+        };
+        let cpu = part(held.cpu.0, capacity.cpu.0);
+        let memory = part(held.memory.0, capacity.memory.0);
+        return Rate(u64::try_from(cpu.max(memory)).unwrap_or(u64::MAX));
+    }
+    let charges = held.gpus.iter().map(|(id, milli)| {
+        let gpu = capacity.gpus.iter().find(|gpu| gpu.id == *id);
+        let whole = gpu.map_or(Rate::GPU, |gpu| settings.gpu_rate(&gpu.model));
+        whole.0 * u64::from(milli.0) / 1000
+    });
+    Rate(charges.sum())
+}
+
+impl Step<'_> {
+    /// Brings a user's stored usage up to now; before anything changes what they are charged.
+    pub(super) fn settle(&mut self, name: &UserName) {
+        let (usage, _) = usage_of(self.state, self.now, name);
+        let now = self.now;
+        self.edit_user(name, |user| {
+            user.usage = usage.max(0.0);
+            user.usage_at = now;
+        });
+    }
+
+    /// Takes the minimum of an attempt that begins.
+    pub(super) fn charge_deposit(&mut self, name: &UserName, rate: Rate) {
+        let deposit = rate.gpus() * self.state.settings().usage.min_charge.as_secs_f64();
+        self.edit_user(name, |user| user.usage += deposit);
+    }
+
+    /// Closes the account of an attempt that has ended; the user is settled.
+    pub(super) fn close_account(&mut self, name: &UserName, active: &Active, end: AccountEnd) {
+        let settings = &self.state.settings().usage;
+        let (min_charge, half_life) = (settings.min_charge, settings.half_life);
+        let held = self.now.since(active.assigned_at);
+        let deposit = active.rate.gpus() * min_charge.as_secs_f64() * kept(held, half_life);
+        let live = charged(active.rate, held, half_life);
+        let refund = match end {
+            AccountEnd::Refunded => deposit + live,
+            AccountEnd::AsHeld => deposit,
+            AccountEnd::AtLeastMinimum if held >= min_charge => deposit,
+            AccountEnd::AtLeastMinimum => live,
+        };
+        self.edit_user(name, |user| user.usage = (user.usage - refund).max(0.0));
+    }
+}
+
+/// How the account of an attempt ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AccountEnd {
+    /// The user pays for the time, or for the minimum if that is more.
+    AtLeastMinimum,
+    /// The user pays for the time.
+    AsHeld,
+    /// The user pays nothing.
+    Refunded,
+}
+
+impl AccountEnd {
+    pub(super) const fn of(outcome: &Outcome) -> Self {
+        match outcome.cause.retry_rule() {
+            RetryRule::Never | RetryRule::UserBudget => Self::AtLeastMinimum,
+            RetryRule::Requeue => Self::AsHeld,
+            RetryRule::Infrastructure => Self::Refunded,
+        }
+    }
+}
