@@ -198,6 +198,46 @@ pub const KEYS: &[Key] = &[
         "The most jobs that one worker is given before their containers run",
     ),
     Key::new(
+        "scheduler.penalty",
+        Some("usage"),
+        "Whose turn it is: usage (GPU time with a half-life) or recency (DoPQ 1.0's, by finished jobs)",
+    ),
+    Key::new(
+        "scheduler.half_life",
+        Some("24h"),
+        "After so long half of a user's usage is forgotten",
+    ),
+    Key::new(
+        "scheduler.min_charge",
+        Some("60s"),
+        "Each attempt is charged at least for so long",
+    ),
+    Key::new(
+        "scheduler.gpu_weights",
+        Some(""),
+        "What a second on a GPU counts, by a part of its model's name, such as h100=4,a100=2; 1 for others",
+    ),
+    Key::new(
+        "scheduler.cpu_weight",
+        Some("0.1"),
+        "What a whole machine's CPU or memory counts for a job without GPU",
+    ),
+    Key::new(
+        "scheduler.ask_weight",
+        Some("0.01"),
+        "How much the share of all GPUs that the next job asks for counts against its user",
+    ),
+    Key::new(
+        "scheduler.aging",
+        Some("0.05"),
+        "The most that waiting counts for a user",
+    ),
+    Key::new(
+        "scheduler.aging_after",
+        Some("24h"),
+        "How long a job waits until it counts that much",
+    ),
+    Key::new(
         "leader.lease",
         Some("5s"),
         "How long the lead lasts without being confirmed; another master takes over after it",

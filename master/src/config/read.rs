@@ -380,6 +380,8 @@ fn scheduler(layers: &mut Layers) -> Option<sched::Settings> {
     let retry_backoff = layers.get("scheduler.retry_backoff", duration);
     let history_max_jobs = layers.get("scheduler.history_jobs", |n| values::number(n, 1));
     let starts_per_worker = layers.get("scheduler.starts_per_worker", |n| values::number(n, 1));
+    let policy = layers.get("scheduler.penalty", policy);
+    let usage = usage(layers);
     Some(sched::Settings {
         suspect_after: suspect_after?,
         lost_after: lost_after?,
@@ -387,6 +389,35 @@ fn scheduler(layers: &mut Layers) -> Option<sched::Settings> {
         retry_backoff: retry_backoff?,
         history_max_jobs: history_max_jobs?,
         starts_per_worker: starts_per_worker?,
+        policy: policy?,
+        usage: usage?,
+    })
+}
+
+fn policy(text: &str) -> Result<sched::Policy, String> {
+    match text {
+        "usage" => Ok(sched::Policy::Usage),
+        "recency" => Ok(sched::Policy::Recency),
+        _ => Err(format!("{text:?} is neither usage nor recency")),
+    }
+}
+
+fn usage(layers: &mut Layers) -> Option<sched::UsageSettings> {
+    let half_life = layers.get("scheduler.half_life", at_least(Duration::from_secs(1)));
+    let min_charge = layers.get("scheduler.min_charge", duration);
+    let gpu_weights = layers.get("scheduler.gpu_weights", values::weights);
+    let cpu_weight = layers.get("scheduler.cpu_weight", values::weight);
+    let ask_weight = layers.get("scheduler.ask_weight", values::weight);
+    let aging = layers.get("scheduler.aging", values::weight);
+    let aging_after = layers.get("scheduler.aging_after", at_least(Duration::from_secs(1)));
+    Some(sched::UsageSettings {
+        half_life: half_life?,
+        min_charge: min_charge?,
+        gpu_weights: gpu_weights?,
+        cpu_weight: cpu_weight?,
+        ask_weight: ask_weight?,
+        aging: aging?,
+        aging_after: aging_after?,
     })
 }
 

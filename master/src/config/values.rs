@@ -46,6 +46,30 @@ pub(super) fn ratio(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A number of at least 0, with or without a fraction.
+pub(super) fn weight(text: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(weight) if weight.is_finite() && weight >= 0.0 => Ok(weight),
+        Ok(_) | Err(_) => Err(format!("{text:?} is not a number of at least 0")),
+    }
+}
+
+/// Weights by name, such as `h100=4,a100=2`.
+pub(super) fn weights(text: &str) -> Result<Vec<(String, f64)>, String> {
+    let parts = text
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty());
+    parts
+        .map(|part| {
+            let (name, value) = part
+                .split_once('=')
+                .ok_or_else(|| format!("{part:?} is not a model and its weight, such as h100=4"))?;
+            Ok((name.trim().to_owned(), weight(value)?))
+        })
+        .collect()
+}
+
 pub(super) fn cluster(text: &str) -> Result<String, String> {
     let fits = (1..=64).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
