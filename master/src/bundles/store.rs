@@ -80,6 +80,12 @@ impl Bundles {
         Objects::open(url, options).map(|objects| Self { objects })
     }
 
+    /// Over a store that a test made.
+    #[cfg(test)]
+    pub(crate) fn over(objects: Objects) -> Self {
+        Self { objects }
+    }
+
     /// Where it is, without secrets.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -22,6 +22,8 @@ mod share;
 mod space;
 mod submit;
 mod take;
+#[cfg(test)]
+mod tests;
 
 pub use run::{Options, Parts, run};
 pub use share::Error;

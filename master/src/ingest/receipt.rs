@@ -161,6 +161,7 @@ mod tests {
         )];
         let mut refusal = Refusal::new("a/x.zip|3|e".into(), &faults);
         refusal.file = "a/x.zip".to_owned();
+        refusal.size_bytes = 3;
         insta::assert_json_snapshot!("refusal", refusal);
     }
 }

@@ -103,6 +103,7 @@ impl Folder {
                     }
                 }
             }
+            listing.zips.sort_by(|a, b| a.path.cmp(&b.path));
             Ok(listing)
         })
         .await

@@ -12,7 +12,7 @@ use dopq_common::bundle::Fault;
 use futures::stream::BoxStream;
 
 use self::folder::Folder;
-use self::objects::Bucket;
+pub(super) use self::objects::Bucket;
 use super::looks::{Found, Print};
 use crate::bundles;
 
