@@ -86,7 +86,7 @@ docker version >/dev/null 2>&1 || fail "needs a running Docker"
 step "One process is the whole queue: master, worker, store and broker"
 port=$((20000 + RANDOM % 20000))
 while (: </dev/tcp/127.0.0.1/$port) 2>/dev/null; do port=$((port + 1)); done
-export DOPQ_URL=http://127.0.0.1:$port DOPQ_CONFIG=$home/none.toml
+export DOPQ_URL=http://127.0.0.1:$port DOPQ_CLIENT_CONFIG=$home/none.toml
 unset DOPQ_TOKEN DOPQ_TOKEN_FILE DOPQ_CA_FILE
 cd "$home"
 note "\$ dopq-master --standalone --data-dir $home/data --listen 127.0.0.1:$port --simulated-gpus 2"
@@ -96,7 +96,8 @@ master_pid=$!
 until_true 30 "the administrator's token" test -s "$home/data/admin.token"
 cp "$home/data/admin.token" "$home/admin.token"
 until_true 30 "the master" quietly admin status
-until_true 30 "the machine" grep -q up <(quietly admin nodes)
+joined() { [ -n "$(quietly admin nodes --output quiet)" ]; }
+until_true 30 "the machine" joined
 as admin nodes
 
 step "Three users, each with a token"
@@ -135,7 +136,7 @@ queue=$(as admin queue)
 printf '%s\n' "$queue"
 rows=$(printf '%s\n' "$queue" | awk '$1 ~ /^[0-9]+$/ { print $5, $4 }')
 [ "$(printf '%s\n' "$rows" | wc -l)" = 3 ] || fail "three jobs should wait"
-printf '%s\n' "$rows" | sort -nc || fail "the queue is not in the order of the penalties"
+printf '%s\n' "$rows" | sort -n -s -k1,1 -c || fail "the queue is not in the order of the penalties"
 [[ $rows = *carla* && ${rows%%$'\n'*} = *carla ]] || fail "Carla, who had nothing yet, should come first"
 as admin ps
 

@@ -48,7 +48,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 not allowed, 5 unreachable
 signal's number for a signal), 125 where DoPQ ended the job, 124 where `wait --timeout` ran out.
 
 Settings: flags, then DOPQ_URL, DOPQ_TOKEN or DOPQ_TOKEN_FILE and DOPQ_CA_FILE, then .dopq.toml
-in the project, then ~/.config/dopq/config.toml (or DOPQ_CONFIG).";
+in the project, then ~/.config/dopq/config.toml (or DOPQ_CLIENT_CONFIG).";
 
 /// A queue for people who share GPU machines.
 #[derive(Debug, Parser)]

@@ -30,7 +30,7 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<u8, F
     };
     let mut settings = resolve(&flags, &context.environment).map_err(Failure::Configuration)?;
     let path = context.environment.user_file().ok_or_else(|| {
-        Failure::Usage("there is no place for the token; set HOME or DOPQ_CONFIG".to_owned())
+        Failure::Usage("there is no place for the token; set HOME or DOPQ_CLIENT_CONFIG".to_owned())
     })?;
     let token = match &context.flags().token_file {
         Some(file) => Token::read(file).map_err(Failure::Usage)?,

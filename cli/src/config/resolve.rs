@@ -95,9 +95,9 @@ impl Environment {
         Some(value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// The user's own file: `DOPQ_CONFIG`, or the usual place.
+    /// The user's own file: `DOPQ_CLIENT_CONFIG`, or the usual place.
     pub(crate) fn user_file(&self) -> Option<PathBuf> {
-        if let Some(path) = self.get("DOPQ_CONFIG") {
+        if let Some(path) = self.get("DOPQ_CLIENT_CONFIG") {
             return Some(PathBuf::from(path));
         }
         let base = match self.get("XDG_CONFIG_HOME") {

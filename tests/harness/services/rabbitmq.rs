@@ -5,6 +5,7 @@
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -36,6 +37,22 @@ impl RabbitMq {
     #[must_use]
     pub fn start() -> Self {
         Self::with_settings("")
+    }
+
+    /// One that everybody who holds it at the same time shares; it takes some seconds to start.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<RabbitMq>> = Mutex::new(Weak::new());
+        // A test that failed to start it does not keep the others from trying.
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let started = Arc::new(Self::start());
+            *shared = Arc::downgrade(&started);
+            started
+        })
     }
 
     /// Starts one with further lines of `rabbitmq.conf`.

@@ -1,0 +1,75 @@
+//! A log holds every line that the container printed, in order, once.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use dopq_tests::bundle::Bundle;
+use dopq_tests::programs::Standalone;
+use dopq_tests::wait_for;
+use serde_json::json;
+
+/// Prints 100,000 numbered lines, then bytes that are no UTF-8, then a line without its end.
+const SCRIPT: &str = r#"
+seq 1 100000
+printf 'caf\351 \377\376\001 end\n'
+printf 'the last line has no end'
+exit 7
+"#;
+
+fn expected() -> Vec<u8> {
+    let mut lines: Vec<u8> = (1..=100_000)
+        .flat_map(|n| format!("{n}\n").into_bytes())
+        .collect();
+    lines.extend_from_slice(b"caf\xe9 \xff\xfe\x01 end\nthe last line has no end");
+    lines
+}
+
+/// The engine itself ends the last line, so one newline more is accepted at the very end.
+fn assert_same(log: &[u8]) {
+    let log = log.strip_suffix(b"\n").unwrap_or(log);
+    let expected = expected();
+    let differs = log.iter().zip(&expected).position(|(a, b)| a != b);
+    assert_eq!(differs, None, "the logs part at this byte");
+    assert_eq!(log.len(), expected.len());
+}
+
+#[test]
+fn following_a_submission_gives_every_byte_and_the_exit_code() {
+    let master = Standalone::start(1);
+    let admin = master.admin();
+    let bundle = Bundle::script("admin", "printer", SCRIPT);
+    let path = bundle.path().to_str().expect("UTF-8");
+
+    let followed = admin.run(&["submit", path, "--follow", "--source", "stdout"]);
+    assert_eq!(followed.code, 7, "{}", followed.stderr);
+    assert_same(&followed.stdout);
+
+    let again = admin.run(&["logs", "last", "--source", "stdout"]);
+    assert_same(&again.ok().stdout);
+    let build = admin
+        .run(&["logs", "last", "--source", "build"])
+        .ok()
+        .text();
+    assert!(build.contains("FROM scratch"), "{build}");
+}
+
+#[test]
+fn a_log_can_be_followed_from_the_middle_of_a_run() {
+    let master = Standalone::start(1);
+    let admin = master.admin();
+    let script = "for i in 1 2 3 4 5 6; do echo line $i; sleep 1; done";
+    let id = admin.submit(Bundle::script("admin", "talker", script).path());
+    wait_for("the job to run", Duration::from_secs(60), || {
+        (admin.job(id)["state"] == "running").then_some(())
+    });
+    let follower = admin
+        .command(&["logs", "-f", &id.to_string(), "--source", "stdout"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("dopq runs");
+    let output = follower.wait_with_output().expect("dopq ends");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let expected: String = (1..=6).map(|i| format!("line {i}\n")).collect();
+    assert_eq!(text, expected);
+    assert_eq!(admin.finished(id)["outcome"]["cause"], json!("succeeded"));
+}

@@ -1,0 +1,7 @@
+//! The whole path, through the programs as users run them: real processes, real engine, real services.
+
+mod cluster;
+mod crashes;
+mod logs;
+mod outcomes;
+mod share;
