@@ -98,6 +98,7 @@ pub(crate) async fn run_with(
     let session = random()?;
     // Every task of this worker hears of the end through this one.
     let life = CancellationToken::new();
+    let _ends_with_this_call = life.clone().drop_guard();
     let (inputs, received) = mpsc::channel(INPUTS);
     let (records, loaded) = (ground.records.clone(), ground.loaded());
     let context = context(options, &broker, engine, ground, &met, inputs, life.clone())?;

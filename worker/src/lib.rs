@@ -6,6 +6,7 @@
 
 mod app;
 mod clock;
+mod config;
 mod data;
 pub mod docker;
 mod driver;
@@ -19,6 +20,7 @@ mod live;
 mod logs;
 mod options;
 mod outbox;
+pub mod program;
 pub mod records;
 mod results;
 

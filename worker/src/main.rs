@@ -1,3 +1,7 @@
-//! The program.
+//! The program `dopq-worker`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    dopq_worker::program::main()
+}

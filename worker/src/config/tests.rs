@@ -1,0 +1,86 @@
+//! Tests of the configuration.
+
+use clap::Parser as _;
+
+use super::*;
+use crate::options::GpuMode;
+
+fn variables<'v>(
+    pairs: &'v [(&'v str, &'v str)],
+) -> impl Iterator<Item = (String, String)> + use<'v> {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+}
+
+fn args(line: &str) -> Args {
+    Args::parse_from(std::iter::once("dopq-worker").chain(line.split_whitespace()))
+}
+
+#[test]
+fn flags_are_above_the_environment_and_that_above_the_defaults() {
+    let environment = [
+        ("DOPQ_SECRET", "s"),
+        ("DOPQ_NAME", "w1"),
+        ("DOPQ_CPUS", "1.5"),
+        ("DOPQ_GPU_SIMULATED", "4"),
+        ("DOPQ_LABELS", "zone=a"),
+        ("DOPQ_GPU_MODE", "cdi"),
+    ];
+    let config = read(
+        &args("--data-dir /d --simulated-gpus 2 --set limits.builds=7"),
+        variables(&environment),
+    )
+    .unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let options = config.options;
+    assert_eq!(options.name.as_str(), "w1");
+    assert_eq!(options.data_dir.to_str(), Some("/d"));
+    assert_eq!(options.gpu.simulated, Some(2));
+    assert_eq!(options.gpu.mode, GpuMode::Cdi);
+    assert_eq!(options.limits.builds, 7);
+    assert_eq!(options.cpus.map(|cpus| cpus.0), Some(1500));
+    assert_eq!(options.labels.get("zone").map(String::as_str), Some("a"));
+    assert!(!config.printed.contains("\"s\""), "{}", config.printed);
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let environment = [
+        ("DOPQ_NAME", "a/b"),
+        ("DOPQ_CPUS", "many"),
+        ("DOPQ_SECRET", "s"),
+        ("DOPQ_KEY", "k"),
+        ("DOPQ_MASTER_URLS", "ftp://x"),
+    ];
+    let line = "--set limits.log=much --set limit.log=1g --set log.format=xml";
+    let Err(mistakes) = read(&args(line), variables(&environment)) else {
+        panic!("it was taken");
+    };
+    let told = mistakes.to_string();
+    for part in [
+        "a/b",
+        "many",
+        "only one of secret and key",
+        "ftp://x",
+        "much",
+        "did you mean `limits.log`",
+        "xml",
+    ] {
+        assert!(told.contains(part), "{part} is missing in {told}");
+    }
+}
+
+#[test]
+fn the_key_is_the_clusters_or_its_own() {
+    let cluster = dopq_common::wire::ClusterKey::from_secret("s");
+    let worker = "w1".parse().expect("name");
+    let own = cluster.worker(&worker).reveal();
+    for (name, value) in [("DOPQ_SECRET", "s"), ("DOPQ_KEY", own.as_str())] {
+        let environment = [("DOPQ_NAME", "w1"), (name, value)];
+        let config = read(&args(""), variables(&environment))
+            .unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        assert_eq!(config.options.key.reveal(), own);
+    }
+    let environment = [("DOPQ_NAME", "w1"), ("DOPQ_KEY", "short")];
+    assert!(read(&args(""), variables(&environment)).is_err());
+}

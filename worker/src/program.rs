@@ -1,0 +1,86 @@
+//! The program `dopq-worker`: settings, signals, exit codes.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use dopq_common::broker::{Broker, amqp};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Args, Config, LogFormat, read};
+
+/// The configuration has mistakes.
+pub const EXIT_CONFIG: u8 = 64;
+/// The worker could not start or go on.
+pub const EXIT_FAILED: u8 = 1;
+
+/// Runs the program to its exit code: 0 after it was told to end, [`EXIT_CONFIG`], [`EXIT_FAILED`].
+#[must_use]
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    let variables = std::env::vars_os().filter_map(|(name, value)| {
+        // What is not UTF-8 is none of ours.
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    });
+    let config = match read(&args, variables) {
+        Ok(config) => config,
+        Err(mistakes) => return fail(EXIT_CONFIG, &mistakes.to_string()),
+    };
+    if args.print_config {
+        return match std::io::stdout().write_all(config.printed.as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(EXIT_FAILED, &error.to_string()),
+        };
+    }
+    let broker = match amqp::Broker::open(config.broker.clone()) {
+        Ok(broker) => broker,
+        Err(error) => return fail(EXIT_CONFIG, &error.to_string()),
+    };
+    start_log(&config);
+    for hint in &config.hints {
+        tracing::warn!(hint, "settings");
+    }
+    match serve(config, Broker::Amqp(broker)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(EXIT_FAILED, &format!("failed to {error:#}")),
+    }
+}
+
+fn fail(code: u8, message: &str) -> ExitCode {
+    // A standard error that is gone leaves nobody to tell.
+    writeln!(std::io::stderr(), "dopq-worker: {message}").unwrap_or_default();
+    ExitCode::from(code)
+}
+
+fn start_log(config: &Config) {
+    let filter = EnvFilter::new(&config.log_level);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+#[tokio::main]
+async fn serve(config: Config, broker: Broker) -> anyhow::Result<()> {
+    let shutdown = CancellationToken::new();
+    let mut terminated = signal(SignalKind::terminate()).context("listen to signals")?;
+    let mut interrupted = signal(SignalKind::interrupt()).context("listen to signals")?;
+    let told = shutdown.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminated.recv() => {}
+            _ = interrupted.recv() => {}
+        }
+        tracing::info!("told to end; containers run on");
+        told.cancel();
+    });
+    let ran = Box::pin(crate::run(config.options, broker.clone(), shutdown)).await;
+    broker.close().await;
+    ran.map_err(anyhow::Error::from)
+}
