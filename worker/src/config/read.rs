@@ -200,7 +200,7 @@ fn limits(layers: &mut Layers) -> Option<Limits> {
     let lease = layers.get("limits.lease", duration);
     Some(Limits {
         builds: builds?,
-        starts: starts.unwrap_or(Limits::default().starts),
+        starts: starts.unwrap_or_else(|| Limits::default().starts),
         log: log?,
         min_free_disk: min_free_disk?,
         build_time: build_time?,

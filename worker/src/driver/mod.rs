@@ -9,6 +9,8 @@ mod finish;
 mod observe;
 mod owner;
 mod perform;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use context::{Context, Health};
 pub(crate) use observe::seen;

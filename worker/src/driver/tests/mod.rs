@@ -1,0 +1,6 @@
+//! The whole worker with a pretended engine, an in-process broker and a small data plane.
+
+mod plane;
+mod rig;
+mod stops;
+mod ways;

@@ -1,0 +1,284 @@
+//! One worker with everything around it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dopq_common::broker::{Broker, Deliveries, inproc};
+use dopq_common::id::WorkerId;
+use dopq_common::wire::log::Source;
+use dopq_common::wire::{
+    ClusterKey, Order, OrderEnvelope, Report, ReportEnvelope, RunOrder, Sealed, WIRE_VERSION,
+    WireAllocation, WireBundle, WireGpuShare, WireOutcome,
+};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::plane::Plane;
+use crate::docker::Engine;
+use crate::docker::fake::Fake;
+use crate::records::Records;
+use crate::{Error, GpuOptions, Options, app};
+
+/// The longest that anything here may take; reached only when something hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+const TOKEN: &str = "token";
+pub(super) const BUNDLE: &[u8] = b"not read by the pretended engine";
+
+/// How an attempt ended, as its report says.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) outcome: WireOutcome,
+    pub(super) log_bytes: u64,
+    pub(super) results_bytes: Option<u64>,
+    /// What was reported of it before, in order.
+    pub(super) before: Vec<String>,
+}
+
+pub(super) struct Rig {
+    pub(super) fake: Fake,
+    pub(super) plane: Plane,
+    pub(super) broker: Broker,
+    pub(super) worker: WorkerId,
+    pub(super) dir: TempDir,
+    pub(super) limits: crate::Limits,
+    key: ClusterKey,
+    url: String,
+    reports: Deliveries,
+    last_seq: u64,
+    running: Option<(JoinHandle<Result<(), Error>>, CancellationToken)>,
+    boot: String,
+}
+
+impl Rig {
+    pub(super) async fn new() -> Self {
+        let broker = Broker::Inproc(inproc::Broker::default());
+        let plane = Plane::default();
+        plane.offer(BUNDLE, TOKEN);
+        let url = plane.serve().await;
+        let limits = crate::Limits {
+            min_free_disk: dopq_common::resources::ByteSize(0),
+            ..crate::Limits::default()
+        };
+        Self {
+            fake: Fake::new(),
+            plane,
+            reports: broker.consume_reports().await.expect("reports"),
+            broker,
+            worker: "w1".parse().expect("name"),
+            dir: tempfile::tempdir().expect("folder"),
+            limits,
+            key: ClusterKey::from_secret("s"),
+            url,
+            last_seq: 0,
+            running: None,
+            boot: "boot".to_owned(),
+        }
+    }
+
+    /// A rig whose worker runs.
+    pub(super) async fn started() -> Self {
+        let mut rig = Self::new().await;
+        rig.start().await;
+        rig
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            gpu: GpuOptions {
+                simulated: Some(2),
+                ..GpuOptions::default()
+            },
+            limits: self.limits,
+            ..Options::new(
+                self.worker.clone(),
+                self.key.worker(&self.worker),
+                self.dir.path().join("data"),
+            )
+        }
+    }
+
+    pub(super) async fn start(&mut self) {
+        let data = self.dir.path().join("data");
+        std::fs::create_dir_all(&data).expect("folder");
+        // A worker that was just killed may not have let go of its records yet.
+        let free = async {
+            while Records::open(&data.join("records.redb")).is_err() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, free).await.expect("let go");
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(app::run_with(
+            self.options(),
+            self.broker.clone(),
+            Engine::Fake(self.fake.clone()),
+            self.boot.clone(),
+            shutdown.clone(),
+        ));
+        self.running = Some((task, shutdown));
+    }
+
+    /// Ends the worker at whatever point it is, as SIGKILL would.
+    pub(super) async fn kill(&mut self) {
+        let (task, _) = self.running.take().expect("running");
+        task.abort();
+        assert!(task.await.expect_err("killed").is_cancelled());
+    }
+
+    pub(super) async fn end(&mut self) {
+        let (task, shutdown) = self.running.take().expect("running");
+        shutdown.cancel();
+        let ended = tokio::time::timeout(PATIENCE, task).await.expect("in time");
+        ended.expect("joined").expect("ended well");
+    }
+
+    pub(super) fn reboot(&mut self) {
+        self.boot.push('x');
+    }
+
+    pub(super) async fn order(&self, attempt: &str, order: Order) {
+        let envelope = OrderEnvelope {
+            version: WIRE_VERSION,
+            epoch: 1,
+            attempt: attempt.to_owned(),
+            order,
+        };
+        let body = serde_json::to_vec(&envelope).expect("order");
+        self.broker
+            .publish_order(&self.worker, Bytes::from(body))
+            .await
+            .expect("published");
+    }
+
+    /// Orders a job that is built from the bundle. `more` are further fields of its configuration.
+    pub(super) async fn run(&self, attempt: &str, more: &str) {
+        self.order(attempt, Order::Run(Box::new(self.job(more))))
+            .await;
+    }
+
+    pub(super) fn job(&self, more: &str) -> RunOrder {
+        RunOrder {
+            cluster: "default".to_owned(),
+            user: "anna".to_owned(),
+            config: format!(
+                r#"{{"name":"train","executor_name":"anna","required_memory":"1g","num_gpus":1{more}}}"#
+            ),
+            bundle: Some(WireBundle {
+                digest: blake3::hash(BUNDLE).to_hex().to_string(),
+                size_bytes: u64::try_from(BUNDLE.len()).expect("size"),
+            }),
+            allocation: WireAllocation {
+                gpus: vec![WireGpuShare {
+                    id: "GPU-sim-w1-0".to_owned(),
+                    milli: 1000,
+                }],
+                cpu_milli: 1000,
+                memory_bytes: 1 << 30,
+            },
+            array_index: None,
+            token: TOKEN.to_owned(),
+            data_urls: vec![self.url.clone()],
+        }
+    }
+
+    pub(super) async fn stop(&self, attempt: &str, grace_ms: u64) {
+        let outcome = WireOutcome {
+            cause: "cancelled".to_owned(),
+            by: Some("anna".to_owned()),
+            exit_code: None,
+            detail: "cancelled by anna".to_owned(),
+        };
+        self.order(attempt, Order::Stop { outcome, grace_ms }).await;
+    }
+
+    /// The next report; its number is the next one, unless it comes again.
+    pub(super) async fn report(&mut self) -> Report {
+        let next = self.reports.next();
+        let delivery = tokio::time::timeout(PATIENCE, next)
+            .await
+            .expect("a report in time")
+            .expect("open");
+        let (worker, envelope) =
+            Sealed::open::<ReportEnvelope>(&self.key, &delivery.body).expect("sealed");
+        assert_eq!(worker, self.worker);
+        delivery.ack().await.expect("acknowledged");
+        assert!(
+            envelope.seq <= self.last_seq + 1,
+            "a report between {} and {} is missing",
+            self.last_seq,
+            envelope.seq
+        );
+        self.last_seq = self.last_seq.max(envelope.seq);
+        envelope.report
+    }
+
+    /// Waits until any attempt is reported to be `wanted`.
+    pub(super) async fn until(&mut self, wanted: &str) {
+        while short(&self.report().await).is_none_or(|(_, shown)| shown != wanted) {}
+    }
+
+    pub(super) async fn finished(&mut self, attempt: &str) -> End {
+        let mut before = Vec::new();
+        loop {
+            let report = self.report().await;
+            if let Report::Finished {
+                attempt: of,
+                outcome,
+                log_bytes,
+                results_bytes,
+                ..
+            } = &report
+                && of == attempt
+            {
+                return End {
+                    outcome: outcome.clone(),
+                    log_bytes: *log_bytes,
+                    results_bytes: *results_bytes,
+                    before,
+                };
+            }
+            if let Some((of, shown)) = short(&report)
+                && of == attempt
+            {
+                before.push(shown);
+            }
+        }
+    }
+
+    /// Waits for the ends of several attempts, in whatever order.
+    pub(super) async fn all_finished(&mut self, attempts: &[&str]) -> Vec<String> {
+        let mut open: BTreeSet<&str> = attempts.iter().copied().collect();
+        let mut causes = Vec::new();
+        while !open.is_empty() {
+            if let Report::Finished {
+                attempt, outcome, ..
+            } = self.report().await
+            {
+                open.remove(attempt.as_str());
+                causes.push(outcome.cause);
+            }
+        }
+        causes
+    }
+
+    pub(super) fn stdout(&self, attempt: &str) -> String {
+        let printed = self.plane.printed(attempt, Source::Stdout);
+        String::from_utf8_lossy(&printed).into_owned()
+    }
+}
+
+/// A report of an attempt as two words.
+fn short(report: &Report) -> Option<(String, String)> {
+    match report {
+        Report::Accepted { attempt } => Some((attempt.clone(), "accepted".to_owned())),
+        Report::Refused { attempt, reason } => {
+            Some((attempt.clone(), format!("refused: {reason}")))
+        }
+        Report::Entered { attempt, phase, .. } => {
+            Some((attempt.clone(), format!("{phase:?}").to_lowercase()))
+        }
+        Report::Hello(_) | Report::Goodbye | Report::Finished { .. } | Report::Unknown => None,
+    }
+}

@@ -1,0 +1,335 @@
+//! Ways that lead to an end by itself, over restarts, faults and floods.
+
+use std::time::Duration;
+
+use dopq_common::resources::ByteSize;
+use dopq_common::wire::log::Source;
+use dopq_common::wire::{Order, Report};
+
+use super::rig::Rig;
+use crate::docker::fake::{Build, Fault, Program};
+use crate::docker::image_tag;
+
+fn tag() -> String {
+    let digest = dopq_common::id::Digest(*blake3::hash(super::rig::BUNDLE).as_bytes());
+    image_tag(&"anna".parse().expect("name"), digest)
+}
+
+/// Many short lines with a pause in between, so that there is a middle.
+fn counting(lines: u32) -> Program {
+    let half = |from: u32, to: u32| {
+        (from..to)
+            .map(|n| format!("line {n}\n"))
+            .collect::<String>()
+    };
+    Program::new()
+        .prints(half(0, lines / 2))
+        .sleeps(Duration::from_millis(400))
+        .prints(half(lines / 2, lines))
+}
+
+fn counted(lines: u32) -> String {
+    (0..lines).map(|n| format!("line {n}\n")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_built_run_and_reported_with_its_log() {
+    let mut rig = Rig::started().await;
+    rig.fake
+        .script_build(&tag(), Build::new().prints("Step 1/1 : FROM scratch"));
+    rig.fake
+        .script("dopq-1-1", Program::new().prints("hello\n").exits(3));
+    rig.run("1.1", "").await;
+    let end = rig.finished("1.1").await;
+    assert_eq!(end.before, ["accepted", "building", "running", "uploading"]);
+    assert_eq!(end.outcome.cause, "user_error");
+    assert_eq!(end.outcome.exit_code, Some(3));
+    assert_eq!(rig.stdout("1.1"), "hello\n");
+    let built = rig.plane.printed("1.1", Source::Build);
+    assert_eq!(built, b"Step 1/1 : FROM scratch\n");
+    let stream = rig.plane.stream("1.1");
+    assert_eq!(u64::try_from(stream.len()).expect("length"), end.log_bytes);
+    assert_eq!(end.results_bytes, None, "nothing was written");
+
+    rig.order("1.1", Order::Forget).await;
+    // The next job finds bundle and image; by its end the first one's container is long gone.
+    rig.run("2.1", "").await;
+    assert_eq!(rig.finished("2.1").await.outcome.cause, "succeeded");
+    assert_eq!(rig.plane.served(), 1);
+    let builds = rig.fake.calls();
+    let builds = builds.iter().filter(|call| call.starts_with("build"));
+    assert_eq!(builds.count(), 1);
+    rig.end().await;
+    assert!(matches!(rig.report().await, Report::Goodbye));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_byte_comes_once_and_in_order() {
+    let mut rig = Rig::started().await;
+    let mut bytes: Vec<u8> = (0..100_000_u32)
+        .flat_map(|n| format!("{n}\n").into_bytes())
+        .collect();
+    bytes.extend(0..=255_u8);
+    let program = Program::new().prints(bytes.clone()).complains("oh\n");
+    rig.fake.script("dopq-1-1", program);
+    rig.run("1.1", "").await;
+    assert_eq!(rig.finished("1.1").await.outcome.cause, "succeeded");
+    // The engine ends the last line where the program did not.
+    let printed = rig.plane.printed("1.1", Source::Stdout);
+    assert_eq!(printed.strip_suffix(b"\n").unwrap_or(&printed), bytes);
+    assert_eq!(rig.plane.printed("1.1", Source::Stderr), b"oh\n");
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_killed_in_mid_run_adopts_its_container() {
+    let mut rig = Rig::started().await;
+    rig.fake.script("dopq-1-1", counting(2000));
+    rig.run("1.1", "").await;
+    rig.until("running").await;
+    rig.kill().await;
+    rig.start().await;
+    let end = rig.finished("1.1").await;
+    assert_eq!(end.outcome.cause, "succeeded", "{end:?}");
+    assert_eq!(rig.stdout("1.1"), counted(2000));
+    assert_eq!(rig.fake.starts("dopq-1-1"), 1);
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_was_away_at_the_end_catches_up() {
+    let mut rig = Rig::started().await;
+    rig.fake
+        .script("dopq-1-1", Program::new().prints("a\n").runs_on());
+    rig.run("1.1", "").await;
+    rig.until("running").await;
+    rig.kill().await;
+    rig.fake.end("dopq-1-1", 5);
+    rig.start().await;
+    let end = rig.finished("1.1").await;
+    assert_eq!(end.outcome.exit_code, Some(5));
+    assert_eq!(rig.stdout("1.1"), "a\n");
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_killed_while_it_builds_builds_again() {
+    let mut rig = Rig::started().await;
+    rig.fake
+        .script_build(&tag(), Build::new().takes(Duration::from_millis(500)));
+    rig.run("1.1", "").await;
+    rig.until("building").await;
+    rig.kill().await;
+    rig.start().await;
+    assert_eq!(rig.finished("1.1").await.outcome.cause, "succeeded");
+    assert_eq!(rig.fake.starts("dopq-1-1"), 1);
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ended_worker_leaves_its_containers_running() {
+    let mut rig = Rig::started().await;
+    rig.fake
+        .script("dopq-1-1", Program::new().prints("a\n").runs_on());
+    rig.run("1.1", "").await;
+    rig.until("running").await;
+    rig.end().await;
+    while !matches!(rig.report().await, Report::Goodbye) {}
+    rig.start().await;
+    // The hello tells of the attempt.
+    loop {
+        if let Report::Hello(hello) = rig.report().await {
+            assert_eq!(hello.attempts.len(), 1);
+            assert_eq!(hello.capacity.gpus.len(), 2);
+            assert_eq!(hello.gpu_mode, "simulated");
+            break;
+        }
+    }
+    rig.fake.end("dopq-1-1", 0);
+    assert_eq!(rig.finished("1.1").await.outcome.cause, "succeeded");
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_reboot_the_attempt_is_lost_and_never_run_again() {
+    let mut rig = Rig::started().await;
+    rig.fake.script("dopq-1-1", Program::new().runs_on());
+    rig.run("1.1", "").await;
+    rig.until("running").await;
+    rig.kill().await;
+    rig.fake.end("dopq-1-1", 255);
+    rig.reboot();
+    rig.start().await;
+    assert_eq!(rig.finished("1.1").await.outcome.cause, "worker_lost");
+    assert_eq!(rig.fake.starts("dopq-1-1"), 1);
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_whose_answer_is_lost_is_looked_up() {
+    for fault in [Fault::LostAfter, Fault::LostBefore] {
+        let mut rig = Rig::started().await;
+        rig.fake.fail_next("start", fault);
+        rig.run("1.1", "").await;
+        if fault == Fault::LostAfter {
+            let end = rig.finished("1.1").await;
+            assert_eq!(end.outcome.cause, "succeeded");
+        } else {
+            // It never started. Told to stop, it ends at the next look, without ever being started.
+            rig.until("building").await;
+            rig.stop("1.1", 10).await;
+            assert_eq!(rig.finished("1.1").await.outcome.cause, "cancelled");
+        }
+        assert!(rig.fake.starts("dopq-1-1") <= 1);
+        rig.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn creations_and_fetches_are_tried_again() {
+    let mut rig = Rig::started().await;
+    rig.plane.fail(2);
+    rig.fake.fail_next("create", Fault::LostAfter);
+    rig.run("1.1", "").await;
+    let end = rig.finished("1.1").await;
+    assert_eq!(end.outcome.cause, "succeeded", "{end:?}");
+    assert_eq!(rig.fake.starts("dopq-1-1"), 1);
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_bundle_is_never_built() {
+    let mut rig = Rig::started().await;
+    rig.plane
+        .offer(b"something else entirely here 123", "token");
+    rig.run("1.1", "").await;
+    let end = rig.finished("1.1").await;
+    assert_eq!(end.outcome.cause, "engine_error");
+    assert!(end.outcome.detail.contains("digest"), "{end:?}");
+    assert!(
+        !rig.fake
+            .calls()
+            .iter()
+            .any(|call| call.starts_with("build"))
+    );
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_build_is_told_and_shared_by_those_who_waited() {
+    let mut rig = Rig::started().await;
+    let build = Build::new()
+        .prints("Step 2/3 : RUN make")
+        .takes(Duration::from_millis(300))
+        .fails("step 2/3: RUN make", "exit code 2");
+    rig.fake.script_build(&tag(), build);
+    for attempt in ["1.1", "2.1", "3.1"] {
+        rig.run(attempt, "").await;
+    }
+    let causes = rig.all_finished(&["1.1", "2.1", "3.1"]).await;
+    assert_eq!(causes, ["build_failed"; 3]);
+    let calls = rig.fake.calls();
+    assert_eq!(calls.iter().filter(|c| c.starts_with("build")).count(), 1);
+    let told = rig.plane.printed("1.1", Source::Dopq);
+    let told = String::from_utf8_lossy(&told);
+    assert!(told.contains("step 2/3: RUN make"), "{told}");
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_is_cut_once_with_a_mark() {
+    let mut rig = Rig::new().await;
+    rig.limits.log = ByteSize(100_000);
+    rig.start().await;
+    let flood = Program::new().prints(vec![b'x'; 3_000_000]).prints("\n");
+    rig.fake.script("dopq-1-1", flood);
+    rig.run("1.1", "").await;
+    let end = rig.finished("1.1").await;
+    assert_eq!(end.outcome.cause, "succeeded");
+    assert!(end.log_bytes < 101_000, "{}", end.log_bytes);
+    let marks = rig.plane.printed("1.1", Source::Dopq);
+    let marks = String::from_utf8_lossy(&marks);
+    assert_eq!(marks.matches("the log is cut here").count(), 1, "{marks}");
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ends_have_true_causes() {
+    let mut rig = Rig::started().await;
+    let table = [
+        (
+            "1.1",
+            "dopq-1-1",
+            Program::new().out_of_memory(),
+            "oom_host",
+        ),
+        (
+            "2.1",
+            "dopq-2-1",
+            Program::new().unrunnable(127),
+            "user_error",
+        ),
+        ("3.1", "dopq-3-1", Program::new().exits(137), "user_error"),
+        ("4.1", "dopq-4-1", Program::new().exits(0), "succeeded"),
+    ];
+    for (attempt, name, program, cause) in table {
+        rig.fake.script(name, program);
+        rig.run(attempt, "").await;
+        let end = rig.finished(attempt).await;
+        assert_eq!(end.outcome.cause, cause, "{attempt} {end:?}");
+    }
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_stops_is_to_blame_for_what_it_killed() {
+    let mut rig = Rig::started().await;
+    rig.fake.script("dopq-1-1", Program::new().runs_on());
+    rig.run("1.1", "").await;
+    rig.until("running").await;
+    rig.fake.stop_engine(false);
+    // The worker hears of the end, and finds nobody to ask about it.
+    let calls = rig.fake.calls().len();
+    while !rig.fake.calls()[calls..]
+        .iter()
+        .any(|c| c.starts_with("inspect"))
+    {
+        tokio::task::yield_now().await;
+    }
+    rig.fake.start_engine();
+    assert_eq!(rig.finished("1.1").await.outcome.cause, "engine_error");
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_restarts_under_a_living_container_changes_nothing() {
+    let mut rig = Rig::started().await;
+    rig.fake.script("dopq-1-1", counting(1000));
+    rig.run("1.1", "").await;
+    rig.until("running").await;
+    rig.fake.stop_engine(true);
+    rig.fake.start_engine();
+    let end = rig.finished("1.1").await;
+    assert_eq!(end.outcome.cause, "succeeded");
+    assert_eq!(rig.stdout("1.1"), counted(1000));
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_are_published_as_one_tar() {
+    let mut rig = Rig::started().await;
+    rig.fake.script("dopq-1-1", Program::new().runs_on());
+    rig.run("1.1", "").await;
+    rig.until("running").await;
+    let folder = rig.dir.path().join("data/out/anna/1/1");
+    std::fs::write(folder.join("model"), b"weights").expect("written");
+    rig.fake.end("dopq-1-1", 0);
+    let end = rig.finished("1.1").await;
+    let tar = rig.plane.results("1.1").expect("results");
+    assert_eq!(end.results_bytes, u64::try_from(tar.len()).ok());
+    let mut archive = tar::Archive::new(&tar[..]);
+    let mut entries = archive.entries().expect("entries");
+    let entry = entries.next().expect("one").expect("sound");
+    assert_eq!(entry.path().expect("path").to_str(), Some("model"));
+    rig.end().await;
+}
