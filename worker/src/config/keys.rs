@@ -69,6 +69,16 @@ pub(super) const KEYS: &[Key] = &[
         "What the names of queues and exchanges begin with; as the masters have it.",
     ),
     Key::new(
+        "broker.delivery_limit",
+        Some("20"),
+        "How often an order may come back; as the masters have it.",
+    ),
+    Key::new(
+        "broker.ca",
+        None,
+        "File with certificates that amqps trusts beside the system's.",
+    ),
+    Key::new(
         "docker.host",
         Some("unix:///var/run/docker.sock"),
         "The container engine's address.",

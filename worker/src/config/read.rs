@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
 
 use dopq_common::broker::amqp;
 use dopq_common::bundle::config::{duration, size};
@@ -15,9 +14,6 @@ use url::Url;
 use super::args::Args;
 use super::keys::KEYS;
 use crate::options::{GpuMode, GpuOptions, Limits, Options};
-
-const DELIVERY_LIMIT: u32 = 20;
-const PUBLISH_WITHIN: Duration = Duration::from_secs(15);
 
 /// All that the program needs.
 pub(crate) struct Config {
@@ -178,16 +174,42 @@ fn key(layers: &mut Layers, worker: Option<&WorkerId>) -> Option<WorkerKey> {
 }
 
 fn broker(layers: &mut Layers, worker: Option<&WorkerId>) -> Option<amqp::Options> {
-    let url = layers.get("broker.url", |text| Ok(text.to_owned()));
+    let url = layers.get("broker.url", broker_url);
     let prefix = layers.get("broker.prefix", |text| Ok(text.to_owned()));
     let worker = worker.map_or("", WorkerId::as_str);
-    Some(amqp::Options {
-        url: url?,
-        prefix: prefix?,
-        client: format!("dopq-worker {worker}"),
-        delivery_limit: DELIVERY_LIMIT,
-        publish_within: PUBLISH_WITHIN,
-    })
+    let delivery_limit = layers.get("broker.delivery_limit", |text| number(text, 1, 1_000_000));
+    let ca_pem = layers.get("broker.ca", |path| {
+        std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))
+    });
+    let mut options = amqp::Options::new(url?, format!("dopq-worker.{worker}"));
+    options.ca_pem = ca_pem;
+    options.prefix = prefix?;
+    options.delivery_limit = delivery_limit?;
+    Some(options)
+}
+
+/// The refusals must not repeat the URL, which holds a password.
+fn broker_url(text: &str) -> Result<String, String> {
+    let shape = "it is not of the form amqp[s]://user:password@host:port/vhost";
+    let url = Url::parse(text).map_err(|_| shape.to_owned())?;
+    let host = url.host_str().ok_or(shape)?.trim_matches(['[', ']']);
+    if !matches!(url.scheme(), "amqp" | "amqps") {
+        return Err(shape.to_owned());
+    }
+    let loopback = host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback());
+    let installed = matches!(
+        (url.username(), url.password()),
+        ("" | "guest", None | Some("" | "guest"))
+    );
+    if installed && !loopback {
+        return Err(format!(
+            "guest/guest is every RabbitMQ's first account and is refused for {host}; make one of your own"
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 fn limits(layers: &mut Layers) -> Option<Limits> {

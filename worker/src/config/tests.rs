@@ -51,6 +51,7 @@ fn all_mistakes_are_told_at_once() {
         ("DOPQ_SECRET", "s"),
         ("DOPQ_KEY", "k"),
         ("DOPQ_MASTER_URLS", "ftp://x"),
+        ("DOPQ_BROKER_URL", "amqp://guest:guest@rabbit.lab/dopq"),
     ];
     let line = "--set limits.log=much --set limit.log=1g --set log.format=xml";
     let Err(mistakes) = read(&args(line), variables(&environment)) else {
@@ -65,6 +66,7 @@ fn all_mistakes_are_told_at_once() {
         "much",
         "did you mean `limits.log`",
         "xml",
+        "refused for rabbit.lab",
     ] {
         assert!(told.contains(part), "{part} is missing in {told}");
     }
