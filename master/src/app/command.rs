@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use super::run::{Error, run};
+use super::{Error, run};
 use crate::config::{self, Args, LogFormat};
 use crate::driver::describe;
 

@@ -1,13 +1,16 @@
 //! The first start of a cluster: an administrator's account, so that nobody is ever let in without one.
 
+use std::sync::Arc;
+
 use dopq_common::id::UserName;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::Error;
 use super::data_dir::DataDir;
 use crate::accounts;
 use crate::clock;
-use crate::driver::{ActError, Handle};
+use crate::driver::{ActError, Handle, describe};
 use crate::leader::Standing;
 use crate::store::{AccountChange, AuditEntry};
 
@@ -43,6 +46,29 @@ pub(super) async fn prepare(
     match known {
         Standing::Leads => make_admin(handle, data_dir).await,
         Standing::StandsBy | Standing::Unknown => Ok(()),
+    }
+}
+
+/// Makes the first account whenever this master takes the lead and there still is none, because the
+/// former leader died before it could.
+pub(super) async fn stand_by(
+    handle: Handle,
+    data_dir: Arc<DataDir>,
+    mut stands: watch::Receiver<Standing>,
+    shutdown: CancellationToken,
+) {
+    loop {
+        let changed = tokio::select! {
+            () = shutdown.cancelled() => return,
+            changed = stands.changed() => changed,
+        };
+        if changed.is_err() {
+            return;
+        }
+        let leads = *stands.borrow_and_update() == Standing::Leads;
+        if leads && let Err(error) = make_admin(&handle, &data_dir).await {
+            tracing::error!(error = describe(&error), "the first account was not made");
+        }
     }
 }
 

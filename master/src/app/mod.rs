@@ -4,10 +4,14 @@
 
 mod command;
 mod data_dir;
+mod error;
 mod first_start;
 mod health;
 mod local_worker;
+mod open;
 mod run;
+mod watched;
 
 pub use command::{exit, main};
-pub use run::{Error, run};
+pub use error::Error;
+pub use run::run;

@@ -1,14 +1,10 @@
 //! Builds the parts, runs them until told to stop, and ends them in order: first those that take work
 //! in, then the owner of the state, last the links.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dopq_common::broker::{self, Broker};
+use dopq_common::broker::Broker;
 use dopq_common::wire::ClusterKey;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -16,71 +12,24 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::data_dir::DataDir;
-use super::first_start::{self, FirstStartError};
-use super::{health, local_worker};
-use crate::bundles::{self, Bundles, Intake};
+use super::watched::Watched;
+use super::{Error, first_start, health, local_worker, open};
+use crate::bundles::Intake;
 use crate::clock;
 use crate::config::{Config, Mode};
-use crate::driver::{self, Parts, describe};
+use crate::driver::{self, Inputs, Parts, describe};
 use crate::http;
 use crate::leader::{self, Standing};
 use crate::metrics::{Board, Metrics, Part, PartState};
-use crate::store::{self, LeaderInfo, Store};
+use crate::store::LeaderInfo;
 use crate::telemetry::{self, Heard};
 use crate::view::View;
-
-/// Between two attempts to open the store at the start.
-const STORE_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long the owner of the state may take to commit what is under way when it is asked to stop.
 const END_WITHIN: Duration = Duration::from_secs(10);
 
-/// Why a master could not start or go on.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Another process uses the data folder.
-    #[error("{} is in use: another dopq-master runs there", .path.display())]
-    InUse {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// The data folder cannot be used.
-    #[error("cannot use {}", .path.display())]
-    DataDir {
-        /// The folder or file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// The address cannot be listened on.
-    #[error("cannot listen on {address}")]
-    Listen {
-        /// Which.
-        address: SocketAddr,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// The certificate or key cannot be used.
-    #[error("cannot serve TLS")]
-    Tls(#[source] http::TlsError),
-    /// The store cannot be used as it is.
-    #[error("the store cannot be used")]
-    Store(#[source] store::Error),
-    /// The broker's options are not acceptable.
-    #[error("the broker's settings cannot be used")]
-    Broker(#[source] broker::OptionsError),
-    /// The bundle store cannot be used.
-    #[error("the bundle store cannot be used")]
-    Bundles(#[source] bundles::Error),
-    /// The first account could not be made.
-    #[error("cannot make the first account: failed to {0}")]
-    FirstStart(#[source] FirstStartError),
-    /// The standalone worker's settings are not acceptable.
-    #[error("the worker's settings cannot be used")]
-    Worker(#[source] dopq_common::id::ParseIdError),
-}
+/// Before a worker of this process that has ended is started again.
+const WORKER_PAUSE: Duration = Duration::from_secs(10);
 
 /// Runs a master until `shutdown`.
 ///
@@ -90,211 +39,194 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let data_dir = DataDir::open(&config.data_dir)?;
-    let key = ClusterKey::from_secret(&match &config.secret {
-        Some(secret) => secret.reveal().to_owned(),
-        None => data_dir.secret()?,
-    });
-    let tls = load_tls(&config)?;
-    let listener = listen(config.listen).await?;
-    let address = listener.local_addr().unwrap_or(config.listen);
-    let url = url(&config, address);
-    let view = View::new(config.scheduler.clone());
-    let (handle, inputs) = driver::channel(view.clone());
-    let (metrics, board, heard) = (Metrics::default(), Board::default(), Heard::default());
-    let Some(store) = open_store(&config, &data_dir, &board, &shutdown).await? else {
-        return Ok(());
-    };
-    let broker = open_broker(&config)?;
-    let bundles = open_bundles(&config, &data_dir)?;
-    let spool = data_dir.join("spool");
-    let intake = Intake::new(bundles.clone(), &spool, config.bundle_limits.clone())
-        .map_err(Error::Bundles)?;
-    note_parts(&config, &board);
+    match Box::pin(Master::build(config, &shutdown)).await? {
+        Some(master) => Box::pin(master.run(shutdown)).await,
+        None => Ok(()),
+    }
+}
 
-    let parts = Parts {
-        store,
-        broker: broker.clone(),
-        bundles: bundles.clone(),
-        key: key.clone(),
-        cluster: config.cluster.clone(),
-        data_urls: vec![url.clone()],
-        settings: config.scheduler.clone(),
-        handle: handle.clone(),
-        heard: heard.clone(),
-        metrics: metrics.clone(),
-        board: board.clone(),
-    };
-    let lead = leader::Options {
-        me: LeaderInfo {
-            id: random_id(),
-            url: url.clone(),
-        },
-        ttl: config.lease_ttl,
-        poll: config.standby_poll,
-    };
-    // The owner of the state stops after those that feed it.
-    let stop_owner = CancellationToken::new();
-    let (standing, mut stands) = watch::channel(Standing::Unknown);
-    let owner = tokio::spawn(leader::run(
-        lead,
-        parts,
-        inputs,
-        standing,
-        stop_owner.clone(),
-    ));
-    let feeders = TaskTracker::new();
-    feeders.spawn(health::watch_broker(
-        broker.clone(),
-        broker_name(&config),
-        board.clone(),
-        shutdown.clone(),
-    ));
-    feeders.spawn(telemetry::run(
-        broker.clone(),
-        key.clone(),
-        view,
-        heard,
-        metrics.clone(),
-        shutdown.clone(),
-    ));
-    let prepared = tokio::select! {
-        () = shutdown.cancelled() => Ok(()),
-        prepared = first_start::prepare(&handle, &data_dir, &mut stands) => prepared,
-    };
-    if prepared.is_ok() && !shutdown.is_cancelled() {
-        let app = http::App {
-            handle: handle.clone(),
-            bundles: bundles.clone(),
-            intake,
-            broker: broker.clone(),
-            key: key.clone(),
-            settings: http_settings(&config),
-            metrics,
-            board,
-            shutdown: shutdown.clone(),
+/// Everything that was opened, not yet running.
+struct Master {
+    config: Config,
+    data_dir: Arc<DataDir>,
+    listener: TcpListener,
+    tls: Option<Arc<http::Tls>>,
+    /// Where others reach this master.
+    url: String,
+    parts: Parts,
+    inputs: Inputs,
+    intake: Intake,
+}
+
+impl Master {
+    /// Opens everything; `None` when asked to stop while waiting for the store.
+    async fn build(config: Config, shutdown: &CancellationToken) -> Result<Option<Self>, Error> {
+        let data_dir = DataDir::open(&config.data_dir)?;
+        let key = ClusterKey::from_secret(&match &config.secret {
+            Some(secret) => secret.reveal().to_owned(),
+            None => data_dir.secret()?,
+        });
+        let tls = open::tls(&config)?;
+        let listener = open::listen(config.listen).await?;
+        let address = listener.local_addr().unwrap_or(config.listen);
+        let url = open::url(&config, address);
+        let board = Board::default();
+        let Some(store) = open::store(&config, &data_dir, &board, shutdown).await? else {
+            return Ok(None);
         };
-        let router = http::router(app);
-        feeders.spawn(http::serve(listener, tls, router, shutdown.clone()));
-        if let Mode::Standalone(worker) = &config.mode {
-            let options =
-                local_worker::options(worker, &config.cluster, &key, data_dir.path(), &url)
-                    .map_err(Error::Worker)?;
-            feeders.spawn(run_worker(options, broker.clone(), shutdown.clone()));
-        }
-        shutdown.cancelled().await;
+        let bundles = open::bundles(&config, &data_dir)?;
+        let (spool, limits) = (data_dir.join("spool"), config.bundle_limits.clone());
+        let intake = Intake::new(bundles.clone(), &spool, limits).map_err(Error::Bundles)?;
+        note_parts(&config, bundles.name(), &board);
+        let (handle, inputs) = driver::channel(View::new(config.scheduler.clone()));
+        let parts = Parts {
+            store,
+            broker: open::broker(&config)?,
+            bundles,
+            key,
+            cluster: config.cluster.clone(),
+            data_urls: vec![url.clone()],
+            settings: config.scheduler.clone(),
+            handle,
+            heard: Heard::default(),
+            metrics: Metrics::default(),
+            board,
+        };
+        Ok(Some(Self {
+            config,
+            data_dir: Arc::new(data_dir),
+            listener,
+            tls,
+            url,
+            parts,
+            inputs,
+            intake,
+        }))
     }
-    shutdown.cancel();
-    feeders.close();
-    feeders.wait().await;
-    stop_owner.cancel();
-    if tokio::time::timeout(END_WITHIN, owner).await.is_err() {
-        tracing::warn!("the last commit is not confirmed; it is looked for at the next start");
-    }
-    broker.close().await;
-    drop(data_dir);
-    prepared
-}
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| Error::Listen { address, source })
-}
-
-fn load_tls(config: &Config) -> Result<Option<Arc<http::Tls>>, Error> {
-    let files = config.tls.as_ref();
-    let loaded = files.map(|files| http::Tls::load(&files.cert, &files.key).map(Arc::new));
-    loaded.transpose().map_err(Error::Tls)
-}
-
-/// Where others reach this master.
-fn url(config: &Config, address: SocketAddr) -> String {
-    if let Some(url) = &config.advertise_url {
-        return url.clone();
-    }
-    let mut address = address;
-    if address.ip().is_unspecified() {
-        // Only a standalone master gets here, and its worker is on this machine.
-        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-    }
-    format!("http://{address}")
-}
-
-/// Opens the store, waiting for one that cannot be reached; `None` when asked to stop meanwhile.
-async fn open_store(
-    config: &Config,
-    data_dir: &DataDir,
-    board: &Board,
-    shutdown: &CancellationToken,
-) -> Result<Option<Store>, Error> {
-    let (name, options) = match &config.mode {
-        Mode::Standalone(_) => (
-            "embedded",
-            store::Options::Embedded {
-                dir: data_dir.join("store"),
+    async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+        let worker = self.worker()?;
+        let Self {
+            config,
+            data_dir,
+            listener,
+            tls,
+            url,
+            parts,
+            inputs,
+            intake,
+        } = self;
+        let (config, parts) = (&config, &parts);
+        let lead = leader::Options {
+            me: LeaderInfo {
+                id: random_id(),
+                url,
             },
-        ),
-        Mode::Cluster { store, .. } => ("redis", store::Options::Redis(store.clone())),
-    };
-    let mut told = false;
-    loop {
-        match Store::open(options.clone()).await {
-            Ok(store) => {
-                board.set(clock::now(), Part::Store, PartState::Up, name);
-                return Ok(Some(store));
+            ttl: config.lease_ttl,
+            poll: config.standby_poll,
+        };
+        let broker = parts.broker.clone();
+        // The owner of the state stops after those that feed it.
+        let stop_owner = CancellationToken::new();
+        let (standing, mut stands) = watch::channel(Standing::Unknown);
+        let leading = leader::run(lead, parts.clone(), inputs, standing, stop_owner.clone());
+        let owner = tokio::spawn(leading);
+        let feeders = TaskTracker::new();
+        let name = open::broker_name(config);
+        let board = parts.board.clone();
+        feeders.spawn(health::watch_broker(
+            broker.clone(),
+            name,
+            board,
+            shutdown.clone(),
+        ));
+        feeders.spawn(telemetry::run(
+            broker.clone(),
+            parts.key.clone(),
+            parts.handle.view().clone(),
+            parts.heard.clone(),
+            parts.metrics.clone(),
+            shutdown.clone(),
+        ));
+        let prepared = tokio::select! {
+            () = shutdown.cancelled() => Ok(()),
+            prepared = first_start::prepare(&parts.handle, &data_dir, &mut stands) => prepared,
+        };
+        if prepared.is_ok() && !shutdown.is_cancelled() {
+            let router = http::router(app(config, parts, &intake, &shutdown));
+            feeders.spawn(http::serve(listener, tls, router, shutdown.clone()));
+            feeders.spawn(first_start::stand_by(
+                parts.handle.clone(),
+                Arc::clone(&data_dir),
+                stands.clone(),
+                shutdown.clone(),
+            ));
+            if let Some(watched) = watched(config, parts, &intake) {
+                feeders.spawn(watched.run(stands, shutdown.clone()));
             }
-            Err(error @ store::Error::Unavailable(_)) => {
-                let fault = describe(&error);
-                if !told {
-                    tracing::warn!(error = fault, store = name, "waiting for the store");
-                    told = true;
-                }
-                board.set(clock::now(), Part::Store, PartState::Down, fault);
+            if let Some(options) = worker {
+                feeders.spawn(run_worker(options, broker.clone(), shutdown.clone()));
             }
-            Err(error) => return Err(Error::Store(error)),
+            shutdown.cancelled().await;
         }
-        tokio::select! {
-            () = shutdown.cancelled() => return Ok(None),
-            () = tokio::time::sleep(STORE_PAUSE) => {}
+        shutdown.cancel();
+        feeders.close();
+        feeders.wait().await;
+        stop_owner.cancel();
+        if tokio::time::timeout(END_WITHIN, owner).await.is_err() {
+            tracing::warn!("the last commit is not confirmed; it is looked for at the next start");
         }
+        broker.close().await;
+        prepared
+    }
+
+    /// The worker of a standalone master.
+    fn worker(&self) -> Result<Option<dopq_worker::Options>, Error> {
+        let Mode::Standalone(worker) = &self.config.mode else {
+            return Ok(None);
+        };
+        let options = local_worker::options(
+            worker,
+            &self.config.cluster,
+            &self.parts.key,
+            self.data_dir.path(),
+            &self.url,
+        );
+        options.map(Some).map_err(Error::Worker)
     }
 }
 
-fn open_broker(config: &Config) -> Result<Broker, Error> {
-    match &config.mode {
-        Mode::Standalone(_) => Ok(Broker::Inproc(broker::inproc::Broker::default())),
-        Mode::Cluster { broker, .. } => broker::amqp::Broker::open((**broker).clone())
-            .map(Broker::Amqp)
-            .map_err(Error::Broker),
+fn app(config: &Config, parts: &Parts, intake: &Intake, shutdown: &CancellationToken) -> http::App {
+    http::App {
+        handle: parts.handle.clone(),
+        bundles: parts.bundles.clone(),
+        intake: intake.clone(),
+        broker: parts.broker.clone(),
+        key: parts.key.clone(),
+        settings: http_settings(config),
+        metrics: parts.metrics.clone(),
+        board: parts.board.clone(),
+        shutdown: shutdown.clone(),
     }
 }
 
-const fn broker_name(config: &Config) -> &'static str {
-    match &config.mode {
-        Mode::Standalone(_) => "in-process",
-        Mode::Cluster { .. } => "rabbitmq",
-    }
+fn watched(config: &Config, parts: &Parts, intake: &Intake) -> Option<Watched> {
+    config.ingest.as_ref().map(|options| Watched {
+        options: options.clone(),
+        intake: intake.clone(),
+        handle: parts.handle.clone(),
+        board: parts.board.clone(),
+        metrics: parts.metrics.clone(),
+    })
 }
 
-fn open_bundles(config: &Config, data_dir: &DataDir) -> Result<Bundles, Error> {
-    let opened = match &config.mode {
-        Mode::Standalone(_) => {
-            let folder = data_dir.join("bundles").display().to_string();
-            Bundles::open(&folder, &BTreeMap::new())
-        }
-        Mode::Cluster { bundles, .. } => Bundles::open(&bundles.url, &bundles.options),
-    };
-    opened.map_err(Error::Bundles)
-}
-
-fn note_parts(config: &Config, board: &Board) {
+fn note_parts(config: &Config, name: &str, board: &Board) {
     let now = clock::now();
     board.set(now, Part::Scheduler, PartState::Up, "");
     board.set(now, Part::Leader, PartState::Degraded, "seeks the lead");
-    board.set(now, Part::Bundles, PartState::Up, "");
+    board.set(now, Part::Bundles, PartState::Up, name);
     match &config.ingest {
-        Some(ingest) => board.set(now, Part::Ingest, PartState::Up, &*ingest.location.url),
+        Some(_) => board.set(now, Part::Ingest, PartState::Off, "only the leader watches"),
         None => board.set(now, Part::Ingest, PartState::Off, "no folder is watched"),
     }
 }
@@ -311,8 +243,19 @@ fn http_settings(config: &Config) -> http::Settings {
 }
 
 async fn run_worker(options: dopq_worker::Options, broker: Broker, shutdown: CancellationToken) {
-    if let Err(error) = Box::pin(dopq_worker::run(options, broker, shutdown.clone())).await {
-        tracing::error!(error = describe(&error), "the worker of this process ended");
+    while !shutdown.is_cancelled() {
+        let running = dopq_worker::run(options.clone(), broker.clone(), shutdown.clone());
+        let Err(error) = Box::pin(running).await else {
+            continue;
+        };
+        tracing::error!(
+            error = describe(&error),
+            "the worker of this process ended; it is started again"
+        );
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = tokio::time::sleep(WORKER_PAUSE) => {}
+        }
     }
 }
 

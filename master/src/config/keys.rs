@@ -136,6 +136,11 @@ pub const KEYS: &[Key] = &[
         Some("5%"),
         "Take nothing while less than this share of the disk is free",
     ),
+    Key::new(
+        "ingest.keep_accepted",
+        Some("true"),
+        "Move accepted files to accepted/ instead of removing them once the bundle store has them",
+    ),
     Key::new("ingest.poll", Some("2s"), "Between two looks"),
     Key::new(
         "limits.bundle_size",

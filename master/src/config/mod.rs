@@ -21,7 +21,7 @@ use dopq_common::broker::amqp;
 use dopq_common::bundle::Limits;
 use dopq_common::sched;
 
-use crate::store;
+use crate::{ingest, store};
 
 pub use args::{Args, LogFormat};
 pub use keys::KEYS;
@@ -52,7 +52,7 @@ pub struct Config {
     /// Where the truth, the orders and the bundles lie.
     pub mode: Mode,
     /// A watched folder or bucket.
-    pub ingest: Option<Ingest>,
+    pub ingest: Option<ingest::Options>,
     /// Limits of bundles.
     pub bundle_limits: Limits,
     /// The largest results archive of one attempt, in bytes.
@@ -118,19 +118,6 @@ impl fmt::Debug for Location {
             .field("url", &self.url)
             .finish_non_exhaustive()
     }
-}
-
-/// A watched folder or bucket.
-#[derive(Debug, Clone)]
-pub struct Ingest {
-    /// Where.
-    pub location: Location,
-    /// Whether `executor_name` is believed for files that lie in no user's folder.
-    pub trust_executor_name: bool,
-    /// Nothing is taken while less than this share of the disk is free, 0 to 1.
-    pub min_space_ratio: f64,
-    /// Between two looks.
-    pub poll: Duration,
 }
 
 /// Where certificate and key lie, as PEM.

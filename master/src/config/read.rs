@@ -10,9 +10,8 @@ use dopq_common::sched;
 use dopq_common::settings::{Layers, Mistakes};
 
 use super::values::{self, text};
-use super::{
-    Args, Config, DEFAULT_FILE, Ingest, KEYS, LocalWorker, Location, Mode, Secret, TlsFiles,
-};
+use super::{Args, Config, DEFAULT_FILE, KEYS, LocalWorker, Location, Mode, Secret, TlsFiles};
+use crate::ingest;
 use crate::store::RedisOptions;
 
 /// Workers beat every 5 s; what is shorter than this would call a healthy one silent.
@@ -338,15 +337,19 @@ fn rabbitmq(
     Some(options)
 }
 
-fn ingest(layers: &mut Layers) -> Option<Ingest> {
+fn ingest(layers: &mut Layers) -> Option<ingest::Options> {
     let trust_executor_name = layers.get("ingest.trust_executor_name", values::flag);
-    let min_space_ratio = layers.get("ingest.min_space", values::ratio);
-    let poll = layers.get("ingest.poll", at_least(Duration::from_millis(100)));
-    Some(Ingest {
-        location: location(layers, "ingest.url", "ingest.options")?,
+    let min_space = layers.get("ingest.min_space", values::ratio);
+    let interval = layers.get("ingest.poll", at_least(Duration::from_millis(100)));
+    let keep_accepted = layers.get("ingest.keep_accepted", values::flag);
+    let Location { url, options } = location(layers, "ingest.url", "ingest.options")?;
+    Some(ingest::Options {
+        url,
+        options,
         trust_executor_name: trust_executor_name?,
-        min_space_ratio: min_space_ratio?,
-        poll: poll?,
+        min_space: min_space?,
+        interval: interval?,
+        keep_accepted: keep_accepted?,
     })
 }
 

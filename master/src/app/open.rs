@@ -1,0 +1,120 @@
+//! Opens what the configuration names: the listener, the store, the broker, the bundle store.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dopq_common::broker::{self, Broker};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::Error;
+use super::data_dir::DataDir;
+use crate::bundles::Bundles;
+use crate::clock;
+use crate::config::{Config, Mode};
+use crate::driver::describe;
+use crate::http;
+use crate::metrics::{Board, Part, PartState};
+use crate::store::{self, Store};
+
+/// Between two attempts to open the store.
+const STORE_PAUSE: Duration = Duration::from_secs(2);
+
+/// Listens on `address`.
+pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| Error::Listen { address, source })
+}
+
+/// Reads certificate and key, where there are some.
+pub(super) fn tls(config: &Config) -> Result<Option<Arc<http::Tls>>, Error> {
+    let files = config.tls.as_ref();
+    let loaded = files.map(|files| http::Tls::load(&files.cert, &files.key).map(Arc::new));
+    loaded.transpose().map_err(Error::Tls)
+}
+
+/// Where others reach this master.
+pub(super) fn url(config: &Config, address: SocketAddr) -> String {
+    if let Some(url) = &config.advertise_url {
+        return url.clone();
+    }
+    let mut address = address;
+    if address.ip().is_unspecified() {
+        // Only a standalone master gets here, and its worker is on this machine.
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    format!("http://{address}")
+}
+
+/// Opens the store, waiting for one that cannot be reached; `None` when asked to stop meanwhile.
+pub(super) async fn store(
+    config: &Config,
+    data_dir: &DataDir,
+    board: &Board,
+    shutdown: &CancellationToken,
+) -> Result<Option<Store>, Error> {
+    let (name, options) = match &config.mode {
+        Mode::Standalone(_) => (
+            "embedded",
+            store::Options::Embedded {
+                dir: data_dir.join("store"),
+            },
+        ),
+        Mode::Cluster { store, .. } => ("redis", store::Options::Redis(store.clone())),
+    };
+    let mut told = false;
+    loop {
+        match Store::open(options.clone()).await {
+            Ok(store) => {
+                board.set(clock::now(), Part::Store, PartState::Up, name);
+                return Ok(Some(store));
+            }
+            Err(error @ store::Error::Unavailable(_)) => {
+                let fault = describe(&error);
+                if !told {
+                    tracing::warn!(error = fault, store = name, "waiting for the store");
+                    told = true;
+                }
+                board.set(clock::now(), Part::Store, PartState::Down, fault);
+            }
+            Err(error) => return Err(Error::Store(error)),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(None),
+            () = tokio::time::sleep(STORE_PAUSE) => {}
+        }
+    }
+}
+
+/// Opens the broker, which connects in the background.
+pub(super) fn broker(config: &Config) -> Result<Broker, Error> {
+    match &config.mode {
+        Mode::Standalone(_) => Ok(Broker::Inproc(broker::inproc::Broker::default())),
+        Mode::Cluster { broker, .. } => broker::amqp::Broker::open((**broker).clone())
+            .map(Broker::Amqp)
+            .map_err(Error::Broker),
+    }
+}
+
+/// What the broker is, for people.
+pub(super) const fn broker_name(config: &Config) -> &'static str {
+    match &config.mode {
+        Mode::Standalone(_) => "in-process",
+        Mode::Cluster { .. } => "rabbitmq",
+    }
+}
+
+/// Opens the bundle store.
+pub(super) fn bundles(config: &Config, data_dir: &DataDir) -> Result<Bundles, Error> {
+    let opened = match &config.mode {
+        Mode::Standalone(_) => {
+            let folder = data_dir.join("bundles").display().to_string();
+            Bundles::open(&folder, &BTreeMap::new())
+        }
+        Mode::Cluster { bundles, .. } => Bundles::open(&bundles.url, &bundles.options),
+    };
+    opened.map_err(Error::Bundles)
+}
