@@ -7,9 +7,11 @@ use dopq_common::broker::Broker;
 use dopq_common::time::Timestamp;
 use dopq_common::wire::ClusterKey;
 use prometheus_client::registry::Registry;
+use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::convert::Positions;
+use super::extract::LARGE_BODIES_MAX;
 use super::limiter::Limiter;
 use super::uploads::Uploads;
 use crate::bundles::{Bundles, Intake};
@@ -66,9 +68,11 @@ pub(super) struct Context {
     pub(super) uploads: Uploads,
     pub(super) positions: Positions,
     pub(super) registry: Registry,
+    /// Bounds the memory of long bodies.
+    pub(super) large_bodies: Semaphore,
     pub(super) started_at: Timestamp,
     /// An account is changed by writing its whole new value, so one change at a time reads and writes.
-    pub(super) accounts: tokio::sync::Mutex<()>,
+    pub(super) accounts: Mutex<()>,
 }
 
 pub(super) type Ctx = Arc<Context>;
@@ -84,8 +88,9 @@ impl Context {
             ),
             positions: Positions::default(),
             registry,
+            large_bodies: Semaphore::new(LARGE_BODIES_MAX),
             started_at: clock::now(),
-            accounts: tokio::sync::Mutex::new(()),
+            accounts: Mutex::new(()),
             app,
         })
     }

@@ -3,23 +3,32 @@
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
+use bytes::{Bytes, BytesMut};
 use dopq_common::api::ErrorCode;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 
+use super::app::Ctx;
 use super::error::{Error, Result};
+use super::guard::QUICK;
 
 /// A configuration has at most 1 MiB; written as overrides it may be twice as long.
 const JSON_MAX_BYTES: usize = 2 << 20;
+/// What any request may have in memory.
+const SMALL_BYTES: usize = 64 << 10;
+/// Bodies above that which are read at once; the longest is a log's chunk of 4 MiB.
+pub(super) const LARGE_BODIES_MAX: usize = 64;
 
 /// A JSON body of at most [`JSON_MAX_BYTES`]. An absent body is read as `{}`.
 pub(super) struct Json<T>(pub(super) T);
 
-impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
+impl<T: DeserializeOwned> FromRequest<Ctx> for Json<T> {
     type Rejection = Error;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self> {
-        let bytes = collect(request.into_body(), JSON_MAX_BYTES).await?;
+    async fn from_request(request: Request, context: &Ctx) -> Result<Self> {
+        let body = request.into_body();
+        let bytes = collect(&context.large_bodies, body, JSON_MAX_BYTES).await?;
         let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
         match serde_json::from_slice(text) {
             Ok(value) => Ok(Self(value)),
@@ -32,15 +41,34 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
     }
 }
 
-/// Reads a whole body of at most `max` bytes.
-pub(super) async fn collect(body: Body, max: usize) -> Result<bytes::Bytes> {
-    match Limited::new(body, max).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Error::new(
-            ErrorCode::TooLarge,
-            format!("the body is longer than {max} bytes"),
+/// Reads a whole body of at most `max` bytes. Beyond the first [`SMALL_BYTES`] it takes one of `large`,
+/// so that ordinary requests never wait and many large ones do not fill the memory.
+pub(super) async fn collect(large: &Semaphore, mut body: Body, max: usize) -> Result<Bytes> {
+    let reading = async {
+        let (mut bytes, mut slot) = (BytesMut::new(), None);
+        while let Some(frame) = body.frame().await {
+            let broken = |_| Error::new(ErrorCode::BadRequest, "the body broke off");
+            let Ok(data) = frame.map_err(broken)?.into_data() else {
+                continue;
+            };
+            let size = bytes.len() + data.len();
+            if size > max {
+                let message = format!("the body is longer than {max} bytes");
+                return Err(Error::new(ErrorCode::TooLarge, message));
+            }
+            if size > SMALL_BYTES && slot.is_none() {
+                slot = Some(large.acquire().await);
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(bytes.freeze())
+    };
+    match tokio::time::timeout(QUICK, reading).await {
+        Ok(read) => read,
+        Err(_) => Err(Error::new(
+            ErrorCode::Unavailable,
+            "the body took too long to come",
         )),
-        Err(_) => Err(Error::new(ErrorCode::BadRequest, "the body broke off")),
     }
 }
 

@@ -17,7 +17,7 @@ pub(in crate::http) fn job_page_item(
 ) -> api::Job {
     let (position, reason) = match &job.state {
         JobState::Queued(_) => (
-            positions.of(model, now).get(&job.id).copied(),
+            positions.of(model, now).place(job.id),
             Some(reason(model, now, job)),
         ),
         JobState::Assigned(_)
@@ -81,34 +81,35 @@ pub(in crate::http) fn job_with_timeline(
     }
 }
 
-/// A waiting job at its place.
+/// A waiting job at its place; `None` for one that does not wait any more.
 pub(in crate::http) fn queue_entry(
     model: &Model,
     now: Timestamp,
-    waiting: &sched::Waiting<'_>,
-) -> api::QueueEntry {
-    let job = waiting.job;
-    let since = match &job.state {
-        JobState::Queued(queued) => queued.since,
+    position: u64,
+    penalty: f64,
+    job: &Job,
+) -> Option<api::QueueEntry> {
+    let queued = match &job.state {
+        JobState::Queued(queued) => queued,
         JobState::Assigned(_)
         | JobState::Building(_)
         | JobState::Running(_)
         | JobState::Paused(_)
         | JobState::Stopping(..)
-        | JobState::Finished(_) => job.submitted_at,
+        | JobState::Finished(_) => return None,
     };
-    api::QueueEntry {
-        position: waiting.position,
+    Some(api::QueueEntry {
+        position,
         id: job.id.0,
         name: job.spec.name.clone(),
         user: job.user.to_string(),
-        penalty: waiting.penalty,
+        penalty,
         class: class(job.spec.class).to_owned(),
         priority: job.spec.priority,
         num_gpus: job.spec.request.gpus,
-        since: since.to_datetime(),
+        since: queued.since.to_datetime(),
         reason: reason(model, now, job),
-    }
+    })
 }
 
 fn reason(model: &Model, now: Timestamp, job: &Job) -> String {

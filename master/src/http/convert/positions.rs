@@ -1,6 +1,7 @@
-//! Each waiting job's place in the queue, remembered for a moment.
+//! The queue's order, remembered for a moment.
 //!
-//! Finding a place means sorting the whole queue, and clients that wait ask for it every second.
+//! Finding it means sorting every waiting job while the read model is held, and clients that wait ask
+//! for their place every second.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,38 +11,105 @@ use dopq_common::id::JobId;
 use dopq_common::sched;
 use dopq_common::time::Timestamp;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::view::Model;
 
-/// Penalties decay with time, so places are found anew after this even when nothing was committed.
+/// Penalties decay with time, so the order is found anew after this even when nothing was committed.
 const FRESH: Duration = Duration::from_secs(1);
+/// An order that took longer than this to find is kept for a while over further commits ...
+const DEAR: Duration = Duration::from_millis(5);
+/// ... namely for so many times as long, so that at most a twentieth of the time goes into it.
+const KEPT_FOR: u32 = 20;
 
-type Places = Arc<BTreeMap<JobId, u64>>;
+/// The waiting jobs in the order in which they are tried.
+#[derive(Debug, Default)]
+pub(in crate::http) struct Order {
+    /// Each job with its user's penalty.
+    pub(in crate::http) jobs: Vec<(JobId, f64)>,
+    /// Each job's place, from 1.
+    places: BTreeMap<JobId, u64>,
+}
 
-/// The places as of the last commit that was asked about.
+impl Order {
+    /// The job's place, from 1.
+    pub(in crate::http) fn place(&self, job: JobId) -> Option<u64> {
+        self.places.get(&job).copied()
+    }
+}
+
+/// The order that was found last.
 #[derive(Debug, Default)]
 pub(in crate::http) struct Positions {
-    last: Mutex<Option<(u64, Timestamp, Places)>>,
+    last: Mutex<Option<Found>>,
+}
+
+#[derive(Debug)]
+struct Found {
+    seq: u64,
+    at: Instant,
+    took: Duration,
+    order: Arc<Order>,
+}
+
+impl Found {
+    fn is_good(&self, seq: u64, now: Instant) -> bool {
+        let age = now.saturating_duration_since(self.at);
+        let kept = self.took > DEAR && age < self.took * KEPT_FOR;
+        age < FRESH && (self.seq == seq || kept)
+    }
 }
 
 impl Positions {
-    /// Every waiting job's place in `model`, from 1.
-    pub(in crate::http) fn of(&self, model: &Model, now: Timestamp) -> Places {
+    /// The order in `model`, or one that was found a moment ago.
+    pub(in crate::http) fn of(&self, model: &Model, now: Timestamp) -> Arc<Order> {
         let mut last = self.last.lock();
-        if let Some((seq, at, places)) = &*last
-            && *seq == model.seq
-            && now.since(*at) < FRESH
-            && now >= *at
+        let begun = Instant::now();
+        if let Some(found) = last
+            .as_ref()
+            .filter(|found| found.is_good(model.seq, begun))
         {
-            return Arc::clone(places);
+            return Arc::clone(&found.order);
         }
-        let places: Places = Arc::new(
-            sched::queue(&model.state, now)
-                .into_iter()
-                .map(|waiting| (waiting.job.id, waiting.position))
-                .collect(),
-        );
-        *last = Some((model.seq, now, Arc::clone(&places)));
-        places
+        let mut order = Order::default();
+        for waiting in sched::queue(&model.state, now) {
+            order.jobs.push((waiting.job.id, waiting.penalty));
+            order.places.insert(waiting.job.id, waiting.position);
+        }
+        let order = Arc::new(order);
+        *last = Some(Found {
+            seq: model.seq,
+            at: begun,
+            took: begun.elapsed(),
+            order: Arc::clone(&order),
+        });
+        order
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_kept_while_it_is_true_or_dear() {
+        let at = Instant::now();
+        for (took_ms, seq, age_ms, good) in [
+            (1, 7, 900, true),
+            (1, 7, 1100, false),
+            (1, 8, 1, false),
+            (20, 8, 399, true),
+            (20, 8, 401, false),
+            (90, 8, 1100, false),
+        ] {
+            let found = Found {
+                seq: 7,
+                at,
+                took: Duration::from_millis(took_ms),
+                order: Arc::default(),
+            };
+            let now = at + Duration::from_millis(age_ms);
+            assert_eq!(found.is_good(seq, now), good, "{took_ms} {seq} {age_ms}");
+        }
     }
 }

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use crate::http::app::Ctx;
 use crate::http::error::{Error, Result};
 use crate::http::extract::collect;
-use crate::http::guard::{AttemptCaller, QUICK};
+use crate::http::guard::AttemptCaller;
 use crate::http::uploads;
 
 /// The longest piece of a log that is stored at once; a worker sends about 1 MiB.
@@ -77,10 +77,7 @@ pub(in crate::http) async fn put_log(
             "the offset must be a number of bytes",
         )
     })?;
-    let bytes = tokio::time::timeout(QUICK, collect(body, LOG_CHUNK_MAX_BYTES));
-    let bytes = bytes
-        .await
-        .map_err(|_| Error::new(ErrorCode::BadRequest, "the log chunk took too long to come"))??;
+    let bytes = collect(&context.large_bodies, body, LOG_CHUNK_MAX_BYTES).await?;
     if !bytes.is_empty() {
         let stored = context
             .app

@@ -18,10 +18,12 @@ use crate::http::convert::{job_page_item, job_with_timeline};
 use crate::http::error::{Error, Result};
 use crate::http::extract::{Id, Params};
 use crate::http::guard::Caller;
-use crate::http::routes::audit;
+use crate::http::routes::{AT_ONCE, audit};
 
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1000;
+/// Every job is held against every range.
+const RANGES_MAX: usize = 200;
 
 /// `GET /v1/jobs`: its query string.
 #[derive(Debug, Default, Deserialize)]
@@ -51,9 +53,8 @@ pub(in crate::http) async fn list(
         let message = format!("limit must be 1 to {PAGE_MAX}");
         return Err(Error::new(ErrorCode::BadRequest, message));
     }
-    let now = clock::now();
-    let (jobs, more) = context.view().read(|model| {
-        let mut matching = model.state.jobs().rev().filter(|job| {
+    let mut found: Vec<JobId> = context.view().read(|model| {
+        let jobs = model.state.jobs().rev().filter(|job| {
             filter.before.is_none_or(|before| job.id.0 < before)
                 && caller.sees(&job.user)
                 && user.as_ref().is_none_or(|user| job.user == *user)
@@ -64,14 +65,19 @@ pub(in crate::http) async fn list(
                     .as_ref()
                     .is_none_or(|phases| phases.contains(&job.state.phase()))
         });
-        let jobs: Vec<_> = matching
-            .by_ref()
-            .take(limit)
-            .map(|job| job_page_item(model, &context.positions, now, job))
-            .collect();
-        (jobs, matching.next().is_some())
+        jobs.take(limit + 1).map(|job| job.id).collect()
     });
-    let next = jobs.last().filter(|_| more).map(|job| job.id);
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| more).map(|id| id.0);
+    let now = clock::now();
+    let mut jobs = Vec::with_capacity(found.len());
+    for some in found.chunks(AT_ONCE) {
+        context.view().read(|model| {
+            let some = some.iter().filter_map(|id| model.state.job(*id));
+            jobs.extend(some.map(|job| job_page_item(model, &context.positions, now, job)));
+        });
+    }
     Ok(Json(api::JobPage {
         version: API_VERSION,
         jobs,
@@ -94,8 +100,8 @@ fn phases(text: &str) -> Result<BTreeSet<Phase>> {
 
 fn ids(text: &str) -> Result<Vec<RangeInclusive<JobId>>> {
     let parts: Vec<_> = text.split(',').map(str::trim).collect();
-    if parts.len() > PAGE_MAX {
-        let message = format!("ids may be at most {PAGE_MAX} ids and ranges");
+    if parts.len() > RANGES_MAX {
+        let message = format!("ids may be at most {RANGES_MAX} ids and ranges");
         return Err(Error::new(ErrorCode::BadRequest, message));
     }
     let ranges = parts.into_iter().map(|part| {

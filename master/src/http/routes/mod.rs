@@ -23,6 +23,10 @@ use crate::store::AuditEntry;
 /// The longest reason or label.
 const LINE_MAX_CHARS: usize = 200;
 
+/// Why a job waits is worked out against every machine, so long lists are read a piece at a time and
+/// commits are shown between.
+const AT_ONCE: usize = 64;
+
 /// The audit log's line for something that `caller` does.
 fn audit(
     caller: &Caller,

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use dopq_common::api::{self, API_VERSION, ErrorCode};
-use dopq_common::sched::{self, Event, QueueLock};
+use dopq_common::sched::{Event, QueueLock};
 
 use crate::clock;
 use crate::http::app::Ctx;
@@ -14,9 +14,9 @@ use crate::http::convert::queue_entry;
 use crate::http::error::{Error, Result};
 use crate::http::extract;
 use crate::http::guard::Caller;
-use crate::http::routes::{audit, line};
+use crate::http::routes::{AT_ONCE, audit, line};
 
-/// More entries than anybody reads; beyond it the answer would hold the read model for too long.
+/// More entries than anybody reads.
 const ENTRIES_MAX: usize = 1000;
 /// A lock is for maintenance; what is to last longer is locked again.
 const LOCK_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -27,21 +27,31 @@ pub(in crate::http) async fn show(
     Extension(caller): Extension<Caller>,
 ) -> Json<api::Queue> {
     let now = clock::now();
-    let queue = context.view().read(|model| {
-        let waiting = sched::queue(&model.state, now);
-        let visible = waiting.iter().filter(|w| caller.sees(&w.job.user));
+    let (order, lock) = context.view().read(|model| {
         let lock = model.state.meta().lock.as_ref();
         let lock = lock.filter(|lock| lock.until > now);
-        api::Queue {
-            version: API_VERSION,
-            lock: lock.map(locked),
-            entries: visible
-                .take(ENTRIES_MAX)
-                .map(|waiting| queue_entry(model, now, waiting))
-                .collect(),
-        }
+        (context.positions.of(model, now), lock.map(locked))
     });
-    Json(queue)
+    let mut entries = Vec::new();
+    let numbered: Vec<_> = (1..).zip(&order.jobs).collect();
+    for some in numbered.chunks(AT_ONCE) {
+        context.view().read(|model| {
+            let waiting = some.iter().filter_map(|(position, (id, penalty))| {
+                let job = model.state.job(*id)?;
+                let visible = caller.sees(&job.user);
+                visible.then(|| queue_entry(model, now, *position, *penalty, job))?
+            });
+            entries.extend(waiting.take(ENTRIES_MAX - entries.len()));
+        });
+        if entries.len() == ENTRIES_MAX {
+            break;
+        }
+    }
+    Json(api::Queue {
+        version: API_VERSION,
+        lock,
+        entries,
+    })
 }
 
 /// A lock in words.

@@ -54,7 +54,7 @@ async fn every_failure_is_an_error_response() {
     ] {
         let request = world.request(verb, path).token(&anna);
         let reply = request.body(body.to_owned()).send().await;
-        let shown = &body[..body.len().min(40)];
+        let shown: String = body.chars().take(40).collect();
         assert_eq!(
             reply.status.as_u16(),
             status,
@@ -97,6 +97,9 @@ async fn wrong_tokens_are_limited_and_right_ones_still_pass() {
     }
     assert_eq!(codes.first(), Some(&ErrorCode::Unauthorized));
     assert_eq!(codes.last(), Some(&ErrorCode::TooManyRequests));
+    let request = world.request("GET", "/v1/whoami").token("dopq_x");
+    let elsewhere = request.peer("192.0.2.1").send().await;
+    assert_eq!(elsewhere.error().code, ErrorCode::Unauthorized);
     let request = world.request("GET", "/v1/whoami");
     let reply = request.token(&world.token("anna")).send().await;
     assert_eq!(reply.status.as_u16(), 200);
@@ -139,4 +142,18 @@ async fn a_standby_answers_reads_and_names_the_leader_for_the_rest() {
     let reply = world.request("POST", "/v1/jobs").token(&anna).send().await;
     assert_eq!(reply.error().code, ErrorCode::Unavailable);
     assert_eq!(reply.header("retry-after"), "2");
+}
+
+#[tokio::test]
+async fn metrics_are_open_on_loopback_only_and_only_where_set() {
+    for (open, peer, status) in [
+        (true, "127.0.0.1", 200),
+        (true, "::ffff:127.0.0.1", 200),
+        (true, "192.0.2.1", 401),
+        (false, "127.0.0.1", 401),
+    ] {
+        let world = World::with(|settings| settings.open_metrics_on_loopback = open).await;
+        let reply = world.request("GET", "/metrics").peer(peer).send().await;
+        assert_eq!(reply.status.as_u16(), status, "{open} {peer}");
+    }
 }

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Cursor, Write as _};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -226,6 +228,7 @@ impl World {
             headers: Vec::new(),
             body: Bytes::new(),
             length: None,
+            peer: None,
         }
     }
 
@@ -463,6 +466,7 @@ pub(super) struct Ask {
     headers: Vec<(String, String)>,
     body: Bytes,
     length: Option<Option<u64>>,
+    peer: Option<SocketAddr>,
 }
 
 impl Ask {
@@ -481,6 +485,12 @@ impl Ask {
 
     pub(super) fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
+        self
+    }
+
+    /// Comes from this address.
+    pub(super) fn peer(mut self, address: &str) -> Self {
+        self.peer = Some(SocketAddr::new(address.parse().expect("address"), 1));
         self
     }
 
@@ -505,6 +515,9 @@ impl Ask {
         }
         for (name, value) in self.headers {
             request = request.header(name, value.into_bytes());
+        }
+        if let Some(peer) = self.peer {
+            request = request.extension(ConnectInfo(peer));
         }
         let request = request.body(Body::from(self.body)).expect("request");
         match self.router.oneshot(request).await {
