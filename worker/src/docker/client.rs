@@ -73,9 +73,9 @@ impl Client {
     /// [`Error::Unreachable`], [`Error::Deadline`], or what the engine said.
     pub async fn probe(&self) -> Result<EngineInfo, Error> {
         let docker = self.docker("probe").await?;
-        let agreed = docker.clone().negotiate_version();
-        within("probe", PROBE_DEADLINE, agreed).await?;
-        let info = within("probe", PROBE_DEADLINE, docker.info()).await?;
+        let deadline = self.probe_deadline();
+        within("probe", deadline, docker.clone().negotiate_version()).await?;
+        let info = within("probe", deadline, docker.info()).await?;
         let version = docker.client_version();
         let plugins = info.plugins.unwrap_or_default();
         let mut runtimes: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
@@ -111,9 +111,13 @@ impl Client {
             let docker = Docker::connect_with_host(&self.shared.host)
                 .map_err(|error| translate(call, error))?
                 .with_timeout(LIBRARY_DEADLINE);
-            within(call, PROBE_DEADLINE, docker.negotiate_version()).await
+            within(call, self.probe_deadline(), docker.negotiate_version()).await
         };
         self.shared.docker.get_or_try_init(connect).await
+    }
+
+    fn probe_deadline(&self) -> Duration {
+        PROBE_DEADLINE.min(self.shared.call_deadline)
     }
 
     /// The deadline of ordinary calls.
@@ -189,6 +193,10 @@ pub(super) fn classify(call: &'static str, status: u16, message: String) -> Erro
         }
         404 => Error::NotFound { message },
         409 => Error::Conflict { message },
+        // Engines up to 20.10 answer so to a container that is not frozen.
+        500 if lower.contains("is not paused") || lower.contains("is not running") => {
+            Error::Conflict { message }
+        }
         _ => Error::Other { call, message },
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A frame is a byte for the stream, three zeros, four bytes of length (big-endian), then the message.
 //! With time stamps on, each message begins with an RFC 3339 time and a space. A line longer than the
-//! engine's 16 KiB arrives as several messages, each with its own time; only the last ends in a newline.
+//! engine's 16 KiB arrives as several messages. Only the last of them should end in a newline, but the
+//! `local` driver of engines up to 20.10 forgets it; it is put back here when another line follows.
 
 use bytes::{Buf, Bytes, BytesMut};
 use chrono::DateTime;
@@ -15,6 +16,9 @@ const HEADER_BYTES: usize = 8;
 
 /// The longest message believed. The engine cuts at 16 KiB; more than this is no log stream.
 const MESSAGE_MAX_BYTES: usize = 1024 * 1024;
+
+/// Where the engine cuts a line.
+const CUT_BYTES: usize = 16 * 1024;
 
 /// The longest time with its space.
 const TIME_MAX_BYTES: usize = 40;
@@ -38,22 +42,75 @@ pub(super) enum Fault {
 
 /// What has arrived and is not yet read.
 #[derive(Debug, Default)]
-pub(super) struct Demux(BytesMut);
+pub(super) struct Demux {
+    arrived: BytesMut,
+    /// Of standard output and of standard error.
+    lines: [Line; 2],
+}
+
+/// Where a stream stands within its line.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    /// At the beginning of one, or in one that was not cut.
+    #[default]
+    Whole,
+    /// The last message was as long as the engine's cut.
+    Cut,
+    /// The last message ended a cut line without a newline: the engine forgot it, unless this was the end
+    /// of all output, where it is not known.
+    Ended(Timestamp),
+}
 
 impl Demux {
     /// Takes in what arrived.
     pub(super) fn push(&mut self, arrived: &[u8]) {
-        self.0.extend_from_slice(arrived);
+        self.arrived.extend_from_slice(arrived);
     }
 
     /// Whether a frame has begun and not ended.
     pub(super) fn is_within_frame(&self) -> bool {
-        !self.0.is_empty()
+        !self.arrived.is_empty()
     }
 
-    /// The next whole message.
+    /// The next whole message that is not empty.
     pub(super) fn next(&mut self) -> Result<Option<LogPiece>, Fault> {
-        let Some(header) = self.0.first_chunk::<HEADER_BYTES>() else {
+        loop {
+            let Some((stream, length)) = self.header()? else {
+                return Ok(None);
+            };
+            let stderr = stream == 2;
+            let [out, err] = &mut self.lines;
+            let line = if stderr { err } else { out };
+            if let Line::Ended(at) = *line {
+                *line = Line::Whole;
+                return Ok(Some(LogPiece {
+                    stderr,
+                    at,
+                    bytes: Bytes::from_static(b"\n"),
+                }));
+            }
+            self.arrived.advance(HEADER_BYTES);
+            let message = self.arrived.split_to(length).freeze();
+            if stream == 3 {
+                let words = String::from_utf8_lossy(&message).trim().to_owned();
+                return Err(Fault::Engine(words));
+            }
+            let (at, bytes) = split_time(message).ok_or(Fault::Time)?;
+            *line = match *line {
+                _ if bytes.ends_with(b"\n") => Line::Whole,
+                _ if bytes.len() == CUT_BYTES => Line::Cut,
+                Line::Cut => Line::Ended(at),
+                Line::Whole | Line::Ended(_) => Line::Whole,
+            };
+            if !bytes.is_empty() {
+                return Ok(Some(LogPiece { stderr, at, bytes }));
+            }
+        }
+    }
+
+    /// The stream and the length of the next message, once it is whole.
+    fn header(&self) -> Result<Option<(u8, usize)>, Fault> {
+        let Some(header) = self.arrived.first_chunk::<HEADER_BYTES>() else {
             return Ok(None);
         };
         let [stream, _, _, _, a, b, c, d] = *header;
@@ -64,21 +121,7 @@ impl Demux {
         if length > MESSAGE_MAX_BYTES {
             return Err(Fault::Length(length));
         }
-        if self.0.len() < HEADER_BYTES + length {
-            return Ok(None);
-        }
-        self.0.advance(HEADER_BYTES);
-        let message = self.0.split_to(length).freeze();
-        if stream == 3 {
-            let words = String::from_utf8_lossy(&message).trim().to_owned();
-            return Err(Fault::Engine(words));
-        }
-        let (at, bytes) = split_time(message).ok_or(Fault::Time)?;
-        Ok(Some(LogPiece {
-            stderr: stream == 2,
-            at,
-            bytes,
-        }))
+        Ok((self.arrived.len() >= HEADER_BYTES + length).then_some((stream, length)))
     }
 }
 
@@ -133,14 +176,38 @@ mod tests {
                 .iter()
                 .map(|piece| (piece.stderr, &piece.bytes[..]))
                 .collect();
-            let want: [(bool, &[u8]); 4] = [
-                (false, b"one\n"),
-                (true, b"\xff\x00 two"),
-                (false, b"\n"),
-                (false, b""),
-            ];
+            let want: [(bool, &[u8]); 3] =
+                [(false, b"one\n"), (true, b"\xff\x00 two"), (false, b"\n")];
             assert_eq!(got, want, "cut every {step} bytes");
             assert_eq!(pieces[0].at.as_millis(), 1_795_503_227_123);
+        }
+    }
+
+    #[test]
+    fn a_forgotten_newline_is_put_back_when_another_line_follows() {
+        let cut = vec![b'x'; CUT_BYTES];
+        let cases: [(&[&[u8]], usize); 6] = [
+            (&[&cut, b"x", b"y\n"], CUT_BYTES + 4),
+            (&[&cut, &cut, b"", b"y"], 2 * CUT_BYTES + 2),
+            (&[&cut, b"x\n", b"y\n"], CUT_BYTES + 4),
+            (&[&cut, b"x"], CUT_BYTES + 1),
+            (&[&cut], CUT_BYTES),
+            (&[b"x", b"y\n"], 3),
+        ];
+        for (messages, length) in cases {
+            let mut demux = Demux::default();
+            for message in messages {
+                demux.push(&stamped(1, message));
+                // Another stream's lines are its own affair.
+                demux.push(&stamped(2, b"e\n"));
+            }
+            let mut bytes = Vec::new();
+            while let Some(piece) = demux.next().expect("sound") {
+                if !piece.stderr {
+                    bytes.extend_from_slice(&piece.bytes);
+                }
+            }
+            assert_eq!(bytes.len(), length);
         }
     }
 

@@ -202,9 +202,9 @@ impl Engine {
     }
 
     /// The container's output, always from its beginning and each time the same bytes, so that a
-    /// reader resumes by skipping what it has. With `follow` it ends when the container has ended;
-    /// an error of the engine is the last item. Without a terminal every line ends with a newline: the
-    /// engine adds one where the last line lacks it.
+    /// reader resumes by skipping what it has. With `follow` it goes on until the container has ended,
+    /// one that is not started yet included. An error is the last item; one that was removed meanwhile
+    /// is [`Error::NotFound`].
     pub fn logs(
         &self,
         id: &str,

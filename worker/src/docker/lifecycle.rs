@@ -254,7 +254,10 @@ fn container(found: ContainerInspectResponse) -> Container {
         }
     };
     let started_at = time(state.started_at.as_deref());
-    let finished_at = time(state.finished_at.as_deref()).filter(|_| !status.is_alive());
+    // The engine notes the start only after it; a process may have ended before that.
+    let finished_at = time(state.finished_at.as_deref())
+        .filter(|_| !status.is_alive())
+        .map(|finished| started_at.map_or(finished, |started| finished.max(started)));
     let ended = finished_at.is_some();
     Container {
         id: found.id.unwrap_or_default(),

@@ -3,6 +3,8 @@
 //! bollard's own reader takes a terminal's bytes for frames and holds a line until it ends, however long
 //! it is, so the bytes are read raw here and frames are taken apart by [`demux`](super::demux).
 
+use std::time::Duration;
+
 use bollard::Docker;
 use bytes::Bytes;
 use chrono::Utc;
@@ -13,7 +15,7 @@ use futures::stream::BoxStream;
 use super::client::{Client, translate};
 use super::demux::Demux;
 use super::error::Error;
-use super::types::LogPiece;
+use super::types::{LogPiece, Status};
 
 const CALL: &str = "logs";
 
@@ -23,6 +25,9 @@ const CARRIER_PATH: &str = "images/log/get";
 
 type RawStream = BoxStream<'static, Result<Bytes, bollard::errors::Error>>;
 
+/// Between two readings of a log whose container seems to run although its stream has ended.
+const PAUSE: Duration = Duration::from_millis(200);
+
 impl Client {
     /// The container's output from its beginning; see [`Engine::logs`](super::Engine::logs).
     pub fn logs(
@@ -31,31 +36,169 @@ impl Client {
         tty: bool,
         follow: bool,
     ) -> BoxStream<'static, Result<LogPiece, Error>> {
-        let (client, id) = (self.clone(), id.to_owned());
-        let opening = async move { client.open_logs(&id, tty, follow).await };
-        futures::stream::once(opening)
-            .flat_map(|opened| match opened {
-                Ok(reader) => futures::stream::unfold(reader, Reader::next).boxed(),
-                Err(error) => futures::stream::iter([Err(error)]).boxed(),
-            })
-            .boxed()
+        let reader = Reader {
+            client: self.clone(),
+            id: id.to_owned(),
+            tty,
+            follow,
+            given: 0,
+            pass: None,
+            began: false,
+            over: false,
+        };
+        futures::stream::unfold(reader, Reader::next).boxed()
+    }
+}
+
+/// Reads a log in passes. An engine up to 20.10 may end a follower's stream when the container ends,
+/// before the follower has had everything; so a pass over the finished log comes after it.
+struct Reader {
+    client: Client,
+    id: String,
+    tty: bool,
+    follow: bool,
+    /// Pieces given so far; bytes, for a terminal.
+    given: u64,
+    pass: Option<Pass>,
+    /// Whether this is not the first pass.
+    began: bool,
+    over: bool,
+}
+
+/// One reading from the beginning.
+struct Pass {
+    source: RawStream,
+    demux: Demux,
+    /// The longest wait for more; a follower waits without end.
+    silence: Option<Duration>,
+    /// What was given before; in pieces, or in bytes for a terminal.
+    skip: u64,
+    /// Whether nothing can come after this pass.
+    last: bool,
+}
+
+impl Reader {
+    /// The next piece, with the reader for those after it.
+    async fn next(mut self) -> Option<(Result<LogPiece, Error>, Self)> {
+        while !self.over {
+            let item = match self.step().await {
+                Ok(None) => continue,
+                Ok(Some(piece)) => Ok(piece),
+                Err(error) => {
+                    self.over = true;
+                    Err(error)
+                }
+            };
+            return Some((item, self));
+        }
+        None
     }
 
-    async fn open_logs(&self, id: &str, tty: bool, follow: bool) -> Result<Reader, Error> {
-        // A follower of a silent container hears nothing for long; that the engine answers at all is
-        // seen here.
-        if self.inspect(id).await?.is_none() {
-            return Err(Error::NotFound {
-                message: format!("no such container: {id}"),
-            });
+    /// A piece, or nothing yet: a pass began, ended, or gave what was given before.
+    async fn step(&mut self) -> Result<Option<LogPiece>, Error> {
+        let Some(pass) = &mut self.pass else {
+            self.pass = Some(self.begin().await?);
+            return Ok(None);
+        };
+        let piece = if self.tty {
+            pass.raw_piece().await?
+        } else {
+            pass.piece().await?
+        };
+        let Some(mut piece) = piece else {
+            self.over = pass.last;
+            self.pass = None;
+            return Ok(None);
+        };
+        if self.tty {
+            let known = usize::try_from(pass.skip)
+                .unwrap_or(usize::MAX)
+                .min(piece.bytes.len());
+            piece.bytes = piece.bytes.slice(known..);
+            pass.skip -= known as u64;
+            self.given += piece.bytes.len() as u64;
+            return Ok((!piece.bytes.is_empty()).then_some(piece));
         }
-        let docker = self.docker(CALL).await?;
-        Ok(Reader {
-            source: raw(docker, id, tty, follow),
-            demux: (!tty).then(Demux::default),
-            silence: (!follow).then(|| self.call_deadline()),
-            over: false,
+        if pass.skip > 0 {
+            pass.skip -= 1;
+            return Ok(None);
+        }
+        self.given += 1;
+        Ok(Some(piece))
+    }
+
+    /// Begins the next pass. That the engine answers at all is seen by looking at the container: a
+    /// follower of a silent one hears nothing for long.
+    async fn begin(&mut self) -> Result<Pass, Error> {
+        let alive = match self.client.inspect(&self.id).await? {
+            Some(container) => container.status.is_alive() || container.status == Status::Created,
+            None => {
+                return Err(Error::NotFound {
+                    message: format!("no such container: {}", self.id),
+                });
+            }
+        };
+        if alive && self.began {
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.began = true;
+        let follow = self.follow && alive;
+        let docker = self.client.docker(CALL).await?;
+        Ok(Pass {
+            source: raw(docker, &self.id, self.tty, follow),
+            demux: Demux::default(),
+            silence: (!follow).then(|| self.client.call_deadline()),
+            skip: self.given,
+            last: !follow,
         })
+    }
+}
+
+impl Pass {
+    async fn piece(&mut self) -> Result<Option<LogPiece>, Error> {
+        loop {
+            match self.demux.next() {
+                Ok(Some(piece)) => return Ok(Some(piece)),
+                Ok(None) => {}
+                Err(fault) => {
+                    return Err(Error::Other {
+                        call: CALL,
+                        message: fault.to_string(),
+                    });
+                }
+            }
+            match self.arrived().await? {
+                Some(bytes) => self.demux.push(&bytes),
+                None if self.demux.is_within_frame() => {
+                    return Err(Error::Unreachable {
+                        call: CALL,
+                        source: "the engine stopped in the middle of a message".into(),
+                    });
+                }
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// A terminal's bytes, which the engine sends as they are.
+    async fn raw_piece(&mut self) -> Result<Option<LogPiece>, Error> {
+        let arrived = self.arrived().await?;
+        Ok(arrived.map(|bytes| LogPiece {
+            stderr: false,
+            at: Timestamp::from_datetime(Utc::now()),
+            bytes,
+        }))
+    }
+
+    async fn arrived(&mut self) -> Result<Option<Bytes>, Error> {
+        let next = self.source.next();
+        let next = match self.silence {
+            None => next.await,
+            Some(after) => tokio::time::timeout(after, next)
+                .await
+                .map_err(|_| Error::Deadline { call: CALL, after })?,
+        };
+        next.transpose().map_err(|error| translate(CALL, error))
     }
 }
 
@@ -78,74 +221,4 @@ fn raw(docker: &Docker, id: &str, tty: bool, follow: bool) -> RawStream {
         request
     });
     docker.export_image(CARRIER).boxed()
-}
-
-struct Reader {
-    source: RawStream,
-    /// `None` for a terminal, whose bytes come as they are.
-    demux: Option<Demux>,
-    /// The longest wait for more; a follower waits without end.
-    silence: Option<std::time::Duration>,
-    over: bool,
-}
-
-impl Reader {
-    /// The next piece, with the reader for those after it.
-    async fn next(mut self) -> Option<(Result<LogPiece, Error>, Self)> {
-        if self.over {
-            return None;
-        }
-        let item = self.piece().await?;
-        self.over = item.is_err();
-        Some((item, self))
-    }
-
-    async fn piece(&mut self) -> Option<Result<LogPiece, Error>> {
-        loop {
-            if let Some(demux) = &mut self.demux {
-                match demux.next() {
-                    Ok(Some(piece)) => return Some(Ok(piece)),
-                    Ok(None) => {}
-                    Err(fault) => {
-                        return Some(Err(Error::Other {
-                            call: CALL,
-                            message: fault.to_string(),
-                        }));
-                    }
-                }
-            }
-            match self.arrived().await {
-                Ok(Some(bytes)) => match &mut self.demux {
-                    Some(demux) => demux.push(&bytes),
-                    None if bytes.is_empty() => {}
-                    None => {
-                        return Some(Ok(LogPiece {
-                            stderr: false,
-                            at: Timestamp::from_datetime(Utc::now()),
-                            bytes,
-                        }));
-                    }
-                },
-                Ok(None) if self.demux.as_ref().is_some_and(Demux::is_within_frame) => {
-                    return Some(Err(Error::Unreachable {
-                        call: CALL,
-                        source: "the engine stopped in the middle of a message".into(),
-                    }));
-                }
-                Ok(None) => return None,
-                Err(error) => return Some(Err(error)),
-            }
-        }
-    }
-
-    async fn arrived(&mut self) -> Result<Option<Bytes>, Error> {
-        let next = self.source.next();
-        let next = match self.silence {
-            None => next.await,
-            Some(after) => tokio::time::timeout(after, next)
-                .await
-                .map_err(|_| Error::Deadline { call: CALL, after })?,
-        };
-        next.transpose().map_err(|error| translate(CALL, error))
-    }
 }

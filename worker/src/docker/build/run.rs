@@ -24,6 +24,13 @@ const CALL: &str = "build";
 /// The scheduler's period for the CPU limit, in microseconds; the kernel's usual one.
 const CPU_PERIOD_US: u64 = 100_000;
 
+/// How often a build is tried whose cached layers are removed under it.
+const TRIES: u32 = 3;
+
+/// What the engine says when a cached layer that it builds on was removed meanwhile, with the image that
+/// it belonged to.
+const LAYER_GONE: &str = "failed to get digest sha256:";
+
 /// What the engine says while it works.
 pub(super) type Messages<'a> = BoxStream<'a, Result<BuildInfo, ApiError>>;
 
@@ -38,9 +45,18 @@ impl Client {
         output: mpsc::Sender<Bytes>,
         cancel: CancellationToken,
     ) -> Result<String, BuildError> {
-        let (path, limits) = (request.bundle.clone(), request.limits.bundle.clone());
-        let context = move |pieces| context::send(&path, &limits, pieces);
-        let building = self.build_from(request, context, &output);
+        let building = async {
+            let mut tries = 0;
+            loop {
+                tries += 1;
+                let (path, limits) = (request.bundle.clone(), request.limits.bundle.clone());
+                let context = move |pieces| context::send(&path, &limits, pieces);
+                match self.build_from(request, context, &output).await {
+                    Err(error) if tries < TRIES && is_layer_gone(&error) => {}
+                    done => return done,
+                }
+            }
+        };
         let image = bounded(building, request.limits.total, cancel).await?;
         self.judge_size(&image, request).await?;
         Ok(image)
@@ -231,9 +247,17 @@ fn judge(error: ApiError, progress: &Progress) -> BuildError {
     }
 }
 
+fn is_layer_gone(error: &BuildError) -> bool {
+    matches!(
+        error,
+        BuildError::Engine(Error::Other { message, .. }) if message.contains(LAYER_GONE)
+    )
+}
+
 /// What no Dockerfile can cause.
 fn is_engine_s_own(words: &str) -> bool {
-    const OWN: [&str; 6] = [
+    const OWN: [&str; 7] = [
+        LAYER_GONE,
         "OCI runtime create failed",
         "failed to create shim",
         "failed to create endpoint",

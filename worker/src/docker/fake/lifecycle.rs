@@ -320,26 +320,29 @@ struct Follower {
 impl Follower {
     async fn next(mut self) -> Option<(Result<LogPiece, Error>, Self)> {
         while !self.over {
-            let (piece, alive) = {
+            let seen = {
                 let mut state = self.fake.shared.state.lock();
-                match state.find(&self.id) {
-                    Ok(record) => (
-                        record.log.get(self.at).cloned(),
-                        record.seen.status.is_alive(),
-                    ),
-                    Err(_) => (None, false),
-                }
+                state.find(&self.id).map(|record| {
+                    let status = record.seen.status;
+                    let may_print = status.is_alive() || status == Status::Created;
+                    (record.log.get(self.at).cloned(), may_print)
+                })
             };
             if *self.mood.borrow_and_update() == Mood::Down {
                 self.over = true;
                 return Some((Err(gone("logs")), self));
             }
-            if let Some(piece) = piece {
-                self.at += 1;
-                return Some((Ok(piece), self));
-            }
-            if !alive || !self.follow {
-                return None;
+            match seen {
+                Ok((Some(piece), _)) => {
+                    self.at += 1;
+                    return Some((Ok(piece), self));
+                }
+                Ok((None, may_print)) if !may_print || !self.follow => return None,
+                Ok((None, _)) => {}
+                Err(error) => {
+                    self.over = true;
+                    return Some((Err(error), self));
+                }
             }
             tokio::select! {
                 // A container that was removed wakes its readers by dropping its sender.

@@ -1,4 +1,4 @@
-//! Cuts output into messages as the engine's log does: at newlines and at 16 KiB, a newline at the end.
+//! Cuts output into messages as the engine's log does: at newlines and at 16 KiB.
 
 use bytes::{Bytes, BytesMut};
 
@@ -25,14 +25,10 @@ impl Lines {
         }
     }
 
-    /// The last message, with the newline that the engine adds.
+    /// The last message, when no newline ended it.
     pub(super) fn finish(&mut self) -> Option<Bytes> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let mut last = std::mem::take(&mut self.0);
-        last.extend_from_slice(b"\n");
-        Some(last.freeze())
+        let last = std::mem::take(&mut self.0).freeze();
+        (!last.is_empty()).then_some(last)
     }
 }
 
@@ -50,7 +46,7 @@ mod tests {
             long.iter().map(Bytes::len).collect::<Vec<_>>(),
             [MESSAGE_MAX_BYTES]
         );
-        assert_eq!(lines.finish().expect("a rest"), "x\n");
+        assert_eq!(lines.finish().expect("a rest"), "x");
         assert_eq!(lines.finish(), None);
     }
 }
