@@ -1,6 +1,6 @@
 //! Prints a job's log to its end; what `logs -f` and `submit --follow` share.
 
-use dopq_common::api::{Job, LogEnd};
+use dopq_common::api::{Job, LogEnd, Outcome};
 
 use super::context::Context;
 use crate::client::{Client, Followed, LogFollower, LogQuery};
@@ -74,15 +74,17 @@ pub(super) fn verdict(job: &Job) -> String {
     if let Some(code) = outcome.exit_code {
         text.push_str(&format!(", exit code {code}"));
     }
-    if let Some(by) = &outcome.by {
-        text.push_str(&format!(", by {}", clean(by)));
-    }
     if outcome.cause != "succeeded" {
-        for part in [&outcome.detail, &outcome.hint] {
+        for part in [outcome.detail.as_str(), &hint(job.id, outcome)] {
             if !part.is_empty() {
                 text.push_str(&format!("\n  {}", clean(part)));
             }
         }
     }
     text
+}
+
+/// What the user can do, with the job's own id in the commands, to be copied as they are.
+pub(super) fn hint(id: u64, outcome: &Outcome) -> String {
+    outcome.hint.replace("JOB", &id.to_string())
 }

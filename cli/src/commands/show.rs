@@ -5,6 +5,7 @@ use clap::Args;
 use dopq_common::api::Job;
 
 use super::context::Context;
+use super::follow::hint;
 use super::jobs;
 use crate::exit;
 use crate::failure::Failure;
@@ -77,10 +78,9 @@ where
             .map(|code| code.to_string().into()),
     );
     add("Detail", outcome.and_then(|outcome| text(&outcome.detail)));
-    add("Hint", outcome.and_then(|outcome| text(&outcome.hint)));
     add(
-        "Cancelled by",
-        outcome.and_then(|outcome| outcome.by.as_deref().map(Cell::from)),
+        "Hint",
+        outcome.and_then(|outcome| text(&hint(job.id, outcome))),
     );
     add(
         "Position",
@@ -192,7 +192,7 @@ mod tests {
         State       user_error (3)
         Exit code   3
         Detail      the container exited with 3
-        Hint        read the last lines of the log: dopq logs JOB
+        Hint        read the last lines of the log: dopq logs 12
         Class       normal
         Priority    2
         GPUs asked  2

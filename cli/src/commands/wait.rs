@@ -51,7 +51,10 @@ pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
         .find(|code| *code != exit::DONE)
         .unwrap_or(exit::DONE);
     if context.output.format == Format::Table {
-        for job in &finished {
+        for job in finished
+            .iter()
+            .filter(|job| exit::of_job(job) != exit::DONE)
+        {
             context.output.note(&verdict(job));
         }
     }
@@ -61,11 +64,13 @@ pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
         next: None,
     };
     let now = context.now();
-    context.output.show(
-        &page,
-        |page| jobs::table(page, now),
-        |page| page.jobs.iter().map(|job| job.id.to_string()).collect(),
-    )?;
+    if !page.jobs.is_empty() || context.output.format == Format::Json {
+        context.output.show(
+            &page,
+            |page| jobs::table(page, now),
+            |page| page.jobs.iter().map(|job| job.id.to_string()).collect(),
+        )?;
+    }
     if in_time {
         return Ok(code);
     }
