@@ -28,8 +28,17 @@ pub fn read(
 ) -> Result<(Config, String), Mistakes> {
     let mut layers = Layers::new(KEYS);
     add_file(&mut layers, args.config.as_deref());
-    // The file's own name and the log's are flags with variables of their own.
-    let others = ["DOPQ_CONFIG", "DOPQ_LOG_FORMAT"];
+    // The file's own name and the log's are flags with variables of their own, and the command line's
+    // settings are set on the same machine as often as not.
+    let others = [
+        "DOPQ_CONFIG",
+        "DOPQ_LOG_FORMAT",
+        "DOPQ_URL",
+        "DOPQ_TOKEN",
+        "DOPQ_TOKEN_FILE",
+        "DOPQ_CA_FILE",
+        "DOPQ_CLIENT_CONFIG",
+    ];
     layers.environment(
         environment
             .into_iter()
