@@ -11,6 +11,7 @@ use dopq_tests::programs::{Master, Worker, unique};
 use dopq_tests::services::{RabbitMq, Redis};
 use dopq_tests::wait_for;
 use serde_json::json;
+use tempfile::TempDir;
 
 /// A whole cluster on private services.
 pub(crate) struct Cluster {
@@ -19,6 +20,7 @@ pub(crate) struct Cluster {
     pub(crate) workers: Vec<Worker>,
     _rabbit: Arc<RabbitMq>,
     _redis: Redis,
+    _bundles: TempDir,
 }
 
 impl Cluster {
@@ -32,10 +34,12 @@ impl Cluster {
         let name = unique("cluster");
         let rabbit = RabbitMq::shared();
         let redis = Redis::start();
+        let bundles = tempfile::tempdir().expect("a folder");
         let mut environment: Vec<(String, String)> = [
             ("DOPQ_CLUSTER", name.clone()),
             ("DOPQ_SECRET", "a secret of this test alone".to_owned()),
             ("DOPQ_STORE_URL", redis.url()),
+            ("DOPQ_BUNDLES_URL", bundles.path().display().to_string()),
             ("DOPQ_BROKER_URL", rabbit.url()),
             ("DOPQ_BROKER_PREFIX", name.clone()),
         ]
@@ -58,6 +62,7 @@ impl Cluster {
             workers,
             _rabbit: rabbit,
             _redis: redis,
+            _bundles: bundles,
         };
         let admin = this.admin();
         wait_for("every worker to join", Duration::from_secs(60), || {

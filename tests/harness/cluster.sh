@@ -69,7 +69,7 @@ wait_for "Redis" redis-cli -p "$redis_port" -a "$password" --no-auth-warning pin
 wait_for "RabbitMQ" bash -c "exec 3<>/dev/tcp/127.0.0.1/$amqp_port"
 
 export DOPQ_CLUSTER=$cluster DOPQ_SECRET=$secret DOPQ_BROKER_URL="amqp://dopq:$password@127.0.0.1:$amqp_port/dopq"
-DOPQ_STORE_URL="redis://:$password@127.0.0.1:$redis_port/0" \
+DOPQ_STORE_URL="redis://:$password@127.0.0.1:$redis_port/0" DOPQ_BUNDLES_URL="$dir/bundles" \
   "$BIN/dopq-master" --data-dir "$dir/master" --listen "127.0.0.1:$port" >"$dir/master.log" 2>&1 &
 pids+=($!)
 wait_for "the master" bash -c "exec 3<>/dev/tcp/127.0.0.1/$port"
