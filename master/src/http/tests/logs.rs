@@ -6,7 +6,8 @@ use dopq_common::api::{ErrorCode, LogEnd, LogEvent};
 use dopq_common::time::Timestamp;
 use dopq_common::wire::log::{self, Source};
 
-use super::world::{Sse, World};
+use super::ask::Sse;
+use super::world::World;
 
 fn frames(texts: &[(Source, &str)]) -> Vec<u8> {
     let mut stream = Vec::new();
