@@ -4,6 +4,7 @@
 //! one. What only a server can suffer (being killed, frozen, wiped) comes after, in the same test.
 
 mod broker;
+mod bundles;
 mod store;
 
 use std::time::Duration;

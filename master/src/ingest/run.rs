@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -86,6 +87,7 @@ pub async fn run<S: Submit>(
             trust_executor_name: options.trust_executor_name,
             keep_accepted: options.keep_accepted,
             min_space: options.min_space,
+            names: Arc::default(),
         },
         board: parts.board,
         metrics: parts.metrics,

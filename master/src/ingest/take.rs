@@ -3,6 +3,8 @@
 //! Each step may be the last before a crash, and all of them may be repeated: the same file finds its bundle
 //! stored, its job by its mark, and its own receipt.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use dopq_common::bundle::{Fault, config};
@@ -10,6 +12,7 @@ use dopq_common::id::{JobId, UserName};
 use dopq_common::sched::{Rejected, Submission};
 use futures::TryStreamExt as _;
 use serde::Serialize;
+use tokio::sync::Mutex;
 
 use super::looks::{End, Found, Take};
 use super::receipt::{Owner, Receipt, Refusal, stems};
@@ -33,6 +36,8 @@ pub(super) struct Taker<S> {
     pub(super) trust_executor_name: bool,
     pub(super) keep_accepted: bool,
     pub(super) min_space: f64,
+    /// Held while a name is looked for and claimed, so that two takes do not both find it free.
+    pub(super) names: Arc<Mutex<()>>,
 }
 
 /// What became of a file.
@@ -248,6 +253,7 @@ impl<S: Submit> Taker<S> {
         let mark = found.mark();
         let [preferred, unique] = stems(&found.path, &mark);
         let body = serde_json::to_vec_pretty(document).map_err(|error| failed(&error))?;
+        let _claiming = self.names.lock().await;
         let there = self
             .share
             .document(place, &format!("{preferred}{ending}"))

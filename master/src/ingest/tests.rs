@@ -53,6 +53,7 @@ fn taker(
         trust_executor_name: false,
         keep_accepted: true,
         min_space: 0.0,
+        names: std::sync::Arc::default(),
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
-use object_store::{GetOptions, ObjectMeta, ObjectStore as _, ObjectStoreExt as _, WriteMultipart};
+use object_store::{ObjectMeta, ObjectStore as _, ObjectStoreExt as _, WriteMultipart};
 
 use super::{Content, Error, INCOMING, Listing, is_taken};
 use crate::bundles::Objects;
@@ -64,10 +64,17 @@ impl Bucket {
                 parts.join("/")
             });
             match below {
-                Some(path) if is_taken(&path) => listing.zips.push(Found {
-                    path,
-                    print: print(&meta),
-                }),
+                Some(path) if is_taken(&path) => {
+                    let listed = Some(print(&meta)).filter(|print| !print.etag.is_empty());
+                    // Some services list no etags.
+                    let print = match listed {
+                        Some(print) => Some(print),
+                        None => self.look(&path).await?,
+                    };
+                    listing
+                        .zips
+                        .extend(print.map(|print| Found { path, print }));
+                }
                 Some(_) | None => listing.ignored = listing.ignored.saturating_add(1),
             }
         }
@@ -85,19 +92,14 @@ impl Bucket {
 
     pub(super) async fn read(&self, found: &Found) -> Result<Content, Error> {
         let path = self.path(INCOMING, &found.path)?;
-        let options = GetOptions {
-            if_match: Some(found.print.etag.clone()).filter(|etag| !etag.is_empty()),
-            ..GetOptions::default()
-        };
-        let object = match self.objects.store.get_opts(&path, options).await {
+        let object = match self.objects.store.get(&path).await {
             Ok(object) => object,
-            Err(
-                object_store::Error::NotFound { .. } | object_store::Error::Precondition { .. },
-            ) => {
-                return Err(changed(found));
-            }
+            Err(object_store::Error::NotFound { .. }) => return Err(changed(found)),
             Err(source) => return Err(failed("read", &path, source)),
         };
+        if print(&object.meta) != found.print {
+            return Err(changed(found));
+        }
         let stream = object
             .into_stream()
             .map_err(move |source| failed("read", &path, source));
@@ -210,11 +212,14 @@ async fn digest(content: impl Stream<Item = Result<Bytes, Error>>) -> Result<bla
     Ok(hasher.finalize())
 }
 
+/// The same for a listing and for a look at one object: services write the etag with and without quotes, and
+/// give the time in parts of a second in the one and in whole seconds in the other.
 fn print(meta: &ObjectMeta) -> Print {
+    let etag = meta.e_tag.as_deref().unwrap_or_default();
     Print {
         size_bytes: meta.size,
-        etag: meta.e_tag.clone().unwrap_or_default(),
-        changed: meta.last_modified.to_rfc3339(),
+        etag: etag.trim_start_matches("W/").trim_matches('"').to_owned(),
+        changed: meta.last_modified.timestamp().to_string(),
     }
 }
 

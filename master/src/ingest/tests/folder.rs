@@ -133,6 +133,23 @@ async fn the_same_name_again_is_another_job_under_another_name() {
 }
 
 #[tokio::test]
+async fn two_takes_at_once_do_not_claim_one_name() {
+    let place = Place::new();
+    let taker = place.taker().await;
+    for user in ["anna", "bert", "carl", "dora"] {
+        place.put(&format!("{user}/run.zip"), &bundle(user, "x"));
+    }
+    let listing = taker.share.list().await.expect("listed");
+    let takes: Vec<_> = listing
+        .zips
+        .into_iter()
+        .map(|found| Take { found, last: true })
+        .collect();
+    futures::future::join_all(takes.iter().map(|take| taker.take(take))).await;
+    assert_eq!(place.files().len(), 8, "{:?}", place.files().keys());
+}
+
+#[tokio::test]
 async fn nobody_elses_file_is_replaced() {
     let place = Place::new();
     let taker = place.taker().await;

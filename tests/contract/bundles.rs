@@ -1,0 +1,222 @@
+//! The bundle store, on a folder and on a real S3 server; and ingest on the latter.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use dopq_common::bundle::Limits;
+use dopq_common::id::{AttemptId, JobId};
+use dopq_common::sched::Submission;
+use dopq_master::bundles::{Bundles, Chunk, Error, Intake};
+use dopq_master::driver::{Accepted, SubmitError};
+use dopq_master::ingest::{self, Options, Parts, Submit};
+use dopq_master::metrics::{Board, Metrics, Part};
+use dopq_master::store::IngestMark;
+use dopq_tests::bundle::Bundle;
+use dopq_tests::s3::S3;
+use futures::{TryStreamExt as _, stream};
+use object_store::{ObjectStore as _, ObjectStoreExt as _};
+use tokio_util::sync::CancellationToken;
+
+const ATTEMPT: AttemptId = AttemptId {
+    job: JobId(7),
+    number: 2,
+};
+
+/// The server's place and keys as options.
+fn options(s3: &S3) -> BTreeMap<String, String> {
+    let lower = |(key, value): (String, String)| (key.to_ascii_lowercase(), value);
+    s3.environment().into_iter().map(lower).collect()
+}
+
+fn zipped(user: &str, name: &str) -> Bytes {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bundle = Bundle::script(user, name, "true");
+    let zip = bundle.zip_to(&folder.path().join("bundle.zip"));
+    std::fs::read(zip).expect("a zip").into()
+}
+
+/// What every bundle store must do.
+async fn suite(bundles: &Bundles, spool: &Path) {
+    bundles.probe().await.expect("it answers");
+    let intake = Intake::new(bundles.clone(), spool, Limits::default()).expect("an intake");
+    let content = zipped("anna", "train");
+    let mut spooled = intake.spool().await.expect("a spool");
+    spooled.write(&content).await.expect("written");
+    let digest = spooled.digest();
+    assert_eq!(bundles.find(&digest).await.expect("asked"), None);
+    assert!(matches!(
+        bundles.get(&digest).await.err(),
+        Some(Error::NotFound(_))
+    ));
+    let taken = intake.accept(spooled, Some(digest)).await.expect("valid");
+    let stored = bundles.find(&digest).await.expect("asked").expect("found");
+    assert_eq!((stored.bundle, stored.config), (taken.bundle, taken.config));
+    let pieces: Vec<Bytes> = bundles
+        .get(&digest)
+        .await
+        .expect("found")
+        .try_collect()
+        .await
+        .expect("read");
+    assert_eq!(pieces.concat(), content);
+
+    assert_eq!(bundles.list_log(ATTEMPT).await.expect("asked"), []);
+    for (offset, text) in [(9, "third"), (0, "first"), (5, "2nd!"), (5, "2nd!")] {
+        let bytes = Bytes::from_static(text.as_bytes());
+        bundles.put_log(ATTEMPT, offset, bytes).await.expect("put");
+    }
+    let chunk = |offset, len| Chunk { offset, len };
+    let listed = bundles.list_log(ATTEMPT).await.expect("asked");
+    assert_eq!(listed, [chunk(0, 5), chunk(5, 4), chunk(9, 5)]);
+    assert_eq!(bundles.get_log(ATTEMPT, 5).await.expect("found"), "2nd!");
+
+    let piece = Bytes::from(vec![7; 5 << 20]);
+    let broken = stream::iter([
+        Ok(piece.clone()),
+        Ok(piece.clone()),
+        Err(io::Error::other("cut")),
+    ]);
+    let failed = bundles.put_results(ATTEMPT, broken).await;
+    assert!(matches!(failed, Err(Error::Input { .. })));
+    assert!(bundles.get_results(ATTEMPT).await.expect("asked").is_none());
+    let whole = stream::iter(vec![piece; 5].into_iter().map(Ok));
+    assert_eq!(
+        bundles.put_results(ATTEMPT, whole).await.expect("put"),
+        25 << 20
+    );
+    let (size, results) = bundles
+        .get_results(ATTEMPT)
+        .await
+        .expect("asked")
+        .expect("there");
+    let pieces: Vec<Bytes> = results.try_collect().await.expect("read");
+    assert_eq!((size, pieces.concat().len()), (25 << 20, 25 << 20));
+
+    for body in ["one", "two"] {
+        let body = Bytes::from_static(body.as_bytes());
+        bundles
+            .put_record(JobId(7), "job.json", body)
+            .await
+            .expect("put");
+    }
+    let record = bundles
+        .get_record(JobId(7), "job.json")
+        .await
+        .expect("asked");
+    assert_eq!(record.expect("there"), "two");
+}
+
+#[tokio::test]
+async fn a_folder_keeps_the_contract() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("file://{}/store", folder.path().display());
+    let bundles = Bundles::open(&url, &BTreeMap::new()).expect("opened");
+    suite(&bundles, &folder.path().join("spool")).await;
+}
+
+#[test]
+fn an_s3_server_keeps_the_contract() {
+    let s3 = S3::start();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let spool = tempfile::tempdir().expect("a folder");
+    let url = format!("{}/some/prefix", s3.url());
+    let bundles = Bundles::open(&url, &options(&s3)).expect("opened");
+    runtime.block_on(async {
+        suite(&bundles, spool.path()).await;
+        let content = zipped("anna", "train");
+        let digest = dopq_common::id::Digest(*blake3::hash(&content).as_bytes());
+        // Whether it can be read without our keys is what a worker needs.
+        let url = bundles.signed_url(&digest, Duration::from_secs(60)).await;
+        let url = url.expect("signed").expect("S3 can sign");
+        assert!(url.as_str().contains("X-Amz-Signature="), "{url}");
+    });
+}
+
+/// A driver that remembers what it was given.
+#[derive(Debug, Clone, Default)]
+struct Driver {
+    jobs: Arc<Mutex<BTreeMap<String, Submission>>>,
+}
+
+impl Submit for Driver {
+    async fn submit(
+        &self,
+        submission: Submission,
+        mark: IngestMark,
+    ) -> Result<Accepted, SubmitError> {
+        let mut jobs = self.jobs.lock().expect("no panic");
+        let new = jobs.insert(mark.key, submission).is_none();
+        Ok(Accepted {
+            job: JobId(jobs.len() as u64),
+            new,
+        })
+    }
+}
+
+#[test]
+fn a_watched_bucket_is_emptied_into_accepted_and_rejected() {
+    let s3 = S3::start();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let folder = tempfile::tempdir().expect("a folder");
+    let driver = Driver::default();
+    runtime.block_on(async {
+        let client = s3.client();
+        for (path, content) in [
+            ("watched/incoming/anna/one.zip", zipped("anna", "one")),
+            ("watched/incoming/bert/one.zip", zipped("bert", "one")),
+            ("watched/incoming/bert/theirs.zip", zipped("anna", "other")),
+            ("watched/incoming/bert/notes.txt", Bytes::from_static(b"x")),
+        ] {
+            client.put(&path.into(), content.into()).await.expect("put");
+        }
+        let bundles = folder.path().join("bundles").display().to_string();
+        let bundles = Bundles::open(&bundles, &BTreeMap::new()).expect("opened");
+        let intake = Intake::new(bundles, &folder.path().join("spool"), Limits::default());
+        let board = Board::default();
+        let parts = Parts {
+            intake: intake.expect("an intake"),
+            submit: driver.clone(),
+            board: board.clone(),
+            metrics: Metrics::default(),
+        };
+        let watch = Options {
+            options: options(&s3),
+            interval: Duration::from_millis(20),
+            min_space: 0.0,
+            ..Options::new(format!("{}/watched", s3.url()))
+        };
+        let shutdown = CancellationToken::new();
+        let watching = tokio::spawn(ingest::run(watch, parts, shutdown.clone()));
+        let settled = async {
+            let word = "2 accepted, 1 rejected, 0 waiting, 1 ignored";
+            while !board
+                .get(Part::Ingest)
+                .is_some_and(|said| said.detail.contains(word))
+            {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(60), settled).await;
+        shutdown.cancel();
+        watching.await.expect("no panic").expect("opened");
+        waited.unwrap_or_else(|_| panic!("{:?}", board.get(Part::Ingest)));
+        let listed: Vec<_> = client.list(None).try_collect().await.expect("listed");
+        let mut names: Vec<_> = listed
+            .iter()
+            .map(|meta| meta.location.to_string())
+            .collect();
+        names.sort();
+        assert_eq!(names.len(), 7, "{names:?}");
+        assert!(names.contains(&"watched/incoming/bert/notes.txt".to_owned()));
+        assert!(names.contains(&"watched/rejected/theirs.zip".to_owned()));
+        assert!(names.contains(&"watched/rejected/theirs.reason.json".to_owned()));
+        assert!(names.contains(&"watched/accepted/one.json".to_owned()));
+    });
+    let jobs = driver.jobs.lock().expect("no panic");
+    let users: Vec<_> = jobs.values().map(|job| job.user.to_string()).collect();
+    assert_eq!(users, ["anna", "bert"]);
+}
