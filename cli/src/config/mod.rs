@@ -3,7 +3,7 @@
 //!
 //! A token goes only where its owner meant it to go: a project's file may name a master, but it cannot
 //! send there a token that came from elsewhere. The form of the files is in [`file`], the precedence
-//! in [`resolve`].
+//! in [`mod@resolve`].
 
 mod file;
 mod resolve;
