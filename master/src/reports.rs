@@ -202,3 +202,6 @@ fn joined(worker: &WorkerId, hello: &Hello) -> Result<Event, ParseIdError> {
         known: known.collect::<Result<_, ParseIdError>>()?,
     })
 }
+
+#[cfg(test)]
+mod tests;

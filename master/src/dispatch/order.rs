@@ -78,3 +78,134 @@ impl Filler<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use dopq_common::bundle::config;
+    use dopq_common::id::{Digest, JobId};
+    use dopq_common::job::{Active, BundleRef, Cause, Job, Queued};
+    use dopq_common::resources::{Allocation, ByteSize, Capacity, MilliCpu, MilliGpu};
+    use dopq_common::sched::{Change, Health, Settings, Worker};
+    use dopq_common::time::Timestamp;
+
+    use super::*;
+
+    const CONFIG: &str = r#"{"name": "train", "executor_name": "anna", "required_memory": "1g"}"#;
+
+    fn worker(text: &str) -> WorkerId {
+        text.parse().expect("a name")
+    }
+
+    fn attempt(number: u32) -> AttemptId {
+        AttemptId {
+            job: JobId(7),
+            number,
+        }
+    }
+
+    fn active(confirmed: bool) -> Active {
+        Active {
+            attempt: 2,
+            worker: worker("w"),
+            allocation: Allocation {
+                gpus: vec![("GPU-1".parse().expect("a name"), MilliGpu(500))],
+                cpu: MilliCpu(2000),
+                memory: ByteSize(ByteSize::GIB),
+            },
+            assigned_at: Timestamp::from_millis(2),
+            started_at: None,
+            confirmed,
+            rate: dopq_common::penalty::usage::Rate::default(),
+        }
+    }
+
+    fn state(job_state: JobState) -> State {
+        let mut state = State::new(Settings::default());
+        state.apply(Change::Worker(Arc::new(Worker {
+            id: worker("w"),
+            session: Arc::from("s"),
+            capacity: Capacity::default(),
+            images: std::collections::BTreeSet::new(),
+            joined_at: Timestamp::default(),
+            health: Health::Up,
+            cordon: None,
+        })));
+        let spec = config::parse(CONFIG).expect("a configuration");
+        state.apply(Change::Job(Arc::new(Job {
+            id: JobId(7),
+            user: "anna".parse().expect("a name"),
+            spec: Arc::new(spec),
+            config: Arc::from(CONFIG),
+            bundle: Some(BundleRef {
+                digest: Digest([0xab; 32]),
+                size_bytes: 9,
+            }),
+            submitted_at: Timestamp::from_millis(1),
+            last_attempt: 2,
+            priority: 0,
+            retries_used: 0,
+            faults: 0,
+            state: job_state,
+            timeline: Vec::new(),
+        })));
+        state
+    }
+
+    fn fill(state: &State, to: &str, attempt: AttemptId, kind: &Kind) -> Option<OrderEnvelope> {
+        let filler = Filler {
+            key: &ClusterKey::from_secret("a secret for tests"),
+            cluster: "lab",
+            data_urls: &["http://m:7070".to_owned()],
+            epoch: Epoch(3),
+        };
+        filler.fill(state, &worker(to), attempt, kind)
+    }
+
+    #[test]
+    fn an_order_to_run_has_all_that_a_worker_needs() {
+        let assigned = state(JobState::Assigned(active(false)));
+        let order = fill(&assigned, "w", attempt(2), &Kind::Run).expect("wanted");
+        insta::assert_json_snapshot!(order);
+    }
+
+    #[test]
+    fn an_order_to_run_is_dropped_once_it_is_overtaken() {
+        let unconfirmed = || JobState::Assigned(active(false));
+        let queued = JobState::Queued(Queued {
+            since: Timestamp::default(),
+            not_before: None,
+            hold: None,
+            avoid: None,
+        });
+        for (what, job_state, to, number) in [
+            ("confirmed", JobState::Assigned(active(true)), "w", 2),
+            ("running", JobState::Running(active(true)), "w", 2),
+            ("queued again", queued, "w", 2),
+            ("an older attempt", unconfirmed(), "w", 1),
+            ("a worker that is gone", unconfirmed(), "v", 2),
+        ] {
+            let order = fill(&state(job_state), to, attempt(number), &Kind::Run);
+            assert_eq!(order, None, "{what}");
+        }
+    }
+
+    #[test]
+    fn what_ends_an_attempt_is_sent_whatever_became_of_its_job() {
+        let running = state(JobState::Running(active(true)));
+        let stop = Kind::Stop {
+            outcome: Outcome::new(Cause::TimeLimit, "it ran for 1 h"),
+            grace: Duration::from_millis(1500),
+        };
+        let order = fill(&running, "w", attempt(1), &stop).expect("sent");
+        assert_eq!((order.epoch, order.attempt.as_str()), (3, "7.1"));
+        let Order::Stop { outcome, grace_ms } = order.order else {
+            panic!("{order:?}");
+        };
+        assert_eq!((outcome.cause.as_str(), grace_ms), ("time_limit", 1500));
+        let order = fill(&running, "w", attempt(1), &Kind::Forget).expect("sent");
+        assert_eq!(order.order, Order::Forget);
+        assert_eq!(fill(&running, "gone", attempt(1), &Kind::Forget), None);
+    }
+}

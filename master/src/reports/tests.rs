@@ -1,0 +1,214 @@
+//! Tests of what becomes of a report.
+
+use std::collections::BTreeMap;
+
+use dopq_common::id::{AttemptId, JobId};
+use dopq_common::job::Cause;
+use dopq_common::wire::{
+    AttemptPhase, KnownAttempt, WIRE_VERSION, WireCapacity, WireGpu, WireOutcome,
+};
+
+use super::*;
+
+fn key() -> ClusterKey {
+    ClusterKey::from_secret("a secret for tests")
+}
+
+fn worker(text: &str) -> WorkerId {
+    text.parse().expect("a name")
+}
+
+/// `named` says it, sealed by `sealed`.
+fn body(sealed: &str, named: &str, report: Report) -> Vec<u8> {
+    let sealed = worker(sealed);
+    let envelope = ReportEnvelope {
+        version: WIRE_VERSION,
+        worker: named.to_owned(),
+        seq: 1,
+        at_ms: 0,
+        report,
+    };
+    key()
+        .worker(&sealed)
+        .seal(&sealed, &envelope)
+        .expect("sealed")
+}
+
+fn hello(gpu: &str, image: &str, attempt: &str) -> Report {
+    Report::Hello(Box::new(Hello {
+        session: "s".to_owned(),
+        boot: "b".to_owned(),
+        agent: "1".to_owned(),
+        host: "h".to_owned(),
+        engine: "e".to_owned(),
+        gpu_mode: "none".to_owned(),
+        capacity: WireCapacity {
+            cpu_milli: 1,
+            memory_bytes: 2,
+            gpus: vec![WireGpu {
+                id: gpu.to_owned(),
+                model: "m".to_owned(),
+                memory_bytes: 3,
+                healthy: true,
+            }],
+            slots_per_gpu: 1,
+            labels: BTreeMap::new(),
+        },
+        images: vec![image.to_owned()],
+        attempts: vec![KnownAttempt {
+            attempt: attempt.to_owned(),
+            phase: Some(AttemptPhase::Running),
+        }],
+    }))
+}
+
+#[test]
+fn every_kind_becomes_its_event() {
+    let attempt = || "7.2".to_owned();
+    let outcome = WireOutcome {
+        cause: "succeeded".to_owned(),
+        by: None,
+        exit_code: Some(0),
+        detail: String::new(),
+    };
+    let digest = "ab".repeat(32);
+    for (report, expected) in [
+        (hello("GPU-1", &digest, "7.2"), "joined"),
+        (Report::Goodbye, "left"),
+        (Report::Accepted { attempt: attempt() }, "accepted"),
+        (
+            Report::Refused {
+                attempt: attempt(),
+                reason: "full".to_owned(),
+            },
+            "refused",
+        ),
+        (
+            Report::Entered {
+                attempt: attempt(),
+                phase: AttemptPhase::Running,
+                note: String::new(),
+            },
+            "entered",
+        ),
+        (
+            Report::Finished {
+                attempt: attempt(),
+                outcome,
+                ran_ms: 1500,
+                log_bytes: 9,
+                results_bytes: None,
+            },
+            "finished",
+        ),
+    ] {
+        let read = read(&key(), &body("w", "w", report)).expect(expected);
+        assert_eq!(read.worker, worker("w"));
+        assert_eq!(read.hello.is_some(), expected == "joined");
+        let id = AttemptId {
+            job: JobId(7),
+            number: 2,
+        };
+        let became = match read.event {
+            Event::WorkerJoined {
+                session,
+                images,
+                known,
+                capacity,
+                ..
+            } => {
+                assert_eq!((&*session, images.len()), ("s", 1));
+                assert_eq!(known.first().map(|known| known.attempt), Some(id));
+                assert_eq!(capacity.gpus.len(), 1);
+                "joined"
+            }
+            Event::WorkerLeft { .. } => "left",
+            Event::Reported {
+                attempt, progress, ..
+            } => {
+                assert_eq!(attempt, id);
+                match progress {
+                    Progress::Accepted => "accepted",
+                    Progress::Refused { reason } => {
+                        assert_eq!(reason, "full");
+                        "refused"
+                    }
+                    Progress::Entered { phase, .. } => {
+                        assert_eq!(phase, AttemptPhase::Running);
+                        "entered"
+                    }
+                    Progress::Finished {
+                        outcome,
+                        ran,
+                        log_bytes,
+                    } => {
+                        assert_eq!(outcome.cause, Cause::Succeeded);
+                        assert_eq!((ran.as_millis(), log_bytes), (1500, 9));
+                        "finished"
+                    }
+                }
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(became, expected);
+    }
+}
+
+#[test]
+fn what_cannot_be_believed_or_read_is_told_apart() {
+    let digest = "ab".repeat(32);
+    let attempt = |text: &str| Report::Accepted {
+        attempt: text.to_owned(),
+    };
+    let other = ClusterKey::from_secret("another secret");
+    let w = worker("w");
+    let foreign = other.worker(&w).seal(&w, &1).expect("sealed");
+    for (what, body, kind) in [
+        ("another cluster's seal", foreign, "forged_report"),
+        (
+            "in another's name",
+            body("w", "v", Report::Goodbye),
+            "forged_report",
+        ),
+        ("no seal", b"{}".to_vec(), "malformed_report"),
+        ("no JSON", b"\xff".to_vec(), "malformed_report"),
+        (
+            "not a report",
+            key().worker(&w).seal(&w, &1).expect("sealed"),
+            "malformed_report",
+        ),
+        (
+            "a kind of the future",
+            body("w", "w", Report::Unknown),
+            "unknown_report",
+        ),
+        (
+            "no attempt",
+            body("w", "w", attempt("7")),
+            "malformed_report",
+        ),
+        (
+            "no attempt",
+            body("w", "w", attempt("../1.1")),
+            "malformed_report",
+        ),
+        (
+            "a GPU's name",
+            body("w", "w", hello("a b", &digest, "1.1")),
+            "malformed_report",
+        ),
+        (
+            "a digest",
+            body("w", "w", hello("g", "ab", "1.1")),
+            "malformed_report",
+        ),
+        (
+            "a known attempt",
+            body("w", "w", hello("g", &digest, "x")),
+            "malformed_report",
+        ),
+    ] {
+        let unusable = read(&key(), &body).expect_err(what);
+        assert_eq!(unusable.kind(), kind, "{what}: {unusable}");
+    }
+}
