@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,7 +71,7 @@ pub enum Error {
 /// Runs a worker until `shutdown`. Its containers run on after that, and are adopted at the next start.
 ///
 /// # Errors
-/// [`Error`] when it cannot start, or cannot write its records any more.
+/// [`Error`] when it cannot start.
 pub async fn run(
     options: Options,
     broker: Broker,
@@ -78,7 +79,35 @@ pub async fn run(
 ) -> Result<(), Error> {
     let host = options.docker_host.as_deref().unwrap_or(DOCKER_SOCKET);
     let engine = Engine::Docker(Client::new(host));
-    run_with(options, broker, engine, boot_id(), shutdown).await
+    let mut went_on = false;
+    loop {
+        let options = options.clone();
+        let (broker, engine) = (broker.clone(), engine.clone());
+        let ran = Box::pin(run_with(
+            options,
+            broker,
+            engine,
+            boot_id(),
+            shutdown.clone(),
+        ))
+        .await;
+        match ran {
+            // A disk that is full or failed may have room again: what runs is adopted then. Nothing is
+            // done meanwhile, since nothing can be recorded.
+            Err(Error::Records(error)) if went_on || error.is_passing() => {
+                tracing::error!(
+                    error = chain(&error),
+                    "the records cannot be kept; begun anew"
+                );
+                went_on = true;
+            }
+            ended => return ended,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RETRY) => {}
+            () = shutdown.cancelled() => return Ok(()),
+        }
+    }
 }
 
 /// [`run`] with an engine and a boot of the caller's choice.
@@ -194,27 +223,35 @@ fn prepare(options: &Options) -> Result<Ground, Error> {
         source,
     })?;
     folder(&data_dir)?;
-    // Orders hold tokens, and bundles are their users' own.
-    let private = std::os::unix::fs::PermissionsExt::from_mode(0o711);
-    std::fs::set_permissions(&data_dir, private).map_err(|source| Error::Folder {
-        path: data_dir.clone(),
-        source,
-    })?;
-    folder(&data_dir.join("attempts"))?;
-    folder(&data_dir.join("bundles"))?;
+    // Orders hold tokens, and bundles and logs are their users' own.
+    restrict(&data_dir, 0o711)?;
+    for private in ["attempts", "bundles"] {
+        folder(&data_dir.join(private))?;
+        restrict(&data_dir.join(private), 0o700)?;
+    }
     let outdir = match &options.outdir {
         Some(outdir) => outdir.clone(),
         None => data_dir.join("out"),
     };
     folder(&outdir)?;
     let mount = |path: &Path| HostFolder::resolve(path).map_err(Error::Mount);
-    let records = Records::open(&data_dir.join("records.redb")).map_err(Error::Records)?;
+    let path = data_dir.join("records.redb");
+    let records = Records::open(&path).map_err(Error::Records)?;
+    restrict(&path, 0o600)?;
     let loaded = records.load(&random()?).map_err(Error::Records)?;
     Ok(Ground {
         records,
         loaded,
         outdir: mount(&outdir)?,
         imgdir: options.imgdir.as_deref().map(mount).transpose()?,
+    })
+}
+
+fn restrict(path: &Path, mode: u32) -> Result<(), Error> {
+    let permissions = std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(path, permissions).map_err(|source| Error::Folder {
+        path: path.to_owned(),
+        source,
     })
 }
 
@@ -285,7 +322,7 @@ fn context(
         clock: Clock::start(),
         health: Health::default(),
         data: DataPlane::new(options.name.clone(), urls).map_err(Error::Http)?,
-        bundles: Bundles::new(options.data_dir.join("bundles")),
+        bundles: Bundles::new(options.data_dir.join("bundles"), options.limits.bundles),
         images: Images::new(
             engine.clone(),
             options.cluster.clone(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dopq_common::id::Digest;
 use dopq_common::job::BundleRef;
+use dopq_common::resources::ByteSize;
 use tokio::io::AsyncWriteExt;
 
 use crate::data::{self, Access, DataPlane};
@@ -15,6 +16,8 @@ const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_MOST: Duration = Duration::from_secs(15);
 /// A master that says no may be one that has not yet heard of the attempt.
 const DENIALS: u32 = 5;
+/// A bundle that was fetched within this may be in use.
+const IN_USE: Duration = Duration::from_secs(4 * 3600);
 /// A digest that is wrong this often is wrong at its source.
 const DAMAGES: u32 = 3;
 
@@ -45,14 +48,16 @@ enum Attempt {
 #[derive(Debug)]
 pub(crate) struct Bundles {
     dir: PathBuf,
+    keep: ByteSize,
     locks: Keyed<Digest, ()>,
 }
 
 impl Bundles {
-    /// Keeps bundles in `dir`, which exists.
-    pub(crate) fn new(dir: PathBuf) -> Self {
+    /// Keeps bundles in `dir`, which exists; up to `keep` of them for later.
+    pub(crate) fn new(dir: PathBuf, keep: ByteSize) -> Self {
         Self {
             dir,
+            keep,
             locks: Keyed::default(),
         }
     }
@@ -77,7 +82,10 @@ impl Bundles {
         let (mut pause, mut denials, mut damages) = (RETRY_FIRST, 0, 0);
         loop {
             let why = match self.fetch(data, access, bundle, &path).await {
-                Ok(()) => return Ok(path),
+                Ok(()) => {
+                    self.prune().await;
+                    return Ok(path);
+                }
                 Err(Attempt::Stop(error @ Error::Denied(_))) => {
                     denials += 1;
                     if denials == DENIALS {
@@ -137,6 +145,36 @@ impl Bundles {
         file.sync_all().await.map_err(disk)?;
         tokio::fs::rename(&part, path).await.map_err(disk)
     }
+
+    /// Removes the oldest beyond what is kept, but none that a build may still be reading.
+    async fn prune(&self) {
+        let (dir, keep) = (self.dir.clone(), self.keep);
+        let pruned = tokio::task::spawn_blocking(move || prune(&dir, keep, IN_USE)).await;
+        if let Ok(Err(error)) = pruned {
+            tracing::warn!(%error, "old bundles were not removed");
+        }
+    }
+}
+
+/// Removes the oldest files of `dir` until `keep` holds them all, sparing those younger than `spare`.
+fn prune(dir: &Path, keep: ByteSize, spare: Duration) -> io::Result<()> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let found = entry.metadata()?;
+        files.push((found.modified()?, found.len(), entry.path()));
+    }
+    files.sort();
+    let mut total: u64 = files.iter().map(|(_, size, _)| size).sum();
+    for (modified, size, path) in files {
+        let young = modified.elapsed().is_ok_and(|age| age < spare);
+        if total <= keep.0 || young {
+            break;
+        }
+        std::fs::remove_file(path)?;
+        total = total.saturating_sub(size);
+    }
+    Ok(())
 }
 
 fn disk(error: io::Error) -> Attempt {
@@ -144,4 +182,30 @@ fn disk(error: io::Error) -> Attempt {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::DiskFull(error),
         _other => Error::Disk(error),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_go_first_and_young_ones_stay() {
+        let dir = tempfile::tempdir().expect("folder");
+        for (name, age) in [("a", 300), ("b", 200), ("c", 100)] {
+            let file = std::fs::File::create(dir.path().join(name)).expect("file");
+            file.set_len(10).expect("length");
+            let at = std::time::SystemTime::now() - Duration::from_secs(age);
+            file.set_modified(at).expect("time");
+        }
+        let left = || {
+            let entries = std::fs::read_dir(dir.path()).expect("entries");
+            let mut names: Vec<_> = entries.map(|e| e.expect("entry").file_name()).collect();
+            names.sort();
+            names
+        };
+        prune(dir.path(), ByteSize(25), Duration::from_secs(1000)).expect("pruned");
+        assert_eq!(left(), ["a", "b", "c"]);
+        prune(dir.path(), ByteSize(25), Duration::from_secs(10)).expect("pruned");
+        assert_eq!(left(), ["b", "c"]);
+    }
 }

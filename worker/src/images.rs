@@ -51,25 +51,29 @@ impl Images {
         }
     }
 
-    /// The id of the attempt's image. `output` is told what the build prints; `bundle` is its zip. `None`
-    /// when `cancel` came first.
+    /// Whether the attempt's image is there, so that its bundle is not needed.
+    pub(crate) async fn has(&self, run: &Run) -> bool {
+        let Some(bundle) = run.bundle else {
+            return false;
+        };
+        let tag = image_tag(&run.user, bundle.digest);
+        matches!(self.find(&tag, bundle.digest).await, Ok(Some(_)))
+    }
+
+    /// The id of the attempt's image. `output` is told what the build prints; `bundle` fetches the zip,
+    /// and is asked only where the image must be made. `None` when `cancel` came first.
     pub(crate) async fn ensure(
         &self,
         run: &Run,
-        bundle: Option<PathBuf>,
+        bundle: impl Future<Output = Result<Option<PathBuf>, Outcome>>,
         output: mpsc::Sender<Bytes>,
         cancel: &CancellationToken,
     ) -> Result<Option<Arc<str>>, Outcome> {
-        let (digest, bundle) = match (&run.spec.image, run.bundle, bundle) {
-            (ImageSource::Named(name), _, _) => return self.named(name).await,
-            (ImageSource::Build | ImageSource::Load, Some(bundle), Some(path)) => {
-                (bundle.digest, path)
-            }
-            (ImageSource::Build | ImageSource::Load, _, _) => {
-                let detail = "the bundle of the image is not there";
-                return Err(Outcome::new(Cause::EngineError, detail));
-            }
-        };
+        let no_bundle = || Outcome::new(Cause::EngineError, "the order names no bundle");
+        if let ImageSource::Named(name) = &run.spec.image {
+            return self.named(name).await;
+        }
+        let digest = run.bundle.ok_or_else(no_bundle)?.digest;
         let tag = image_tag(&run.user, digest);
         let asked = Instant::now();
         let mut slot = tokio::select! {
@@ -89,13 +93,13 @@ impl Images {
         if let Some(id) = self.find(&tag, digest).await? {
             return Ok(Some(id));
         }
-        let built = tokio::select! {
-            permit = self.builds.acquire() => permit.is_ok(),
-            () = cancel.cancelled() => false,
-        };
-        if !built {
+        let Some(bundle) = cancel.run_until_cancelled(bundle).await else {
             return Ok(None);
-        }
+        };
+        let bundle = bundle?.ok_or_else(no_bundle)?;
+        let Some(_permit) = cancel.run_until_cancelled(self.builds.acquire()).await else {
+            return Ok(None);
+        };
         let request = BuildRequest {
             tag,
             labels: BTreeMap::from([

@@ -38,6 +38,7 @@ impl Inventory {
     pub(crate) async fn run(mut self) {
         let mut devices = self.devices().await;
         self.gpus_found(&devices).await;
+        let mut images = Vec::new();
         let mut up = false;
         let mut low = None;
         let mut every = tokio::time::interval(EVERY);
@@ -49,7 +50,8 @@ impl Inventory {
                 up = now_up;
                 self.context.tell(Event::LinkChanged { up }).await;
                 if up {
-                    self.hello(&devices).await;
+                    images = self.images().await;
+                    self.hello(&devices, &images).await;
                 }
             }
             tokio::select! {
@@ -62,11 +64,13 @@ impl Inventory {
                 }
             }
             self.disk(&mut low).await;
-            let found = self.devices().await;
-            if found != devices {
-                devices = found;
-                self.gpus_found(&devices).await;
-                self.hello(&devices).await;
+            let found = (self.devices().await, self.images().await);
+            if found.0 != devices {
+                self.gpus_found(&found.0).await;
+            }
+            if (&found.0, &found.1) != (&devices, &images) {
+                (devices, images) = found;
+                self.hello(&devices, &images).await;
             }
             match seen(&self.context).await {
                 Ok(containers) => self.context.tell(Event::Listed { containers }).await,
@@ -116,8 +120,8 @@ impl Inventory {
         *low = found;
     }
 
-    async fn hello(&self, devices: &[GpuDevice]) {
-        let images = match self.context.images.digests().await {
+    async fn images(&self) -> Vec<String> {
+        match self.context.images.digests().await {
             Ok(mut images) => {
                 images.truncate(IMAGES_TOLD);
                 images
@@ -126,7 +130,10 @@ impl Inventory {
                 tracing::warn!(error = chain(&error), "the engine does not list its images");
                 Vec::new()
             }
-        };
+        }
+    }
+
+    async fn hello(&self, devices: &[GpuDevice], images: &[String]) {
         let hello = Hello {
             session: self.session.clone(),
             boot: self.boot.clone(),
@@ -135,7 +142,7 @@ impl Inventory {
             engine: self.engine.version.clone(),
             gpu_mode: self.offer.as_str().to_owned(),
             capacity: WireCapacity::from(&self.capacity(devices)),
-            images,
+            images: images.to_vec(),
             attempts: Vec::new(),
         };
         self.context.tell(Event::HelloDue(Box::new(hello))).await;

@@ -43,6 +43,8 @@ pub struct Options {
     pub imgdir: Option<PathBuf>,
     /// Root of the folders mounted as `/outdir`; `data_dir/out` when `None`.
     pub outdir: Option<PathBuf>,
+    /// Holds a folder for each user with a file for each secret that the user's jobs may name.
+    pub secrets_dir: Option<PathBuf>,
     /// Bounds on what it does at once and on what it keeps.
     pub limits: Limits,
     /// Whether jobs may ask for the machine's own network.
@@ -83,6 +85,8 @@ pub struct Limits {
     pub starts: usize,
     /// The longest log of one attempt; what is beyond is cut, with a mark.
     pub log: ByteSize,
+    /// Bundles that are kept for the next job; more may lie there while they are in use.
+    pub bundles: ByteSize,
     /// New jobs are refused while less than this is free where the spool lies.
     pub min_free_disk: ByteSize,
     /// The longest image build.
@@ -101,6 +105,7 @@ impl Default for Limits {
             builds: 2,
             starts: (2 * cores).max(2),
             log: ByteSize(ByteSize::GIB),
+            bundles: ByteSize(20 * ByteSize::GIB),
             min_free_disk: ByteSize(ByteSize::GIB),
             build_time: Duration::from_secs(3600),
             build_memory: ByteSize(8 * ByteSize::GIB),
@@ -127,6 +132,7 @@ impl Options {
             labels: BTreeMap::new(),
             imgdir: None,
             outdir: None,
+            secrets_dir: None,
             limits: Limits::default(),
             allow_host_network: false,
         }

@@ -160,8 +160,7 @@ impl Step<'_> {
         ended: Ended,
     ) {
         let discard = container.clone().filter(|_| discard);
-        let note = ended.outcome.cause.as_str();
-        self.enter(id, Stage::Uploading { container, ended }, note);
+        self.enter(id, Stage::Uploading { container, ended }, "");
         self.act(Act::Finish {
             attempt: id,
             discard,

@@ -54,6 +54,11 @@ pub(super) const KEYS: &[Key] = &[
         "Folder below which each attempt has its /outdir; data_dir/out when not set.",
     ),
     Key::new(
+        "secrets_dir",
+        None,
+        "Folder with a folder for each user, and in it a file for each secret that jobs may name.",
+    ),
+    Key::new(
         "allow_host_network",
         Some("false"),
         "Whether jobs may use the machine's own network.",
@@ -100,6 +105,11 @@ pub(super) const KEYS: &[Key] = &[
         "Container starts at once; two a core when not set.",
     ),
     Key::new("limits.log", Some("1g"), "The longest log of one attempt."),
+    Key::new(
+        "limits.bundles",
+        Some("20g"),
+        "Bundles that are kept for the next job.",
+    ),
     Key::new(
         "limits.min_free_disk",
         Some("1g"),

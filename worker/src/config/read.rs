@@ -83,6 +83,7 @@ fn understand(layers: &mut Layers) -> Option<Config> {
     let memory = layers.get("memory", bytes);
     let imgdir = layers.get("imgdir", path);
     let outdir = layers.get("outdir", path);
+    let secrets_dir = layers.get("secrets_dir", path);
     let allow_host_network = layers.get("allow_host_network", boolean);
     let broker = broker(layers, name.as_ref());
     let docker_host = layers.get("docker.host", |text| Ok(text.to_owned()));
@@ -108,6 +109,7 @@ fn understand(layers: &mut Layers) -> Option<Config> {
             labels: layers.map("labels"),
             imgdir,
             outdir,
+            secrets_dir,
             limits: limits?,
             allow_host_network: allow_host_network?,
             name: name?,
@@ -216,6 +218,7 @@ fn limits(layers: &mut Layers) -> Option<Limits> {
     let builds = layers.get("limits.builds", |text| number(text, 1, 1000));
     let starts = layers.get("limits.starts", |text| number(text, 1, 10_000));
     let log = layers.get("limits.log", bytes);
+    let bundles = layers.get("limits.bundles", bytes);
     let min_free_disk = layers.get("limits.min_free_disk", bytes);
     let build_time = layers.get("limits.build_time", duration);
     let build_memory = layers.get("limits.build_memory", bytes);
@@ -224,6 +227,7 @@ fn limits(layers: &mut Layers) -> Option<Limits> {
         builds: builds?,
         starts: starts.unwrap_or_else(|| Limits::default().starts),
         log: log?,
+        bundles: bundles?,
         min_free_disk: min_free_disk?,
         build_time: build_time?,
         build_memory: build_memory?,

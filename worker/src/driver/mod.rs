@@ -2,9 +2,10 @@
 //!
 //! - [`owner`]: the one loop that owns the state
 //! - [`context`]: what acts need
-//! - [`perform`] and [`finish`]: the acts, as tasks that send back what came of them
+//! - [`perform`], [`create`] and [`finish`]: the acts, as tasks that send back what came of them
 
 mod context;
+mod create;
 mod finish;
 mod observe;
 mod owner;

@@ -5,18 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dopq_common::agent::{Act, Created, Event, Run, StartFault};
+use dopq_common::agent::{Act, Event, Run, StartFault};
 use dopq_common::id::AttemptId;
 use dopq_common::job::{Cause, Outcome};
 use dopq_common::wire::log::Source;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Context, INSTANCE_LABEL, disk_outcome};
+use super::context::{Context, disk_outcome};
+use super::create::create;
 use super::finish;
-use super::observe::{own_attempt, status};
+use super::observe::status;
 use super::owner::Driver;
-use crate::docker::{self, Container, PlanInput, Signal, plan};
+use crate::docker::{self, Container, Signal};
 use crate::fetch;
 use crate::images::{chain, engine_outcome};
 use crate::logs::{CaptureError, Log, Piece, capture};
@@ -41,7 +42,10 @@ pub(super) fn perform(driver: &mut Driver, act: Act) {
             prepare(&context, attempt, cancel, {
                 let context = Arc::clone(&context);
                 async move {
-                    bundle(&context, attempt, run?.as_ref()).await?;
+                    let run = run?;
+                    if !context.images.has(&run).await {
+                        bundle(&context, attempt, &run).await?;
+                    }
                     Ok(Some(Event::Fetched(attempt)))
                 }
             });
@@ -52,7 +56,8 @@ pub(super) fn perform(driver: &mut Driver, act: Act) {
             prepare(&context, attempt, cancel.clone(), {
                 let context = Arc::clone(&context);
                 async move {
-                    let image = build(&context, attempt, run?.as_ref(), &cancel).await?;
+                    let run = run?;
+                    let image = Box::pin(build(&context, attempt, &run, &cancel)).await?;
                     Ok(image.map(|image| Event::ImageReady { attempt, image }))
                 }
             });
@@ -237,8 +242,8 @@ async fn build(
     cancel: &CancellationToken,
 ) -> Result<Option<Arc<str>>, Outcome> {
     let log = open_log(context, attempt, run)?;
-    // It was fetched before, unless the agent was restarted and its folder cleared.
-    let bundle = bundle(context, attempt, run).await?;
+    // It was fetched before, unless the image was there then and is not any more.
+    let bundle = bundle(context, attempt, run);
     let (output, lines) = mpsc::channel(BUILD_OUTPUT);
     let ensure = context.images.ensure(run, bundle, output, cancel);
     let (image, ()) = tokio::join!(ensure, write_lines(context, attempt, &log, lines));
@@ -262,114 +267,6 @@ async fn write_lines(
             tracing::warn!(%attempt, %error, "the log cannot be written; tried again");
             tokio::time::sleep(RETRY_MOST).await;
         }
-    }
-}
-
-async fn create(
-    context: &Context,
-    attempt: AttemptId,
-    run: &Run,
-    image: &str,
-) -> Result<Created, Outcome> {
-    let outdir = context.outdir.clone();
-    let (user, id) = (run.user.clone(), attempt);
-    let outdir = tokio::task::spawn_blocking(move || outdir.for_attempt(&user, id))
-        .await
-        .map_err(|error| Outcome::new(Cause::EngineError, error.to_string()))?
-        .map_err(|error| {
-            Outcome::new(Cause::EngineError, format!("failed to {}", chain(&error)))
-        })?;
-    let _permit = context.starts.acquire().await;
-    let (mut pause, mut plan) = (RETRY_FIRST, None);
-    loop {
-        let error = match create_once(context, attempt, run, image, &outdir, &mut plan).await {
-            Ok(created) => return Ok(created),
-            Err(CreateError::Outcome(outcome)) => return Err(outcome),
-            Err(CreateError::Engine(error)) if error.is_uncertain() => error,
-            Err(CreateError::Engine(error)) => return Err(engine_outcome(&error)),
-        };
-        // Whether it took effect shows at the next try: the name is then taken, by this attempt.
-        context.health.lost(&context.clock);
-        tracing::warn!(%attempt, error = chain(&error), "the creation is tried again");
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(RETRY_MOST);
-    }
-}
-
-enum CreateError {
-    Outcome(Outcome),
-    Engine(docker::Error),
-}
-
-impl From<docker::Error> for CreateError {
-    fn from(error: docker::Error) -> Self {
-        Self::Engine(error)
-    }
-}
-
-async fn create_once(
-    context: &Context,
-    attempt: AttemptId,
-    run: &Run,
-    image: &str,
-    outdir: &docker::HostFolder,
-    kept: &mut Option<docker::Plan>,
-) -> Result<Created, CreateError> {
-    let engine = &context.engine;
-    let plan = match kept {
-        Some(plan) => plan,
-        None => {
-            let found = engine.find_image(image).await?.unwrap_or_default();
-            let input = PlanInput {
-                spec: &run.spec,
-                config: &run.order.config,
-                cluster: &context.options.cluster,
-                attempt,
-                user: &run.user,
-                digest: run.bundle.map(|bundle| bundle.digest),
-                array_index: run.order.array_index,
-                allocation: &run.allocation,
-                image,
-                image_env: &found.env,
-                secrets: &[],
-                outdir: Some(outdir.clone()),
-            };
-            let mut plan = plan(&input, &context.run_settings).map_err(|error| {
-                CreateError::Outcome(Outcome::new(Cause::BundleInvalid, error.to_string()))
-            })?;
-            let instance = context.instance.clone();
-            plan.labels.insert(INSTANCE_LABEL.to_owned(), instance);
-            kept.insert(plan)
-        }
-    };
-    let created = engine.create(plan).await?;
-    let container = Arc::from(created.id.as_str());
-    if !created.existed {
-        return Ok(Created {
-            container,
-            found: None,
-        });
-    }
-    match engine.inspect(&created.id).await? {
-        Some(found) if own_attempt(&found, &context.instance) == Some(attempt) => Ok(Created {
-            container,
-            found: Some(status(&found)),
-        }),
-        Some(found) => {
-            let detail = format!(
-                "the container {} is there and was made by another worker of this name; give each cluster on one engine a name of its own",
-                found.name
-            );
-            Err(CreateError::Outcome(Outcome::new(
-                Cause::EngineError,
-                detail,
-            )))
-        }
-        // It went away in between: the next try makes it anew.
-        None => Err(CreateError::Engine(docker::Error::Deadline {
-            call: "create",
-            after: Duration::ZERO,
-        })),
     }
 }
 

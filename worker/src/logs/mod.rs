@@ -5,6 +5,8 @@
 
 mod capture;
 mod spool;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 pub(crate) use capture::{CaptureError, capture};

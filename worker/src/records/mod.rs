@@ -4,6 +4,8 @@
 
 mod format;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use format::DecodeError;
 pub use store::Error;

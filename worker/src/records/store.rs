@@ -41,6 +41,16 @@ pub enum Error {
     Ended(#[source] tokio::task::JoinError),
 }
 
+impl Error {
+    /// Whether it may be over when the file is opened anew.
+    pub(crate) const fn is_passing(&self) -> bool {
+        match self {
+            Self::Storage(_) | Self::Ended(_) => true,
+            Self::Open(_) | Self::Decode { .. } | Self::Encode(_) => false,
+        }
+    }
+}
+
 /// The records. Clones share the file.
 #[derive(Debug, Clone)]
 pub(crate) struct Records(Arc<Database>);

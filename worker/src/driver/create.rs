@@ -1,0 +1,171 @@
+//! Creates an attempt's container: its folder, its secrets, its plan, and the call, until it is answered.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dopq_common::agent::{Created, Run};
+use dopq_common::id::AttemptId;
+use dopq_common::job::{Cause, Outcome};
+
+use super::context::{Context, INSTANCE_LABEL};
+use super::observe::{own_attempt, status};
+use crate::docker::{self, MountError, PlanInput, plan};
+use crate::images::{chain, engine_outcome};
+
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_MOST: Duration = Duration::from_secs(5);
+
+/// Creates the attempt's container, or finds the one that an earlier try made.
+pub(super) async fn create(
+    context: &Context,
+    attempt: AttemptId,
+    run: &Run,
+    image: &str,
+) -> Result<Created, Outcome> {
+    let outdir = context.outdir.clone();
+    let (user, id) = (run.user.clone(), attempt);
+    let made = tokio::task::spawn_blocking(move || {
+        let folder = outdir.for_attempt(&user, id)?;
+        open_to_all(folder.as_path())?;
+        Ok::<_, MountError>(folder)
+    });
+    let outdir = made
+        .await
+        .map_err(|error| Outcome::new(Cause::EngineError, error.to_string()))?
+        .map_err(|error| {
+            Outcome::new(Cause::EngineError, format!("failed to {}", chain(&error)))
+        })?;
+    let secrets = secrets(context, run).await?;
+    let _permit = context.starts.acquire().await;
+    let (mut pause, mut plan) = (RETRY_FIRST, None);
+    loop {
+        let error =
+            match create_once(context, attempt, run, image, (&outdir, &secrets), &mut plan).await {
+                Ok(created) => return Ok(created),
+                Err(CreateError::Outcome(outcome)) => return Err(outcome),
+                Err(CreateError::Engine(error)) if error.is_uncertain() => error,
+                Err(CreateError::Engine(error)) => return Err(engine_outcome(&error)),
+            };
+        // Whether it took effect shows at the next try: the name is then taken, by this attempt.
+        context.health.lost(&context.clock);
+        tracing::warn!(%attempt, error = chain(&error), "the creation is tried again");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY_MOST);
+    }
+}
+
+enum CreateError {
+    Outcome(Outcome),
+    Engine(docker::Error),
+}
+
+impl From<docker::Error> for CreateError {
+    fn from(error: docker::Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+async fn create_once(
+    context: &Context,
+    attempt: AttemptId,
+    run: &Run,
+    image: &str,
+    (outdir, secrets): (&docker::HostFolder, &[(String, String)]),
+    kept: &mut Option<docker::Plan>,
+) -> Result<Created, CreateError> {
+    let engine = &context.engine;
+    let plan = match kept {
+        Some(plan) => plan,
+        None => {
+            let found = engine.find_image(image).await?.unwrap_or_default();
+            let input = PlanInput {
+                spec: &run.spec,
+                config: &run.order.config,
+                cluster: &context.options.cluster,
+                attempt,
+                user: &run.user,
+                digest: run.bundle.map(|bundle| bundle.digest),
+                array_index: run.order.array_index,
+                allocation: &run.allocation,
+                image,
+                image_env: &found.env,
+                secrets,
+                outdir: Some(outdir.clone()),
+            };
+            let mut plan = plan(&input, &context.run_settings).map_err(|error| {
+                CreateError::Outcome(Outcome::new(Cause::BundleInvalid, error.to_string()))
+            })?;
+            let instance = context.instance.clone();
+            plan.labels.insert(INSTANCE_LABEL.to_owned(), instance);
+            kept.insert(plan)
+        }
+    };
+    let created = engine.create(plan).await?;
+    let container = Arc::from(created.id.as_str());
+    if !created.existed {
+        return Ok(Created {
+            container,
+            found: None,
+        });
+    }
+    match engine.inspect(&created.id).await? {
+        Some(found) if own_attempt(&found, &context.instance) == Some(attempt) => Ok(Created {
+            container,
+            found: Some(status(&found)),
+        }),
+        Some(found) => {
+            let detail = format!(
+                "the container {} is there and was made by another worker of this name; give each cluster on one engine a name of its own",
+                found.name
+            );
+            Err(CreateError::Outcome(Outcome::new(
+                Cause::EngineError,
+                detail,
+            )))
+        }
+        // It went away in between: the next try makes it anew.
+        None => Err(CreateError::Engine(docker::Error::Deadline {
+            call: "create",
+            after: Duration::ZERO,
+        })),
+    }
+}
+
+/// Whatever user the container runs as must be able to write there; who may come as far as this folder
+/// is decided by those above it.
+fn open_to_all(folder: &Path) -> Result<(), MountError> {
+    let all = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(folder, all).map_err(|source| MountError::Io {
+        path: folder.to_owned(),
+        source,
+    })
+}
+
+/// The values of the secrets that the job names, from the user's own folder on this machine.
+async fn secrets(context: &Context, run: &Run) -> Result<Vec<(String, String)>, Outcome> {
+    let mut read = Vec::new();
+    for name in &run.spec.secrets {
+        let refused = |why: &str| {
+            let detail =
+                format!("secret {name}: {why}; an admin puts it into the worker's secrets_dir");
+            Outcome::new(Cause::BundleInvalid, detail)
+        };
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if name.is_empty() || !name.chars().all(plain) {
+            return Err(refused("only letters, digits and _ may stand in its name"));
+        }
+        let dir = context.options.secrets_dir.as_ref();
+        let dir = dir.ok_or_else(|| refused("this worker has no secrets"))?;
+        let path = dir.join(run.user.as_str()).join(name);
+        match tokio::fs::read_to_string(&path).await {
+            Ok(text) => read.push((name.clone(), text.trim_end_matches('\n').to_owned())),
+            Err(error) => {
+                tracing::warn!(user = %run.user, secret = name, %error, "a secret cannot be read");
+                return Err(refused("this worker does not have it"));
+            }
+        }
+    }
+    Ok(read)
+}

@@ -1,0 +1,99 @@
+//! Tests of the spool and of taking output into it.
+
+use bytes::Bytes;
+use dopq_common::resources::ByteSize;
+use dopq_common::time::Timestamp;
+use dopq_common::wire::log::{self, Source};
+
+use super::spool::{Piece, Spool};
+
+const AT: Timestamp = Timestamp::from_millis(7);
+const PLENTY: ByteSize = ByteSize(1 << 30);
+
+fn piece(source: Source, bytes: &[u8]) -> Piece {
+    Piece {
+        source,
+        at: AT,
+        bytes: Bytes::copy_from_slice(bytes),
+    }
+}
+
+async fn frames(spool: &Spool) -> Vec<(Source, Vec<u8>)> {
+    let bytes = spool.read(0, usize::MAX).await.expect("read");
+    let mut rest = &bytes[..];
+    let mut frames = Vec::new();
+    while let Some((frame, used)) = log::next(rest).expect("sound") {
+        frames.push((frame.source, frame.payload.to_vec()));
+        rest = &rest[used..];
+    }
+    frames
+}
+
+#[tokio::test]
+async fn a_spool_is_its_own_cursor() {
+    let dir = tempfile::tempdir().expect("folder");
+    let path = dir.path().join("log");
+    let spool = Spool::open(&path, PLENTY).expect("open");
+    let pieces = [
+        piece(Source::Build, b"Step 1\n"),
+        piece(Source::Stdout, b"a\xff"),
+        piece(Source::Stderr, b"oh"),
+        piece(Source::Stdout, b"bc"),
+    ];
+    spool.append(&pieces).await.expect("append");
+    spool.note(AT, "by the way").await.expect("note");
+    assert_eq!(spool.taken().await, (4, 2));
+    let length = *spool.length().borrow();
+    drop(spool);
+
+    // A frame that was only half written before a crash is as good as never written.
+    let mut bytes = std::fs::read(&path).expect("file");
+    bytes.extend_from_slice(&[2, 0, 0, 0]);
+    std::fs::write(&path, &bytes).expect("file");
+    let spool = Spool::open(&path, PLENTY).expect("open");
+    assert_eq!(*spool.length().borrow(), length);
+    assert_eq!(spool.taken().await, (4, 2));
+    let more = [piece(Source::Stdout, b"d")];
+    spool.append(&more).await.expect("append");
+    let frames = frames(&spool).await;
+    assert_eq!(frames.len(), 6);
+    assert_eq!(frames[5], (Source::Stdout, b"d".to_vec()));
+    assert_eq!(frames[4].1, b"[dopq] by the way\n");
+}
+
+#[tokio::test]
+async fn the_quota_cuts_once_and_for_good() {
+    let dir = tempfile::tempdir().expect("folder");
+    let path = dir.path().join("log");
+    let spool = Spool::open(&path, ByteSize(40)).expect("open");
+    for _ in 0..3 {
+        let line = [piece(Source::Stdout, b"0123456789")];
+        spool.append(&line).await.expect("append");
+    }
+    assert!(spool.is_cut().await);
+    let kept = frames(&spool).await;
+    let kept: Vec<_> = kept.iter().map(|(source, _)| *source).collect();
+    assert_eq!(kept, [Source::Stdout, Source::Stdout, Source::Dopq]);
+    drop(spool);
+    let spool = Spool::open(&path, ByteSize(40)).expect("open");
+    assert!(spool.is_cut().await);
+    // What DoPQ itself has to say is never cut.
+    spool.note(AT, "ended").await.expect("note");
+    assert_eq!(frames(&spool).await.len(), 4);
+}
+
+#[tokio::test]
+async fn long_output_becomes_several_frames() {
+    let dir = tempfile::tempdir().expect("folder");
+    let spool = Spool::open(&dir.path().join("log"), PLENTY).expect("open");
+    let long = vec![b'x'; 100_000];
+    let pieces = [piece(Source::Stdout, &long)];
+    spool.append(&pieces).await.expect("append");
+    let frames = frames(&spool).await;
+    assert!(frames.len() > 1);
+    assert_eq!(
+        frames.iter().map(|(_, bytes)| bytes.len()).sum::<usize>(),
+        100_000
+    );
+    assert_eq!(spool.taken().await, (100_000, 0));
+}

@@ -1,0 +1,171 @@
+//! Tests of the records: everything comes back, also from files that older versions wrote.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dopq_common::agent::{Attempt, Ended, Exit, Meta, Run, Stage, StopOrder};
+use dopq_common::id::Epoch;
+use dopq_common::job::{Cause, Outcome};
+use dopq_common::time::Timestamp;
+use dopq_common::wire::{RunOrder, WireAllocation};
+
+use super::format;
+use super::store::{Commit, Records};
+
+const AT: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+
+fn run() -> Arc<Run> {
+    let order = RunOrder {
+        cluster: "default".to_owned(),
+        user: "anna".to_owned(),
+        config: r#"{"name":"train","executor_name":"anna","build_flag":false,"image":"busybox"}"#
+            .to_owned(),
+        bundle: None,
+        allocation: WireAllocation {
+            gpus: Vec::new(),
+            cpu_milli: 1000,
+            memory_bytes: 1 << 30,
+        },
+        array_index: Some(3),
+        token: "token".to_owned(),
+        data_urls: vec!["http://m:7070".to_owned()],
+    };
+    Arc::new(Run::read(order).expect("order"))
+}
+
+fn ended() -> Ended {
+    Ended {
+        outcome: Outcome {
+            cause: Cause::Cancelled("anna".parse().expect("name")),
+            exit_code: Some(143),
+            detail: "cancelled by anna".to_owned(),
+        },
+        ran_ms: 5,
+        log_bytes: 6,
+        results_bytes: Some(7),
+    }
+}
+
+/// One attempt in each stage.
+fn attempts() -> Vec<Attempt> {
+    let container: Arc<str> = Arc::from("c0ffee");
+    let same = || Arc::clone(&container);
+    let stages = [
+        Stage::Fetching,
+        Stage::Building,
+        Stage::Creating {
+            image: Arc::from("sha256:1"),
+        },
+        Stage::Starting {
+            container: same(),
+            since: AT,
+            look_at: None,
+        },
+        Stage::Running {
+            container: same(),
+            since: AT,
+        },
+        Stage::Paused {
+            container: same(),
+            since: AT,
+        },
+        Stage::Stopping {
+            container: same(),
+            since: AT,
+            kill_at: AT,
+        },
+        Stage::Exited {
+            container: same(),
+            exit: Exit {
+                code: 137,
+                oom_killed: false,
+                started_at: Some(AT),
+                finished_at: None,
+            },
+        },
+        Stage::Uploading {
+            container: Some(same()),
+            ended: ended(),
+        },
+        Stage::Reported {
+            container: None,
+            ended: ended(),
+        },
+        Stage::Forgotten {
+            ended: ended(),
+            at: AT,
+        },
+        Stage::Refused {
+            reason: "the worker is draining".to_owned(),
+            at: AT,
+        },
+    ];
+    let numbered = (1..).zip(stages);
+    numbered
+        .map(|(number, stage)| Attempt {
+            id: format!("7.{number}").parse().expect("attempt"),
+            run: (!stage.is_over()).then(run),
+            boot: Arc::from("boot"),
+            stop: matches!(stage, Stage::Stopping { .. }).then(|| StopOrder {
+                outcome: ended().outcome,
+                grace: Duration::from_secs(10),
+                forget: false,
+            }),
+            stage,
+        })
+        .collect()
+}
+
+#[test]
+fn the_form_on_disk_is_this() {
+    let mut text = String::new();
+    for attempt in attempts() {
+        let bytes = format::encode(&attempt).expect("written");
+        text.push_str(&String::from_utf8_lossy(&bytes));
+        text.push('\n');
+        assert_eq!(format::decode(&bytes).expect("read"), attempt);
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn fields_of_a_later_version_are_left_alone() {
+    let later = br#"{"attempt":"1.1","boot":"b","shape":9,"stage":{"at":"fetching","since":1}}"#;
+    assert_eq!(format::decode(later).expect("read").stage, Stage::Fetching);
+    assert!(format::decode(br#"{"attempt":"1.1","boot":"b","stage":{"at":"?"}}"#).is_err());
+}
+
+#[tokio::test]
+async fn a_batch_is_there_after_the_file_is_opened_again() {
+    let dir = tempfile::tempdir().expect("folder");
+    let path = dir.path().join("records.redb");
+    let meta = Meta {
+        epoch: Epoch(3),
+        seq: 9,
+        linked_at: AT,
+    };
+    {
+        let records = Records::open(&path).expect("open");
+        assert_eq!(records.load("first").expect("load").instance, "first");
+        let commit = Commit {
+            attempts: attempts().into_iter().map(|a| (a.id, Some(a))).collect(),
+            meta: Some(meta),
+            reports: vec![(8, b"eight".to_vec()), (9, b"nine".to_vec())],
+            confirmed: Vec::new(),
+        };
+        records.commit(commit).await.expect("commit");
+        let commit = Commit {
+            attempts: vec![("7.2".parse().expect("attempt"), None)],
+            confirmed: vec![8],
+            ..Commit::default()
+        };
+        records.commit(commit).await.expect("commit");
+    }
+    let records = Records::open(&path).expect("open");
+    let loaded = records.load("second").expect("load");
+    assert_eq!(loaded.instance, "first");
+    assert_eq!(loaded.meta, meta);
+    assert_eq!(loaded.outbox, [(9, b"nine".to_vec())]);
+    assert_eq!(loaded.attempts.len(), attempts().len() - 1);
+    assert!(Records::open(&path).is_err(), "two workers, one folder");
+}
