@@ -39,7 +39,7 @@ pub(crate) struct Overrides {
     /// How often to try again when your own code fails
     #[arg(long, value_name = "NUMBER")]
     retries: Option<u64>,
-    /// Any other field, as JSON, such as shm_size='"2g"' or after='[12]'; null takes it out
+    /// Any other field, as JSON, such as shm_size='"2g"' or after=12; null takes it out
     #[arg(long = "set", value_name = "FIELD=JSON", value_parser = field)]
     fields: Vec<(String, Value)>,
     /// The command as separate words, after --

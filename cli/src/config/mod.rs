@@ -2,7 +2,7 @@
 //! the user's own file. All mistakes are told at once.
 //!
 //! A token goes only where its owner meant it to go: a project's file may name a master, but it cannot
-//! send there a token that came from elsewhere. The form of the files is in [`file`], the precedence
+//! send there a token that came from elsewhere. The form of the files is in [`mod@file`], the precedence
 //! in [`mod@resolve`].
 
 mod file;
