@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::{FutureExt as _, StreamExt as _};
+use futures::StreamExt as _;
 use lapin::Acker;
 use lapin::Channel;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
+    QueueDeclareOptions,
 };
 use lapin::types::FieldTable;
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 
 use super::broker::Shared;
 use super::lane::Session;
@@ -24,6 +25,9 @@ const OPEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// For what the broker only has to take note of.
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often a consumer that gets nothing asks whether there is anything.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// After a consumer that failed while its connection goes on.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -125,20 +129,44 @@ impl Task {
 
     /// Hands deliveries over until something ends.
     async fn pump(&self, channel: Channel, mut consumer: lapin::Consumer) -> End {
+        // As many as can be out, so that giving back never waits.
+        let (give_back, mut given_back) = mpsc::channel(self.shared.options.prefetch.into());
+        let mut waiting = None;
+        let out = Arc::new(());
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks_in_vain = 0;
         loop {
             tokio::select! {
                 () = self.sender.closed() => break,
-                received = consumer.next() => match received {
+                _ = look.tick() => {
+                    // Deleted and declared again at once, a queue may keep a consumer that it never
+                    // serves: messages are there, and none comes to a consumer that could take more.
+                    let is_full = Arc::strong_count(&out) > self.shared.options.prefetch.into();
+                    let forgotten = waiting.is_none() && !is_full && self.is_left_over(&channel).await;
+                    looks_in_vain = if forgotten { looks_in_vain + 1 } else { 0 };
+                    if looks_in_vain > 1 {
+                        tracing::warn!(post = ?self.post, "the broker has forgotten the consumer");
+                        return End::Failed;
+                    }
+                }
+                Some(acker) = given_back.recv() => nack(&acker).await,
+                permit = self.sender.reserve(), if waiting.is_some() => {
+                    if let (Ok(permit), Some(delivery)) = (permit, waiting.take()) {
+                        permit.send(delivery);
+                    }
+                }
+                received = consumer.next(), if waiting.is_none() => match received {
                     Some(Ok(message)) => {
+                        looks_in_vain = 0;
                         let claim = Claim {
                             acker: Some(message.acker),
+                            give_back: give_back.clone(),
+                            _out: Arc::clone(&out),
                             _channel: channel.clone(),
                         };
-                        let body = Bytes::from(message.data);
-                        let settle = Settle::Amqp(claim);
-                        let delivery = Delivery::new(body, message.redelivered, settle);
-                        // Nobody takes it: dropping it gives it back.
-                        drop(self.sender.send(delivery).await);
+                        let (body, settle) = (message.data.into(), Settle::Amqp(claim));
+                        waiting = Some(Delivery::new(body, message.redelivered, settle));
                     }
                     Some(Err(error)) => {
                         tracing::warn!(post = ?self.post, %error, "the consumer's channel failed");
@@ -151,13 +179,26 @@ impl Task {
                 },
             }
         }
-        // The channel lives on until what was handed over is settled, so what was not must be given back.
+        // What is out can still be settled. With the last of it the channel closes, and what was not
+        // settled comes again all at once, which keeps its order.
         let cancel = channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
         drop(tokio::time::timeout(SETTLE_WITHIN, cancel).await);
-        while let Some(Some(Ok(message))) = consumer.next().now_or_never() {
-            give_back(&message.acker).await;
-        }
         End::Dropped
+    }
+
+    /// Whether messages wait in the queue, or nobody is said to consume it.
+    async fn is_left_over(&self, channel: &Channel) -> bool {
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let queue = self.shared.names.queue(&self.post);
+        let declared = channel.queue_declare(queue, passive, FieldTable::default());
+        // A failure closes the channel, which is seen where its deliveries are.
+        match tokio::time::timeout(SETTLE_WITHIN, declared).await {
+            Ok(Ok(queue)) => queue.message_count() > 0 || queue.consumer_count() == 0,
+            Ok(Err(_)) | Err(_) => false,
+        }
     }
 }
 
@@ -165,6 +206,10 @@ impl Task {
 #[derive(Debug)]
 pub(in crate::broker) struct Claim {
     acker: Option<Acker>,
+    /// Those who give back one after the other do so in that order. Gone with the consumer.
+    give_back: mpsc::Sender<Acker>,
+    /// Counts those that are out.
+    _out: Arc<()>,
     /// A channel closes with its last handle, and what is unsettled then comes again.
     _channel: Channel,
 }
@@ -192,21 +237,14 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let Some(acker) = self.acker.take() else {
-            return;
-        };
-        // Without a runtime the process is ending, and the message comes again when its connection does.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let channel = self._channel.clone();
-            runtime.spawn(async move {
-                give_back(&acker).await;
-                drop(channel);
-            });
+        if let Some(acker) = self.acker.take() {
+            // It fails when the consumer is gone; the message then comes again when the channel closes.
+            drop(self.give_back.try_send(acker));
         }
     }
 }
 
-async fn give_back(acker: &Acker) {
+async fn nack(acker: &Acker) {
     let options = BasicNackOptions {
         multiple: false,
         requeue: true,

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::broker::Shared;
-use super::topology::{Declarer, Post};
+use super::topology::{Declarer, Post, soft};
 use crate::broker::{Error, Link};
 
 /// For a connection with all its declarations; a broker that takes longer is as good as down.
@@ -233,7 +233,10 @@ impl Lane {
                         session.blocked.send_replace(false);
                         shared.show_link();
                     }
-                    Some(Event::Error(error)) => return error.to_string(),
+                    // Errors of channels are told here as well; whoever uses the channel sees to them.
+                    Some(Event::Error(error)) if soft(&error).is_none() => {
+                        return error.to_string();
+                    }
                     Some(_) => {}
                     None => return "its connection ended".to_owned(),
                 },

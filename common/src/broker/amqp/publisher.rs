@@ -51,11 +51,17 @@ impl Shared {
         body: &[u8],
     ) -> Result<(), Error> {
         let within = self.options.confirm_within;
+        let Ok(channel) = tokio::time::timeout(within, confirmed(session)).await else {
+            // It does not even open a channel: it may be half open, which nothing but silence tells.
+            session.give_up();
+            return Err(Error::Unconfirmed(within));
+        };
         let published = tokio::time::timeout(within, async {
-            let channel = confirmed(session).await?;
             let properties = BasicProperties::default().with_delivery_mode(PERSISTENT);
             let exchange = self.names.exchange(post);
             let confirm = channel
+                .as_ref()
+                .map_err(Clone::clone)?
                 .basic_publish(exchange, Names::key(post), MANDATORY, body, properties)
                 .await?;
             confirm.await
@@ -65,7 +71,7 @@ impl Shared {
             // Only this means that the message is in the queue.
             Ok(Ok(Confirmation::Ack(None))) => Ok(()),
             Ok(Ok(Confirmation::Ack(Some(_)))) => {
-                tracing::warn!(queue = queue(), "it is gone; it is declared again");
+                tracing::info!(queue = queue(), "it is not there, and is declared");
                 self.declare_on(session, post).await?;
                 Err(Error::NoQueue { queue: queue() })
             }
@@ -83,8 +89,12 @@ impl Shared {
                 })
             }
             Err(_) => {
-                // It may be half open, which nothing but silence tells.
-                session.give_up();
+                // The broker may only be slow, so the connection stays; the channel's count of what is
+                // to be confirmed is worth no more.
+                let mut slot = session.confirmed.lock().await;
+                if slot.as_ref() == channel.as_ref().ok() {
+                    *slot = None;
+                }
                 Err(Error::Unconfirmed(within))
             }
         }
