@@ -20,8 +20,14 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     }
 }
 
-/// The runtime of one test.
+/// The runtime of one test. What the adapters log is shown when the test fails.
 fn runtime() -> tokio::runtime::Runtime {
+    let log = tracing_subscriber::fmt().with_test_writer();
+    // The first test of the process has set it for all.
+    drop(
+        log.with_env_filter("warn,lapin=off,dopq_common=debug,dopq_master=debug")
+            .try_init(),
+    );
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

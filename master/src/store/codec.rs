@@ -199,7 +199,7 @@ fn queue_score(job: &Job) -> f64 {
 /// The logarithm of the user's penalty, less what the cluster's finished jobs have taken from it since:
 /// they take the same from everybody, so that users compare by what does not change between their own jobs.
 fn rank(user: &User) -> f64 {
-    let at = u32::try_from(user.recency_at).map_or(f64::from(u32::MAX), f64::from);
+    let at = u32::try_from(user.recency_at).map_or_else(|_| f64::from(u32::MAX), f64::from);
     user.recency.ln() + at
 }
 
@@ -277,24 +277,26 @@ impl Decoder {
     }
 }
 
-/// What a whole store holds: the last of each record, in the order read.
-pub(super) fn loaded(seq: u64, epoch: Epoch, items: Vec<Item>) -> Loaded {
-    let (mut jobs, mut accounts) = (BTreeSet::new(), BTreeMap::new());
-    let mut changes = Vec::with_capacity(items.len());
-    for item in items {
+/// What a whole store holds. A record that was read more than once, because it changed meanwhile, counts as
+/// it was last.
+pub(super) fn loaded(seq: u64, epoch: Epoch, items: Vec<(String, Item)>) -> Loaded {
+    let last: BTreeMap<String, Item> = items.into_iter().collect();
+    let mut changes = Vec::with_capacity(last.len());
+    let mut accounts = Vec::new();
+    let mut jobs = BTreeSet::new();
+    for item in last.into_values() {
         match item {
             // Nothing that was removed is in an empty state.
-            Item::Change(Change::JobDropped(_) | Change::WorkerDropped(_)) | Item::Ignored => {}
+            Item::Change(Change::JobDropped(_) | Change::WorkerDropped(_))
+            | Item::Account(AccountChange::Removed(_))
+            | Item::Ignored => {}
             Item::Change(change) => {
                 if let Change::Job(job) = &change {
                     jobs.insert(job.id);
                 }
                 changes.push(change);
             }
-            Item::Account(AccountChange::Set(account)) => {
-                accounts.insert(account.name.clone(), account);
-            }
-            Item::Account(AccountChange::Removed(name)) => drop(accounts.remove(&name)),
+            Item::Account(AccountChange::Set(account)) => accounts.push(account),
         }
     }
     // A key outlives its job in the store, but not in the scheduler's memory.
@@ -311,7 +313,7 @@ pub(super) fn loaded(seq: u64, epoch: Epoch, items: Vec<Item>) -> Loaded {
         seq,
         epoch,
         changes,
-        accounts: accounts.into_values().collect(),
+        accounts,
     }
 }
 

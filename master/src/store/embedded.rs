@@ -159,7 +159,8 @@ impl Embedded {
             let mut items = Vec::new();
             for record in records.iter().map_err(unavailable)? {
                 let (name, value) = record.map_err(unavailable)?;
-                items.push(decoder.decode(name.value(), Some(value.value().1))?);
+                let (name, value) = (name.value(), value.value().1);
+                items.push((name.to_owned(), decoder.decode(name, Some(value))?));
             }
             Ok(codec::loaded(seq, Epoch(epoch), items))
         })

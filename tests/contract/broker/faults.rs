@@ -14,7 +14,7 @@ use crate::soon;
 /// Every fault, the gentlest first.
 pub(crate) fn run(runtime: &Runtime, server: &mut RabbitMq) {
     for (name, fault) in FAULTS {
-        println!("broker over RabbitMQ: {name}");
+        eprintln!("broker over RabbitMQ: {name}");
         fault(runtime, server);
     }
 }
@@ -110,7 +110,13 @@ fn cut_links_heal(runtime: &Runtime, server: &mut RabbitMq) {
         let one = next(&mut taken).await;
         let mut live = bench.worker.subscribe_live(&["a"]).await.expect("open");
 
-        server.ctl(&["close_all_connections", "a test cuts the links"]);
+        let mut link = bench.worker.link();
+        link.mark_unchanged();
+        server.ctl(&["close_all_connections", "--global", "a test cuts the links"]);
+        soon("the cut to be noticed", link.changed())
+            .await
+            .expect("open");
+        link_is(&bench.worker, "up again", |link| *link == Link::Up).await;
         let late = one.ack().await;
         assert!(matches!(late, Err(Error::Lost)), "{late:?}");
         order(&bench.master, &worker, 3).await;
@@ -273,8 +279,11 @@ fn a_frozen_server_is_noticed(runtime: &Runtime, server: &mut RabbitMq) {
         order(&bench.master, &worker, 1).await;
         let mut taken = orders(&bench.worker, &worker).await;
         assert_eq!(take(&mut taken, 1).await, [1]);
+        let mut hurried = options(server, "frozen", "hurried");
+        hurried.publish_within = Duration::from_secs(8);
+        let hurried = open(hurried).await;
         server.signal("STOP");
-        let refused = bench.master.publish_order(&worker, body(2)).await;
+        let refused = hurried.publish_order(&worker, body(2)).await;
         let unconfirmed = matches!(refused, Err(Error::Unconfirmed(_)));
         assert!(unconfirmed, "{refused:?}");
         // The publisher notices by its confirmation, the other by missing heartbeats.

@@ -58,7 +58,7 @@ const SUITE: &[(&str, Case)] = cases![
 fn in_process() {
     runtime().block_on(async {
         for (name, case) in SUITE {
-            println!("broker in process: {name}");
+            eprintln!("broker in process: {name}");
             let broker = Broker::Inproc(inproc::Broker::new(inproc::Options {
                 delivery_limit: DELIVERY_LIMIT,
                 prefetch: PREFETCH.into(),
@@ -71,7 +71,7 @@ fn in_process() {
             })
             .await;
         }
-        println!("broker in process: a full queue makes its publishers wait");
+        eprintln!("broker in process: a full queue makes its publishers wait");
         queues::a_full_queue_makes_its_publishers_wait().await;
     });
 }
@@ -82,7 +82,7 @@ fn rabbitmq() {
     let runtime = runtime();
     runtime.block_on(async {
         for (name, case) in SUITE {
-            println!("broker over RabbitMQ: {name}");
+            eprintln!("broker over RabbitMQ: {name}");
             case(connect(&server).await).await;
         }
     });
@@ -104,7 +104,7 @@ pub(crate) fn options(server: &RabbitMq, prefix: &str, client: &str) -> amqp::Op
         prefix: prefix.to_owned(),
         delivery_limit: DELIVERY_LIMIT,
         prefetch: PREFETCH,
-        publish_within: Duration::from_secs(10),
+        publish_within: Duration::from_secs(50),
         ..amqp::Options::new(server.url(), client)
     }
 }

@@ -9,6 +9,7 @@ mod check;
 mod error;
 mod options;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use dopq_common::id::{Epoch, JobId};
@@ -33,11 +34,10 @@ const DROPPED_MAX: usize = 20_000;
 pub struct Redis {
     connection: ConnectionManager,
     timeout: Duration,
-    prefix: String,
-    scripts: Scripts,
+    prefix: Arc<str>,
+    scripts: Arc<Scripts>,
 }
 
-#[derive(Clone)]
 struct Scripts {
     commit: Script,
     load: Script,
@@ -66,13 +66,13 @@ impl Redis {
         let store = Self {
             connection: connection.map_err(error::classify)?,
             timeout: options.timeout,
-            prefix: format!("dopq:{{{}}}:", options.cluster),
-            scripts: Scripts {
+            prefix: format!("dopq:{{{}}}:", options.cluster).into(),
+            scripts: Arc::new(Scripts {
                 commit: Script::new(include_str!("scripts/commit.lua")),
                 load: Script::new(include_str!("scripts/load.lua")),
                 take: Script::new(include_str!("scripts/take.lua")),
                 renew: Script::new(include_str!("scripts/renew.lua")),
-            },
+            }),
         };
         store.check(options.require_durability).await?;
         Ok(store)
@@ -154,7 +154,7 @@ impl Redis {
             changes: Vec::new(),
             accounts: Vec::new(),
         };
-        for item in items {
+        for (_, item) in items {
             match item {
                 Item::Change(change) => delta.changes.push(change),
                 Item::Account(change) => delta.accounts.push(change),
@@ -165,18 +165,19 @@ impl Redis {
     }
 
     /// Reads pages until one is the last: the batch and the epoch as of it, and what changed.
-    async fn follow(&self, since: u64) -> Result<(u64, Epoch, Vec<Item>), Error> {
+    async fn follow(&self, since: u64) -> Result<(u64, Epoch, Vec<(String, Item)>), Error> {
         type Page = (u64, u64, Option<u64>, Vec<String>, Vec<Option<String>>);
         let mut decoder = Decoder::default();
         let mut items = Vec::new();
         let mut after = since;
         loop {
             let mut call = self.scripts.load.prepare_invoke();
-            call.key(self.key("seq")).arg(&self.prefix);
+            call.key(self.key("seq")).arg(self.prefix.as_ref());
             call.arg(after).arg(PAGE_RECORDS);
             let (seq, epoch, following, names, values): Page = self.invoke(&call).await?;
-            for (name, value) in names.iter().zip(&values) {
-                items.push(decoder.decode(name, value.as_deref())?);
+            for (name, value) in names.into_iter().zip(&values) {
+                let item = decoder.decode(&name, value.as_deref())?;
+                items.push((name, item));
             }
             match following {
                 Some(following) => after = following,
@@ -188,7 +189,7 @@ impl Redis {
     pub(super) async fn commit(&self, batch: &Batch) -> Result<(), Error> {
         let encoded = codec::encode(batch)?;
         let mut call = self.scripts.commit.prepare_invoke();
-        call.key(self.key("seq")).arg(&self.prefix);
+        call.key(self.key("seq")).arg(self.prefix.as_ref());
         call.arg(batch.epoch.0).arg(batch.seq).arg(&encoded.digest);
         call.arg(millis(KEYS_KEPT))
             .arg(AUDIT_MAX_LINES)

@@ -1,0 +1,215 @@
+//! Jobs, users and workers of every shape, written out and drawn by lot.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dopq_common::api::Role;
+use dopq_common::id::{Digest, JobId, UserName, WorkerId};
+use dopq_common::job::{
+    Active, BundleRef, Cause, Finished, Hold, Job, JobState, Outcome, Phase, Queued, StopReason,
+    Transition,
+};
+use dopq_common::record::Specs;
+use dopq_common::resources::{Allocation, ByteSize, Capacity, GpuDevice, MilliCpu, MilliGpu};
+use dopq_common::sched::{Change, Cordon, Guards, Health, Meta, QueueLock, User, Worker};
+use dopq_common::time::Timestamp;
+use dopq_master::store::{Account, TokenRecord};
+use proptest::prelude::*;
+
+pub(crate) const fn at(millis: u64) -> Timestamp {
+    Timestamp::from_millis(1_790_000_000_000 + millis)
+}
+
+pub(crate) fn user_name(number: u64) -> UserName {
+    let names = ["anna", "bert", "c@lab.org", "dora"];
+    let name = names.get(usize::try_from(number).expect("small") % names.len());
+    name.expect("a name").parse().expect("a name")
+}
+
+pub(crate) fn worker_id(number: u64) -> WorkerId {
+    format!("gpu-{number:02}").parse().expect("a name")
+}
+
+/// A waiting job.
+pub(crate) fn job(id: u64, user: u64) -> Job {
+    let config = format!(
+        r#"{{"name":"job-{id}","executor_name":"{}"}}"#,
+        user_name(user)
+    );
+    let (config, spec) = Specs::default().read(&config).expect("a valid document");
+    Job {
+        id: JobId(id),
+        user: user_name(user),
+        spec,
+        config,
+        bundle: Some(BundleRef {
+            digest: Digest([7; 32]),
+            size_bytes: id,
+        }),
+        submitted_at: at(id),
+        last_attempt: 0,
+        priority: 0,
+        retries_used: 0,
+        faults: 0,
+        state: JobState::Queued(Queued {
+            since: at(id),
+            not_before: None,
+            hold: None,
+            avoid: None,
+        }),
+        timeline: vec![Transition {
+            at: at(id),
+            phase: Phase::Queued,
+            attempt: None,
+            note: "\u{1b}[31m \"quoted\"\n\u{0}".to_owned(),
+        }],
+    }
+}
+
+pub(crate) fn active(attempt: u32, worker: u64) -> Active {
+    Active {
+        attempt,
+        worker: worker_id(worker),
+        allocation: Allocation {
+            gpus: vec![("GPU-8a4b".parse().expect("a name"), MilliGpu::WHOLE)],
+            cpu: MilliCpu(2_000),
+            memory: ByteSize(ByteSize::GIB),
+        },
+        assigned_at: at(10),
+        started_at: (attempt.is_multiple_of(2)).then(|| at(20)),
+        confirmed: true,
+    }
+}
+
+/// Every state that a job can be in.
+pub(crate) fn states() -> Vec<JobState> {
+    vec![
+        job(1, 0).state,
+        JobState::Queued(Queued {
+            since: at(1),
+            not_before: Some(at(2)),
+            hold: Some(Hold {
+                by: user_name(1),
+                at: at(3),
+            }),
+            avoid: Some(worker_id(1)),
+        }),
+        JobState::Assigned(active(1, 1)),
+        JobState::Building(active(1, 1)),
+        JobState::Running(active(2, 1)),
+        JobState::Paused(active(2, 1)),
+        JobState::Stopping(active(2, 1), StopReason::Cancelled(user_name(1))),
+        JobState::Stopping(active(2, 1), StopReason::TimeLimit),
+        JobState::Stopping(active(2, 1), StopReason::Preempted),
+        JobState::Finished(Finished {
+            outcome: Outcome::new(Cause::Succeeded, ""),
+            at: at(30),
+            last: Some(active(2, 1)),
+            ran: Duration::from_millis(10),
+            log_bytes: Some(u64::MAX),
+        }),
+        JobState::Finished(Finished {
+            outcome: Outcome {
+                cause: Cause::Cancelled(user_name(1)),
+                exit_code: Some(-1),
+                detail: "umlauts: äöü".to_owned(),
+            },
+            at: at(30),
+            last: None,
+            ran: Duration::ZERO,
+            log_bytes: None,
+        }),
+    ]
+}
+
+pub(crate) fn user(number: u64, recency: f64) -> User {
+    User {
+        name: user_name(number),
+        weight: 0.1 + 0.2,
+        guards: Guards {
+            max_gpus: Some(MilliGpu(2_500)),
+            max_running: None,
+            max_queued: Some(100),
+        },
+        recency,
+        recency_at: number,
+    }
+}
+
+pub(crate) fn worker(number: u64, health: Health) -> Worker {
+    Worker {
+        id: worker_id(number),
+        session: Arc::from("f00d"),
+        capacity: Capacity {
+            cpu: MilliCpu(64_000),
+            memory: ByteSize(512 * ByteSize::GIB),
+            gpus: vec![GpuDevice {
+                id: "GPU-8a4b".parse().expect("a name"),
+                model: "NVIDIA H100 80GB HBM3".to_owned(),
+                memory: ByteSize(80 * ByteSize::GIB),
+                healthy: number.is_multiple_of(2),
+            }],
+            slots_per_gpu: 1,
+            labels: BTreeMap::from([("rack".to_owned(), "b".to_owned())]),
+        },
+        images: BTreeSet::from([Digest([1; 32])]),
+        joined_at: at(0),
+        health,
+        cordon: (number == 0).then(|| Cordon {
+            by: user_name(0),
+            reason: "new disks".to_owned(),
+            at: at(1),
+        }),
+    }
+}
+
+pub(crate) fn meta(last_job: u64, locked: bool) -> Meta {
+    Meta {
+        last_job,
+        finished_jobs: last_job / 2,
+        lock: locked.then(|| QueueLock {
+            by: user_name(0),
+            reason: "moving house".to_owned(),
+            until: at(99),
+        }),
+    }
+}
+
+pub(crate) fn account(number: u64, tokens: u64) -> Account {
+    let tokens = (0..tokens).map(|token| TokenRecord {
+        id: format!("t{token}"),
+        label: "laptop".to_owned(),
+        hash: "ab".repeat(32),
+        created_at: at(token),
+        expires_at: (token % 2 == 0).then(|| at(1000)),
+    });
+    Account {
+        name: user_name(number),
+        role: Role::Operator,
+        password: (number == 0).then(|| "$argon2id$…".to_owned()),
+        tokens: tokens.collect(),
+    }
+}
+
+/// One change of any kind, on few names, so that they meet.
+pub(crate) fn any_change() -> impl Strategy<Value = Change> {
+    let count = states().len();
+    prop_oneof![
+        4 => (1..20_u64, 0..4_u64, 0..count, -600..600_i32).prop_map(|(id, user, state, priority)| {
+            // A job keeps its user for life.
+            let mut job = job(id, (id + user / 4) % 4);
+            job.state = states().swap_remove(state);
+            job.priority = priority;
+            Change::Job(Arc::new(job))
+        }),
+        1 => (1..20_u64).prop_map(|id| Change::JobDropped(JobId(id))),
+        1 => (0..4_u64, 0.0..1e6_f64).prop_map(|(n, recency)| Change::User(user(n, recency))),
+        1 => (0..3_u64).prop_map(|n| Change::Worker(Arc::new(worker(n, Health::Suspect { since: at(n) })))),
+        1 => (0..3_u64).prop_map(|n| Change::WorkerDropped(worker_id(n))),
+        1 => (0..5_u64, 1..20_u64).prop_map(|(key, job)| {
+            Change::Key(Arc::from(format!("key: {key}")), JobId(job))
+        }),
+        1 => (0..100_u64, any::<bool>()).prop_map(|(last, locked)| Change::Meta(meta(last, locked))),
+    ]
+}
