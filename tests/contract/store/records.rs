@@ -10,6 +10,7 @@ use dopq_common::job::{
     Active, BundleRef, Cause, Finished, Hold, Job, JobState, Outcome, Phase, Queued, StopReason,
     Transition,
 };
+use dopq_common::penalty::usage::Rate;
 use dopq_common::record::Specs;
 use dopq_common::resources::{Allocation, ByteSize, Capacity, GpuDevice, MilliCpu, MilliGpu};
 use dopq_common::sched::{Change, Cordon, Guards, Health, Meta, QueueLock, User, Worker};
@@ -79,6 +80,7 @@ pub(crate) fn active(attempt: u32, worker: u64) -> Active {
         assigned_at: at(10),
         started_at: (attempt.is_multiple_of(2)).then(|| at(20)),
         confirmed: true,
+        rate: Rate(1_500_000),
     }
 }
 
@@ -134,6 +136,8 @@ pub(crate) fn user(number: u64, recency: f64) -> User {
         },
         recency,
         recency_at: number,
+        usage: recency / 3.0,
+        usage_at: at(number),
     }
 }
 

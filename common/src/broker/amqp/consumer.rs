@@ -8,11 +8,9 @@ use lapin::Acker;
 use lapin::Channel;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
-    QueueDeclareOptions,
 };
 use lapin::types::FieldTable;
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
 
 use super::broker::Shared;
 use super::lane::Session;
@@ -25,9 +23,6 @@ const OPEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// For what the broker only has to take note of.
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
-
-/// How often a consumer that gets nothing asks whether there is anything.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// After a consumer that failed while its connection goes on.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -132,24 +127,9 @@ impl Task {
         // As many as can be out, so that giving back never waits.
         let (give_back, mut given_back) = mpsc::channel(self.shared.options.prefetch.into());
         let mut waiting = None;
-        let out = Arc::new(());
-        let mut look = tokio::time::interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut looks_in_vain = 0;
         loop {
             tokio::select! {
                 () = self.sender.closed() => break,
-                _ = look.tick() => {
-                    // Deleted and declared again at once, a queue may keep a consumer that it never
-                    // serves: messages are there, and none comes to a consumer that could take more.
-                    let is_full = Arc::strong_count(&out) > self.shared.options.prefetch.into();
-                    let forgotten = waiting.is_none() && !is_full && self.is_left_over(&channel).await;
-                    looks_in_vain = if forgotten { looks_in_vain + 1 } else { 0 };
-                    if looks_in_vain > 1 {
-                        tracing::warn!(post = ?self.post, "the broker has forgotten the consumer");
-                        return End::Failed;
-                    }
-                }
                 Some(acker) = given_back.recv() => nack(&acker).await,
                 permit = self.sender.reserve(), if waiting.is_some() => {
                     if let (Ok(permit), Some(delivery)) = (permit, waiting.take()) {
@@ -158,11 +138,9 @@ impl Task {
                 }
                 received = consumer.next(), if waiting.is_none() => match received {
                     Some(Ok(message)) => {
-                        looks_in_vain = 0;
                         let claim = Claim {
                             acker: Some(message.acker),
                             give_back: give_back.clone(),
-                            _out: Arc::clone(&out),
                             _channel: channel.clone(),
                         };
                         let (body, settle) = (message.data.into(), Settle::Amqp(claim));
@@ -185,21 +163,6 @@ impl Task {
         drop(tokio::time::timeout(SETTLE_WITHIN, cancel).await);
         End::Dropped
     }
-
-    /// Whether messages wait in the queue, or nobody is said to consume it.
-    async fn is_left_over(&self, channel: &Channel) -> bool {
-        let passive = QueueDeclareOptions {
-            passive: true,
-            ..QueueDeclareOptions::default()
-        };
-        let queue = self.shared.names.queue(&self.post);
-        let declared = channel.queue_declare(queue, passive, FieldTable::default());
-        // A failure closes the channel, which is seen where its deliveries are.
-        match tokio::time::timeout(SETTLE_WITHIN, declared).await {
-            Ok(Ok(queue)) => queue.message_count() > 0 || queue.consumer_count() == 0,
-            Ok(Err(_)) | Err(_) => false,
-        }
-    }
 }
 
 /// The right to settle one delivery. Dropping it gives the message back.
@@ -208,8 +171,6 @@ pub(in crate::broker) struct Claim {
     acker: Option<Acker>,
     /// Those who give back one after the other do so in that order. Gone with the consumer.
     give_back: mpsc::Sender<Acker>,
-    /// Counts those that are out.
-    _out: Arc<()>,
     /// A channel closes with its last handle, and what is unsettled then comes again.
     _channel: Channel,
 }

@@ -18,6 +18,9 @@ const PERSISTENT: u8 = 2;
 /// Between two tries of one publication.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Before a queue that was gone is declared again.
+const PAUSE_BEFORE_DECLARING: Duration = Duration::from_millis(500);
+
 /// A live message that cannot go at once is not worth waiting for.
 const LIVE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -72,6 +75,9 @@ impl Shared {
             Ok(Ok(Confirmation::Ack(None))) => Ok(()),
             Ok(Ok(Confirmation::Ack(Some(_)))) => {
                 tracing::info!(queue = queue(), "it is not there, and is declared");
+                // The broker is given time to cancel the consumers of a queue that was deleted: it would
+                // move those that are left to the new one, and drop what that delivers to them.
+                tokio::time::sleep(PAUSE_BEFORE_DECLARING).await;
                 self.declare_on(session, post).await?;
                 Err(Error::NoQueue { queue: queue() })
             }
