@@ -6,6 +6,7 @@
 mod bench;
 mod build;
 mod conformance;
+mod faults;
 
 mod load;
 mod logs;

@@ -218,3 +218,37 @@ fn command_fault(lower: &str) -> Option<i32> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_engines_words_are_told_apart() {
+        const NO_SPACE: &str = "write /var/lib/docker/x: no space left on device";
+        const ABSENT: &str = "OCI runtime create failed: container_linux.go:380: starting container \
+            process caused: exec: \"/x\": stat /x: no such file or directory: unknown";
+        const NOT_EXECUTABLE: &str = "failed to create task: OCI runtime create failed: runc create \
+            failed: unable to start container process: exec: \"/x\": permission denied: unknown";
+        const MOUNT: &str =
+            "OCI runtime create failed: error mounting \"/x\" to rootfs: no such file";
+        let cases = [
+            (500, NO_SPACE, "DiskFull"),
+            (404, "No such image: a:b", "ImageMissing"),
+            (404, "No such container: x", "NotFound"),
+            (409, "Conflict. The container name is in use", "Conflict"),
+            (500, "Container x is not paused", "Conflict"),
+            (400, ABSENT, "Command { exit_code: 127"),
+            (400, NOT_EXECUTABLE, "Command { exit_code: 126"),
+            (400, MOUNT, "Other"),
+            (500, "something", "Other"),
+        ];
+        for (status, message, kind) in cases {
+            let error = classify("test", status, message.to_owned());
+            assert!(
+                format!("{error:?}").starts_with(kind),
+                "{message}: {error:?}"
+            );
+        }
+    }
+}

@@ -393,3 +393,6 @@ impl fmt::Display for GpuAccess {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
