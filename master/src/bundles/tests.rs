@@ -215,7 +215,7 @@ fn a_store_is_opened_by_url_and_its_mistakes_are_named() {
     let options = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
     for (url, options, part) in [
         ("ftp://host/x", none.clone(), "use a folder"),
-        ("file://relative/x", none.clone(), "three slashes"),
+        ("file://relative/x", none, "three slashes"),
         (
             "s3://lab",
             options("endpiont", "http://x"),
