@@ -60,6 +60,9 @@ finish() {
   left=$(docker images -q --filter "label=dopq.cluster=$cluster" 2>/dev/null | sort -u || true)
   # shellcheck disable=SC2086
   [ -z "$left" ] || docker rmi -f $left >/dev/null 2>&1 || true
+  left=$(docker network ls -q --filter "label=dopq.cluster=$cluster" 2>/dev/null || true)
+  # shellcheck disable=SC2086
+  [ -z "$left" ] || docker network rm $left >/dev/null 2>&1 || true
   rm -rf "$home/data" "$home/bundles" "$home"/*.token
   [ "$code" = 0 ] || rm -rf "$home"
   exit "$code"

@@ -35,6 +35,12 @@ pub fn main() -> ExitCode {
             Err(error) => fail(EXIT_FAILED, &error.to_string()),
         };
     }
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(EXIT_FAILED, &format!("failed to start: {error}")),
+    };
+    // The broker's links are kept by tasks of the runtime from the moment it is opened.
+    let entered = runtime.enter();
     let broker = match amqp::Broker::open(config.broker.clone()) {
         Ok(broker) => broker,
         Err(error) => return fail(EXIT_CONFIG, &error.to_string()),
@@ -43,7 +49,8 @@ pub fn main() -> ExitCode {
     for hint in &config.hints {
         tracing::warn!(hint, "settings");
     }
-    match serve(config, Broker::Amqp(broker)) {
+    drop(entered);
+    match runtime.block_on(Box::pin(serve(config, Broker::Amqp(broker)))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(EXIT_FAILED, &format!("failed to {error:#}")),
     }
@@ -66,7 +73,6 @@ fn start_log(config: &Config) {
     }
 }
 
-#[tokio::main]
 async fn serve(config: Config, broker: Broker) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     let mut terminated = signal(SignalKind::terminate()).context("listen to signals")?;
