@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dopq_common::resources::{ByteSize, MilliCpu};
-use dopq_worker::docker::{BuildError, BuildRequest};
+use dopq_worker::docker::{BuildError, BuildRequest, LABEL_CLUSTER};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -216,6 +216,34 @@ async fn layers_are_cached_for_their_user_only() {
         !output.contains(CACHED),
         "another's layers are not: {output}"
     );
+}
+
+#[tokio::test]
+async fn what_a_failed_build_made_serves_its_users_next_one() {
+    const DONE: &str = "RUN echo slow > /slow\n";
+    let bench = Bench::docker().await;
+    for _ in 0..2 {
+        let request = from_bench(&bench, &format!("{DONE}RUN exit 1\n"), &[]);
+        bench.build(&request).await.expect_err("it fails");
+    }
+    let labels = [(LABEL_CLUSTER, bench.cluster.as_str())];
+    let images = bench.engine.list_images(&labels).await.expect("listed");
+    let tags: Vec<String> = images.into_iter().flat_map(|image| image.tags).collect();
+    let partial = tags.iter().filter(|tag| tag.ends_with(":partial")).count();
+    assert_eq!(
+        (tags.len(), partial),
+        (2, 1),
+        "the bench's own and one partial: {tags:?}"
+    );
+
+    let request = from_bench(&bench, &format!("{DONE}RUN exit 0\n"), &[]);
+    let (built, output) = bench.build_and_listen(&request).await;
+    built.expect("mended");
+    let slow = output
+        .split("echo slow > /slow\n")
+        .nth(1)
+        .expect("the step");
+    assert!(slow.starts_with(" ---> Using cache\n"), "{output}");
 }
 
 #[tokio::test]

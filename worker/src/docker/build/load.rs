@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::BuildRequest;
 use super::context;
 use super::image_tar;
+use super::partial::LastLayer;
 use super::progress::Progress;
 use super::run::{Sending, bounded, listen};
 use crate::docker::client::Client;
@@ -30,7 +31,8 @@ impl Client {
             // An archive's labels are its own. Ours come with a build that does nothing else.
             let dockerfile = format!("FROM {loaded}\n");
             let context = move |pieces| context::send_dockerfile(&dockerfile, pieces);
-            self.build_from(request, context, &output).await
+            self.build_from(request, context, &output, &LastLayer::default())
+                .await
         };
         let image = bounded(loading, request.limits.total, cancel).await?;
         self.judge_size(&image, request).await?;

@@ -7,6 +7,7 @@ mod context;
 mod ignore;
 mod image_tar;
 mod load;
+mod partial;
 mod progress;
 mod run;
 

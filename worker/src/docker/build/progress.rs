@@ -4,6 +4,8 @@ use bollard::errors::Error as ApiError;
 use bollard::models::BuildInfo;
 use bytes::Bytes;
 
+use super::partial::LastLayer;
+
 /// The longest line that is gathered before it is handed on unfinished.
 const LINE_MAX_BYTES: usize = 16 * 1024;
 
@@ -24,12 +26,14 @@ pub(super) struct Progress {
     line: String,
     step: Option<String>,
     image: Option<String>,
+    last: LastLayer,
 }
 
 impl Progress {
-    /// Nothing said yet, by a build.
-    pub(super) fn of_build() -> Self {
+    /// Nothing said yet, by a build; it tells `last` of its layers.
+    pub(super) fn of_build(last: LastLayer) -> Self {
         Self {
+            last,
             loads: false,
             line: String::new(),
             step: None,
@@ -41,7 +45,7 @@ impl Progress {
     pub(super) fn of_load() -> Self {
         Self {
             loads: true,
-            ..Self::of_build()
+            ..Self::of_build(LastLayer::default())
         }
     }
 
@@ -117,6 +121,8 @@ impl Progress {
                     self.image = id.map(str::to_owned).or_else(|| self.image.take());
                 } else if let Some(step) = step(&line) {
                     self.step = Some(step);
+                } else {
+                    self.last.read(line.as_bytes());
                 }
                 lines.push(Bytes::from(line));
             }
@@ -176,7 +182,7 @@ mod tests {
                 "step 3/5: RUN make: COPY failed: no such file",
             ),
         ];
-        let mut progress = Progress::of_build();
+        let mut progress = Progress::of_build(LastLayer::default());
         assert_eq!(progress.detail("parse error\nline 1"), "parse error line 1");
         progress.take(said("Step 2/5 : FROM a\n"));
         progress.take(said("Step 3/5 :"));
@@ -188,7 +194,7 @@ mod tests {
 
     #[test]
     fn lines_are_whole_and_downloads_are_brief() {
-        let mut progress = Progress::of_build();
+        let mut progress = Progress::of_build(LastLayer::default());
         assert_eq!(progress.take(said("a")), Vec::<Bytes>::new());
         assert_eq!(progress.take(said("b\nc\nd")), ["ab\n", "c\n"]);
         let moving = BuildInfo {
@@ -218,7 +224,7 @@ mod tests {
     #[test]
     fn only_a_load_names_its_image_in_a_line() {
         for (mut progress, image) in [
-            (Progress::of_build(), None),
+            (Progress::of_build(LastLayer::default()), None),
             (Progress::of_load(), Some("sha256:1")),
         ] {
             progress.take(said("Loaded image ID: sha256:1\n"));

@@ -14,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use super::context::{self, ContextError, PIECES, Pieces};
+use super::partial::LastLayer;
 use super::progress::Progress;
 use super::{BuildLimits, BuildRequest};
 use crate::docker::client::{Client, translate};
@@ -45,19 +46,26 @@ impl Client {
         output: mpsc::Sender<Bytes>,
         cancel: CancellationToken,
     ) -> Result<String, BuildError> {
+        let last = LastLayer::default();
         let building = async {
             let mut tries = 0;
             loop {
                 tries += 1;
                 let (path, limits) = (request.bundle.clone(), request.limits.bundle.clone());
                 let context = move |pieces| context::send(&path, &limits, pieces);
-                match self.build_from(request, context, &output).await {
+                match self.build_from(request, context, &output, &last).await {
                     Err(error) if tries < TRIES && is_layer_gone(&error) => {}
                     done => return done,
                 }
             }
         };
-        let image = bounded(building, request.limits.total, cancel).await?;
+        let image = match bounded(building, request.limits.total, cancel).await {
+            Ok(image) => image,
+            Err(error) => {
+                self.keep_layers(request, &last, &error).await;
+                return Err(error);
+            }
+        };
         self.judge_size(&image, request).await?;
         Ok(image)
     }
@@ -68,6 +76,7 @@ impl Client {
         request: &BuildRequest,
         context: impl FnOnce(Pieces) -> Result<(), ContextError> + Send + 'static,
         output: &mpsc::Sender<Bytes>,
+        last: &LastLayer,
     ) -> Result<String, BuildError> {
         let docker = with_limits(self.docker(CALL).await?, &request.limits);
         let options = options(request, self.own_images(&request.tag).await?);
@@ -76,7 +85,7 @@ impl Client {
         let messages = docker.build_image(options, None, Some(body)).boxed();
         listen(
             messages,
-            Progress::of_build(),
+            Progress::of_build(last.clone()),
             sending,
             output,
             request.limits.silent,
