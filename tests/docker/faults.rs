@@ -146,7 +146,10 @@ impl Daemon {
     async fn restart(&mut self) {
         let path = |name: &str| self.folder.path().join(name).display().to_string();
         let log = std::fs::File::create(self.folder.path().join("log")).expect("made");
-        let child = Command::new("dockerd")
+        // An engine without a bridge removes the bridge of the machine's own engine as it starts; in a
+        // network namespace of its own it finds none.
+        let child = Command::new("unshare")
+            .args(["--net", "dockerd"])
             .args(["--data-root", &path("data"), "--exec-root", &path("exec")])
             .args([
                 "--pidfile",
