@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dopq_common::id::WorkerId;
-use dopq_common::job::JobState;
 use dopq_common::sched::{Effect, State};
 use dopq_common::time::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -26,8 +25,8 @@ use archive::{Archiver, Record};
 use lane::Lane;
 use order::Kind;
 
-/// A new leader archives again what was accepted or finished so lately that the former one may have
-/// stopped between its commit and the archive.
+/// A new leader archives again what was accepted so lately that the former one may have stopped between
+/// its commit and the archive.
 const RECENT: Duration = Duration::from_secs(3600);
 
 /// Performs effects without waiting for them.
@@ -84,24 +83,14 @@ impl Dispatch {
         }
     }
 
-    /// Archives once more what a former leader may have left undone.
+    /// Archives once more what was accepted lately. The ends of jobs are archived again by the scheduler.
     pub(crate) fn archive_recent(&self, state: &State, now: Timestamp) {
-        for job in state.jobs() {
-            if now.since(job.submitted_at) <= RECENT {
-                self.archiver.write(Record::Accepted, Arc::clone(job));
-            }
-            match &job.state {
-                JobState::Finished(end) if now.since(end.at) <= RECENT => {
-                    self.archiver.write(Record::Result, Arc::clone(job));
-                }
-                JobState::Finished(_)
-                | JobState::Queued(_)
-                | JobState::Assigned(_)
-                | JobState::Building(_)
-                | JobState::Running(_)
-                | JobState::Paused(_)
-                | JobState::Stopping(..) => {}
-            }
+        let recent = state
+            .jobs()
+            .rev()
+            .take_while(|job| now.since(job.submitted_at) <= RECENT);
+        for job in recent {
+            self.archiver.write(Record::Accepted, Arc::clone(job));
         }
     }
 
