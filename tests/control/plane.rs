@@ -1,0 +1,334 @@
+//! Masters and pretending workers over one Redis and one RabbitMQ.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dopq_common::broker::{Broker, amqp};
+use dopq_common::bundle::config;
+use dopq_common::id::{JobId, WorkerId};
+use dopq_common::job::{Cause, JobState, Outcome};
+use dopq_common::sched::{Settings, Submission};
+use dopq_common::wire::{
+    AttemptPhase, ClusterKey, Heartbeat, Hello, HostUse, Live, Order, OrderEnvelope, Report,
+    ReportEnvelope, WIRE_VERSION, WireCapacity, WireGpu, WireOutcome, topic,
+};
+use dopq_master::bundles::Bundles;
+use dopq_master::driver::{self, Handle, Parts, SubmitError};
+use dopq_master::leader::{self, Standing};
+use dopq_master::metrics::{Board, Metrics};
+use dopq_master::store::{LeaderInfo, Options, RedisOptions, Store};
+use dopq_master::telemetry::{self, Heard};
+use dopq_master::view::View;
+use dopq_tests::services::{RabbitMq, Redis};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Far more than anything here needs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The services, and what masters and workers share.
+pub(crate) struct Plane {
+    pub(crate) redis: Redis,
+    pub(crate) rabbitmq: RabbitMq,
+    key: ClusterKey,
+    folder: TempDir,
+}
+
+/// A master in this process.
+pub(crate) struct Master {
+    pub(crate) handle: Handle,
+    stands: watch::Receiver<Standing>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Plane {
+    pub(crate) fn start() -> Self {
+        Self {
+            redis: Redis::start(),
+            rabbitmq: RabbitMq::start(),
+            key: ClusterKey::from_secret("a secret for tests"),
+            folder: tempfile::tempdir().expect("a folder"),
+        }
+    }
+
+    fn broker(&self, client: &str) -> Broker {
+        let mut options = amqp::Options::new(self.rabbitmq.url(), client);
+        options.prefetch = 256;
+        Broker::Amqp(amqp::Broker::open(options).expect("acceptable"))
+    }
+
+    pub(crate) async fn master(&self, id: &str) -> Master {
+        let options = Options::Redis(RedisOptions::new(self.redis.url(), "test"));
+        let folder = self.folder.path().display().to_string();
+        let (handle, inputs) = driver::channel(View::new(Settings::default()));
+        let parts = Parts {
+            store: Store::open(options).await.expect("opens"),
+            broker: self.broker(id),
+            bundles: Bundles::open(&folder, &BTreeMap::new()).expect("opens"),
+            key: self.key.clone(),
+            cluster: "test".to_owned(),
+            data_urls: vec![format!("http://{id}")],
+            settings: Settings::default(),
+            handle: handle.clone(),
+            heard: Heard::default(),
+            metrics: Metrics::default(),
+            board: Board::default(),
+        };
+        let lead = leader::Options {
+            me: LeaderInfo {
+                id: id.to_owned(),
+                url: format!("http://{id}"),
+            },
+            ttl: Duration::from_secs(3),
+            poll: Duration::from_millis(200),
+        };
+        let stop = CancellationToken::new();
+        tokio::spawn(telemetry::run(
+            parts.broker.clone(),
+            self.key.clone(),
+            handle.view().clone(),
+            parts.heard.clone(),
+            parts.metrics.clone(),
+            stop.clone(),
+        ));
+        let (standing, stands) = watch::channel(Standing::Unknown);
+        let task = tokio::spawn(leader::run(lead, parts, inputs, standing, stop.clone()));
+        Master {
+            handle,
+            stands,
+            stop,
+            task,
+        }
+    }
+
+    /// A worker that at once reports success for whatever it is ordered to run, until `stop`.
+    pub(crate) fn worker(&self, id: &str, gpus: u32, stop: &CancellationToken) -> JoinHandle<()> {
+        let worker = Arc::new(Worker {
+            id: id.parse().expect("a name"),
+            key: self.key.clone(),
+            broker: self.broker(id),
+        });
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = worker.run(gpus) => {}
+            }
+        })
+    }
+}
+
+impl Master {
+    pub(crate) async fn leads(&mut self) {
+        let leads = self
+            .stands
+            .wait_for(|standing| *standing == Standing::Leads);
+        soon("leading", leads).await.expect("it runs");
+    }
+
+    pub(crate) async fn knows(&self, workers: usize) {
+        self.sees("the workers", |view| {
+            view.read(|model| model.state.workers().count() == workers)
+        })
+        .await;
+    }
+
+    pub(crate) async fn sees(&self, what: &str, seen: impl Fn(&View) -> bool) {
+        let view = self.handle.view();
+        soon(what, async {
+            while !seen(view) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+    }
+
+    /// Submits under `key` until it is answered, as a client does.
+    pub(crate) async fn submit(&self, key: &str) -> JobId {
+        let submission = submission(key);
+        soon("the answer to a submission", async {
+            loop {
+                match self.handle.submit(submission.clone()).await {
+                    Ok(accepted) => return accepted.job,
+                    Err(SubmitError::Rejected(rejected)) => panic!("{rejected}"),
+                    Err(SubmitError::NotLeader { .. } | SubmitError::Unavailable(_)) => {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                }
+            }
+        })
+        .await
+    }
+
+    pub(crate) fn succeeded(&self, jobs: &[JobId]) -> usize {
+        self.handle.view().read(|model| {
+            let ended = |job: &&JobId| match model.state.job(**job).map(|job| &job.state) {
+                Some(JobState::Finished(end)) => {
+                    assert_eq!(end.outcome.cause, Cause::Succeeded, "{:?}", end.outcome);
+                    true
+                }
+                Some(_) | None => false,
+            };
+            jobs.iter().filter(ended).count()
+        })
+    }
+
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        soon("the end", self.task).await.expect("no panic");
+    }
+
+    pub(crate) async fn crash(self) {
+        self.task.abort();
+        self.stop.cancel();
+        drop(self.task.await);
+    }
+}
+
+fn submission(key: &str) -> Submission {
+    let text = r#"{"name": "train", "executor_name": "anna", "required_memory": "1g"}"#;
+    Submission {
+        user: "anna".parse().expect("a name"),
+        spec: Arc::new(config::parse(text).expect("a configuration")),
+        config: Arc::from(text),
+        bundle: None,
+        key: Some(Arc::from(key)),
+    }
+}
+
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited {PATIENCE:?} in vain for {what}"),
+    }
+}
+
+struct Worker {
+    id: WorkerId,
+    key: ClusterKey,
+    broker: Broker,
+}
+
+impl Worker {
+    async fn run(self: Arc<Self>, gpus: u32) {
+        let beats = async {
+            loop {
+                self.beat().await;
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+        };
+        let work = async {
+            // Until there is a link; a real worker keeps reports in its outbox.
+            while self.broker.declare_worker(&self.id).await.is_err() {}
+            let mut orders = self.broker.consume_orders(&self.id).await.expect("orders");
+            self.report(self.hello(gpus)).await;
+            while let Some(delivery) = orders.next().await {
+                let order: OrderEnvelope =
+                    serde_json::from_slice(&delivery.body).expect("an order");
+                // At most as many at a time as the broker hands out unacknowledged.
+                let worker = Arc::clone(&self);
+                tokio::spawn(async move {
+                    for report in answers(&order) {
+                        worker.report(report).await;
+                    }
+                    // Lost when its channel is gone; the order then comes again.
+                    drop(delivery.ack().await);
+                });
+            }
+        };
+        tokio::join!(beats, work);
+    }
+
+    async fn report(&self, report: Report) {
+        let envelope = ReportEnvelope {
+            version: WIRE_VERSION,
+            worker: self.id.to_string(),
+            seq: 0,
+            at_ms: 0,
+            report,
+        };
+        let sealed = self
+            .key
+            .worker(&self.id)
+            .seal(&self.id, &envelope)
+            .expect("sealed");
+        let sealed = bytes::Bytes::from(sealed);
+        while self.broker.publish_report(sealed.clone()).await.is_err() {}
+    }
+
+    async fn beat(&self) {
+        let beat = Live::Heartbeat(Box::new(Heartbeat {
+            worker: self.id.to_string(),
+            session: "s".to_owned(),
+            at_ms: 0,
+            host: HostUse::default(),
+            gpus: Vec::new(),
+            attempts: Vec::new(),
+        }));
+        let sealed = self
+            .key
+            .worker(&self.id)
+            .seal(&self.id, &beat)
+            .expect("sealed");
+        drop(
+            self.broker
+                .publish_live(&topic::heartbeat(&self.id), sealed.into())
+                .await,
+        );
+    }
+
+    fn hello(&self, gpus: u32) -> Report {
+        let gpus = (0..gpus).map(|index| WireGpu {
+            id: format!("GPU-{}-{index}", self.id),
+            model: "Pretended".to_owned(),
+            memory_bytes: 1 << 34,
+            healthy: true,
+        });
+        Report::Hello(Box::new(Hello {
+            session: "s".to_owned(),
+            boot: "b".to_owned(),
+            agent: "0".to_owned(),
+            host: "h".to_owned(),
+            engine: "none".to_owned(),
+            gpu_mode: "simulated".to_owned(),
+            capacity: WireCapacity {
+                cpu_milli: 1_000_000,
+                memory_bytes: 1 << 40,
+                gpus: gpus.collect(),
+                slots_per_gpu: 1,
+                labels: BTreeMap::new(),
+            },
+            images: Vec::new(),
+            attempts: Vec::new(),
+        }))
+    }
+}
+
+/// What a worker reports that is done with everything at once. Repeated orders are answered again.
+fn answers(order: &OrderEnvelope) -> Vec<Report> {
+    let attempt = || order.attempt.clone();
+    let finished = |outcome: WireOutcome| Report::Finished {
+        attempt: attempt(),
+        outcome,
+        ran_ms: 1,
+        log_bytes: 0,
+        results_bytes: None,
+    };
+    match &order.order {
+        Order::Run(_) => vec![
+            Report::Accepted { attempt: attempt() },
+            Report::Entered {
+                attempt: attempt(),
+                phase: AttemptPhase::Running,
+                note: String::new(),
+            },
+            finished(WireOutcome::from(&Outcome::new(Cause::Succeeded, ""))),
+        ],
+        Order::Stop { outcome, .. } => vec![finished(outcome.clone())],
+        Order::Pause | Order::Unpause | Order::Forget | Order::Unknown => Vec::new(),
+    }
+}
