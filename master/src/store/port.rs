@@ -43,7 +43,8 @@ impl Store {
 
     /// Takes the lead when nobody holds it: the epoch grows by one, and every older one is fenced from
     /// then on. The lease ends `ttl` from now unless renewed; `None` when another holds it. A master
-    /// that holds it already gets a new epoch.
+    /// that holds it already gets a new epoch. The epoch is higher than every one that this process has
+    /// seen, even when the store has lost data.
     ///
     /// # Errors
     /// When the store cannot be reached.

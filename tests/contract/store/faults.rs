@@ -273,6 +273,10 @@ fn a_wiped_redis_is_noticed(runtime: &Runtime, server: &mut Redis) {
             .renew_lead(&master("m1"), epoch, Duration::from_secs(9))
             .await;
         assert!(!renewed.expect("it answers"));
+        // Workers refuse orders of an epoch that they have seen a later one of.
+        let again = lead(&store, "m1").await;
+        assert!(again > epoch, "{again} after {epoch}");
+        commit(&store, &with_job(again, 1, 1)).await;
     });
 }
 

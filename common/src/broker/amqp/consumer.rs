@@ -36,8 +36,8 @@ pub(in crate::broker) struct Consumer {
 
 impl Consumer {
     pub(super) fn start(shared: Arc<Shared>, post: Post) -> Self {
-        // One at a time: how many are out is bounded by the prefetch count already.
-        let (sender, deliveries) = mpsc::channel(1);
+        // As many as can be out, so that those on their way do not wait for each other.
+        let (sender, deliveries) = mpsc::channel(shared.options.prefetch.into());
         let task = Task {
             shared: Arc::clone(&shared),
             post,

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::protocol::AMQPSoftError;
 use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::time::Instant;
 
 use super::broker::Shared;
 use super::lane::Session;
-use super::topology::{Declarer, MANDATORY, Names, Post};
+use super::topology::{Declarer, MANDATORY, Names, Post, soft};
 use crate::broker::Error;
 
 /// AMQP's number for a message that is written to disk.
@@ -40,6 +41,8 @@ impl Shared {
             };
             match tried {
                 Ok(Ok(())) => return Ok(()),
+                // No patience gives an account more rights.
+                Ok(Err(error)) if is_forbidden(&error) => return Err(error),
                 Ok(Err(error)) => last = Some(error),
                 Err(_) => return Err(last.unwrap_or_else(|| self.publishing.error())),
             }
@@ -74,7 +77,7 @@ impl Shared {
             // Only this means that the message is in the queue.
             Ok(Ok(Confirmation::Ack(None))) => Ok(()),
             Ok(Ok(Confirmation::Ack(Some(_)))) => {
-                tracing::info!(queue = queue(), "it is not there, and is declared");
+                tracing::debug!(queue = queue(), "it is not there, and is declared");
                 // The broker is given time to cancel the consumers of a queue that was deleted: it would
                 // move those that are left to the new one, and drop what that delivers to them.
                 tokio::time::sleep(PAUSE_BEFORE_DECLARING).await;
@@ -86,7 +89,7 @@ impl Shared {
             }
             Ok(Err(error)) => {
                 // An absent exchange closes the channel: have it declared for the next try.
-                if session.connection.status().connected() {
+                if soft(&error) == Some(AMQPSoftError::NOTFOUND) {
                     self.declare_cluster_on(session).await?;
                 }
                 Err(Error::Refused {
@@ -172,6 +175,19 @@ impl Shared {
             Ok(Err(error)) => tracing::debug!(topic, %error, "a live message is lost"),
             Err(_) => tracing::debug!(topic, "a live message is lost: the broker does not take it"),
         }
+    }
+}
+
+fn is_forbidden(error: &Error) -> bool {
+    match error {
+        Error::Refused { source, .. } => soft(source) == Some(AMQPSoftError::ACCESSREFUSED),
+        Error::Closed
+        | Error::Down { .. }
+        | Error::Unconfirmed(_)
+        | Error::Full { .. }
+        | Error::NoQueue { .. }
+        | Error::TooLong { .. }
+        | Error::Lost => false,
     }
 }
 

@@ -10,6 +10,7 @@ mod error;
 mod options;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dopq_common::id::{Epoch, JobId};
@@ -36,6 +37,9 @@ pub struct Redis {
     timeout: Duration,
     prefix: Arc<str>,
     scripts: Arc<Scripts>,
+    /// The highest epoch that this process has seen. A Redis that lost data may be behind it, and workers
+    /// refuse orders of an epoch that they have seen a later one of.
+    highest: Arc<AtomicU64>,
 }
 
 struct Scripts {
@@ -73,6 +77,7 @@ impl Redis {
                 take: Script::new(include_str!("scripts/take.lua")),
                 renew: Script::new(include_str!("scripts/renew.lua")),
             }),
+            highest: Arc::default(),
         };
         store.check(options.require_durability).await?;
         Ok(store)
@@ -86,7 +91,9 @@ impl Redis {
         let mut call = self.scripts.take.prepare_invoke();
         call.key(self.key("leader")).key(self.key("epoch"));
         call.arg(&me.id).arg(leader_json(me)?).arg(millis(ttl));
+        call.arg(self.highest.load(Ordering::Relaxed));
         let epoch: u64 = self.invoke(&call).await?;
+        self.saw(epoch);
         Ok((epoch > 0).then_some(Epoch(epoch)))
     }
 
@@ -179,6 +186,7 @@ impl Redis {
                 let item = decoder.decode(&name, value.as_deref())?;
                 items.push((name, item));
             }
+            self.saw(epoch);
             match following {
                 Some(following) => after = following,
                 None => return Ok((seq, Epoch(epoch), items)),
@@ -228,6 +236,10 @@ impl Redis {
             .await?;
         let newest_first = lines.iter().rev();
         newest_first.map(|line| codec::audit_line(line)).collect()
+    }
+
+    fn saw(&self, epoch: u64) {
+        self.highest.fetch_max(epoch, Ordering::Relaxed);
     }
 
     fn key(&self, name: &str) -> String {
