@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dopq_common::broker::{Broker, Error, Link, amqp};
-use dopq_tests::services::RabbitMq;
+use dopq_tests::services::{Certificates, RabbitMq};
 use tokio::runtime::Runtime;
 
 use super::{
@@ -43,6 +43,39 @@ const FAULTS: &[(&str, Fault)] = &[
         a_wiped_server_is_furnished_again,
     ),
 ];
+
+pub(crate) fn only_a_known_certificate_is_trusted(
+    runtime: &Runtime,
+    server: &RabbitMq,
+    port: u16,
+    certificates: &Certificates,
+) {
+    runtime.block_on(async {
+        let options = |host: &str, ca_pem: Option<String>| {
+            let plain = format!("@127.0.0.1:{}/", server.port());
+            let mut options = options(server, "tls", "gpu-01");
+            options.url = server.url().replace("amqp://", "amqps://");
+            options.url = options.url.replace(&plain, &format!("@{host}:{port}/"));
+            options.ca_pem = ca_pem;
+            options
+        };
+        let ca_pem = certificates.ca_pem();
+        let broker = open(options("127.0.0.1", Some(ca_pem.clone()))).await;
+        order(&broker, &gpu(1), 1).await;
+        for (what, refused) in [
+            ("an unknown authority", options("127.0.0.1", None)),
+            ("another's name", options("localhost", Some(ca_pem))),
+        ] {
+            let broker = Broker::Amqp(amqp::Broker::open(refused).expect("acceptable"));
+            let told = |link: &Link| match link {
+                Link::Down { why, .. } => why.to_lowercase().contains("certificate"),
+                Link::Up | Link::Blocked => false,
+            };
+            link_is(&broker, &format!("refused for {what}"), told).await;
+            assert_ne!(*broker.link().borrow(), Link::Up);
+        }
+    });
+}
 
 fn a_workers_account_is_enough(runtime: &Runtime, server: &mut RabbitMq) {
     let Bench { master, .. } = runtime.block_on(connect(server));

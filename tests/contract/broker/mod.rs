@@ -11,7 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use dopq_common::broker::{Broker, Deliveries, Delivery, Link, amqp, inproc};
 use dopq_common::id::WorkerId;
-use dopq_tests::services::RabbitMq;
+use dopq_tests::process::free_port;
+use dopq_tests::services::{Certificates, RabbitMq};
 
 use crate::{runtime, soon};
 
@@ -78,7 +79,17 @@ fn in_process() {
 
 #[test]
 fn rabbitmq() {
-    let mut server = RabbitMq::start();
+    let certificates = Certificates::make();
+    let tls_port = free_port();
+    let mut server = RabbitMq::with_settings(&format!(
+        "listeners.ssl.1 = 127.0.0.1:{tls_port}\n\
+         ssl_options.cacertfile = {}\n\
+         ssl_options.certfile = {}\n\
+         ssl_options.keyfile = {}\n",
+        certificates.ca().display(),
+        certificates.server().display(),
+        certificates.key().display(),
+    ));
     let runtime = runtime();
     runtime.block_on(async {
         for (name, case) in SUITE {
@@ -86,6 +97,8 @@ fn rabbitmq() {
             case(connect(&server).await).await;
         }
     });
+    eprintln!("broker over RabbitMQ: only a known certificate is trusted");
+    faults::only_a_known_certificate_is_trusted(&runtime, &server, tls_port, &certificates);
     faults::run(&runtime, &mut server);
 }
 

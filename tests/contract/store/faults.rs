@@ -1,11 +1,13 @@
 //! What a real file and a real server can suffer.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use dopq_common::id::JobId;
 use dopq_common::sched::Change;
 use dopq_master::store::{Batch, Error, Options, RedisOptions, Store};
-use dopq_tests::services::Redis;
+use dopq_tests::process::free_port;
+use dopq_tests::services::{Certificates, Redis};
 use redis::Value;
 use tokio::runtime::Runtime;
 
@@ -71,6 +73,11 @@ const FAULTS: &[(&str, Fault)] = &[
         a_killed_redis_has_lost_nothing,
     ),
     ("a wiped Redis is noticed", a_wiped_redis_is_noticed),
+    ("a narrow account is enough", a_narrow_account_is_enough),
+    (
+        "only a known certificate is trusted",
+        only_a_known_certificate_is_trusted,
+    ),
 ];
 
 fn its_lists_mean_what_they_say(runtime: &Runtime, server: &mut Redis) {
@@ -167,6 +174,77 @@ fn a_wrong_password_is_refused(runtime: &Runtime, server: &mut Redis) {
             .await
             .expect_err("nobody listens");
         assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
+    });
+}
+
+fn a_narrow_account_is_enough(runtime: &Runtime, server: &mut Redis) {
+    server.command(&[
+        "ACL",
+        "SETUSER",
+        "dopq",
+        "on",
+        ">narrow",
+        "~dopq:{narrow}:*",
+        "+@read",
+        "+@write",
+        "+@scripting",
+        "+@connection",
+        "+time",
+        "+info",
+        "-@dangerous",
+        "+info",
+    ]);
+    runtime.block_on(async {
+        let url = server.url().replace(":dopq-test@", "dopq:narrow@");
+        let store = open(Options::Redis(RedisOptions::new(url.clone(), "narrow"))).await;
+        let epoch = lead(&store, "m1").await;
+        commit(&store, &with_job(epoch, 1, 1)).await;
+        assert_eq!(contents(&store).await.len(), 1);
+        store
+            .release_lead(&master("m1"), epoch)
+            .await
+            .expect("it answers");
+        // Another cluster's keys are out of its reach.
+        let other = open(Options::Redis(RedisOptions::new(url, "other"))).await;
+        let refused = other.take_lead(&master("m1"), Duration::from_secs(9)).await;
+        assert!(matches!(refused, Err(Error::Refused { .. })), "{refused:?}");
+    });
+}
+
+fn only_a_known_certificate_is_trusted(runtime: &Runtime, _server: &mut Redis) {
+    let certificates = Certificates::make();
+    let port = free_port().to_string();
+    let path = |path: PathBuf| path.display().to_string();
+    let _server = Redis::with_settings(&[
+        "--tls-port",
+        &port,
+        "--tls-cert-file",
+        &path(certificates.server()),
+        "--tls-key-file",
+        &path(certificates.key()),
+        "--tls-ca-cert-file",
+        &path(certificates.ca()),
+        "--tls-auth-clients",
+        "no",
+    ]);
+    runtime.block_on(async {
+        let options = |host: &str, ca_pem: Option<String>| {
+            let url = format!("rediss://:dopq-test@{host}:{port}");
+            let mut options = RedisOptions::new(url, "c");
+            options.ca_pem = ca_pem;
+            Options::Redis(options)
+        };
+        let ca_pem = certificates.ca_pem();
+        let store = open(options("127.0.0.1", Some(ca_pem.clone()))).await;
+        let epoch = lead(&store, "m1").await;
+        commit(&store, &with_job(epoch, 1, 1)).await;
+        for (what, refused) in [
+            ("an unknown authority", options("127.0.0.1", None)),
+            ("another's name", options("localhost", Some(ca_pem))),
+        ] {
+            let error = Store::open(refused).await.expect_err(what);
+            assert!(matches!(error, Error::Unavailable(_)), "{what}: {error:?}");
+        }
     });
 }
 

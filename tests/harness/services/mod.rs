@@ -5,6 +5,8 @@
 
 mod rabbitmq;
 mod redis;
+mod tls;
 
 pub use rabbitmq::RabbitMq;
 pub use redis::Redis;
+pub use tls::Certificates;

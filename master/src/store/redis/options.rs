@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use redis::{Client, ConnectionAddr, IntoConnectionInfo as _};
+use redis::{Client, ConnectionAddr, IntoConnectionInfo as _, TlsCertificates};
 
 use super::super::Error;
 
@@ -13,6 +13,8 @@ use super::super::Error;
 pub struct RedisOptions {
     /// `redis[s]://[user:]password@host:port/db`. Holds a password, so it is never printed.
     pub url: String,
+    /// Certificates in PEM form that `rediss` trusts instead of the system's.
+    pub ca_pem: Option<String>,
     /// The cluster's name, which begins every key as `dopq:{cluster}:`.
     pub cluster: String,
     /// The longest that one call may take.
@@ -27,6 +29,7 @@ impl RedisOptions {
     pub fn new(url: impl Into<String>, cluster: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            ca_pem: None,
             cluster: cluster.into(),
             timeout: Duration::from_secs(5),
             require_durability: true,
@@ -58,7 +61,18 @@ impl RedisOptions {
                 "#insecure would accept any certificate".to_owned(),
             ));
         }
-        Client::open(info).map_err(super::error::classify)
+        let is_tls = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
+        let client = match &self.ca_pem {
+            Some(ca_pem) if is_tls => {
+                let certificates = TlsCertificates {
+                    client_tls: None,
+                    root_cert: Some(ca_pem.clone().into_bytes()),
+                };
+                Client::build_with_tls(info, certificates)
+            }
+            Some(_) | None => Client::open(info),
+        };
+        client.map_err(|error| Error::Unsuitable(error.to_string()))
     }
 }
 
