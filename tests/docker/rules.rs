@@ -153,6 +153,29 @@ async fn imgdir_is_read_only_and_outdir_is_the_attempts_own() {
 }
 
 #[tokio::test]
+async fn workers_that_start_at_once_share_one_bridge() {
+    let bench = Bench::docker().await;
+    let network = format!("dopq-{}", bench.cluster);
+    for _ in 0..5 {
+        let asked = (0..4).map(|_| bench.engine.ensure_network(&network, &bench.cluster));
+        for made in futures::future::join_all(asked).await {
+            made.expect("there");
+        }
+        let output = Command::new("docker")
+            .args(["network", "ls", "--quiet", "--filter"])
+            .arg(format!("name=^{network}$"))
+            .output()
+            .expect("docker runs");
+        let ids = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(ids.lines().count(), 1, "{ids}");
+        let removed = Command::new("docker")
+            .args(["network", "rm", &network])
+            .output();
+        assert!(removed.expect("docker runs").status.success());
+    }
+}
+
+#[tokio::test]
 async fn containers_on_the_bridge_cannot_reach_each_other() {
     let bench = Bench::docker().await;
     let network = format!("dopq-{}", bench.cluster);

@@ -1,13 +1,17 @@
 //! The bridge that jobs run on: the worker's own, on which containers cannot reach each other.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use bollard::models::NetworkCreateRequest;
-use bollard::query_parameters::InspectNetworkOptions;
+use bollard::models::{Network, NetworkCreateRequest};
+use bollard::query_parameters::ListNetworksOptions;
 
 use super::client::Client;
 use super::error::Error;
 use super::plan::LABEL_CLUSTER;
+
+/// How often the bridge is tried to be made; each try but the last is followed by a pause.
+const TRIES: usize = 30;
 
 /// Switches traffic between containers of a bridge.
 const ICC: &str = "com.docker.network.bridge.enable_icc";
@@ -15,14 +19,35 @@ const ICC: &str = "com.docker.network.bridge.enable_icc";
 impl Client {
     /// Makes the bridge unless it is there.
     ///
+    /// The engine takes a name twice when two workers ask at once, and shows a network only some time
+    /// after it is dated. So whoever sees another's beside its own takes its own back and looks again a
+    /// random while later, until there is one.
+    ///
     /// # Errors
     /// [`Error::Conflict`] when a network of this name lets containers reach each other or is no
-    /// bridge; and any other.
+    /// bridge, or when others keep making it too; and any other.
     pub async fn ensure_network(&self, name: &str, cluster: &str) -> Result<(), Error> {
-        const CALL: &str = "create network";
-        if self.is_isolated_bridge(name).await? {
-            return Ok(());
+        for _ in 0..TRIES {
+            match &*self.networks(name).await? {
+                [] => {
+                    let made = self.create_network(name, cluster).await?;
+                    if let [only] = &*self.networks(name).await? {
+                        return is_isolated_bridge(name, only);
+                    }
+                    self.remove_network(&made).await?;
+                }
+                [only] => return is_isolated_bridge(name, only),
+                [_, ..] => {}
+            }
+            tokio::time::sleep(random_pause()).await;
         }
+        Err(Error::Conflict {
+            message: format!("there are several networks {name}; remove all but one"),
+        })
+    }
+
+    async fn create_network(&self, name: &str, cluster: &str) -> Result<String, Error> {
+        const CALL: &str = "create network";
         let docker = self.docker(CALL).await?;
         let request = NetworkCreateRequest {
             name: name.to_owned(),
@@ -34,15 +59,7 @@ impl Client {
             )])),
             ..NetworkCreateRequest::default()
         };
-        match self.call(CALL, docker.create_network(request)).await {
-            Ok(_) => Ok(()),
-            // Another worker on this engine was faster.
-            Err(Error::Conflict { message }) => match self.is_isolated_bridge(name).await? {
-                true => Ok(()),
-                false => Err(Error::Conflict { message }),
-            },
-            Err(error) => Err(error),
-        }
+        Ok(self.call(CALL, docker.create_network(request)).await?.id)
     }
 
     /// Removes the bridge; one that is gone is fine.
@@ -58,29 +75,39 @@ impl Client {
         }
     }
 
-    /// Whether it is there; what is there under another nature is an error.
-    async fn is_isolated_bridge(&self, name: &str) -> Result<bool, Error> {
-        const CALL: &str = "inspect network";
+    /// Every network of that name.
+    async fn networks(&self, name: &str) -> Result<Vec<Network>, Error> {
+        const CALL: &str = "list networks";
         let docker = self.docker(CALL).await?;
-        let look = docker.inspect_network(name, None::<InspectNetworkOptions>);
-        let found = match self.call(CALL, look).await {
-            Ok(found) => found,
-            Err(Error::NotFound { .. }) => return Ok(false),
-            Err(error) => return Err(error),
+        let options = ListNetworksOptions {
+            filters: Some(HashMap::from([("name".to_owned(), vec![name.to_owned()])])),
         };
-        let icc_off = found
-            .options
-            .unwrap_or_default()
-            .get(ICC)
-            .is_some_and(|value| value == "false");
-        if found.driver.as_deref() == Some("bridge") && icc_off {
-            Ok(true)
-        } else {
-            Err(Error::Conflict {
-                message: format!(
-                    "network {name} is there, but is no bridge with {ICC}=false; remove it or name another"
-                ),
-            })
-        }
+        let found = self.call(CALL, docker.list_networks(Some(options))).await?;
+        // The filter also lets through longer names.
+        let of_name = found.into_iter();
+        Ok(of_name
+            .filter(|found| found.name.as_deref() == Some(name))
+            .collect())
     }
+}
+
+/// Apart from the other workers' pauses; without randomness there is at least a pause.
+fn random_pause() -> Duration {
+    let mut byte = [0];
+    getrandom::fill(&mut byte).unwrap_or_default();
+    let [byte] = byte;
+    Duration::from_millis(20 + 2 * u64::from(byte))
+}
+
+/// What is there under another nature is an error.
+fn is_isolated_bridge(name: &str, found: &Network) -> Result<(), Error> {
+    let icc = found.options.as_ref().and_then(|options| options.get(ICC));
+    if found.driver.as_deref() == Some("bridge") && icc.is_some_and(|value| value == "false") {
+        return Ok(());
+    }
+    Err(Error::Conflict {
+        message: format!(
+            "network {name} is there, but is no bridge with {ICC}=false; remove it or name another"
+        ),
+    })
 }
