@@ -14,7 +14,7 @@ use dopq_tests::programs::unique;
 use dopq_worker::docker::fake::{Fake, Program};
 use dopq_worker::docker::{
     BuildError, BuildLimits, BuildRequest, Client, Engine, GpuAccess, ImageInfo, LABEL_CLUSTER,
-    LABEL_USER, LogPiece, Plan, PlanInput, RunSettings, image_tag, plan,
+    LABEL_USER, LogPiece, Plan, PlanInput, PlanNetwork, RunSettings, image_tag, plan,
 };
 use futures::StreamExt;
 use serde_json::{Value, json};
@@ -143,7 +143,10 @@ impl Bench {
             secrets: &[],
             outdir: None,
         };
-        plan(&input, &settings()).expect("allowed")
+        let mut plan = plan(&input, &settings()).expect("allowed");
+        // Most cases need no network, and containers are made faster without.
+        plan.network = PlanNetwork::None;
+        plan
     }
 
     /// Creates and starts; gives the id.

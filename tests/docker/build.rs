@@ -155,6 +155,19 @@ async fn steps_run_within_the_limits() {
 }
 
 #[tokio::test]
+async fn steps_run_on_the_named_network() {
+    let bench = Bench::docker().await;
+    let network = format!("dopq-{}", bench.cluster);
+    let made = bench.engine.ensure_network(&network, &bench.cluster).await;
+    made.expect("there");
+    let mut request = from_bench(&bench, "RUN /bin/busybox ls /sys/class/net\n", &[]);
+    request.limits.network = network;
+    let (built, output) = bench.build_and_listen(&request).await;
+    built.expect("built");
+    assert!(output.contains("eth0\n"), "{output}");
+}
+
+#[tokio::test]
 async fn a_build_that_is_called_off_or_too_slow_leaves_nothing_running() {
     let bench = Bench::docker().await;
     let mut request = from_bench(&bench, "RUN echo ready; exec /bin/busybox sleep 600\n", &[]);

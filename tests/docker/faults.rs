@@ -162,7 +162,7 @@ impl Daemon {
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .expect("dockerd is installed");
+            .expect("unshare and dockerd are installed");
         self.child = Some(child);
         let up = async {
             while self.engine().probe().await.is_err() {
@@ -224,9 +224,7 @@ fn assert_counts(bytes: &[u8]) {
 async fn a_stopping_engine_ends_waits_and_logs_and_what_it_killed_shows() {
     let mut daemon = Daemon::start(false).await;
     let bench = Bench::on(daemon.engine()).await;
-    let mut plan = bench.plan(1, COUNT);
-    plan.network = dopq_worker::docker::PlanNetwork::None;
-    let id = bench.run(&plan).await;
+    let id = bench.run(&bench.plan(1, COUNT)).await;
     bench.printed(&id, "3\n").await;
     let engine = bench.engine.clone();
     let mut pieces = engine.logs(&id, false, true);
@@ -270,9 +268,7 @@ async fn a_stopping_engine_ends_waits_and_logs_and_what_it_killed_shows() {
 async fn a_killed_engine_that_restores_loses_no_container_and_no_line() {
     let mut daemon = Daemon::start(true).await;
     let bench = Bench::on(daemon.engine()).await;
-    let mut plan = bench.plan(1, COUNT);
-    plan.network = dopq_worker::docker::PlanNetwork::None;
-    let id = bench.run(&plan).await;
+    let id = bench.run(&bench.plan(1, COUNT)).await;
     bench.printed(&id, "3\n").await;
 
     let waiting = daemon.engine();

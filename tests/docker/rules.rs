@@ -207,8 +207,7 @@ async fn containers_on_the_bridge_cannot_reach_each_other() {
         "{text}"
     );
 
-    let mut alone = bench.plan(3, "/bin/busybox ls /sys/class/net");
-    alone.network = PlanNetwork::None;
+    let alone = bench.plan(3, "/bin/busybox ls /sys/class/net");
     assert_eq!(printed(&bench, &alone).await, "lo\n");
 
     let error = bench
@@ -231,7 +230,12 @@ async fn the_users_own_parameters_arrive() {
                  /bin/busybox df -k /dev/shm | /bin/busybox tail -n1; echo x > /x";
     let plan = bench.plan_with(1, shell, parameters);
     let text = printed(&bench, &plan).await;
-    assert!(text.contains("b c\n/work\nbox\n1000\n99\n"), "{text}");
+    for line in ["b c", "/work", "box", "1000", "99"] {
+        assert!(
+            text.lines().any(|own| own == line),
+            "{line} is not in {text}"
+        );
+    }
     assert!(text.contains(" 32768 "), "{text}");
     assert!(text.contains("Read-only file system"), "{text}");
     let seen = bench
