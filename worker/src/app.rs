@@ -315,6 +315,10 @@ fn context(
     let build_limits = BuildLimits {
         memory: options.limits.build_memory,
         total: options.limits.build_time,
+        network: options
+            .build_network
+            .clone()
+            .unwrap_or_else(|| bridge(&options)),
         ..BuildLimits::default()
     };
     Ok(Context {

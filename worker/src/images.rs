@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dopq_common::agent::Run;
-use dopq_common::id::Digest;
+use dopq_common::id::{Digest, UserName};
 use dopq_common::job::{Cause, ImageSource, Outcome};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::docker::{
-    self, BuildError, BuildLimits, BuildRequest, Engine, LABEL_CLUSTER, LABEL_DIGEST, LABEL_USER,
-    image_tag,
+    self, BuildError, BuildLimits, BuildRequest, Engine, ImageInfo, LABEL_CLUSTER, LABEL_DIGEST,
+    LABEL_USER, image_tag,
 };
 use crate::keyed::Keyed;
 
@@ -71,7 +71,7 @@ impl Images {
     ) -> Result<Option<Arc<str>>, Outcome> {
         let no_bundle = || Outcome::new(Cause::EngineError, "the order names no bundle");
         if let ImageSource::Named(name) = &run.spec.image {
-            return self.named(name).await;
+            return self.named(name, &run.user).await;
         }
         let digest = run.bundle.ok_or_else(no_bundle)?.digest;
         let tag = image_tag(&run.user, digest);
@@ -140,10 +140,13 @@ impl Images {
         Ok(found.map(|image| Arc::from(image.id)))
     }
 
-    async fn named(&self, name: &str) -> Result<Option<Arc<str>>, Outcome> {
+    async fn named(&self, name: &str, user: &UserName) -> Result<Option<Arc<str>>, Outcome> {
         for pulled in [false, true] {
             let found = self.engine.find_image(name).await;
             match found.map_err(|error| engine_outcome(&error))? {
+                Some(image) if is_anothers(&image, user) => {
+                    return Err(missing(name, "it was built for another user"));
+                }
                 Some(image) => return Ok(Some(Arc::from(image.id))),
                 None if pulled => break,
                 None => self
@@ -170,6 +173,12 @@ impl Images {
         digests.dedup();
         Ok(digests)
     }
+}
+
+/// Whether an image was made from the bundle of another user, who did not share it.
+fn is_anothers(image: &ImageInfo, user: &UserName) -> bool {
+    let maker = image.labels.get(LABEL_USER);
+    maker.is_some_and(|maker| maker != user.as_str())
 }
 
 fn missing(name: &str, why: &str) -> Outcome {
@@ -229,4 +238,31 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::docker::fake::Fake;
+
+    #[tokio::test]
+    async fn an_image_of_anothers_bundle_cannot_be_named() {
+        let engine = Engine::Fake(Fake::new());
+        let request = BuildRequest {
+            tag: "dopq/bob:0123456789ab".to_owned(),
+            labels: BTreeMap::from([(LABEL_USER.to_owned(), "bob".to_owned())]),
+            bundle: PathBuf::new(),
+            limits: BuildLimits::default(),
+        };
+        let (output, _) = mpsc::channel(1);
+        let built = engine.build(&request, output, CancellationToken::new());
+        let id = built.await.expect("built");
+        let images = Images::new(engine, String::new(), BuildLimits::default(), 1);
+        for name in [&request.tag, &id] {
+            let refused = images.named(name, &"anna".parse().expect("a name")).await;
+            assert_eq!(refused.expect_err("bob's").cause, Cause::ImageMissing);
+            let found = images.named(name, &"bob".parse().expect("a name")).await;
+            assert_eq!(found.expect("his own").as_deref(), Some(id.as_str()));
+        }
+    }
 }

@@ -49,6 +49,8 @@ pub struct Options {
     pub limits: Limits,
     /// Whether jobs may ask for the machine's own network.
     pub allow_host_network: bool,
+    /// The network of image builds: `none`, or a network's name; the jobs' own bridge when `None`.
+    pub build_network: Option<String>,
 }
 
 /// How containers get GPUs.
@@ -135,6 +137,7 @@ impl Options {
             secrets_dir: None,
             limits: Limits::default(),
             allow_host_network: false,
+            build_network: None,
         }
     }
 }

@@ -64,6 +64,11 @@ pub(super) const KEYS: &[Key] = &[
         "Whether jobs may use the machine's own network.",
     ),
     Key::new(
+        "builds.network",
+        None,
+        "Network of image builds: none, or a network's name; the jobs' own bridge when not set.",
+    ),
+    Key::new(
         "broker.url",
         Some("amqp://guest:guest@127.0.0.1:5672/%2f"),
         "RabbitMQ: amqp[s]://user:password@host:port/vhost.",

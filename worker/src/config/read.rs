@@ -85,6 +85,7 @@ fn understand(layers: &mut Layers) -> Option<Config> {
     let outdir = layers.get("outdir", path);
     let secrets_dir = layers.get("secrets_dir", path);
     let allow_host_network = layers.get("allow_host_network", boolean);
+    let build_network = layers.get("builds.network", |text| Ok(text.to_owned()));
     let broker = broker(layers, name.as_ref());
     let docker_host = layers.get("docker.host", |text| Ok(text.to_owned()));
     let mode = layers.get("gpu.mode", gpu_mode);
@@ -112,6 +113,7 @@ fn understand(layers: &mut Layers) -> Option<Config> {
             secrets_dir,
             limits: limits?,
             allow_host_network: allow_host_network?,
+            build_network,
             name: name?,
         },
         broker: broker?,

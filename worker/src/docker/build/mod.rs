@@ -34,7 +34,8 @@ pub struct BuildLimits {
     pub silent: Duration,
     /// Largest image.
     pub image: ByteSize,
-    /// What was accepted as a bundle; enforced again on the way to the engine.
+    /// What is read of a bundle. Size, entries and ratio are without bounds by default: the masters judged
+    /// them by their own settings, and the digest proves that it is that bundle.
     pub bundle: dopq_common::bundle::Limits,
 }
 
@@ -48,7 +49,13 @@ impl Default for BuildLimits {
             total: Duration::from_secs(3600),
             silent: Duration::from_secs(20 * 60),
             image: ByteSize(100 * ByteSize::GIB),
-            bundle: dopq_common::bundle::Limits::default(),
+            bundle: dopq_common::bundle::Limits {
+                compressed_bytes: u64::MAX,
+                expanded_bytes: u64::MAX,
+                entries: u64::MAX,
+                ratio: u64::MAX,
+                ..dopq_common::bundle::Limits::default()
+            },
         }
     }
 }
