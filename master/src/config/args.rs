@@ -11,8 +11,8 @@ use clap::{Parser, ValueEnum};
 ///   dopq-master --standalone --data-dir ./dopq --simulated-gpus 2
 ///
 /// which writes the admin's token to ./dopq/admin.token. With several machines, name Redis, RabbitMQ
-/// and a bundle store in a configuration file; --print-config shows every setting with its default.
-/// A setting can also be given as a variable, such as DOPQ_STORE_URL for store.url; flags override
+/// and a bundle store in a configuration file; --standalone --print-config shows every setting with its
+/// default. A setting can also be given as a variable, such as DOPQ_STORE_URL for store.url; flags override
 /// variables, and variables override the file.
 #[derive(Debug, Clone, Default, Parser)]
 #[command(

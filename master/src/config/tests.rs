@@ -163,3 +163,30 @@ fn single_values_are_understood_or_refused() {
     assert!(values::cluster("Upper").is_err() && values::cluster("").is_err());
     assert!(values::number::<u32>("-1", 0).is_err());
 }
+
+#[test]
+fn every_setting_is_documented_with_its_default() {
+    let document = include_str!("../../../docs/CONFIGURATION.md");
+    let (_, master) = document
+        .split_once("\n## Master\n")
+        .expect("the master's part");
+    let (master, _) = master
+        .split_once("\n## Worker\n")
+        .expect("the worker's part");
+    let rows = master.lines().filter(|line| line.starts_with("| `"));
+    assert_eq!(rows.count(), KEYS.len());
+    for key in KEYS {
+        let default = key.default.filter(|default| !default.is_empty());
+        let default = default.map(|default| format!("`{default}`"));
+        let row = format!(
+            "| `{}` | {} | {}",
+            key.name,
+            default.unwrap_or_default(),
+            key.help
+        );
+        assert!(
+            master.contains(&row),
+            "{row:?} is not in docs/CONFIGURATION.md"
+        );
+    }
+}
