@@ -31,7 +31,7 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy -p dopq-common --no-default-features -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items --quiet
 	tests/harness/check-core-is-pure.sh
 	tests/harness/check-file-sizes.sh
 
@@ -39,4 +39,5 @@ cluster: build
 	BIN=$(TARGET)/debug $(SETUP) docker redis rabbitmq -- tests/harness/cluster.sh
 
 bench:
-	cargo bench --workspace
+	cargo bench -p dopq-common --benches
+	$(SETUP) docker redis rabbitmq -- cargo bench -p dopq-tests --benches

@@ -6,4 +6,3 @@
 
 mod faults;
 mod plane;
-mod speed;

@@ -1,13 +1,13 @@
 //! What a worker does with its attempts: a pure state machine.
 //!
-//! [`step`] takes one event and changes [`State`]; [`Effects`] says what must be committed and what is
+//! [`step()`] takes one event and changes [`State`]; [`Effects`] says what must be committed and what is
 //! done after that, in this order. The worker's shell owns the disk, the engine and the clock, and sends
 //! back what came of each act as one more event. Everything that must survive a crash stands in
 //! [`Attempt`] and [`Meta`]; [`Event::Resumed`] derives from them, and from what the engine shows,
 //! everything that was under way.
 //!
 //! - [`state`](State): the attempts, their stages, and what is durable of them
-//! - [`step`]: every transition
+//! - [`mod@step`]: every transition
 //! - [`classify`]: how an exit is told, and who is to blame
 //!
 //! The rule that everything here serves: an attempt is started at most once.

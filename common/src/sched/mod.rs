@@ -1,6 +1,6 @@
 //! The scheduler: a pure state machine over jobs, users and workers.
 //!
-//! [`step`] takes one event, changes the [`State`] and records what became dirty and what is to be
+//! [`step()`] takes one event, changes the [`State`] and records what became dirty and what is to be
 //! done in [`Effects`]. It reads no clock, draws no lots and does no I/O; the same events give the
 //! same state everywhere. Committing changes and performing effects is left to the master's shell.
 

@@ -2,7 +2,7 @@
 //!
 //! Every change of a job, user or worker goes through the `set_…` functions here, whether it comes from
 //! a step or from the store, so that the indexes cannot go stale. Deciding what changes is left to
-//! [`super::step`].
+//! [`super::step()`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! The master's configuration: a TOML file, `DOPQ_…` variables and flags, in rising precedence.
 //!
-//! [`read`] tells every mistake at once, so that nobody mends them one start at a time. What a setting
+//! [`mod@read`] tells every mistake at once, so that nobody mends them one start at a time. What a setting
 //! is for is told by its line in `keys`. Opening what the settings name is left to [`crate::app`].
 
 mod args;

@@ -1,6 +1,6 @@
 //! A batch: inputs that are stepped one after the other and committed together.
 //!
-//! Nothing here does I/O. [`super::lead`] commits a batch and then finishes it.
+//! Nothing here does I/O. [`mod@super::lead`] commits a batch and then finishes it.
 
 use dopq_common::broker::Delivery;
 use dopq_common::id::{Epoch, JobId};

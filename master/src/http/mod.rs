@@ -6,7 +6,7 @@
 //!
 //! - [`table`] holds every route with who may use it; [`guard`] enforces that
 //! - [`routes`] answer; [`convert`] speaks the API's words
-//! - [`observe`] and [`serve`] are around them: ids, headers, time-outs, connections
+//! - [`observe`] and [`mod@serve`] are around them: ids, headers, time-outs, connections
 
 mod app;
 mod convert;

@@ -1,7 +1,7 @@
 //! The program's configuration: file, environment and flags, with every mistake told at once.
 //!
 //! - [`keys`]: the settings that a worker knows
-//! - [`read`]: what they come to
+//! - [`mod@read`]: what they come to
 //! - [`args`]: the command line
 
 mod args;

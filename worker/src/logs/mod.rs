@@ -1,6 +1,6 @@
 //! An attempt's log on its way from the build and the container to the masters.
 //!
-//! [`spool`] keeps it on disk, which is also the cursor; [`capture`] fills it from the engine;
+//! [`spool`] keeps it on disk, which is also the cursor; [`mod@capture`] fills it from the engine;
 //! [`upload`] stores it in pieces and sends its tail to those who follow it.
 
 mod capture;

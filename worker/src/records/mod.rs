@@ -1,6 +1,6 @@
 //! What a worker remembers over restarts: attempts, counters, and reports that no master has yet.
 //!
-//! [`format`] says how they are written; [`store`] writes them, all of a batch or nothing.
+//! [`mod@format`] says how they are written; [`store`] writes them, all of a batch or nothing.
 
 mod format;
 mod store;

@@ -23,7 +23,7 @@ pub struct EntryInfo {
 /// Why a walk over the entries ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum EntriesError<E> {
-    /// The bundle is not one that [`super::inspect`] accepts.
+    /// The bundle is not one that [`super::inspect()`] accepts.
     #[error("the bundle is not valid")]
     Invalid(Vec<Fault>),
     /// Reading it failed.

@@ -1,6 +1,6 @@
 //! Reads `container_config.json`: DoPQ 1.0's fields as its users write them, and the newer ones.
 //!
-//! [`parse`] is the only way to a [`JobSpec`], and tells all faults at once. [`merge`] applies a client's
+//! [`parse`] is the only way to a [`JobSpec`](crate::job::JobSpec), and tells all faults at once. [`merge()`] applies a client's
 //! overrides. The document's syntax is judged in `document`, values in `value`, `shape` and `units`, and
 //! Docker's parameters in `run_params`. Comparing the executor with a proven identity is left to the shells.
 

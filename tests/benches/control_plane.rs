@@ -1,19 +1,24 @@
-//! A measurement, not a test: jobs that the control plane accepts, dispatches and finishes in a second.
+//! Jobs that the control plane accepts, dispatches and finishes in a second, on real Redis and RabbitMQ,
+//! with workers that only pretend to run what they are ordered to.
 
 use std::sync::Arc;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::plane::Plane;
+use plane::Plane;
+
+#[path = "../control/plane.rs"]
+#[expect(dead_code, reason = "the tests of the control plane use all of it")]
+mod plane;
 
 const JOBS: usize = 10_000;
 const WORKERS: usize = 8;
 const CLIENTS: usize = 64;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement, for make bench"]
-async fn jobs_per_second() {
+#[tokio::main]
+#[expect(clippy::print_stdout, reason = "the figures are what it is run for")]
+async fn main() {
     let plane = Plane::start();
     let mut master = plane.master("a").await;
     master.leads().await;
