@@ -6,6 +6,7 @@
 //! - [`id`], [`time`], [`resources`], [`job`]: the words of the domain
 //! - [`bundle`]: reads and judges bundles and their configuration
 //! - [`penalty`], [`sched`]: whose turn it is and where
+//! - [`sim`]: replays workloads through the same scheduler
 //! - [`agent`]: what a worker does with its attempts
 //! - [`wire`], [`record`], [`api`]: what goes over the broker, into the store, and over HTTP
 //! - `settings` (feature): the programs' configuration
@@ -24,5 +25,6 @@ pub mod resources;
 pub mod sched;
 #[cfg(feature = "settings")]
 pub mod settings;
+pub mod sim;
 pub mod time;
 pub mod wire;

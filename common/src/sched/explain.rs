@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::id::{JobId, UserName};
-use crate::job::{Dependency, DependencyKind, Job, JobState, Phase, Queued};
+use crate::job::{Dependency, DependencyKind, Job, JobState, Phase};
 use crate::time::Timestamp;
 
 use super::fit::fit;
 use super::index::Desk;
-use super::place::{Guarded, blocker, choose, is_locked, may_hold, may_run};
+use super::place::{Guarded, blocker, is_locked, may_hold, may_run};
 use super::queue::queue;
 use super::state::{QueueLock, Standing, State};
 use super::submit::never_fits;
@@ -163,7 +163,7 @@ pub fn reasons(state: &State, now: Timestamp, job: &Job) -> Vec<Reason> {
         reasons.push(Reason::BrokerDown);
     }
     reasons.extend(guarded(state, job));
-    reasons.extend(no_machine(state, job, queued));
+    reasons.extend(no_machine(state, job));
     if reasons.is_empty() {
         reasons.push(Reason::Next);
     }
@@ -203,21 +203,16 @@ fn may_hold_any(
     allocation.map_or(Ok(()), |allocation| may_hold(guards, desk, &allocation))
 }
 
-fn no_machine(state: &State, job: &Job, queued: &Queued) -> Option<Reason> {
+fn no_machine(state: &State, job: &Job) -> Option<Reason> {
     if state.workers().next().is_none() {
         return Some(Reason::NoMachine);
     }
     if let Some(text) = never_fits(state, &job.spec.request) {
         return Some(Reason::NeverFits(text));
     }
-    if choose(state, job, queued).is_some() {
-        return None;
-    }
     let mut counts = BTreeMap::new();
     for room in state.index().rooms().values() {
-        if let Some(blocker) = blocker(state, room, job, queued) {
-            *counts.entry(blocker).or_insert(0) += 1;
-        }
+        *counts.entry(blocker(state, room, job)?).or_insert(0) += 1;
     }
     // The machines that could never run it say the least, and come last.
     let counts = counts.into_iter().rev();

@@ -198,25 +198,45 @@ pub(super) fn is_open(
     Ok(())
 }
 
-/// What the request would hold of the machine if it went there now.
-pub(super) fn fit(room: &Room, request: &Request) -> Result<Allocation, Blocker> {
-    let Some(worker) = &room.worker else {
-        return Err(Blocker::Silent);
-    };
-    let capacity = &worker.capacity;
-    let needs = needs(capacity, request).map_err(|_| Blocker::Never)?;
-    let mut free: Vec<(u32, usize)> = if needs.gpus == 0 {
-        Vec::new()
-    } else {
-        allowed_gpus(capacity, request)
-            .filter_map(|(at, gpu)| Some((*room.free.get(at)?, at, gpu)))
-            .filter(|(free, _, gpu)| gpu.healthy && *free >= needs.milli.0)
-            .map(|(free, at, _)| (free, at))
-            .collect()
-    };
-    let count = usize::try_from(needs.gpus).unwrap_or(usize::MAX);
-    if free.len() < count {
-        return Err(Blocker::Gpus);
+/// What a request comes to on one kind of machine, and which GPUs it may be given there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fitness {
+    pub(super) needs: Needs,
+    /// By the machine's order; absent where all are allowed.
+    pub(super) allowed: Option<Box<[bool]>>,
+}
+
+impl Fitness {
+    /// Whether the GPU at this place in the machine's order is allowed.
+    pub(super) fn allows(&self, at: usize) -> bool {
+        let allowed = self.allowed.as_ref();
+        allowed.is_none_or(|allowed| allowed.get(at).copied().unwrap_or(false))
+    }
+}
+
+/// What the request comes to on a machine, whatever is free there.
+pub(super) fn fitness(capacity: &Capacity, request: &Request) -> Result<Fitness, Misfit> {
+    let needs = needs(capacity, request)?;
+    let gpus = capacity.gpus.iter();
+    let allowed: Box<[bool]> = gpus
+        .map(|gpu| is_model_allowed(gpu, request) && has_gpu_memory(gpu, request))
+        .collect();
+    let allowed = (!allowed.iter().all(|allowed| *allowed)).then_some(allowed);
+    Ok(Fitness { needs, allowed })
+}
+
+/// The GPUs that it could be given now by their place in the machine's order, the fullest first so that
+/// whole ones stay whole; at least as many as it needs.
+pub(super) fn fitting(room: &Room, fitness: &Fitness) -> Result<Vec<usize>, Blocker> {
+    let needs = fitness.needs;
+    let mut gpus: Vec<usize> = Vec::new();
+    if needs.gpus > 0 {
+        let free = room.free.iter().enumerate();
+        let fits = free.filter(|(at, free)| **free >= needs.milli.0 && fitness.allows(*at));
+        gpus.extend(fits.map(|(at, _)| at));
+        if gpus.len() < usize::try_from(needs.gpus).unwrap_or(usize::MAX) {
+            return Err(Blocker::Gpus);
+        }
     }
     if needs.cpu > room.free_cpu() {
         return Err(Blocker::Cpu);
@@ -224,15 +244,31 @@ pub(super) fn fit(room: &Room, request: &Request) -> Result<Allocation, Blocker>
     if needs.memory > room.free_memory() {
         return Err(Blocker::Memory);
     }
-    // The fullest GPUs first, so that whole ones stay whole.
-    free.sort_unstable();
-    let gpus = free.iter().take(count).filter_map(|(_, at)| {
+    gpus.sort_by_key(|at| (room.free.get(*at).copied(), *at));
+    Ok(gpus)
+}
+
+/// What it would hold with these GPUs.
+pub(super) fn allocation(capacity: &Capacity, fitness: &Fitness, gpus: &[usize]) -> Allocation {
+    let needs = fitness.needs;
+    let gpus = gpus.iter().filter_map(|at| {
         let gpu = capacity.gpus.get(*at)?;
         Some((gpu.id.clone(), needs.milli))
     });
-    Ok(Allocation {
+    Allocation {
         gpus: gpus.collect(),
         cpu: needs.cpu,
         memory: needs.memory,
-    })
+    }
+}
+
+/// What the request could hold of the machine if it went there now.
+pub(super) fn fit(room: &Room, request: &Request) -> Result<Allocation, Blocker> {
+    let Some(worker) = &room.worker else {
+        return Err(Blocker::Silent);
+    };
+    let fitness = fitness(&worker.capacity, request).map_err(|_| Blocker::Never)?;
+    let mut gpus = fitting(room, &fitness)?;
+    gpus.truncate(usize::try_from(request.gpus).unwrap_or(usize::MAX));
+    Ok(allocation(&worker.capacity, &fitness, &gpus))
 }

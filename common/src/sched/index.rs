@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::id::{JobId, UserName, WorkerId};
 use crate::job::{Job, JobState};
 use crate::penalty::usage::Rate;
-use crate::resources::Request;
+use crate::resources::{ByteSize, Capacity, Request};
 use crate::time::Timestamp;
 
 use super::order::Place;
@@ -19,11 +19,20 @@ use super::state::Worker;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ShapeId(u32);
 
+/// Machines that differ in nothing but the ids of their GPUs share a class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct ClassId(u32);
+
+/// How many changes of machines are logged before the log begins anew.
+const CHANGED_MAX: usize = 8192;
+
 /// All indexes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Index {
     shapes: BTreeMap<Arc<Request>, Shape>,
+    requests: BTreeMap<ShapeId, Arc<Request>>,
     last_shape: u32,
+    classes: Vec<Capacity>,
     desks: BTreeMap<UserName, Desk>,
     rooms: BTreeMap<WorkerId, Room>,
     dependents: BTreeMap<JobId, BTreeSet<JobId>>,
@@ -35,12 +44,19 @@ pub(super) struct Index {
     capacity: Rate,
     gpus: u32,
     slots: u32,
+    known: usize,
+    /// The machines that changed, in order, since the era began.
+    changed: Vec<WorkerId>,
+    era: u64,
 }
 
 #[derive(Debug, Clone)]
 struct Shape {
     id: ShapeId,
-    waiting: usize,
+    /// How many jobs that are remembered asked for it.
+    known: usize,
+    /// How many of them may start.
+    ready: usize,
 }
 
 /// One user's jobs.
@@ -127,9 +143,12 @@ impl Index {
         worker: Option<Arc<Worker>>,
         usage: &UsageSettings,
     ) {
+        let class = worker.as_ref().map(|worker| self.class_of(worker));
         let room = self.rooms.entry(id.clone()).or_default();
+        room.class = class.unwrap_or_default();
         room.set_worker(worker, usage);
-        if room.is_unused() {
+        self.log_change(id);
+        if self.rooms.get(id).is_some_and(Room::is_unused) {
             self.rooms.remove(id);
         }
         self.capacity = Rate(self.rooms.values().map(|room| room.worth.0).sum());
@@ -140,6 +159,54 @@ impl Index {
             (gpus.saturating_add(more), slots)
         });
         (self.gpus, self.slots) = counted;
+    }
+
+    fn class_of(&mut self, worker: &Worker) -> ClassId {
+        let capacity = &worker.capacity;
+        let known = self
+            .classes
+            .iter()
+            .position(|known| is_alike(known, capacity));
+        let at = known.unwrap_or_else(|| {
+            self.classes.push(capacity.clone());
+            self.classes.len() - 1
+        });
+        ClassId(u32::try_from(at).unwrap_or(u32::MAX))
+    }
+
+    fn log_change(&mut self, id: &WorkerId) {
+        if self.changed.len() >= CHANGED_MAX {
+            self.changed.clear();
+            self.era += 1;
+        }
+        self.changed.push(id.clone());
+    }
+
+    /// The era, and the machines that changed in it so far.
+    pub(super) fn changed_rooms(&self) -> (u64, &[WorkerId]) {
+        (self.era, &self.changed)
+    }
+
+    /// How many jobs are remembered.
+    pub(super) const fn jobs_known(&self) -> usize {
+        self.known
+    }
+
+    /// What the jobs that are remembered asked for, and how many of them did.
+    pub(super) fn requests(&self) -> impl Iterator<Item = (&Arc<Request>, usize)> {
+        let shapes = self.shapes.iter();
+        shapes.map(|(request, shape)| (request, shape.known))
+    }
+
+    /// What the jobs of a shape ask for.
+    pub(super) fn request(&self, shape: ShapeId) -> Option<&Arc<Request>> {
+        self.requests.get(&shape)
+    }
+
+    /// The shapes of jobs that may start.
+    pub(super) fn ready_shapes(&self) -> impl Iterator<Item = ShapeId> {
+        let shapes = self.shapes.values();
+        shapes.filter(|shape| shape.ready > 0).map(|shape| shape.id)
     }
 
     pub(super) fn key_taken(&mut self, key: &Arc<str>, job: JobId) {
@@ -155,6 +222,7 @@ impl Index {
 
     /// Enters a job; `ready` says whether a waiting one may start.
     pub(super) fn insert(&mut self, job: &Job, ready: bool) {
+        let shape = self.shape_taken(&job.spec.request, ready);
         if let Some(at) = retry(job) {
             self.retries.insert((at, job.id));
         }
@@ -172,7 +240,6 @@ impl Index {
                         .or_default()
                         .insert(job.id);
                 }
-                let shape = self.shape_taken(&job.spec.request);
                 let desk = self.desks.entry(job.user.clone()).or_default();
                 if ready {
                     desk.ready.entry(shape).or_default().insert(Place::of(job));
@@ -187,6 +254,7 @@ impl Index {
             | JobState::Stopping(active, _) => {
                 let room = self.rooms.entry(active.worker.clone()).or_default();
                 room.enter(job, active);
+                self.log_change(&active.worker);
                 let desk = self.desks.entry(job.user.clone()).or_default();
                 desk.active += 1;
                 desk.gpus += active.allocation.milli_gpus();
@@ -200,6 +268,8 @@ impl Index {
 
     /// Takes a job out again; it must be as it was entered.
     pub(super) fn remove(&mut self, job: &Job) {
+        let shape = self.shape_of(&job.spec.request);
+        let mut was_ready = false;
         if let Some(at) = retry(job) {
             self.retries.remove(&(at, job.id));
         }
@@ -217,14 +287,13 @@ impl Index {
                         }
                     }
                 }
-                let shape = self.shape_given_back(&job.spec.request);
                 if let Some(desk) = self.desks.get_mut(&job.user) {
                     let place = Place::of(job);
                     desk.parked.remove(&place);
                     if let Some((shape, places)) = shape
                         .and_then(|shape| desk.ready.get_mut(&shape).map(|places| (shape, places)))
                     {
-                        places.remove(&place);
+                        was_ready = places.remove(&place);
                         if places.is_empty() {
                             desk.ready.remove(&shape);
                         }
@@ -241,6 +310,7 @@ impl Index {
                     if room.is_unused() {
                         self.rooms.remove(&active.worker);
                     }
+                    self.log_change(&active.worker);
                 }
                 if let Some(desk) = self.desks.get_mut(&job.user) {
                     desk.active -= 1;
@@ -255,15 +325,16 @@ impl Index {
         if self.desks.get(&job.user).is_some_and(Desk::is_unused) {
             self.desks.remove(&job.user);
         }
+        self.shape_given_back(&job.spec.request, was_ready);
     }
 
-    /// Whether both hold the same, by whatever numbers their shapes go. Keys are left out, because jobs do
+    /// Whether both hold the same, by whatever numbers their shapes and classes go. Keys are left out, because jobs do
     /// not name theirs.
     pub(super) fn says_the_same_as(&self, other: &Self) -> bool {
-        let shapes = |index: &Self| -> BTreeMap<Arc<Request>, usize> {
+        let shapes = |index: &Self| -> BTreeMap<Arc<Request>, (usize, usize)> {
             let shapes = index.shapes.iter();
             shapes
-                .map(|(request, shape)| (Arc::clone(request), shape.waiting))
+                .map(|(request, shape)| (Arc::clone(request), (shape.known, shape.ready)))
                 .collect()
         };
         let desks = |index: &Self| -> Vec<_> {
@@ -277,9 +348,23 @@ impl Index {
                 })
                 .collect()
         };
+        let rooms = |index: &Self| -> Vec<_> {
+            let rooms = index.rooms.iter();
+            let unnumbered = rooms.map(|(id, room)| {
+                let class = ClassId::default();
+                (
+                    id.clone(),
+                    Room {
+                        class,
+                        ..room.clone()
+                    },
+                )
+            });
+            unnumbered.collect()
+        };
         shapes(self) == shapes(other)
             && desks(self) == desks(other)
-            && self.rooms == other.rooms
+            && rooms(self) == rooms(other)
             && self.dependents == other.dependents
             && self.retries == other.retries
             && self.deadlines == other.deadlines
@@ -289,28 +374,56 @@ impl Index {
             && (self.gpus, self.slots) == (other.gpus, other.slots)
     }
 
-    fn shape_taken(&mut self, request: &Request) -> ShapeId {
+    /// The shape of jobs that ask for this.
+    pub(super) fn shape_of(&self, request: &Request) -> Option<ShapeId> {
+        self.shapes.get(request).map(|shape| shape.id)
+    }
+
+    fn shape_taken(&mut self, request: &Request, ready: bool) -> ShapeId {
+        self.known += 1;
         if let Some(shape) = self.shapes.get_mut(request) {
-            shape.waiting += 1;
+            shape.known += 1;
+            shape.ready += usize::from(ready);
             return shape.id;
         }
         // Wrapping is harmless: four thousand million shapes later the first is long given back.
         self.last_shape = self.last_shape.wrapping_add(1);
         let id = ShapeId(self.last_shape);
-        self.shapes
-            .insert(Arc::new(request.clone()), Shape { id, waiting: 1 });
+        let request = Arc::new(request.clone());
+        self.requests.insert(id, Arc::clone(&request));
+        let ready = usize::from(ready);
+        let shape = Shape {
+            id,
+            known: 1,
+            ready,
+        };
+        self.shapes.insert(request, shape);
         id
     }
 
-    fn shape_given_back(&mut self, request: &Request) -> Option<ShapeId> {
-        let shape = self.shapes.get_mut(request)?;
-        let id = shape.id;
-        shape.waiting -= 1;
-        if shape.waiting == 0 {
-            self.shapes.remove(request);
+    fn shape_given_back(&mut self, request: &Request, was_ready: bool) {
+        self.known -= 1;
+        if let Some(shape) = self.shapes.get_mut(request) {
+            shape.known -= 1;
+            shape.ready -= usize::from(was_ready);
+            if shape.known == 0 {
+                self.requests.remove(&shape.id);
+                self.shapes.remove(request);
+            }
         }
-        Some(id)
     }
+}
+
+/// Whether what fits on one of two machines fits on the other while nothing runs there. Ids do not matter,
+/// nor does health, which changes what is free.
+fn is_alike(a: &Capacity, b: &Capacity) -> bool {
+    let gpus = |capacity: &Capacity| -> Vec<(String, ByteSize)> {
+        let gpus = capacity.gpus.iter();
+        gpus.map(|gpu| (gpu.model.clone(), gpu.memory)).collect()
+    };
+    (a.cpu, a.memory, a.slots_per_gpu) == (b.cpu, b.memory, b.slots_per_gpu)
+        && a.labels == b.labels
+        && gpus(a) == gpus(b)
 }
 
 /// When a waiting job is tried again.

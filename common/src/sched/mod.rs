@@ -20,6 +20,7 @@ mod queue;
 mod reconcile;
 mod report;
 mod room;
+mod score;
 mod settings;
 mod state;
 mod step;
@@ -32,7 +33,7 @@ pub use event::{Event, Known, Progress, Rejected, Submission};
 pub use explain::{Explanation, Reason, explain, reasons};
 pub use invariant::check_invariants;
 pub use queue::{Held, Waiting, held, queue};
-pub use settings::{Guards, Policy, Settings, UsageSettings};
+pub use settings::{Guards, Placement, Policy, Settings, UsageSettings};
 pub use state::{Cordon, Health, Meta, QueueLock, State, User, Worker};
 pub use step::step;
 

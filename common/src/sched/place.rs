@@ -1,14 +1,13 @@
-//! Gives waiting jobs their machines: in the order of [`super::order`], to the tightest machine that
-//! fits. A job that does not fit is passed over, never waited on.
+//! Gives waiting jobs their machines: in the order of [`super::order`], to the machine that
+//! [`super::score`] likes best. A job that does not fit is passed over, never waited on.
 
-use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use crate::id::{AttemptId, JobId, UserName, WorkerId};
-use crate::job::{Active, Job, JobState, Phase, Queued};
+use crate::job::{Active, Job, JobState, Phase};
 use crate::penalty::usage::Rate;
-use crate::resources::{Allocation, MilliCpu};
+use crate::resources::Allocation;
 use crate::time::Timestamp;
 
 use super::account::{penalty_of, rank, rate_of};
@@ -17,6 +16,7 @@ use super::finish::enter;
 use super::fit::{Blocker, fit, is_open, needs};
 use super::index::{Desk, ShapeId};
 use super::order::{Merge, Place, Rank};
+use super::room::Room;
 use super::settings::Guards;
 use super::state::{Health, State};
 use super::step::Step;
@@ -60,39 +60,18 @@ pub(super) fn may_hold(guards: &Guards, desk: &Desk, more: &Allocation) -> Resul
     }
 }
 
-/// The best machine for a job now, and what it would hold there.
-pub(super) fn choose<'a>(
-    state: &'a State,
-    job: &Job,
-    queued: &Queued,
-) -> Option<(&'a WorkerId, Allocation)> {
-    let avoid = avoided(state, job, queued);
-    let request = &job.spec.request;
-    let rooms = state.index().rooms().iter();
-    let fits = rooms.filter_map(|(id, room)| {
-        is_open(state.settings(), room, avoid).ok()?;
-        let allocation = fit(room, request).ok()?;
-        let worker = room.worker.as_ref()?;
-        let has_image = job
-            .bundle
-            .is_some_and(|bundle| worker.images.contains(&bundle.digest));
-        let free: u64 = room.free.iter().map(|milli| u64::from(*milli)).sum();
-        let tightness = (
-            free - allocation.milli_gpus().min(free),
-            Reverse(has_image),
-            MilliCpu(room.free_cpu().0 - allocation.cpu.0),
-            id,
-        );
-        Some((tightness, allocation))
-    });
-    let ((.., id), allocation) = fits.min_by(|(a, _), (b, _)| a.cmp(b))?;
-    Some((id, allocation))
-}
-
 /// The machine to keep away from: the one that the last attempt failed on, as long as another that is
 /// up and open could run the job some day.
-pub(super) fn avoided<'a>(state: &State, job: &Job, queued: &'a Queued) -> Option<&'a WorkerId> {
-    let avoid = queued.avoid.as_ref()?;
+pub(super) fn avoided<'a>(state: &State, job: &'a Job) -> Option<&'a WorkerId> {
+    let avoid = match &job.state {
+        JobState::Queued(queued) => queued.avoid.as_ref()?,
+        JobState::Assigned(_)
+        | JobState::Building(_)
+        | JobState::Running(_)
+        | JobState::Paused(_)
+        | JobState::Stopping(..)
+        | JobState::Finished(_) => return None,
+    };
     let mut workers = state.workers();
     let has_other = workers.any(|worker| {
         worker.id != *avoid
@@ -110,9 +89,17 @@ impl Step<'_> {
         if !watch.is_stirred() || !watch.is_link_up() || is_locked(self.state, self.now) {
             return;
         }
-        let mut pass = Pass::new(self.state, self.now);
+        let ready: Vec<ShapeId> = self.state.index().ready_shapes().collect();
+        let (open, full): (Vec<_>, Vec<_>) = ready
+            .into_iter()
+            .partition(|shape| self.state.has_room(*shape));
+        self.state.watch_mut().settle();
+        if open.is_empty() {
+            return;
+        }
+        let mut pass = Pass::new(self.state, self.now, full);
         while let Some(turn) = pass.next(self.state) {
-            match self.try_place(turn.job) {
+            match self.try_place(turn.job, turn.shape) {
                 Ok(()) => {}
                 Err(Kept::Job) => {}
                 Err(Kept::Shape) => {
@@ -126,7 +113,7 @@ impl Step<'_> {
         self.state.watch_mut().settle();
     }
 
-    fn try_place(&mut self, id: JobId) -> Result<(), Kept> {
+    fn try_place(&mut self, id: JobId, shape: ShapeId) -> Result<(), Kept> {
         let job = self.state.job(id).ok_or(Kept::Job)?;
         let JobState::Queued(queued) = &job.state else {
             return Err(Kept::Job);
@@ -138,12 +125,15 @@ impl Step<'_> {
             return Err(Kept::User);
         }
         let avoids = queued.avoid.is_some();
-        let (worker, allocation) =
-            choose(self.state, job, queued).ok_or(if avoids { Kept::Job } else { Kept::Shape })?;
+        let chosen = self.state.choose(id, shape);
+        let kept = if avoids { Kept::Job } else { Kept::Shape };
+        let (worker, allocation) = chosen.ok_or(kept)?;
+        let job = self.state.job(id).ok_or(Kept::Job)?;
+        let guards = self.state.user(&job.user).map(|user| &user.guards);
+        let guarded = guards.zip(self.state.index().desk(&job.user));
         if guarded.is_some_and(|(guards, desk)| may_hold(guards, desk, &allocation).is_err()) {
             return Err(Kept::ShapeOfUser);
         }
-        let worker = worker.clone();
         self.assign(id, worker, allocation);
         Ok(())
     }
@@ -219,7 +209,7 @@ struct Turn {
 }
 
 impl Pass {
-    fn new(state: &State, now: Timestamp) -> Self {
+    fn new(state: &State, now: Timestamp, full: Vec<ShapeId>) -> Self {
         let desks = state.index().desks().iter();
         let takers: Vec<Taker> = desks
             .filter(|(_, desk)| !desk.ready.is_empty())
@@ -231,7 +221,7 @@ impl Pass {
         let mut pass = Self {
             merge: Merge::new(),
             takers,
-            full: BTreeSet::new(),
+            full: full.into_iter().collect(),
             now,
         };
         for taker in 0..pass.takers.len() {
@@ -308,13 +298,8 @@ impl Pass {
 }
 
 /// Why the machine in `room` does not take the job now.
-pub(super) fn blocker(
-    state: &State,
-    room: &super::room::Room,
-    job: &Job,
-    queued: &Queued,
-) -> Option<Blocker> {
-    is_open(state.settings(), room, avoided(state, job, queued))
+pub(super) fn blocker(state: &State, room: &Room, job: &Job) -> Option<Blocker> {
+    is_open(state.settings(), room, avoided(state, job))
         .and_then(|()| fit(room, &job.spec.request).map(drop))
         .err()
 }

@@ -8,6 +8,7 @@ use crate::job::{Active, Job, JobState};
 use crate::penalty::usage::Rate;
 use crate::resources::{ByteSize, MilliCpu, MilliGpu};
 
+use super::index::ClassId;
 use super::settings::UsageSettings;
 use super::state::{Health, Worker};
 
@@ -30,6 +31,8 @@ pub(super) struct Room {
     pub(super) free: Vec<u32>,
     /// What all its GPUs would be charged; nothing while it is lost.
     pub(super) worth: Rate,
+    /// What kind of machine it is.
+    pub(super) class: ClassId,
 }
 
 impl Room {

@@ -24,6 +24,26 @@ pub struct Settings {
     pub policy: Policy,
     /// How usage is charged and ranked.
     pub usage: UsageSettings,
+    /// Which of the machines that fit is taken.
+    pub placement: Placement,
+}
+
+/// Which of the machines that fit is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Placement {
+    /// The one where least becomes unusable for the typical mix of requests; then one that holds the image;
+    /// then the tightest.
+    #[default]
+    Default,
+    /// The one where least becomes unusable by the published measure: for comparison.
+    Fgd,
+    /// The one with the least left of CPU and GPUs: for comparison.
+    BestFit,
+    /// Any, by lots that are the same for the same job and seed: for comparison.
+    Random {
+        /// Chooses among the series of lots.
+        seed: u64,
+    },
 }
 
 /// Which penalty ranks the users.
@@ -67,6 +87,7 @@ impl Default for Settings {
             starts_per_worker: 64,
             policy: Policy::default(),
             usage: UsageSettings::default(),
+            placement: Placement::default(),
         }
     }
 }

@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use crate::id::{Digest, JobId, UserName, WorkerId};
 use crate::job::{Cause, Dependency, DependencyKind, Job, JobState, Phase};
-use crate::resources::Capacity;
+use crate::resources::{Allocation, Capacity};
 use crate::time::Timestamp;
 
 use super::effect::Change;
-use super::index::Index;
+use super::index::{Index, ShapeId};
+use super::place::avoided;
+use super::score::Rankings;
 use super::settings::{Guards, Settings};
 use super::watch::Watch;
 
@@ -28,6 +30,7 @@ pub struct State {
     keys: BTreeMap<Arc<str>, JobId>,
     index: Index,
     watch: Watch,
+    rankings: Rankings,
 }
 
 /// Counters and the lock.
@@ -148,6 +151,7 @@ impl State {
             keys: BTreeMap::new(),
             index: Index::default(),
             watch: Watch::default(),
+            rankings: Rankings::default(),
         }
     }
 
@@ -289,6 +293,20 @@ impl State {
             edit(Arc::make_mut(&mut job));
             self.set_job(job);
         }
+    }
+
+    /// Whether any machine has room for jobs of this shape now.
+    pub(super) fn has_room(&mut self, shape: ShapeId) -> bool {
+        self.rankings.has_room(&self.index, &self.settings, shape)
+    }
+
+    /// The best machine for a waiting job now, and what it would hold there.
+    pub(super) fn choose(&mut self, id: JobId, shape: ShapeId) -> Option<(WorkerId, Allocation)> {
+        let job = Arc::clone(self.jobs.get(&id)?);
+        let avoid = avoided(self, &job).cloned();
+        let (index, settings) = (&self.index, &self.settings);
+        self.rankings
+            .best(index, settings, shape, &job, avoid.as_ref())
     }
 
     /// Whether a waiting job waits for nothing but a machine.

@@ -12,10 +12,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::id::{AttemptId, JobId, UserName, WorkerId};
-use crate::job::{
-    Artifacts, Cause, Class, ContainerSpec, ImageSource, JobSpec, JobState, Network, OnWorkerLoss,
-    Outcome, Phase,
-};
+use crate::job::{Cause, Class, JobSpec, JobState, OnWorkerLoss, Outcome, Phase};
 use crate::resources::{ByteSize, Capacity, GpuAmount, GpuDevice, MilliCpu, MilliGpu, Request};
 use crate::time::Timestamp;
 use crate::wire::AttemptPhase;
@@ -44,62 +41,16 @@ pub(super) fn attempt(text: &str) -> AttemptId {
 
 /// A job for one whole GPU, one core and a GiB.
 pub(super) fn spec() -> JobSpec {
-    JobSpec {
-        name: "job".to_owned(),
-        executor: user("anna"),
-        image: ImageSource::Named("image".to_owned()),
-        request: Request {
-            gpus: 1,
-            gpu_amount: GpuAmount::Milli(MilliGpu::WHOLE),
-            gpu_models: Vec::new(),
-            gpu_memory: None,
-            cpu: Some(MilliCpu(1000)),
-            memory: Some(ByteSize(ByteSize::GIB)),
-            labels: BTreeMap::new(),
-        },
-        container: ContainerSpec {
-            command: None,
-            entrypoint: None,
-            env: Vec::new(),
-            working_dir: None,
-            user: None,
-            hostname: None,
-            domainname: None,
-            labels: BTreeMap::new(),
-            ulimits: Vec::new(),
-            shm_size: ByteSize(ByteSize::GIB),
-            stop_signal: None,
-            init: true,
-            tty: false,
-            stdin_open: false,
-            read_only: false,
-            tmpfs: BTreeMap::new(),
-            network: Network::Bridge,
-            mem_swappiness: None,
-            cpu_shares: None,
-            cpu_limit: None,
-            cpuset_cpus: None,
-            healthcheck: None,
-            group_add: Vec::new(),
-            dns: Vec::new(),
-            extra_hosts: BTreeMap::new(),
-            sysctls: BTreeMap::new(),
-        },
-        class: Class::Normal,
-        priority: 0,
-        time_limit: None,
-        time_request: None,
-        retries: 0,
-        after: Vec::new(),
-        array: None,
-        preemptible: false,
-        grace: Duration::from_secs(10),
-        artifacts: Artifacts::Always,
-        on_worker_loss: OnWorkerLoss::Requeue,
-        strict_once: false,
+    let request = Request {
+        gpus: 1,
+        gpu_amount: GpuAmount::Milli(MilliGpu::WHOLE),
+        gpu_models: Vec::new(),
+        gpu_memory: None,
+        cpu: Some(MilliCpu(1000)),
+        memory: Some(ByteSize(ByteSize::GIB)),
         labels: BTreeMap::new(),
-        secrets: Vec::new(),
-    }
+    };
+    crate::sim::spec(user("anna"), request)
 }
 
 /// A machine with so many GPUs, 16 cores and 64 GiB.
