@@ -76,6 +76,7 @@ pub fn penalty_of(state: &State, now: Timestamp, name: &UserName) -> f64 {
             let since = state.meta().finished_jobs.saturating_sub(user.recency_at);
             recency::decayed(user.recency, since)
         }
+        Policy::Fifo => 0.0,
     };
     penalty / user.weight
 }
@@ -84,7 +85,7 @@ pub fn penalty_of(state: &State, now: Timestamp, name: &UserName) -> f64 {
 /// it has waited counts for it. DoPQ 1.0's penalty ranks alone.
 pub(super) fn rank(state: &State, now: Timestamp, penalty: f64, job: &Job) -> Rank {
     match state.settings().policy {
-        Policy::Recency => Rank(penalty),
+        Policy::Recency | Policy::Fifo => Rank(penalty),
         Policy::Usage => {
             let settings = &state.settings().usage;
             let waited = now.since(job.submitted_at).as_secs_f64();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::id::{JobId, UserName};
+use crate::id::{JobId, UserName, WorkerId};
 use crate::job::{Dependency, DependencyKind, Job, JobState, Phase};
 use crate::time::Timestamp;
 
@@ -11,7 +11,7 @@ use super::fit::fit;
 use super::index::Desk;
 use super::place::{Guarded, blocker, is_locked, may_hold, may_run};
 use super::queue::queue;
-use super::state::{QueueLock, Standing, State};
+use super::state::{Blocked, QueueLock, Standing, State};
 use super::submit::never_fits;
 
 /// Why a job waits.
@@ -65,6 +65,18 @@ pub enum Reason {
     NeverFits(String),
     /// Machines could run it but not now: how many, by what stands in the way.
     NoRoom(Vec<(String, usize)>),
+    /// A place is kept for it.
+    Reserved {
+        /// When it is free at the latest, if jobs take no longer than was said.
+        at: Timestamp,
+        /// On which machine.
+        worker: WorkerId,
+    },
+    /// The whole queue waits for a job before it.
+    Behind {
+        /// Which.
+        job: JobId,
+    },
     /// Nothing stands in its way: the next pass places it.
     Next,
 }
@@ -112,6 +124,10 @@ impl fmt::Display for Reason {
                 }
                 Ok(())
             }
+            Self::Reserved { at, worker } => {
+                write!(f, "{worker} is kept for it from {at} at the latest")
+            }
+            Self::Behind { job } => write!(f, "the queue waits for job {job}"),
             Self::Next => f.write_str("starts next"),
         }
     }
@@ -163,7 +179,17 @@ pub fn reasons(state: &State, now: Timestamp, job: &Job) -> Vec<Reason> {
         reasons.push(Reason::BrokerDown);
     }
     reasons.extend(guarded(state, job));
-    reasons.extend(no_machine(state, job));
+    reasons.extend(no_machine(state, now, job));
+    match state.blocked() {
+        Some(Blocked::Reserved(kept)) if kept.job == job.id => reasons.push(Reason::Reserved {
+            at: kept.at,
+            worker: kept.worker.clone(),
+        }),
+        Some(Blocked::Awaited(head)) if *head != job.id => {
+            reasons.push(Reason::Behind { job: *head });
+        }
+        Some(_) | None => {}
+    }
     if reasons.is_empty() {
         reasons.push(Reason::Next);
     }
@@ -203,7 +229,7 @@ fn may_hold_any(
     allocation.map_or(Ok(()), |allocation| may_hold(guards, desk, &allocation))
 }
 
-fn no_machine(state: &State, job: &Job) -> Option<Reason> {
+fn no_machine(state: &State, now: Timestamp, job: &Job) -> Option<Reason> {
     if state.workers().next().is_none() {
         return Some(Reason::NoMachine);
     }
@@ -212,7 +238,7 @@ fn no_machine(state: &State, job: &Job) -> Option<Reason> {
     }
     let mut counts = BTreeMap::new();
     for room in state.index().rooms().values() {
-        *counts.entry(blocker(state, room, job)?).or_insert(0) += 1;
+        *counts.entry(blocker(state, now, room, job)?).or_insert(0) += 1;
     }
     // The machines that could never run it say the least, and come last.
     let counts = counts.into_iter().rev();

@@ -61,6 +61,8 @@ pub(super) enum Blocker {
     Cpu,
     /// Too little memory is free.
     Memory,
+    /// It has room, but the job would delay another that it is kept for.
+    Reserved,
 }
 
 impl fmt::Display for Blocker {
@@ -75,6 +77,7 @@ impl fmt::Display for Blocker {
             Self::Gpus => "without enough free GPUs",
             Self::Cpu => "without enough free CPU",
             Self::Memory => "without enough free memory",
+            Self::Reserved => "kept for a job that waits for longer",
         })
     }
 }

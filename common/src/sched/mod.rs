@@ -15,10 +15,12 @@ mod index;
 mod invariant;
 mod liveness;
 mod order;
+mod pass;
 mod place;
 mod queue;
 mod reconcile;
 mod report;
+mod reserve;
 mod room;
 mod score;
 mod settings;
@@ -33,8 +35,9 @@ pub use event::{Event, Known, Progress, Rejected, Submission};
 pub use explain::{Explanation, Reason, explain, reasons};
 pub use invariant::check_invariants;
 pub use queue::{Held, Waiting, held, queue};
-pub use settings::{Guards, Placement, Policy, Settings, UsageSettings};
-pub use state::{Cordon, Health, Meta, QueueLock, State, User, Worker};
+pub use reserve::Reservation;
+pub use settings::{Backfill, Guards, Placement, Policy, Settings, UsageSettings};
+pub use state::{Blocked, Cordon, Health, Meta, QueueLock, State, User, Worker};
 pub use step::step;
 
 #[cfg(test)]

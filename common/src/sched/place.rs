@@ -1,24 +1,24 @@
 //! Gives waiting jobs their machines: in the order of [`super::order`], to the machine that
-//! [`super::score`] likes best. A job that does not fit is passed over, never waited on.
+//! [`super::score`] likes best. What happens behind a job that does not fit is the setting [`super::Backfill`].
 
-use std::collections::BTreeSet;
-use std::ops::Bound;
+use std::sync::Arc;
 
-use crate::id::{AttemptId, JobId, UserName, WorkerId};
+use crate::id::{AttemptId, JobId, WorkerId};
 use crate::job::{Active, Job, JobState, Phase};
 use crate::penalty::usage::Rate;
 use crate::resources::Allocation;
 use crate::time::Timestamp;
 
-use super::account::{penalty_of, rank, rate_of};
+use super::account::rate_of;
 use super::effect::Effect;
 use super::finish::enter;
 use super::fit::{Blocker, fit, is_open, needs};
 use super::index::{Desk, ShapeId};
-use super::order::{Merge, Place, Rank};
+use super::pass::{Kept, Pass, Turn};
+use super::reserve::Plan;
 use super::room::Room;
 use super::settings::Guards;
-use super::state::{Health, State};
+use super::state::{Blocked, Health, State};
 use super::step::Step;
 
 /// Why a user's guards keep a job back.
@@ -97,45 +97,97 @@ impl Step<'_> {
         if open.is_empty() {
             return;
         }
-        let mut pass = Pass::new(self.state, self.now, full);
+        let backfill = self.state.settings().backfill;
+        let mut pass = Pass::new(self.state, self.now, full, backfill);
         while let Some(turn) = pass.next(self.state) {
-            match self.try_place(turn.job, turn.shape) {
-                Ok(()) => {}
-                Err(Kept::Job) => {}
+            let placed = if pass.known_full.contains(&turn.shape) {
+                self.may_start(turn.job).and(Err(Kept::Shape))
+            } else {
+                self.try_place(&turn, pass.plan.as_mut())
+            };
+            match placed {
+                Ok(()) | Err(Kept::Job) => {}
                 Err(Kept::Shape) => {
                     pass.full.insert(turn.shape);
+                    if pass.waits_for(self.state, &turn, backfill) {
+                        break;
+                    }
                 }
                 Err(Kept::ShapeOfUser) => pass.skip_shape(&turn),
                 Err(Kept::User) => continue,
             }
+            if pass.plan.is_some() {
+                pass.looked_behind += 1;
+                if pass.looked_behind > self.state.settings().backfill_window {
+                    break;
+                }
+            }
             pass.put_up(self.state, &turn);
         }
+        self.state.set_blocked(pass.blocked);
         self.state.watch_mut().settle();
     }
 
-    fn try_place(&mut self, id: JobId, shape: ShapeId) -> Result<(), Kept> {
+    /// Whether the guards let the job start, as far as can be said without a machine.
+    fn may_start(&self, id: JobId) -> Result<(), Kept> {
         let job = self.state.job(id).ok_or(Kept::Job)?;
-        let JobState::Queued(queued) = &job.state else {
-            return Err(Kept::Job);
-        };
         let guards = self.state.user(&job.user).map(|user| &user.guards);
-        let desk = self.state.index().desk(&job.user);
-        let guarded = guards.zip(desk);
-        if guarded.is_some_and(|(guards, desk)| may_run(guards, desk).is_err()) {
-            return Err(Kept::User);
+        let guarded = guards.zip(self.state.index().desk(&job.user));
+        match guarded {
+            Some((guards, desk)) if may_run(guards, desk).is_err() => Err(Kept::User),
+            Some(_) | None => Ok(()),
         }
-        let avoids = queued.avoid.is_some();
-        let chosen = self.state.choose(id, shape);
-        let kept = if avoids { Kept::Job } else { Kept::Shape };
-        let (worker, allocation) = chosen.ok_or(kept)?;
-        let job = self.state.job(id).ok_or(Kept::Job)?;
+    }
+
+    fn try_place(&mut self, turn: &Turn, plan: Option<&mut Plan>) -> Result<(), Kept> {
+        let id = turn.job;
+        self.may_start(id)?;
+        let job = Arc::clone(self.state.job(id).ok_or(Kept::Job)?);
+        let kept = if avoided(self.state, &job).is_some() {
+            Kept::Job
+        } else {
+            Kept::Shape
+        };
+        let chosen = self.state.choose(id, turn.shape, None).ok_or(kept)?;
+        let (worker, allocation) = match &plan {
+            Some(plan) => self.clear_of(plan, &job, turn, chosen).ok_or(Kept::Job)?,
+            None => chosen,
+        };
         let guards = self.state.user(&job.user).map(|user| &user.guards);
         let guarded = guards.zip(self.state.index().desk(&job.user));
         if guarded.is_some_and(|(guards, desk)| may_hold(guards, desk, &allocation).is_err()) {
             return Err(Kept::ShapeOfUser);
         }
+        if let Some(plan) = plan
+            && plan.reservation.worker == worker
+        {
+            plan.note(self.now, &job, &allocation);
+        }
         self.assign(id, worker, allocation);
         Ok(())
+    }
+
+    /// The chosen place if it delays nobody with a reservation, or else the best that does not.
+    fn clear_of(
+        &mut self,
+        plan: &Plan,
+        job: &Job,
+        turn: &Turn,
+        chosen: (WorkerId, Allocation),
+    ) -> Option<(WorkerId, Allocation)> {
+        let reserved = &plan.reservation.worker;
+        if chosen.0 != *reserved || !plan.is_delayed_by(self.now, job, &chosen.1) {
+            return Some(chosen);
+        }
+        // Other GPUs of the same machine may do, if not the ones that the scorer likes best.
+        let room = self.state.index().room(reserved);
+        let tightest = room.and_then(|room| fit(room, &job.spec.request).ok());
+        if let Some(tightest) = tightest
+            && !plan.is_delayed_by(self.now, job, &tightest)
+        {
+            return Some((chosen.0, tightest));
+        }
+        self.state.choose(job.id, turn.shape, Some(reserved))
     }
 
     fn assign(&mut self, id: JobId, worker: WorkerId, allocation: Allocation) {
@@ -172,134 +224,24 @@ impl Step<'_> {
     }
 }
 
-/// What is passed over when a job cannot be placed.
-enum Kept {
-    /// It alone.
-    Job,
-    /// Every job that asks for the same.
-    Shape,
-    /// Every job of its user that asks for the same.
-    ShapeOfUser,
-    /// Every job of its user.
-    User,
-}
-
-/// One walk over the waiting jobs.
-struct Pass {
-    merge: Merge<usize>,
-    takers: Vec<Taker>,
-    /// Shapes that no machine has room for.
-    full: BTreeSet<ShapeId>,
-    now: Timestamp,
-}
-
-/// A user who takes part in a pass.
-struct Taker {
-    user: UserName,
-    /// Shapes of theirs that their guards keep back.
-    kept: BTreeSet<ShapeId>,
-}
-
-/// A job whose turn it is.
-struct Turn {
-    taker: usize,
-    shape: ShapeId,
-    place: Place,
-    job: JobId,
-}
-
-impl Pass {
-    fn new(state: &State, now: Timestamp, full: Vec<ShapeId>) -> Self {
-        let desks = state.index().desks().iter();
-        let takers: Vec<Taker> = desks
-            .filter(|(_, desk)| !desk.ready.is_empty())
-            .map(|(user, _)| Taker {
-                user: user.clone(),
-                kept: BTreeSet::new(),
-            })
-            .collect();
-        let mut pass = Self {
-            merge: Merge::new(),
-            takers,
-            full: full.into_iter().collect(),
-            now,
-        };
-        for taker in 0..pass.takers.len() {
-            pass.push(state, taker, None);
-        }
-        pass
-    }
-
-    fn next(&mut self, state: &State) -> Option<Turn> {
-        loop {
-            let (taker, place) = self.merge.pop()?;
-            // The head was put up before later findings; what they rule out is passed over here.
-            match self.head(state, taker, Bound::Included(place)) {
-                Some((shape, head)) if head == place => {
-                    return Some(Turn {
-                        taker,
-                        shape,
-                        place,
-                        job: place.job,
-                    });
-                }
-                Some((_, head)) => {
-                    let rank = self.rank(state, taker, head);
-                    self.merge.push(taker, rank, head);
-                }
-                None => {}
-            }
-        }
-    }
-
-    /// Puts up the job after this turn's.
-    fn put_up(&mut self, state: &State, turn: &Turn) {
-        self.push(state, turn.taker, Some(turn.place));
-    }
-
-    fn skip_shape(&mut self, turn: &Turn) {
-        if let Some(taker) = self.takers.get_mut(turn.taker) {
-            taker.kept.insert(turn.shape);
-        }
-    }
-
-    fn push(&mut self, state: &State, taker: usize, after: Option<Place>) {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        if let Some((_, head)) = self.head(state, taker, from) {
-            let rank = self.rank(state, taker, head);
-            self.merge.push(taker, rank, head);
-        }
-    }
-
-    fn head(&self, state: &State, taker: usize, from: Bound<Place>) -> Option<(ShapeId, Place)> {
-        let taker = self.takers.get(taker)?;
-        let desk = state.index().desk(&taker.user)?;
-        let shapes = desk.ready.iter();
-        shapes
-            .filter(|(shape, _)| !self.full.contains(shape) && !taker.kept.contains(shape))
-            .filter_map(|(shape, places)| {
-                let place = places.range((from, Bound::Unbounded)).next()?;
-                Some((*shape, *place))
-            })
-            .min_by_key(|(_, place)| *place)
-    }
-
-    fn rank(&self, state: &State, taker: usize, place: Place) -> Rank {
-        let ranked = self.takers.get(taker).zip(state.job(place.job));
-        ranked.map_or(Rank(f64::INFINITY), |(taker, job)| {
-            rank(
-                state,
-                self.now,
-                penalty_of(state, self.now, &taker.user),
-                job,
-            )
-        })
-    }
-}
-
 /// Why the machine in `room` does not take the job now.
-pub(super) fn blocker(state: &State, room: &Room, job: &Job) -> Option<Blocker> {
-    is_open(state.settings(), room, avoided(state, job))
-        .and_then(|()| fit(room, &job.spec.request).map(drop))
-        .err()
+pub(super) fn blocker(state: &State, now: Timestamp, room: &Room, job: &Job) -> Option<Blocker> {
+    let fits = is_open(state.settings(), room, avoided(state, job))
+        .and_then(|()| fit(room, &job.spec.request));
+    match fits {
+        Ok(allocation) => {
+            let reservation = match state.blocked()? {
+                Blocked::Reserved(reservation) => reservation,
+                Blocked::Awaited(_) => return None,
+            };
+            let id = room.worker.as_ref().map(|worker| &worker.id);
+            if reservation.job == job.id || id != Some(&reservation.worker) {
+                return None;
+            }
+            let plan = Plan::new(state, now, reservation)?;
+            let delayed = plan.is_delayed_by(now, job, &allocation);
+            delayed.then_some(Blocker::Reserved)
+        }
+        Err(blocker) => Some(blocker),
+    }
 }

@@ -26,6 +26,22 @@ pub struct Settings {
     pub usage: UsageSettings,
     /// Which of the machines that fit is taken.
     pub placement: Placement,
+    /// What happens behind a job that cannot start.
+    pub backfill: Backfill,
+    /// How many further jobs are looked at in one pass behind a job with a reservation.
+    pub backfill_window: usize,
+}
+
+/// What happens behind a job that cannot start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Backfill {
+    /// It gets a reservation, and others run before it only where they do not delay it.
+    #[default]
+    Easy,
+    /// Whatever fits runs, and a big job may wait for ever.
+    BestEffort,
+    /// Everybody waits.
+    Strict,
 }
 
 /// Which of the machines that fit is taken.
@@ -54,6 +70,8 @@ pub enum Policy {
     Usage,
     /// DoPQ 1.0's, by finished jobs: [`crate::penalty::recency`].
     Recency,
+    /// None: whoever submitted first.
+    Fifo,
 }
 
 /// How usage is charged and ranked.
@@ -88,6 +106,8 @@ impl Default for Settings {
             policy: Policy::default(),
             usage: UsageSettings::default(),
             placement: Placement::default(),
+            backfill: Backfill::default(),
+            backfill_window: 256,
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::time::Timestamp;
 use super::effect::Change;
 use super::index::{Index, ShapeId};
 use super::place::avoided;
+use super::reserve::Reservation;
 use super::score::Rankings;
 use super::settings::{Guards, Settings};
 use super::watch::Watch;
@@ -31,6 +32,16 @@ pub struct State {
     index: Index,
     watch: Watch,
     rankings: Rankings,
+    blocked: Option<Blocked>,
+}
+
+/// The first job that cannot start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Blocked {
+    /// A place is kept for it.
+    Reserved(Reservation),
+    /// The whole queue waits for it.
+    Awaited(JobId),
 }
 
 /// Counters and the lock.
@@ -152,6 +163,7 @@ impl State {
             index: Index::default(),
             watch: Watch::default(),
             rankings: Rankings::default(),
+            blocked: None,
         }
     }
 
@@ -300,13 +312,28 @@ impl State {
         self.rankings.has_room(&self.index, &self.settings, shape)
     }
 
-    /// The best machine for a waiting job now, and what it would hold there.
-    pub(super) fn choose(&mut self, id: JobId, shape: ShapeId) -> Option<(WorkerId, Allocation)> {
+    /// The best machine for a waiting job now but for one, and what it would hold there.
+    pub(super) fn choose(
+        &mut self,
+        id: JobId,
+        shape: ShapeId,
+        but: Option<&WorkerId>,
+    ) -> Option<(WorkerId, Allocation)> {
         let job = Arc::clone(self.jobs.get(&id)?);
         let avoid = avoided(self, &job).cloned();
         let (index, settings) = (&self.index, &self.settings);
-        self.rankings
-            .best(index, settings, shape, &job, avoid.as_ref())
+        let avoid = [avoid.as_ref(), but];
+        self.rankings.best(index, settings, shape, &job, avoid)
+    }
+
+    /// The first job that cannot start, and what is kept for it, as of the last pass of this master.
+    #[must_use]
+    pub const fn blocked(&self) -> Option<&Blocked> {
+        self.blocked.as_ref()
+    }
+
+    pub(super) fn set_blocked(&mut self, blocked: Option<Blocked>) {
+        self.blocked = blocked;
     }
 
     /// Whether a waiting job waits for nothing but a machine.

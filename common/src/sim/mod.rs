@@ -5,11 +5,18 @@
 //! command line.
 
 pub mod openb;
+pub mod penalty;
 pub mod placement;
+pub mod replay;
+pub mod swf;
 
+mod error;
 mod job;
 mod lots;
+mod stats;
 mod table;
 
+pub use error::SimError;
 pub use job::spec;
+pub use stats::{Report, Waits};
 pub use table::TraceError;

@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::id::{JobId, ParseIdError, UserName};
+use crate::id::{JobId, UserName};
 use crate::job::Phase;
 use crate::resources::{Capacity, Request};
 use crate::sched::{Effects, Event, Placement, Rejected, Settings, State, Submission, held, step};
 use crate::time::Timestamp;
 
+use super::SimError;
 use super::job::spec;
 use super::lots::Lots;
 
@@ -26,17 +27,6 @@ pub struct Experiment<'a> {
     pub load: f64,
     /// Chooses the tasks that are repeated, and their order.
     pub seed: u64,
-}
-
-/// A run that could not be made.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SimError {
-    /// A name that the simulation made up is none.
-    #[error("a simulated name is refused")]
-    Name(#[from] ParseIdError),
-    /// The scheduler refused what the simulation did.
-    #[error("the scheduler refused a simulated event")]
-    Rejected(#[from] Rejected),
 }
 
 /// The allocated part of all GPUs in percent, after arrivals worth each of `at` times all GPUs.

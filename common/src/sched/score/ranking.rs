@@ -55,18 +55,19 @@ impl Rankings {
         !ranking.order.is_empty()
     }
 
-    /// The best machine for the job but the one to be avoided, and what the job would hold of it.
+    /// The best machine for the job but those to be avoided, and what the job would hold of it.
     pub(in crate::sched) fn best(
         &mut self,
         index: &Index,
         settings: &Settings,
         shape: ShapeId,
         job: &Job,
-        avoid: Option<&WorkerId>,
+        avoid: [Option<&WorkerId>; 2],
     ) -> Option<(WorkerId, Allocation)> {
         let request = Arc::clone(index.request(shape)?);
         let ranking = self.up_to_date(index, settings, shape, &request);
-        let ranked = ranking.order.iter().filter(|(_, id)| Some(id) != avoid);
+        let ranked = ranking.order.iter();
+        let ranked = ranked.filter(|(_, id)| !avoid.contains(&Some(id)));
         let id = match settings.placement {
             Placement::Default => {
                 let (best, first) = ranked.clone().next()?;

@@ -1,0 +1,199 @@
+//! Big jobs: the first job that cannot start gets a reservation, and others may run before it only where
+//! they do not delay it (EASY backfill: Lifka, "The ANL/IBM SP scheduling system", JSSPP 1995).
+//!
+//! A reservation names one machine and the earliest instant at which enough will be free there, by what
+//! running jobs were expected to take. Jobs of which nothing is expected are taken to run for ever, so
+//! that a reservation never rests on a guess.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::id::{GpuId, JobId, WorkerId};
+use crate::job::{Active, Job};
+use crate::resources::Allocation;
+use crate::time::Timestamp;
+
+use super::fit::{Fitness, fitness};
+use super::room::Room;
+use super::state::{Health, State};
+
+/// A place in time and space that is kept for a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// For whom.
+    pub job: JobId,
+    /// On which machine.
+    pub worker: WorkerId,
+    /// When enough will be free there at the latest, if jobs take no longer than was said.
+    pub at: Timestamp,
+}
+
+/// How long the job is expected to run.
+pub(super) fn expected(job: &Job) -> Option<Duration> {
+    job.spec.time_request.or(job.spec.time_limit)
+}
+
+/// When the attempt is expected to end; overdue ones at once.
+fn expected_end(now: Timestamp, job: &Job, active: &Active) -> Option<Timestamp> {
+    let since = active.started_at.unwrap_or(active.assigned_at);
+    Some(since.after(expected(job)?).max(now))
+}
+
+/// The earliest reservation for a job, on the machine of `before` if it is no worse than that one.
+pub(super) fn reserve(
+    state: &State,
+    now: Timestamp,
+    job: &Job,
+    before: Option<&Reservation>,
+) -> Option<Reservation> {
+    let on = |worker: &WorkerId, room: &Room| {
+        let at = Plan::earliest(state, now, room, job)?;
+        Some(Reservation {
+            job: job.id,
+            worker: worker.clone(),
+            at,
+        })
+    };
+    if let Some(before) = before.filter(|before| before.job == job.id) {
+        let room = state.index().room(&before.worker);
+        let again = room.and_then(|room| on(&before.worker, room));
+        if let Some(again) = again.filter(|again| again.at <= before.at) {
+            return Some(again);
+        }
+    }
+    let rooms = state.index().rooms().iter();
+    let found = rooms.filter_map(|(id, room)| on(id, room));
+    found.min_by(|a, b| (a.at, &a.worker).cmp(&(b.at, &b.worker)))
+}
+
+/// A machine as it is expected to be at a reservation's instant.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) reservation: Reservation,
+    fitness: Fitness,
+    free: Vec<u32>,
+    cpu: u64,
+    memory: u64,
+    places: BTreeMap<GpuId, usize>,
+}
+
+impl Plan {
+    /// What is expected at the instant of the reservation; `None` when its job or machine is gone.
+    pub(super) fn new(state: &State, now: Timestamp, reservation: &Reservation) -> Option<Self> {
+        let job = state.job(reservation.job)?;
+        let room = state.index().room(&reservation.worker)?;
+        let mut plan = Self::now(room, job)?;
+        plan.reservation = reservation.clone();
+        for (end, allocation) in ends(state, now, room) {
+            if end <= reservation.at {
+                plan.give(allocation);
+            }
+        }
+        Some(plan)
+    }
+
+    /// When enough will be free in the room.
+    fn earliest(state: &State, now: Timestamp, room: &Room, job: &Job) -> Option<Timestamp> {
+        let worker = room.worker.as_ref()?;
+        if worker.health != Health::Up || worker.cordon.is_some() {
+            return None;
+        }
+        let mut plan = Self::now(room, job)?;
+        let mut at = now;
+        for (end, allocation) in ends(state, now, room) {
+            if end > at && plan.fits() {
+                return Some(at);
+            }
+            at = end;
+            plan.give(allocation);
+        }
+        plan.fits().then_some(at)
+    }
+
+    fn now(room: &Room, job: &Job) -> Option<Self> {
+        let worker = room.worker.as_ref()?;
+        let gpus = worker.capacity.gpus.iter().enumerate();
+        Some(Self {
+            reservation: Reservation {
+                job: job.id,
+                worker: worker.id.clone(),
+                at: Timestamp::default(),
+            },
+            fitness: fitness(&worker.capacity, &job.spec.request).ok()?,
+            free: room.free.clone(),
+            cpu: room.free_cpu().0,
+            memory: room.free_memory().0,
+            places: gpus
+                .filter(|(_, gpu)| gpu.healthy)
+                .map(|(at, gpu)| (gpu.id.clone(), at))
+                .collect(),
+        })
+    }
+
+    fn give(&mut self, allocation: &Allocation) {
+        for (id, milli) in &allocation.gpus {
+            let place = self.places.get(id);
+            if let Some(free) = place.and_then(|at| self.free.get_mut(*at)) {
+                *free += milli.0;
+            }
+        }
+        self.cpu += allocation.cpu.0;
+        self.memory += allocation.memory.0;
+    }
+
+    fn take(&mut self, allocation: &Allocation) {
+        for (id, milli) in &allocation.gpus {
+            let place = self.places.get(id);
+            if let Some(free) = place.and_then(|at| self.free.get_mut(*at)) {
+                *free = free.saturating_sub(milli.0);
+            }
+        }
+        self.cpu = self.cpu.saturating_sub(allocation.cpu.0);
+        self.memory = self.memory.saturating_sub(allocation.memory.0);
+    }
+
+    fn fits(&self) -> bool {
+        let needs = self.fitness.needs;
+        let free = self.free.iter().enumerate();
+        let fitting = free.filter(|(at, free)| **free >= needs.milli.0 && self.fitness.allows(*at));
+        let enough = u32::try_from(fitting.count()).unwrap_or(u32::MAX) >= needs.gpus;
+        enough && self.cpu >= needs.cpu.0 && self.memory >= needs.memory.0
+    }
+
+    /// Whether a job with this allocation on the reserved machine, from now on, would delay the reserved
+    /// one.
+    pub(super) fn is_delayed_by(&self, now: Timestamp, job: &Job, more: &Allocation) -> bool {
+        if self.ends_in_time(now, job) {
+            return false;
+        }
+        let mut with = self.clone();
+        with.take(more);
+        !with.fits()
+    }
+
+    fn ends_in_time(&self, now: Timestamp, job: &Job) -> bool {
+        expected(job).is_some_and(|expected| now.after(expected) <= self.reservation.at)
+    }
+
+    /// Takes note of a job that was placed on the reserved machine.
+    pub(super) fn note(&mut self, now: Timestamp, job: &Job, more: &Allocation) {
+        if !self.ends_in_time(now, job) {
+            self.take(more);
+        }
+    }
+}
+
+/// The expected ends of the jobs in a room, the earliest first; those of which nothing is expected are
+/// left out.
+fn ends<'a>(state: &'a State, now: Timestamp, room: &Room) -> Vec<(Timestamp, &'a Allocation)> {
+    let jobs = room.jobs.iter().filter_map(|id| {
+        let job = state.job(*id)?;
+        let active = job.state.active()?;
+        let end = expected_end(now, job, active)?;
+        Some((end, *id, &active.allocation))
+    });
+    let mut ends: Vec<_> = jobs.collect();
+    ends.sort_by_key(|(end, id, _)| (*end, *id));
+    let ends = ends.into_iter();
+    ends.map(|(end, _, allocation)| (end, allocation)).collect()
+}
