@@ -13,7 +13,7 @@ use crate::config::Flags;
 use crate::output::Format;
 
 /// The commands by what they are for. A test makes sure that none is missing.
-const GROUPS: [(&str, &[&str]); 5] = [
+const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Run",
         &["submit", "check", "wait", "cancel", "hold", "release"],
@@ -26,6 +26,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
         "Administer",
         &["cordon", "uncordon", "lock", "unlock", "users", "user"],
     ),
+    ("Plan", &["sim"]),
     ("Yourself", &["login", "whoami"]),
     ("Shell", &["completions", "help"]),
 ];
@@ -142,6 +143,9 @@ pub(crate) enum Command {
     /// Manage users and their tokens
     #[command(subcommand)]
     User(commands::users::UserCommand),
+    /// Try a policy on a workload, without a master
+    #[command(subcommand)]
+    Sim(commands::sim::SimCommand),
     /// Say where the master is and who you are
     Login(commands::login::Arguments),
     /// Tell who the master takes you for

@@ -17,6 +17,7 @@ pub(crate) mod ps;
 pub(crate) mod queue;
 mod run;
 pub(crate) mod show;
+pub(crate) mod sim;
 mod status;
 pub(crate) mod submit;
 pub(crate) mod users;

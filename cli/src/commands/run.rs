@@ -2,8 +2,8 @@
 
 use super::context::Context;
 use super::{
-    change, check, completions, fetch, login, logs, nodes, ps, queue, show, status, submit, users,
-    wait,
+    change, check, completions, fetch, login, logs, nodes, ps, queue, show, sim, status, submit,
+    users, wait,
 };
 use crate::args::{Cli, Command};
 use crate::exit;
@@ -57,6 +57,7 @@ async fn perform(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Unlock => queue::unlock(context).await,
         Command::Users => users::list(context).await,
         Command::User(command) => users::run(context, command).await,
+        Command::Sim(command) => sim::run(context, &command),
         Command::Login(arguments) => login::run(context, arguments).await,
         Command::Whoami => login::whoami(context).await,
         Command::Completions(arguments) => completions::run(context, &arguments),

@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 use super::account::{penalty_of, rank};
 use super::index::ShapeId;
 use super::order::{Merge, Place, Rank};
-use super::reserve::{Plan, reserve};
+use super::reserve::{Plan, Reservation, reserve};
 use super::settings::Backfill;
 use super::state::{Blocked, State};
 
@@ -93,6 +93,22 @@ impl Pass {
         self.full.append(&mut self.known_full);
     }
 
+    /// Keeps a place from the start on.
+    pub(super) fn keep(&mut self, state: &State, reservation: Reservation) {
+        self.plan = Plan::new(state, self.now, &reservation);
+        self.blocked = Some(Blocked::Reserved(reservation));
+        self.pass_over_full();
+    }
+
+    /// Keeps nothing any more for a job that was placed.
+    pub(super) fn release(&mut self, placed: JobId) {
+        let kept = self.plan.as_ref().map(|plan| plan.reservation.job);
+        if kept == Some(placed) {
+            self.plan = None;
+            self.blocked = None;
+        }
+    }
+
     /// What follows from the first job that cannot start: whether the pass ends there.
     pub(super) fn waits_for(&mut self, state: &State, turn: &Turn, backfill: Backfill) -> bool {
         if self.blocked.is_some() {
@@ -105,16 +121,10 @@ impl Pass {
                 true
             }
             Backfill::Easy => {
-                let before = match state.blocked() {
-                    Some(Blocked::Reserved(reservation)) => Some(reservation),
-                    Some(Blocked::Awaited(_)) | None => None,
-                };
                 let job = state.job(turn.job);
-                let reservation = job.and_then(|job| reserve(state, self.now, job, before));
+                let reservation = job.and_then(|job| reserve(state, self.now, job, None));
                 if let Some(reservation) = reservation {
-                    self.plan = Plan::new(state, self.now, &reservation);
-                    self.blocked = Some(Blocked::Reserved(reservation));
-                    self.pass_over_full();
+                    self.keep(state, reservation);
                 }
                 false
             }

@@ -14,8 +14,8 @@ use super::effect::Effect;
 use super::finish::enter;
 use super::fit::{Blocker, fit, is_open, needs};
 use super::index::{Desk, ShapeId};
-use super::pass::{Kept, Pass, Turn};
-use super::reserve::Plan;
+use super::pass::{Kept, Pass};
+use super::reserve::{Plan, Reservation, reserve};
 use super::room::Room;
 use super::settings::Guards;
 use super::state::{Blocked, Health, State};
@@ -98,15 +98,26 @@ impl Step<'_> {
             return;
         }
         let backfill = self.state.settings().backfill;
+        let kept = self.honour_reservation();
         let mut pass = Pass::new(self.state, self.now, full, backfill);
+        if let Some(reservation) = kept {
+            pass.keep(self.state, reservation);
+        }
         while let Some(turn) = pass.next(self.state) {
             let placed = if pass.known_full.contains(&turn.shape) {
                 self.may_start(turn.job).and(Err(Kept::Shape))
             } else {
-                self.try_place(&turn, pass.plan.as_mut())
+                self.try_place(turn.job, turn.shape, pass.plan.as_mut())
             };
+            if placed.is_err() && pass.plan.is_some() {
+                pass.looked_behind += 1;
+                if pass.looked_behind > self.state.settings().backfill_window {
+                    break;
+                }
+            }
             match placed {
-                Ok(()) | Err(Kept::Job) => {}
+                Ok(()) => pass.release(turn.job),
+                Err(Kept::Job) => {}
                 Err(Kept::Shape) => {
                     pass.full.insert(turn.shape);
                     if pass.waits_for(self.state, &turn, backfill) {
@@ -116,16 +127,30 @@ impl Step<'_> {
                 Err(Kept::ShapeOfUser) => pass.skip_shape(&turn),
                 Err(Kept::User) => continue,
             }
-            if pass.plan.is_some() {
-                pass.looked_behind += 1;
-                if pass.looked_behind > self.state.settings().backfill_window {
-                    break;
-                }
-            }
             pass.put_up(self.state, &turn);
         }
         self.state.set_blocked(pass.blocked);
         self.state.watch_mut().settle();
+    }
+
+    /// Starts the job that a place is kept for once its time has come, or says what is still kept for it.
+    /// A promise holds although others have come to rank before the job since it was given.
+    fn honour_reservation(&mut self) -> Option<Reservation> {
+        let reservation = match self.state.blocked()? {
+            Blocked::Reserved(reservation) => reservation.clone(),
+            Blocked::Awaited(_) => return None,
+        };
+        let job = Arc::clone(self.state.job(reservation.job)?);
+        if !self.state.is_ready(&job) || self.may_start(job.id).is_err() {
+            return None;
+        }
+        if self.now >= reservation.at {
+            let shape = self.state.index().shape_of(&job.spec.request)?;
+            if self.try_place(job.id, shape, None).is_ok() {
+                return None;
+            }
+        }
+        reserve(self.state, self.now, &job, Some(&reservation))
     }
 
     /// Whether the guards let the job start, as far as can be said without a machine.
@@ -139,8 +164,12 @@ impl Step<'_> {
         }
     }
 
-    fn try_place(&mut self, turn: &Turn, plan: Option<&mut Plan>) -> Result<(), Kept> {
-        let id = turn.job;
+    fn try_place(
+        &mut self,
+        id: JobId,
+        shape: ShapeId,
+        plan: Option<&mut Plan>,
+    ) -> Result<(), Kept> {
         self.may_start(id)?;
         let job = Arc::clone(self.state.job(id).ok_or(Kept::Job)?);
         let kept = if avoided(self.state, &job).is_some() {
@@ -148,10 +177,13 @@ impl Step<'_> {
         } else {
             Kept::Shape
         };
-        let chosen = self.state.choose(id, turn.shape, None).ok_or(kept)?;
+        let chosen = self.state.choose(id, shape, None).ok_or(kept)?;
         let (worker, allocation) = match &plan {
-            Some(plan) => self.clear_of(plan, &job, turn, chosen).ok_or(Kept::Job)?,
-            None => chosen,
+            Some(plan) if plan.reservation.job != id => {
+                let clear = self.clear_of(plan, &job, shape, chosen);
+                clear.ok_or(Kept::Job)?
+            }
+            Some(_) | None => chosen,
         };
         let guards = self.state.user(&job.user).map(|user| &user.guards);
         let guarded = guards.zip(self.state.index().desk(&job.user));
@@ -172,7 +204,7 @@ impl Step<'_> {
         &mut self,
         plan: &Plan,
         job: &Job,
-        turn: &Turn,
+        shape: ShapeId,
         chosen: (WorkerId, Allocation),
     ) -> Option<(WorkerId, Allocation)> {
         let reserved = &plan.reservation.worker;
@@ -187,7 +219,7 @@ impl Step<'_> {
         {
             return Some((chosen.0, tightest));
         }
-        self.state.choose(job.id, turn.shape, Some(reserved))
+        self.state.choose(job.id, shape, Some(reserved))
     }
 
     fn assign(&mut self, id: JobId, worker: WorkerId, allocation: Allocation) {

@@ -205,7 +205,7 @@ pub const KEYS: &[Key] = &[
     Key::new(
         "scheduler.penalty",
         Some("usage"),
-        "Whose turn it is: usage (GPU time with a half-life) or recency (DoPQ 1.0's, by finished jobs)",
+        "Whose turn it is: usage (GPU time with a half-life), recency (DoPQ 1.0's, by finished jobs) or fifo",
     ),
     Key::new(
         "scheduler.half_life",
@@ -241,6 +241,16 @@ pub const KEYS: &[Key] = &[
         "scheduler.aging_after",
         Some("24h"),
         "How long a job waits until it counts that much",
+    ),
+    Key::new(
+        "scheduler.backfill",
+        Some("easy"),
+        "Behind a job that cannot start: easy (a place is kept for it), best_effort (what fits runs) or strict (all wait)",
+    ),
+    Key::new(
+        "scheduler.backfill_window",
+        Some("256"),
+        "How many jobs are looked at behind one that a place is kept for",
     ),
     Key::new(
         "leader.lease",

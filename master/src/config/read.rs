@@ -394,6 +394,8 @@ fn scheduler(layers: &mut Layers) -> Option<sched::Settings> {
     let starts_per_worker = layers.get("scheduler.starts_per_worker", |n| values::number(n, 1));
     let policy = layers.get("scheduler.penalty", policy);
     let usage = usage(layers);
+    let backfill = layers.get("scheduler.backfill", backfill);
+    let backfill_window = layers.get("scheduler.backfill_window", |n| values::number(n, 1));
     Some(sched::Settings {
         suspect_after: suspect_after?,
         lost_after: lost_after?,
@@ -403,14 +405,27 @@ fn scheduler(layers: &mut Layers) -> Option<sched::Settings> {
         starts_per_worker: starts_per_worker?,
         policy: policy?,
         usage: usage?,
+        placement: sched::Placement::Default,
+        backfill: backfill?,
+        backfill_window: backfill_window?,
     })
+}
+
+fn backfill(text: &str) -> Result<sched::Backfill, String> {
+    match text {
+        "easy" => Ok(sched::Backfill::Easy),
+        "best_effort" => Ok(sched::Backfill::BestEffort),
+        "strict" => Ok(sched::Backfill::Strict),
+        _ => Err(format!("{text:?} is neither easy, best_effort nor strict")),
+    }
 }
 
 fn policy(text: &str) -> Result<sched::Policy, String> {
     match text {
         "usage" => Ok(sched::Policy::Usage),
         "recency" => Ok(sched::Policy::Recency),
-        _ => Err(format!("{text:?} is neither usage nor recency")),
+        "fifo" => Ok(sched::Policy::Fifo),
+        _ => Err(format!("{text:?} is neither usage, recency nor fifo")),
     }
 }
 

@@ -1,0 +1,86 @@
+//! `dopq sim penalty`: the penalties that a history leaves.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use dopq_common::bundle::config::duration;
+use dopq_common::sim::penalty::{by_recency, by_usage, read as read_history};
+use serde::Serialize;
+
+use super::{bad_trace, read};
+use crate::commands::context::Context;
+use crate::exit;
+use crate::failure::Failure;
+use crate::output::{Cell, Column, Table};
+
+/// Arguments of `dopq sim penalty`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Which penalty
+    #[arg(long, value_enum, default_value = "usage")]
+    policy: Policy,
+    /// Finished jobs, a JSON object a line, the oldest first: user, started_at, finished_at, gpus
+    #[arg(long, value_name = "FILE")]
+    history: PathBuf,
+    /// When, in seconds since 1970; the last end when this is not given
+    #[arg(long, value_name = "SECONDS")]
+    now: Option<f64>,
+    /// After so long half of a user's usage is forgotten
+    #[arg(long, default_value = "24h", value_name = "TIME", value_parser = duration)]
+    half_life: Duration,
+}
+
+/// The penalties as they are named on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Policy {
+    /// GPU-seconds with a half-life
+    Usage,
+    /// DoPQ 1.0's, by finished jobs
+    Recency,
+}
+
+/// What is printed.
+#[derive(Debug, Serialize)]
+struct Report {
+    policy: Policy,
+    penalties: BTreeMap<String, f64>,
+}
+
+/// Computes the penalties.
+pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    if arguments.half_life.is_zero() {
+        let text = "--half-life must be above 0".to_owned();
+        return Err(Failure::Usage(text));
+    }
+    let text = read(&arguments.history)?;
+    let history = read_history(&text).map_err(bad_trace(&arguments.history))?;
+    let last = history
+        .iter()
+        .map(|job| job.finished_at)
+        .fold(0.0, f64::max);
+    let penalties = match arguments.policy {
+        Policy::Recency => by_recency(&history),
+        Policy::Usage => by_usage(&history, arguments.half_life, arguments.now.unwrap_or(last)),
+    };
+    let report = Report {
+        policy: arguments.policy,
+        penalties,
+    };
+    context.output.show(&report, table, |report| {
+        report.penalties.keys().cloned().collect()
+    })?;
+    Ok(exit::DONE)
+}
+
+fn table(report: &Report) -> Table {
+    let mut ranked: Vec<(&String, &f64)> = report.penalties.iter().collect();
+    ranked.sort_by(|(a, x), (b, y)| x.total_cmp(y).then_with(|| a.cmp(b)));
+    let mut table = Table::new(&[Column::new("USER"), Column::number("PENALTY")]);
+    for (user, penalty) in ranked {
+        table.row([Cell::from(user), Cell::from(format!("{penalty:.6}"))]);
+    }
+    table
+}
