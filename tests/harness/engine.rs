@@ -81,10 +81,13 @@ pub fn sweep(cluster: &str) {
         &["rm", "--force"],
         list(&["ps", "--all", "--quiet", "--filter", &filter]),
     );
-    remove(
-        &["rmi", "--force"],
-        list(&["images", "--quiet", "--filter", &filter]),
-    );
+    // An image that another was built on goes only after it.
+    for _ in 0..3 {
+        remove(
+            &["rmi", "--force"],
+            list(&["images", "--quiet", "--filter", &filter]),
+        );
+    }
     remove(
         &["network", "rm"],
         list(&["network", "ls", "--quiet", "--filter", &filter]),
