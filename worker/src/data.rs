@@ -20,7 +20,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// A request that no master answered as hoped.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// Every master that answered said that this attempt has no business there.
+    /// Every master that answered said that this attempt has no business there, or sends too much.
     #[error("get the masters' leave: {status}")]
     Denied {
         /// What the last one answered.
@@ -232,5 +232,5 @@ impl DataPlane {
 }
 
 const fn is_denial(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 401 | 403 | 404 | 409 | 410)
+    matches!(status.as_u16(), 401 | 403 | 404 | 409 | 410 | 413)
 }
