@@ -13,9 +13,10 @@ use crate::penalty::usage::{Rate, after, charged, falls_to, kept, normalised};
 use crate::resources::{Allocation, GpuAmount, Request};
 use crate::time::Timestamp;
 
+use super::index::Desk;
 use super::order::Rank;
 use super::room::Room;
-use super::settings::{Policy, UsageSettings};
+use super::settings::{Policy, Settings, UsageSettings};
 use super::state::State;
 use super::step::Step;
 
@@ -52,52 +53,66 @@ pub fn account_of(state: &State, now: Timestamp, name: &UserName) -> Account {
 }
 
 fn usage_of(state: &State, now: Timestamp, name: &UserName) -> (f64, Rate) {
+    let desk = state.index().desk(name);
+    desk.map_or((0.0, Rate(0)), |desk| {
+        (usage_at(state, now, desk), desk.rate)
+    })
+}
+
+fn usage_at(state: &State, now: Timestamp, desk: &Desk) -> f64 {
     let half_life = state.settings().usage.half_life;
-    let rate = state.index().desk(name).map_or(Rate(0), |desk| desk.rate);
-    let usage = state.user(name).map_or(0.0, |user| {
-        after(user.usage, rate, now.since(user.usage_at), half_life)
-    });
-    (usage, rate)
+    let elapsed = now.since(desk.had.usage_at);
+    after(desk.had.usage, desk.rate, elapsed, half_life)
 }
 
 /// How much a user has had lately, divided by their weight; 0 for one who is not known.
 #[must_use]
 pub fn penalty_of(state: &State, now: Timestamp, name: &UserName) -> f64 {
-    let Some(user) = state.user(name) else {
-        return 0.0;
-    };
+    let desk = state.index().desk(name);
+    desk.map_or(0.0, |desk| penalty(state, now, desk))
+}
+
+/// The same for one whose desk is at hand.
+pub(super) fn penalty(state: &State, now: Timestamp, desk: &Desk) -> f64 {
     let penalty = match state.settings().policy {
         Policy::Usage => {
-            let (usage, _) = usage_of(state, now, name);
             let half_life = state.settings().usage.half_life;
+            let usage = usage_at(state, now, desk);
             normalised(usage, state.index().capacity(), half_life)
         }
         Policy::Recency => {
-            let since = state.meta().finished_jobs.saturating_sub(user.recency_at);
-            recency::decayed(user.recency, since)
+            let finished = state.meta().finished_jobs;
+            let since = finished.saturating_sub(desk.had.recency_at);
+            recency::decayed(desk.had.recency, since)
         }
         Policy::Fifo => 0.0,
     };
-    penalty / user.weight
+    penalty / desk.had.weight
 }
 
-/// Where a user with this penalty stands with this job next: what it asks for counts against it, how long
-/// it has waited counts for it. DoPQ 1.0's penalty ranks alone.
-pub(super) fn rank(state: &State, now: Timestamp, penalty: f64, job: &Job) -> Rank {
-    match state.settings().policy {
+/// Where a user with this penalty stands with a job next that asks for `asked` of all GPUs and waits since
+/// `submitted_at`: what it asks for counts against it, how long it has waited counts for it. The other
+/// penalties rank alone.
+pub(super) fn rank(
+    settings: &Settings,
+    now: Timestamp,
+    penalty: f64,
+    asked: f64,
+    submitted_at: Timestamp,
+) -> Rank {
+    match settings.policy {
         Policy::Recency | Policy::Fifo => Rank(penalty),
         Policy::Usage => {
-            let settings = &state.settings().usage;
-            let waited = now.since(job.submitted_at).as_secs_f64();
-            let aged = (waited / settings.aging_after.as_secs_f64()).min(1.0);
-            let asked = part_asked(state, &job.spec.request);
-            Rank(penalty + settings.ask_weight * asked - settings.aging * aged)
+            let usage = &settings.usage;
+            let waited = now.since(submitted_at).as_secs_f64();
+            let aged = (waited / usage.aging_after.as_secs_f64()).min(1.0);
+            Rank(penalty + usage.ask_weight * asked - usage.aging * aged)
         }
     }
 }
 
 /// The part of the cluster's GPUs that a request asks for.
-fn part_asked(state: &State, request: &Request) -> f64 {
+pub(super) fn part_asked(state: &State, request: &Request) -> f64 {
     let (gpus, slots) = state.index().gpus_and_slots();
     let each = match request.gpu_amount {
         GpuAmount::Milli(milli) => f64::from(milli.0) / 1000.0,

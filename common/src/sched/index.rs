@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 use super::order::Place;
 use super::room::Room;
 use super::settings::UsageSettings;
-use super::state::Worker;
+use super::state::{User, Worker};
 
 /// Jobs that ask for the same share a shape: what fits for one fits for all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,16 +72,36 @@ pub(super) struct Desk {
     pub(super) gpus: u64,
     /// What is charged for those.
     pub(super) rate: Rate,
+    /// A copy of what the user has had, so that ranking all users looks none of them up.
+    pub(super) had: Had,
+}
+
+/// What a user has had, as [`super::User`] says.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Had {
+    pub(super) weight: f64,
+    pub(super) usage: f64,
+    pub(super) usage_at: Timestamp,
+    pub(super) recency: f64,
+    pub(super) recency_at: u64,
+}
+
+impl Default for Had {
+    fn default() -> Self {
+        Self {
+            weight: 1.0,
+            usage: 0.0,
+            usage_at: Timestamp::default(),
+            recency: 0.0,
+            recency_at: 0,
+        }
+    }
 }
 
 impl Desk {
     /// How many wait.
     pub(super) fn queued(&self) -> usize {
         self.parked.len() + self.ready.values().map(BTreeSet::len).sum::<usize>()
-    }
-
-    fn is_unused(&self) -> bool {
-        self.ready.is_empty() && self.parked.is_empty() && self.active == 0
     }
 }
 
@@ -125,6 +145,17 @@ impl Index {
     /// Jobs whose worker owes an answer to an order.
     pub(super) const fn unanswered(&self) -> &BTreeSet<JobId> {
         &self.unanswered
+    }
+
+    pub(super) fn set_user(&mut self, user: &User) {
+        let desk = self.desks.entry(user.name.clone()).or_default();
+        desk.had = Had {
+            weight: user.weight,
+            usage: user.usage,
+            usage_at: user.usage_at,
+            recency: user.recency,
+            recency_at: user.recency_at,
+        };
     }
 
     /// What the whole cluster would be charged.
@@ -322,9 +353,6 @@ impl Index {
                 self.history.remove(&(finished.at, job.id));
             }
         }
-        if self.desks.get(&job.user).is_some_and(Desk::is_unused) {
-            self.desks.remove(&job.user);
-        }
         self.shape_given_back(&job.spec.request, was_ready);
     }
 
@@ -343,7 +371,7 @@ impl Index {
                 .map(|(user, desk)| {
                     let ready: BTreeSet<Place> = desk.ready.values().flatten().copied().collect();
                     let parked = desk.parked.clone();
-                    let counts = (desk.active, desk.gpus, desk.rate);
+                    let counts = (desk.active, desk.gpus, desk.rate, desk.had);
                     (user.clone(), ready, parked, counts)
                 })
                 .collect()

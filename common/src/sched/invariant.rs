@@ -130,6 +130,9 @@ fn indexes_are_fresh(state: &State) -> Result<(), String> {
     for worker in state.workers() {
         fresh.set_worker(&worker.id, Some(worker.clone()), &state.settings().usage);
     }
+    for user in state.users() {
+        fresh.set_user(user);
+    }
     for job in state.jobs() {
         fresh.insert(job, state.is_ready(job));
     }

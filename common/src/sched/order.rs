@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 pub(super) struct Place {
     pub(super) class: Class,
     priority: Reverse<i32>,
-    submitted_at: Timestamp,
+    pub(super) submitted_at: Timestamp,
     pub(super) job: JobId,
 }
 
@@ -54,46 +54,55 @@ impl Ord for Rank {
     }
 }
 
-/// Merges the queues of many users into one. `U` names a user to the caller and breaks no tie, because
-/// ids differ.
+/// Merges the queues of many users into one. With each job goes something that the caller wants back; it
+/// breaks no tie, because ids differ.
 #[derive(Debug)]
-pub(super) struct Merge<U: Ord> {
-    heads: BinaryHeap<Reverse<Head<U>>>,
+pub(super) struct Merge<T: Ord> {
+    heads: BinaryHeap<Reverse<Head<T>>>,
 }
 
 /// The first job of a user, in the order in which the users take turns.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Head<U> {
+pub(super) struct Head<T> {
     class: Class,
     rank: Rank,
     submitted_at: Timestamp,
     job: JobId,
-    user: U,
     place: Place,
+    with: T,
 }
 
-impl<U: Ord> Merge<U> {
-    pub(super) const fn new() -> Self {
+impl<T> Head<T> {
+    pub(super) const fn new(rank: Rank, place: Place, with: T) -> Self {
         Self {
-            heads: BinaryHeap::new(),
-        }
-    }
-
-    /// Puts up the next job of a user; one at a time.
-    pub(super) fn push(&mut self, user: U, rank: Rank, place: Place) {
-        self.heads.push(Reverse(Head {
             class: place.class,
             rank,
             submitted_at: place.submitted_at,
             job: place.job,
-            user,
             place,
-        }));
+            with,
+        }
+    }
+}
+
+impl<T: Ord> Merge<T> {
+    /// Of these users' first jobs.
+    pub(super) fn of(heads: impl Iterator<Item = Head<T>>) -> Self {
+        // Made from a whole list, because to push them one by one costs more.
+        let heads: Vec<_> = heads.map(Reverse).collect();
+        Self {
+            heads: heads.into(),
+        }
+    }
+
+    /// Puts up the next job of a user; one at a time.
+    pub(super) fn push(&mut self, head: Head<T>) {
+        self.heads.push(Reverse(head));
     }
 
     /// Takes the job whose turn it is. Its user is out until their next job is put up.
-    pub(super) fn pop(&mut self) -> Option<(U, Place)> {
+    pub(super) fn pop(&mut self) -> Option<(Place, T)> {
         let Reverse(head) = self.heads.pop()?;
-        Some((head.user, head.place))
+        Some((head.place, head.with))
     }
 }

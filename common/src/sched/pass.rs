@@ -1,14 +1,17 @@
 //! One walk over the waiting jobs in the order of [`super::order`], and what it learns on the way.
+//!
+//! A walk looks at users only, and at their jobs only of shapes that may still start: once no shape has room
+//! any more it is over, however many jobs wait.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use crate::id::{JobId, UserName};
 use crate::time::Timestamp;
 
-use super::account::{penalty_of, rank};
-use super::index::ShapeId;
-use super::order::{Merge, Place, Rank};
+use super::account::{part_asked, penalty, rank};
+use super::index::{Desk, ShapeId};
+use super::order::{Head, Merge, Place};
 use super::reserve::{Plan, Reservation, reserve};
 use super::settings::Backfill;
 use super::state::{Blocked, State};
@@ -27,173 +30,223 @@ pub(super) enum Kept {
 
 /// One walk over the waiting jobs.
 pub(super) struct Pass {
-    merge: Merge<usize>,
-    takers: Vec<Taker>,
-    /// Shapes that are passed over, because no machine has room for them.
-    pub(super) full: BTreeSet<ShapeId>,
-    /// Shapes that no machine has room for but that may be the first that cannot start.
-    pub(super) known_full: BTreeSet<ShapeId>,
+    now: Timestamp,
+    backfill: Backfill,
+    /// The shapes that are looked at, and the part of all GPUs that each asks for.
+    shapes: BTreeMap<ShapeId, f64>,
+    /// Those of them that no machine has room for, but of which one may be the first that cannot start.
+    full: BTreeSet<ShapeId>,
+    /// What users' guards keep back.
+    guarded: BTreeSet<(UserName, ShapeId)>,
+    merge: Merge<ShapeId>,
     pub(super) blocked: Option<Blocked>,
     pub(super) plan: Option<Plan>,
-    pub(super) looked_behind: usize,
-    now: Timestamp,
-}
-
-/// A user who takes part in a pass.
-struct Taker {
-    user: UserName,
-    /// Shapes of theirs that their guards keep back.
-    kept: BTreeSet<ShapeId>,
+    looked_behind: usize,
 }
 
 /// A job whose turn it is.
+#[derive(Debug, Clone)]
 pub(super) struct Turn {
-    taker: usize,
-    pub(super) shape: ShapeId,
-    place: Place,
     pub(super) job: JobId,
+    pub(super) shape: ShapeId,
+    /// Whether it is known that no machine has room for it.
+    pub(super) is_full: bool,
+    user: UserName,
+    place: Place,
 }
 
 impl Pass {
+    /// A walk over jobs of the `open` shapes, for which there is room, and, as long as the first job that
+    /// cannot start is not known, of the `full` ones.
     pub(super) fn new(
         state: &State,
         now: Timestamp,
-        full: Vec<ShapeId>,
-        backfill: Backfill,
+        open: &[ShapeId],
+        full: &[ShapeId],
+        kept: Option<Reservation>,
     ) -> Self {
-        let desks = state.index().desks().iter();
-        let takers: Vec<Taker> = desks
-            .filter(|(_, desk)| !desk.ready.is_empty())
-            .map(|(user, _)| Taker {
-                user: user.clone(),
-                kept: BTreeSet::new(),
-            })
-            .collect();
-        let mut pass = Self {
-            merge: Merge::new(),
-            takers,
-            full: BTreeSet::new(),
-            known_full: full.into_iter().collect(),
-            blocked: None,
-            plan: None,
-            looked_behind: 0,
-            now,
+        let backfill = state.settings().backfill;
+        let looks_for_blocked = match backfill {
+            Backfill::Easy => kept.is_none() && !state.is_hopeless(now),
+            Backfill::Strict => true,
+            Backfill::BestEffort => false,
         };
-        if backfill == Backfill::BestEffort {
-            pass.pass_over_full();
-        }
-        for taker in 0..pass.takers.len() {
-            pass.push(state, taker, None);
-        }
+        let full: &[ShapeId] = if looks_for_blocked { full } else { &[] };
+        let shapes = open.iter().chain(full).filter_map(|shape| {
+            let request = state.index().request(*shape)?;
+            Some((*shape, part_asked(state, request)))
+        });
+        let mut pass = Self {
+            now,
+            backfill,
+            shapes: shapes.collect(),
+            full: full.iter().copied().collect(),
+            guarded: BTreeSet::new(),
+            merge: Merge::of(std::iter::empty()),
+            blocked: None,
+            plan: kept.as_ref().and_then(|kept| Plan::new(state, now, kept)),
+            looked_behind: 0,
+        };
+        pass.blocked = kept.map(Blocked::Reserved);
+        let desks = state.index().desks().values();
+        let heads = desks.filter_map(|desk| pass.head(state, desk, Bound::Unbounded, None));
+        pass.merge = Merge::of(heads);
         pass
     }
 
-    /// Jobs that nobody has room for are of no further interest.
-    fn pass_over_full(&mut self) {
-        self.full.append(&mut self.known_full);
+    pub(super) fn next(&mut self, state: &State) -> Option<Turn> {
+        loop {
+            if self.shapes.is_empty() {
+                return None;
+            }
+            let (place, shape) = self.merge.pop()?;
+            let user = state.job(place.job)?.user.clone();
+            let is_ruled_out = !self.shapes.contains_key(&shape)
+                || (!self.guarded.is_empty() && self.guarded.contains(&(user.clone(), shape)));
+            if is_ruled_out {
+                // The head was put up before it was known that there is no room for it.
+                self.put_up(state, &user, Bound::Excluded(place));
+                continue;
+            }
+            return Some(Turn {
+                job: place.job,
+                shape,
+                is_full: self.full.contains(&shape),
+                user,
+                place,
+            });
+        }
     }
 
-    /// Keeps a place from the start on.
-    pub(super) fn keep(&mut self, state: &State, reservation: Reservation) {
-        self.plan = Plan::new(state, self.now, &reservation);
-        self.blocked = Some(Blocked::Reserved(reservation));
-        self.pass_over_full();
-    }
-
-    /// Keeps nothing any more for a job that was placed.
-    pub(super) fn release(&mut self, placed: JobId) {
+    /// Takes note of a job that was placed: nothing is kept for it any more, and `open` says for which of the
+    /// shapes there is still room.
+    pub(super) fn placed(
+        &mut self,
+        state: &State,
+        turn: &Turn,
+        mut open: impl FnMut(ShapeId) -> bool,
+    ) {
         let kept = self.plan.as_ref().map(|plan| plan.reservation.job);
-        if kept == Some(placed) {
+        if kept == Some(turn.job) {
             self.plan = None;
             self.blocked = None;
         }
+        let full = &mut self.full;
+        let looks_on = self.backfill != Backfill::BestEffort && self.blocked.is_none();
+        self.shapes.retain(|shape, _| {
+            if full.contains(shape) || open(*shape) {
+                return true;
+            }
+            // It is of interest only as what may be the first that cannot start.
+            full.insert(*shape);
+            looks_on
+        });
+        self.put_up(state, &turn.user.clone(), Bound::Excluded(turn.place));
     }
 
-    /// What follows from the first job that cannot start: whether the pass ends there.
-    pub(super) fn waits_for(&mut self, state: &State, turn: &Turn, backfill: Backfill) -> bool {
+    /// Takes note of a job that was not placed. Whether the walk is over.
+    pub(super) fn kept(&mut self, state: &State, turn: &Turn, kept: &Kept) -> bool {
+        if self.plan.is_some() {
+            self.looked_behind += 1;
+            if self.looked_behind > state.settings().backfill_window {
+                return true;
+            }
+        }
+        match kept {
+            Kept::Job => {}
+            Kept::Shape => {
+                self.shapes.remove(&turn.shape);
+                if self.waits_for(state, turn) {
+                    return true;
+                }
+            }
+            Kept::ShapeOfUser => {
+                self.guarded.insert((turn.user.clone(), turn.shape));
+            }
+            Kept::User => return false,
+        }
+        self.put_up(state, &turn.user.clone(), Bound::Excluded(turn.place));
+        false
+    }
+
+    /// What follows from the first job that cannot start. Whether all wait for it.
+    fn waits_for(&mut self, state: &State, turn: &Turn) -> bool {
         if self.blocked.is_some() {
             return false;
         }
-        match backfill {
+        match self.backfill {
             Backfill::BestEffort => false,
             Backfill::Strict => {
                 self.blocked = Some(Blocked::Awaited(turn.job));
                 true
             }
             Backfill::Easy => {
+                if state.is_hopeless(self.now) {
+                    return false;
+                }
                 let job = state.job(turn.job);
                 let reservation = job.and_then(|job| reserve(state, self.now, job, None));
-                if let Some(reservation) = reservation {
-                    self.keep(state, reservation);
+                match reservation {
+                    Some(reservation) => {
+                        self.plan = Plan::new(state, self.now, &reservation);
+                        self.blocked = Some(Blocked::Reserved(reservation));
+                    }
+                    None => self.blocked = Some(Blocked::Unknown(turn.job, self.now)),
                 }
+                let full = &self.full;
+                self.shapes.retain(|shape, _| !full.contains(shape));
                 false
             }
         }
     }
 
-    pub(super) fn next(&mut self, state: &State) -> Option<Turn> {
-        loop {
-            let (taker, place) = self.merge.pop()?;
-            // The head was put up before later findings; what they rule out is passed over here.
-            match self.head(state, taker, Bound::Included(place)) {
-                Some((shape, head)) if head == place => {
-                    return Some(Turn {
-                        taker,
-                        shape,
-                        place,
-                        job: place.job,
-                    });
+    fn put_up(&mut self, state: &State, user: &UserName, from: Bound<Place>) {
+        let Some(desk) = state.index().desk(user) else {
+            return;
+        };
+        if let Some(head) = self.head(state, desk, from, Some(user)) {
+            self.merge.push(head);
+        }
+    }
+
+    /// The user's first job from there on that may still be looked at.
+    fn head(
+        &self,
+        state: &State,
+        desk: &Desk,
+        from: Bound<Place>,
+        user: Option<&UserName>,
+    ) -> Option<Head<ShapeId>> {
+        let may = |shape: ShapeId| {
+            self.guarded.is_empty()
+                || user.is_none_or(|user| !self.guarded.contains(&(user.clone(), shape)))
+        };
+        let mut first: Option<(Place, ShapeId, f64)> = None;
+        for (shape, asked) in &self.shapes {
+            let Some(places) = desk.ready.get(shape).filter(|_| may(*shape)) else {
+                continue;
+            };
+            let place = match from {
+                Bound::Unbounded => places.first(),
+                Bound::Included(_) | Bound::Excluded(_) => {
+                    places.range((from, Bound::Unbounded)).next()
                 }
-                Some((_, head)) => {
-                    let rank = self.rank(state, taker, head);
-                    self.merge.push(taker, rank, head);
-                }
-                None => {}
+            };
+            if let Some(place) = place
+                && first.is_none_or(|(first, ..)| *place < first)
+            {
+                first = Some((*place, *shape, *asked));
             }
         }
-    }
-
-    /// Puts up the job after this turn's.
-    pub(super) fn put_up(&mut self, state: &State, turn: &Turn) {
-        self.push(state, turn.taker, Some(turn.place));
-    }
-
-    pub(super) fn skip_shape(&mut self, turn: &Turn) {
-        if let Some(taker) = self.takers.get_mut(turn.taker) {
-            taker.kept.insert(turn.shape);
-        }
-    }
-
-    fn push(&mut self, state: &State, taker: usize, after: Option<Place>) {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        if let Some((_, head)) = self.head(state, taker, from) {
-            let rank = self.rank(state, taker, head);
-            self.merge.push(taker, rank, head);
-        }
-    }
-
-    fn head(&self, state: &State, taker: usize, from: Bound<Place>) -> Option<(ShapeId, Place)> {
-        let taker = self.takers.get(taker)?;
-        let desk = state.index().desk(&taker.user)?;
-        let shapes = desk.ready.iter();
-        shapes
-            .filter(|(shape, _)| !self.full.contains(shape) && !taker.kept.contains(shape))
-            .filter_map(|(shape, places)| {
-                let place = places.range((from, Bound::Unbounded)).next()?;
-                Some((*shape, *place))
-            })
-            .min_by_key(|(_, place)| *place)
-    }
-
-    fn rank(&self, state: &State, taker: usize, place: Place) -> Rank {
-        let ranked = self.takers.get(taker).zip(state.job(place.job));
-        ranked.map_or(Rank(f64::INFINITY), |(taker, job)| {
-            rank(
-                state,
-                self.now,
-                penalty_of(state, self.now, &taker.user),
-                job,
-            )
-        })
+        let (place, shape, asked) = first?;
+        let penalty = penalty(state, self.now, desk);
+        let rank = rank(
+            state.settings(),
+            self.now,
+            penalty,
+            asked,
+            place.submitted_at,
+        );
+        Some(Head::new(rank, place, shape))
     }
 }

@@ -1,6 +1,7 @@
 //! Gives waiting jobs their machines: in the order of [`super::order`], to the machine that
 //! [`super::score`] likes best. What happens behind a job that does not fit is the setting [`super::Backfill`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::id::{AttemptId, JobId, WorkerId};
@@ -97,39 +98,35 @@ impl Step<'_> {
         if open.is_empty() {
             return;
         }
-        let backfill = self.state.settings().backfill;
         let kept = self.honour_reservation();
-        let mut pass = Pass::new(self.state, self.now, full, backfill);
-        if let Some(reservation) = kept {
-            pass.keep(self.state, reservation);
-        }
+        let mut pass = Pass::new(self.state, self.now, &open, &full, kept);
         while let Some(turn) = pass.next(self.state) {
-            let placed = if pass.known_full.contains(&turn.shape) {
+            let placed = if turn.is_full {
                 self.may_start(turn.job).and(Err(Kept::Shape))
             } else {
                 self.try_place(turn.job, turn.shape, pass.plan.as_mut())
             };
-            if placed.is_err() && pass.plan.is_some() {
-                pass.looked_behind += 1;
-                if pass.looked_behind > self.state.settings().backfill_window {
-                    break;
-                }
-            }
             match placed {
-                Ok(()) => pass.release(turn.job),
-                Err(Kept::Job) => {}
-                Err(Kept::Shape) => {
-                    pass.full.insert(turn.shape);
-                    if pass.waits_for(self.state, &turn, backfill) {
+                Ok(()) => {
+                    let still_open: BTreeSet<ShapeId> = open
+                        .iter()
+                        .copied()
+                        .filter(|shape| self.state.has_room(*shape))
+                        .collect();
+                    pass.placed(self.state, &turn, |shape| still_open.contains(&shape));
+                }
+                Err(kept) => {
+                    if pass.kept(self.state, &turn, &kept) {
                         break;
                     }
                 }
-                Err(Kept::ShapeOfUser) => pass.skip_shape(&turn),
-                Err(Kept::User) => continue,
             }
-            pass.put_up(self.state, &turn);
         }
-        self.state.set_blocked(pass.blocked);
+        match pass.blocked {
+            // What was found hopeless lately stays so.
+            None if self.state.is_hopeless(self.now) => {}
+            blocked => self.state.set_blocked(blocked),
+        }
         self.state.watch_mut().settle();
     }
 
@@ -138,7 +135,7 @@ impl Step<'_> {
     fn honour_reservation(&mut self) -> Option<Reservation> {
         let reservation = match self.state.blocked()? {
             Blocked::Reserved(reservation) => reservation.clone(),
-            Blocked::Awaited(_) => return None,
+            Blocked::Awaited(_) | Blocked::Unknown(..) => return None,
         };
         let job = Arc::clone(self.state.job(reservation.job)?);
         if !self.state.is_ready(&job) || self.may_start(job.id).is_err() {
@@ -264,7 +261,7 @@ pub(super) fn blocker(state: &State, now: Timestamp, room: &Room, job: &Job) -> 
         Ok(allocation) => {
             let reservation = match state.blocked()? {
                 Blocked::Reserved(reservation) => reservation,
-                Blocked::Awaited(_) => return None,
+                Blocked::Awaited(_) | Blocked::Unknown(..) => return None,
             };
             let id = room.worker.as_ref().map(|worker| &worker.id);
             if reservation.job == job.id || id != Some(&reservation.worker) {

@@ -8,9 +8,9 @@ use crate::job::Job;
 use crate::resources::{ByteSize, MilliCpu, MilliGpu};
 use crate::time::Timestamp;
 
-use super::account::{penalty_of, rank};
+use super::account::{part_asked, penalty, rank};
 use super::index::Desk;
-use super::order::{Merge, Place};
+use super::order::{Head, Merge, Place};
 use super::state::State;
 
 /// One waiting job at its place.
@@ -65,28 +65,28 @@ fn merged(
 ) -> Vec<(Place, f64)> {
     let desks = state.index().desks().iter();
     let mut queues: Vec<_> = desks
-        .map(|(user, desk)| {
+        .map(|(_, desk)| {
             let mut places = places(desk);
             places.sort_unstable();
-            (penalty_of(state, now, user), places.into_iter())
+            (penalty(state, now, desk), places.into_iter())
         })
         .collect();
-    let mut merge = Merge::new();
-    let put_up = |merge: &mut Merge<usize>, user, penalty, place: Option<Place>| {
-        if let Some(place) = place
-            && let Some(job) = state.job(place.job)
-        {
-            merge.push(user, rank(state, now, penalty, job), place);
-        }
+    let head = |user, penalty, place: Option<Place>| {
+        let place = place?;
+        let asked = part_asked(state, &state.job(place.job)?.spec.request);
+        let rank = rank(state.settings(), now, penalty, asked, place.submitted_at);
+        Some(Head::new(rank, place, user))
     };
-    for (user, (penalty, places)) in queues.iter_mut().enumerate() {
-        put_up(&mut merge, user, *penalty, places.next());
-    }
+    let users = queues.iter_mut().enumerate();
+    let heads = users.filter_map(|(user, (penalty, places))| head(user, *penalty, places.next()));
+    let mut merge = Merge::of(heads);
     let mut order = Vec::new();
-    while let Some((user, place)) = merge.pop() {
+    while let Some((place, user)) = merge.pop() {
         if let Some((penalty, places)) = queues.get_mut(user) {
             order.push((place, *penalty));
-            put_up(&mut merge, user, *penalty, places.next());
+            if let Some(next) = head(user, *penalty, places.next()) {
+                merge.push(next);
+            }
         }
     }
     order

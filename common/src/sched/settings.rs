@@ -88,7 +88,8 @@ pub struct UsageSettings {
     pub cpu_weight: f64,
     /// How much the part of the cluster's GPUs that the next job asks for weighs in its user's rank.
     pub ask_weight: f64,
-    /// The most that waiting improves a rank.
+    /// The most that waiting improves a rank. A penalty is a part of the whole cluster, so that among a
+    /// thousand users a thousandth is much.
     pub aging: f64,
     /// How long a job waits until it has improved its user's rank by that much; above 0.
     pub aging_after: Duration,
@@ -120,7 +121,7 @@ impl Default for UsageSettings {
             gpu_weights: Vec::new(),
             cpu_weight: 0.1,
             ask_weight: 0.01,
-            aging: 0.05,
+            aging: 0.001,
             aging_after: Duration::from_secs(24 * 3600),
         }
     }

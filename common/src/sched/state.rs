@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::id::{Digest, JobId, UserName, WorkerId};
 use crate::job::{Cause, Dependency, DependencyKind, Job, JobState, Phase};
@@ -42,7 +43,12 @@ pub enum Blocked {
     Reserved(Reservation),
     /// The whole queue waits for it.
     Awaited(JobId),
+    /// Nothing can be kept for it, because nobody said how long what runs will take; as of then.
+    Unknown(JobId, Timestamp),
 }
+
+/// How long it is not asked again when something could be kept for a job for which nothing can.
+const HOPELESS: Duration = Duration::from_secs(30);
 
 /// Counters and the lock.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -277,6 +283,7 @@ impl State {
     }
 
     pub(super) fn set_user(&mut self, user: User) {
+        self.index.set_user(&user);
         self.users.insert(user.name.clone(), user);
         self.watch.stir();
     }
@@ -330,6 +337,17 @@ impl State {
     #[must_use]
     pub const fn blocked(&self) -> Option<&Blocked> {
         self.blocked.as_ref()
+    }
+
+    /// Whether it was found lately that nothing can be kept for the first job that cannot start.
+    pub(super) fn is_hopeless(&self, now: Timestamp) -> bool {
+        match &self.blocked {
+            Some(Blocked::Unknown(job, at)) => {
+                let waits = self.jobs.get(job).is_some_and(|job| self.is_ready(job));
+                waits && now.since(*at) < HOPELESS
+            }
+            Some(Blocked::Reserved(_) | Blocked::Awaited(_)) | None => false,
+        }
     }
 
     pub(super) fn set_blocked(&mut self, blocked: Option<Blocked>) {

@@ -150,7 +150,7 @@ impl<'a> World<'a> {
                 let promise = self.promises.entry(kept.job).or_insert(kept.at);
                 *promise = (*promise).min(kept.at);
             }
-            Some(Blocked::Awaited(_)) | None => {}
+            Some(Blocked::Awaited(_) | Blocked::Unknown(..)) | None => {}
         }
     }
 

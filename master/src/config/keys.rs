@@ -234,7 +234,7 @@ pub const KEYS: &[Key] = &[
     ),
     Key::new(
         "scheduler.aging",
-        Some("0.05"),
+        Some("0.001"),
         "The most that waiting counts for a user",
     ),
     Key::new(

@@ -74,6 +74,7 @@ enum Backfill {
 struct Replayed {
     policy: Policy,
     backfill: Backfill,
+    #[serde(flatten)]
     report: Report,
 }
 
