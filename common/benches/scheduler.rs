@@ -33,7 +33,7 @@ fn main() {
     let after = resident_bytes();
     if let (Some(before), Some(after)) = (before, after) {
         let each = after.saturating_sub(before) / JOBS;
-        println!("memory of the core per waiting job: {each} bytes");
+        eprintln!("memory of the core per waiting job: {each} bytes");
     }
     criterion.bench_function("first pass over 100,000 jobs", |bencher| {
         bencher.iter_batched(

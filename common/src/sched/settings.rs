@@ -120,7 +120,7 @@ impl Default for UsageSettings {
             min_charge: Duration::from_secs(60),
             gpu_weights: Vec::new(),
             cpu_weight: 0.1,
-            ask_weight: 0.01,
+            ask_weight: 0.001,
             aging: 0.001,
             aging_after: Duration::from_secs(24 * 3600),
         }

@@ -229,7 +229,7 @@ pub const KEYS: &[Key] = &[
     ),
     Key::new(
         "scheduler.ask_weight",
-        Some("0.01"),
+        Some("0.001"),
         "How much the share of all GPUs that the next job asks for counts against its user",
     ),
     Key::new(

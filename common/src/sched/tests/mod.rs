@@ -2,6 +2,7 @@
 
 mod accounts;
 mod basics;
+mod fairness;
 mod rules;
 mod simulation;
 mod table;
