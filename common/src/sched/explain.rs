@@ -11,6 +11,7 @@ use super::fit::fit;
 use super::index::Desk;
 use super::place::{Guarded, blocker, is_locked, may_hold, may_run};
 use super::queue::queue;
+use super::remedy::{Remedy, remedies};
 use super::state::{Blocked, QueueLock, Standing, State};
 use super::submit::never_fits;
 
@@ -21,6 +22,8 @@ pub struct Explanation {
     pub position: Option<u64>,
     /// Every reason, the most decisive first; never empty.
     pub reasons: Vec<Reason>,
+    /// Single changes each of which would start it now.
+    pub remedies: Vec<Remedy>,
 }
 
 /// One reason why a job waits.
@@ -142,9 +145,11 @@ pub fn explain(state: &State, now: Timestamp, job: JobId) -> Option<Explanation>
     }
     let queue = queue(state, now);
     let place = queue.iter().find(|waiting| waiting.job.id == job.id);
+    let reasons = reasons(state, now, job);
     Some(Explanation {
         position: place.map(|waiting| waiting.position),
-        reasons: reasons(state, now, job),
+        remedies: remedies(state, now, job, &reasons),
+        reasons,
     })
 }
 

@@ -18,7 +18,7 @@ use super::index::{Desk, ShapeId};
 use super::pass::{Kept, Pass};
 use super::reserve::{Plan, Reservation, reserve};
 use super::room::Room;
-use super::settings::Guards;
+use super::settings::{Backfill, Guards};
 use super::state::{Blocked, Health, State};
 use super::step::Step;
 
@@ -95,7 +95,7 @@ impl Step<'_> {
             .into_iter()
             .partition(|shape| self.state.has_room(*shape));
         self.state.watch_mut().settle();
-        if open.is_empty() {
+        if open.is_empty() && self.knows_blocked() {
             return;
         }
         let kept = self.honour_reservation();
@@ -128,6 +128,21 @@ impl Step<'_> {
             blocked => self.state.set_blocked(blocked),
         }
         self.state.watch_mut().settle();
+    }
+
+    /// Whether a walk that can place nothing would not even learn which job is the first that cannot start.
+    fn knows_blocked(&self) -> bool {
+        if self.state.settings().backfill == Backfill::BestEffort {
+            return true;
+        }
+        let blocked = match self.state.blocked() {
+            Some(Blocked::Reserved(reservation)) => reservation.job,
+            Some(Blocked::Awaited(job)) => *job,
+            Some(Blocked::Unknown(..)) => return self.state.is_hopeless(self.now),
+            None => return false,
+        };
+        let job = self.state.job(blocked);
+        job.is_some_and(|job| self.state.is_ready(job))
     }
 
     /// Starts the job that a place is kept for once its time has come, or says what is still kept for it.

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod basics;
+mod explained;
 mod fairness;
 mod rules;
 mod simulation;

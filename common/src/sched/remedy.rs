@@ -1,0 +1,190 @@
+//! What change would start a waiting job now: each is found by asking the placing predicates about the job
+//! as it would be, so that what is told holds when it is done.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::job::{Job, JobSpec};
+use crate::resources::{ByteSize, GpuAmount, MilliCpu, MilliGpu, Request};
+use crate::time::Timestamp;
+
+use super::explain::{Reason, reasons};
+use super::fit::Blocker;
+use super::order::Place;
+use super::place::blocker;
+use super::room::Room;
+use super::state::State;
+use super::submit::cores;
+
+/// A change that would start the job now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remedy {
+    /// Somebody lets it go.
+    Release,
+    /// An operator unlocks the queue.
+    Unlock,
+    /// An admin raises the limit that keeps it back.
+    RaiseLimit,
+    /// It asks for so many GPUs instead.
+    Gpus(u32),
+    /// It asks for so many thousandths of each GPU instead.
+    Share(MilliGpu),
+    /// It asks for so much CPU instead.
+    Cpu(MilliCpu),
+    /// It asks for so much memory instead.
+    Memory(ByteSize),
+    /// It takes any model of GPU.
+    AnyModel,
+    /// It takes GPUs with any amount of memory.
+    AnyGpuMemory,
+    /// It takes machines whatever their labels.
+    AnyLabels,
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Release => f.write_str("release it"),
+            Self::Unlock => f.write_str("unlock the queue"),
+            Self::RaiseLimit => f.write_str("have an admin raise the limit"),
+            Self::Gpus(1) => f.write_str("ask for 1 GPU"),
+            Self::Gpus(gpus) => write!(f, "ask for {gpus} GPUs"),
+            Self::Share(milli) => {
+                write!(f, "ask for a gpu_share of {}", f64::from(milli.0) / 1000.0)
+            }
+            Self::Cpu(cpu) => write!(f, "ask for {} CPU cores", cores(*cpu)),
+            Self::Memory(memory) => write!(f, "ask for {memory} of memory"),
+            Self::AnyModel => f.write_str("allow any gpu_model"),
+            Self::AnyGpuMemory => f.write_str("ask for no gpu_memory"),
+            Self::AnyLabels => f.write_str("ask for no labels of the machine"),
+        }
+    }
+}
+
+impl Remedy {
+    /// The request as it would be; `None` for what changes no request.
+    pub(super) fn applied_to(&self, request: &Request) -> Option<Request> {
+        let mut request = request.clone();
+        match self {
+            Self::Release | Self::Unlock | Self::RaiseLimit => return None,
+            Self::Gpus(gpus) => request.gpus = *gpus,
+            Self::Share(milli) => request.gpu_amount = GpuAmount::Milli(*milli),
+            Self::Cpu(cpu) => request.cpu = Some(*cpu),
+            Self::Memory(memory) => request.memory = Some(*memory),
+            Self::AnyModel => request.gpu_models.clear(),
+            Self::AnyGpuMemory => request.gpu_memory = None,
+            Self::AnyLabels => request.labels.clear(),
+        }
+        Some(request)
+    }
+}
+
+/// Single changes each of which would start the waiting job now; empty when one alone would not.
+pub(super) fn remedies(state: &State, now: Timestamp, job: &Job, why: &[Reason]) -> Vec<Remedy> {
+    let only = match why {
+        [only] => only,
+        _ => return Vec::new(),
+    };
+    match only {
+        Reason::Held { .. } => vec![Remedy::Release],
+        Reason::Locked(_) => vec![Remedy::Unlock],
+        Reason::RunningLimit { .. } | Reason::GpuLimit { .. } => {
+            // Others of the same user that go first might take the room.
+            let is_first = is_first_of_user(state, job);
+            is_first.then_some(Remedy::RaiseLimit).into_iter().collect()
+        }
+        Reason::NoRoom(_) | Reason::NeverFits(_) => {
+            let request = &job.spec.request;
+            let candidates = candidates(state, now, job);
+            let mut found: Vec<Remedy> = Vec::new();
+            for remedy in candidates {
+                // Candidates of a kind come best first, so that one of each is enough.
+                let is_known = found
+                    .iter()
+                    .any(|known| std::mem::discriminant(known) == std::mem::discriminant(&remedy));
+                let changed = remedy.applied_to(request).filter(|_| !is_known);
+                if let Some(changed) = changed
+                    && starts(state, now, job, changed)
+                {
+                    found.push(remedy);
+                }
+            }
+            found
+        }
+        Reason::Dependency { .. }
+        | Reason::Backoff { .. }
+        | Reason::BrokerDown
+        | Reason::NoMachine
+        | Reason::Reserved { .. }
+        | Reason::Behind { .. }
+        | Reason::Next => Vec::new(),
+    }
+}
+
+fn is_first_of_user(state: &State, job: &Job) -> bool {
+    let place = Place::of(job);
+    let desk = state.index().desk(&job.user);
+    let mut ready = desk.into_iter().flat_map(|desk| desk.ready.values());
+    ready.all(|places| places.first().is_none_or(|first| *first >= place))
+}
+
+/// Whether the job would start now if it asked for this.
+fn starts(state: &State, now: Timestamp, job: &Job, request: Request) -> bool {
+    let spec = JobSpec {
+        request,
+        ..(*job.spec).clone()
+    };
+    let changed = Job {
+        spec: Arc::new(spec),
+        ..job.clone()
+    };
+    reasons(state, now, &changed) == [Reason::Next]
+}
+
+/// What is worth asking about, the least change of each kind first.
+fn candidates(state: &State, now: Timestamp, job: &Job) -> Vec<Remedy> {
+    let request = &job.spec.request;
+    let mut candidates: Vec<Remedy> = (1..request.gpus).rev().map(Remedy::Gpus).collect();
+    if request.gpus > 0 {
+        candidates.extend(shares(state, request));
+    }
+    let rooms = || state.index().rooms().values();
+    let lacking =
+        |what: Blocker| rooms().filter(move |room| blocker(state, now, room, job) == Some(what));
+    candidates.extend(largest(lacking(Blocker::Cpu), |room| room.free_cpu()).map(Remedy::Cpu));
+    let memory = largest(lacking(Blocker::Memory), |room| room.free_memory());
+    candidates.extend(memory.map(Remedy::Memory));
+    if !request.gpu_models.is_empty() {
+        candidates.push(Remedy::AnyModel);
+    }
+    if request.gpu_memory.is_some() {
+        candidates.push(Remedy::AnyGpuMemory);
+    }
+    if !request.labels.is_empty() {
+        candidates.push(Remedy::AnyLabels);
+    }
+    candidates
+}
+
+/// The shares of a GPU that are free somewhere and smaller than what is asked for, the largest first.
+fn shares(state: &State, request: &Request) -> impl Iterator<Item = Remedy> {
+    let asked = match request.gpu_amount {
+        GpuAmount::Milli(milli) => milli.0,
+        GpuAmount::Slots(_) => MilliGpu::WHOLE.0,
+    };
+    let rooms = state.index().rooms().values();
+    let free = rooms.flat_map(|room| room.free.iter().copied());
+    let mut free: Vec<u32> = free.filter(|free| *free > 0 && *free < asked).collect();
+    free.sort_unstable();
+    free.dedup();
+    free.into_iter()
+        .rev()
+        .map(|milli| Remedy::Share(MilliGpu(milli)))
+}
+
+fn largest<'a, T: Ord + Default>(
+    rooms: impl Iterator<Item = &'a Room>,
+    free: impl Fn(&Room) -> T,
+) -> Option<T> {
+    rooms.map(free).max().filter(|most| *most > T::default())
+}

@@ -1,0 +1,159 @@
+//! What a user is told about a waiting job is true: every remedy is applied, and the job starts.
+
+use super::*;
+use crate::sched::remedy::Remedy;
+
+/// Draws that are the same in every run.
+struct Draws(u64);
+
+impl Draws {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (self.0 >> 33) % bound
+    }
+}
+
+fn feed(state: &mut State, now: Timestamp, event: Event) {
+    // Requests that could never fit are refused, which is as good.
+    drop(step(state, now, event, &mut Effects::default()));
+}
+
+/// A cluster of a few machines of several kinds, filled with jobs of several kinds.
+fn random_cluster(draws: &mut Draws) -> (State, Timestamp) {
+    let now = Timestamp::from_millis(5_000_000);
+    let backfill = [Backfill::Easy, Backfill::BestEffort];
+    let mut state = State::new(Settings {
+        backfill: backfill[usize::try_from(draws.below(2)).unwrap()],
+        ..Settings::default()
+    });
+    for number in 0..=draws.below(4) {
+        let name = format!("w{number}");
+        let mut capacity = capacity(&name, u32::try_from(draws.below(5)).unwrap());
+        capacity.memory = ByteSize((8 << draws.below(4)) * ByteSize::GIB);
+        capacity.cpu = MilliCpu(2000 << draws.below(4));
+        if draws.below(2) == 0 {
+            capacity.labels.insert("zone".to_owned(), "a".to_owned());
+            for gpu in &mut capacity.gpus {
+                gpu.model = "NVIDIA T4".to_owned();
+                gpu.memory = ByteSize(16 * ByteSize::GIB);
+            }
+        }
+        let joined = Event::WorkerJoined {
+            worker: worker(&name),
+            session: "session".into(),
+            capacity,
+            images: [].into(),
+            known: Vec::new(),
+        };
+        feed(&mut state, now, joined);
+    }
+    for _ in 0..draws.below(20) {
+        let of = ["anna", "bert"][usize::try_from(draws.below(2)).unwrap()];
+        let submission = submission(of, |spec| random_job(spec, draws));
+        feed(&mut state, now, Event::Submitted(submission));
+    }
+    let by = user("admin");
+    for job in state.jobs().map(|job| job.id).collect::<Vec<_>>() {
+        if draws.below(8) == 0 {
+            let by = by.clone();
+            feed(&mut state, now, Event::HoldRequested { job, by });
+        }
+    }
+    if draws.below(8) == 0 {
+        let guards = Guards {
+            max_running: Some(1),
+            max_gpus: Some(MilliGpu(1000)),
+            max_queued: None,
+        };
+        let set = Event::UserSet {
+            user: user("anna"),
+            weight: 1.0,
+            guards,
+        };
+        feed(&mut state, now, set);
+    }
+    feed(&mut state, now, Event::Ticked);
+    (state, now)
+}
+
+fn random_job(spec: &mut JobSpec, draws: &mut Draws) {
+    let request = &mut spec.request;
+    request.gpus = u32::try_from(draws.below(5)).unwrap();
+    if draws.below(3) == 0 {
+        let milli = 100 + 100 * u32::try_from(draws.below(9)).unwrap();
+        request.gpu_amount = GpuAmount::Milli(MilliGpu(milli));
+    }
+    request.cpu = Some(MilliCpu(500 << draws.below(5)));
+    request.memory = Some(ByteSize((1 << draws.below(6)) * ByteSize::GIB));
+    if draws.below(5) == 0 {
+        request.gpu_models = vec!["t4".to_owned()];
+    }
+    if draws.below(5) == 0 {
+        request.gpu_memory = Some(ByteSize(20 * ByteSize::GIB));
+    }
+    if draws.below(5) == 0 {
+        request.labels.insert("zone".to_owned(), "a".to_owned());
+    }
+    if draws.below(2) == 0 {
+        spec.time_request = Some(Duration::from_secs(60 << draws.below(8)));
+    }
+}
+
+/// Does what was advised.
+fn apply(state: &mut State, now: Timestamp, job: JobId, remedy: &Remedy) {
+    let of = state.job(job).unwrap().user.clone();
+    match remedy {
+        Remedy::Release => feed(state, now, Event::ReleaseRequested { job }),
+        Remedy::Unlock => feed(state, now, Event::LockSet { lock: None }),
+        Remedy::RaiseLimit => {
+            let set = Event::UserSet {
+                user: of,
+                weight: 1.0,
+                guards: Guards::default(),
+            };
+            feed(state, now, set);
+        }
+        Remedy::Gpus(_)
+        | Remedy::Share(_)
+        | Remedy::Cpu(_)
+        | Remedy::Memory(_)
+        | Remedy::AnyModel
+        | Remedy::AnyGpuMemory
+        | Remedy::AnyLabels => {
+            state.edit_job(job, |job| {
+                let spec = Arc::make_mut(&mut job.spec);
+                spec.request = remedy.applied_to(&spec.request).unwrap();
+            });
+            feed(state, now, Event::Ticked);
+        }
+    }
+}
+
+#[test]
+fn every_remedy_starts_the_job_it_was_told_for() {
+    let mut draws = Draws(42);
+    let (mut told, mut kinds) = (0, std::collections::BTreeSet::new());
+    for _ in 0..1000 {
+        let (state, now) = random_cluster(&mut draws);
+        check_invariants(&state).unwrap();
+        for waiting in queue(&state, now) {
+            let id = waiting.job.id;
+            let explanation = explain(&state, now, id).unwrap();
+            let next = explanation.reasons.contains(&Reason::Next);
+            assert!(!next, "{id} was passed over: {:?}", waiting.job);
+            for remedy in explanation.remedies {
+                let mut changed = state.clone();
+                apply(&mut changed, now, id, &remedy);
+                let phase = changed.job(id).unwrap().state.phase();
+                assert_eq!(phase, Phase::Assigned, "{remedy} did not start {id}");
+                told += 1;
+                kinds.insert(format!("{remedy:?}").split('(').next().unwrap().to_owned());
+            }
+        }
+    }
+    assert!(told > 400, "only {told} remedies were told");
+    assert!(kinds.len() >= 7, "only {kinds:?}");
+}
