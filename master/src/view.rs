@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dopq_common::id::{Epoch, JobId, UserName, WorkerId};
-use dopq_common::sched::{Change, Settings, State};
+use dopq_common::sched::{Change, Settings, State, Unstored};
 use dopq_common::time::Timestamp;
 use dopq_common::wire::{Heartbeat, Hello};
 use parking_lot::RwLock;
@@ -142,6 +142,13 @@ impl View {
             }
         }
         self.tell(jobs_of(&batch.changes));
+    }
+
+    /// Shows what the scheduler knows besides what it commits.
+    pub(crate) fn show_unstored(&self, unstored: Unstored) {
+        if self.read(|model| model.state.unstored() != unstored) {
+            self.model.write().state.set_unstored(unstored);
+        }
     }
 
     /// Shows that this master stands by, and who leads.

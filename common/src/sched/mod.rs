@@ -39,7 +39,7 @@ pub use queue::{Held, Waiting, held, queue};
 pub use remedy::Remedy;
 pub use reserve::Reservation;
 pub use settings::{Backfill, Guards, Placement, Policy, Settings, UsageSettings};
-pub use state::{Blocked, Cordon, Health, Meta, QueueLock, State, User, Worker};
+pub use state::{Blocked, Cordon, Health, Meta, QueueLock, State, Unstored, User, Worker};
 pub use step::step;
 
 #[cfg(test)]

@@ -47,6 +47,13 @@ pub enum Blocked {
     Unknown(JobId, Timestamp),
 }
 
+/// What explains why jobs wait but is not stored: a reader's state is told it by the deciding one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unstored {
+    link_up: bool,
+    blocked: Option<Blocked>,
+}
+
 /// How long it is not asked again when something could be kept for a job for which nothing can.
 const HOPELESS: Duration = Duration::from_secs(30);
 
@@ -337,6 +344,21 @@ impl State {
     #[must_use]
     pub const fn blocked(&self) -> Option<&Blocked> {
         self.blocked.as_ref()
+    }
+
+    /// What a reader's state does not learn from changes.
+    #[must_use]
+    pub fn unstored(&self) -> Unstored {
+        Unstored {
+            link_up: self.watch.is_link_up(),
+            blocked: self.blocked.clone(),
+        }
+    }
+
+    /// Takes over what the deciding state knows besides its changes, so that both explain the same.
+    pub fn set_unstored(&mut self, unstored: Unstored) {
+        self.watch.set_link(unstored.link_up);
+        self.blocked = unstored.blocked;
     }
 
     /// Whether it was found lately that nothing can be kept for the first job that cannot start.

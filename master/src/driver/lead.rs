@@ -257,6 +257,7 @@ impl<'a> Leader<'a> {
             self.seq = commit.seq;
             self.view.publish(&commit);
         }
+        self.view.show_unstored(self.state.unstored());
         let done = batch.finish();
         for act in done.acts {
             self.count(&act);

@@ -256,8 +256,12 @@ impl World {
     /// Whatever is ready and fits is not left lying, while anything may be placed at all.
     fn check_placed(&self) {
         let (state, now) = (&self.cluster.state, self.cluster.now);
+        let mut reader = self.cluster.replica.clone();
+        reader.set_unstored(state.unstored());
         for waiting in queue(state, now) {
             let reasons = reasons(state, now, waiting.job);
+            let read = super::reasons(&reader, now, waiting.job);
+            assert_eq!(reasons, read, "a reader explains the same");
             assert!(
                 !reasons.contains(&Reason::Next),
                 "{:?} was passed over",
