@@ -15,6 +15,9 @@ use dopq_common::time::Timestamp;
 use dopq_common::wire::log::{self, HEADER_BYTES, PAYLOAD_MAX_BYTES, Source};
 use tokio::sync::{Mutex, watch};
 
+/// How much of a spool is read at once when it is opened; many frames, and at least one.
+const SCAN_BYTES: usize = 1 << 20;
+
 /// Begins the frame that stands where the log was cut.
 const CUT_MARK: &[u8] = b"[dopq] the log is cut here:";
 
@@ -175,16 +178,20 @@ async fn blocking<T: Send + 'static>(
 /// Reads the file's frames to its last whole one; a damaged rest is as good as never written.
 fn scan(file: &File) -> io::Result<Written> {
     let mut written = Written::default();
-    let mut buffer = vec![0; HEADER_BYTES + PAYLOAD_MAX_BYTES];
+    let mut window = vec![0; SCAN_BYTES];
     loop {
-        let have = read_up_to(file, &mut buffer, written.length)?;
-        let bytes = buffer.get(..have).unwrap_or_default();
-        let Ok(Some((frame, used))) = log::next(bytes) else {
+        let have = read_up_to(file, &mut window, written.length)?;
+        let mut rest = window.get(..have).unwrap_or_default();
+        let before = written.length;
+        while let Ok(Some((frame, used))) = log::next(rest) {
+            written.count(frame.source, frame.payload.len());
+            written.cut |= frame.source == Source::Dopq && frame.payload.starts_with(CUT_MARK);
+            written.length += as_u64(used);
+            rest = rest.get(used..).unwrap_or_default();
+        }
+        if written.length == before {
             return Ok(written);
-        };
-        written.count(frame.source, frame.payload.len());
-        written.cut |= frame.source == Source::Dopq && frame.payload.starts_with(CUT_MARK);
-        written.length += as_u64(used);
+        }
     }
 }
 
