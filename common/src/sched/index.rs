@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::id::{JobId, UserName, WorkerId};
-use crate::job::{Job, JobState};
+use crate::job::{Class, Job, JobState};
 use crate::penalty::usage::Rate;
 use crate::resources::{ByteSize, Capacity, Request};
 use crate::time::Timestamp;
@@ -45,6 +45,7 @@ pub(super) struct Index {
     gpus: u32,
     slots: u32,
     known: usize,
+    urgent: BTreeSet<Place>,
     /// The machines that changed, in order, since the era began.
     changed: Vec<WorkerId>,
     era: u64,
@@ -218,6 +219,11 @@ impl Index {
         (self.era, &self.changed)
     }
 
+    /// The urgent jobs that may start.
+    pub(super) const fn urgent(&self) -> &BTreeSet<Place> {
+        &self.urgent
+    }
+
     /// How many jobs are remembered.
     pub(super) const fn jobs_known(&self) -> usize {
         self.known
@@ -273,6 +279,9 @@ impl Index {
                 }
                 let desk = self.desks.entry(job.user.clone()).or_default();
                 if ready {
+                    if job.spec.class == Class::Urgent {
+                        self.urgent.insert(Place::of(job));
+                    }
                     desk.ready.entry(shape).or_default().insert(Place::of(job));
                 } else {
                     desk.parked.insert(Place::of(job));
@@ -320,6 +329,7 @@ impl Index {
                 }
                 if let Some(desk) = self.desks.get_mut(&job.user) {
                     let place = Place::of(job);
+                    self.urgent.remove(&place);
                     desk.parked.remove(&place);
                     if let Some((shape, places)) = shape
                         .and_then(|shape| desk.ready.get_mut(&shape).map(|places| (shape, places)))
@@ -398,6 +408,7 @@ impl Index {
             && self.deadlines == other.deadlines
             && self.history == other.history
             && self.unanswered == other.unanswered
+            && self.urgent == other.urgent
             && self.capacity == other.capacity
             && (self.gpus, self.slots) == (other.gpus, other.slots)
     }

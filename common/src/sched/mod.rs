@@ -17,6 +17,7 @@ mod liveness;
 mod order;
 mod pass;
 mod place;
+mod preempt;
 mod queue;
 mod reconcile;
 mod remedy;

@@ -166,7 +166,7 @@ impl Step<'_> {
     }
 
     /// Whether the guards let the job start, as far as can be said without a machine.
-    fn may_start(&self, id: JobId) -> Result<(), Kept> {
+    pub(super) fn may_start(&self, id: JobId) -> Result<(), Kept> {
         let job = self.state.job(id).ok_or(Kept::Job)?;
         let guards = self.state.user(&job.user).map(|user| &user.guards);
         let guarded = guards.zip(self.state.index().desk(&job.user));

@@ -110,7 +110,7 @@ impl Plan {
         plan.fits().then_some(at)
     }
 
-    fn now(room: &Room, job: &Job) -> Option<Self> {
+    pub(super) fn now(room: &Room, job: &Job) -> Option<Self> {
         let worker = room.worker.as_ref()?;
         let gpus = worker.capacity.gpus.iter().enumerate();
         Some(Self {
@@ -130,7 +130,7 @@ impl Plan {
         })
     }
 
-    fn give(&mut self, allocation: &Allocation) {
+    pub(super) fn give(&mut self, allocation: &Allocation) {
         for (id, milli) in &allocation.gpus {
             let place = self.places.get(id);
             if let Some(free) = place.and_then(|at| self.free.get_mut(*at)) {
@@ -141,7 +141,7 @@ impl Plan {
         self.memory += allocation.memory.0;
     }
 
-    fn take(&mut self, allocation: &Allocation) {
+    pub(super) fn take(&mut self, allocation: &Allocation) {
         for (id, milli) in &allocation.gpus {
             let place = self.places.get(id);
             if let Some(free) = place.and_then(|at| self.free.get_mut(*at)) {
@@ -152,7 +152,7 @@ impl Plan {
         self.memory = self.memory.saturating_sub(allocation.memory.0);
     }
 
-    fn fits(&self) -> bool {
+    pub(super) fn fits(&self) -> bool {
         let needs = self.fitness.needs;
         let free = self.free.iter().enumerate();
         let fitting = free.filter(|(at, free)| **free >= needs.milli.0 && self.fitness.allows(*at));

@@ -30,6 +30,8 @@ pub struct Settings {
     pub backfill: Backfill,
     /// How many further jobs are looked at in one pass behind a job with a reservation.
     pub backfill_window: usize,
+    /// A job that may be stopped for an urgent one runs at least for so long before it is.
+    pub preempt_after: Duration,
 }
 
 /// What happens behind a job that cannot start.
@@ -109,6 +111,7 @@ impl Default for Settings {
             placement: Placement::default(),
             backfill: Backfill::default(),
             backfill_window: 256,
+            preempt_after: Duration::from_secs(600),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Takes one event: hands it to the module that knows it, then places what can be placed.
+//! Takes one event: hands it to the module that knows it, then places what can be placed
+//! and makes room for what is urgent.
 
 use crate::id::{JobId, UserName};
 use crate::job::Job;
@@ -27,6 +28,7 @@ pub fn step(
     };
     step.take(event)?;
     step.place();
+    step.preempt();
     Ok(())
 }
 

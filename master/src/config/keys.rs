@@ -253,6 +253,11 @@ pub const KEYS: &[Key] = &[
         "How many jobs are looked at behind one that a place is kept for",
     ),
     Key::new(
+        "scheduler.preempt_after",
+        Some("10m"),
+        "A preemptible job runs at least for so long before an urgent one may take its place",
+    ),
+    Key::new(
         "leader.lease",
         Some("5s"),
         "How long the lead lasts without being confirmed; another master takes over after it",

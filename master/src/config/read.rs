@@ -392,6 +392,7 @@ fn scheduler(layers: &mut Layers) -> Option<sched::Settings> {
     let retry_backoff = layers.get("scheduler.retry_backoff", duration);
     let history_max_jobs = layers.get("scheduler.history_jobs", |n| values::number(n, 1));
     let starts_per_worker = layers.get("scheduler.starts_per_worker", |n| values::number(n, 1));
+    let preempt_after = layers.get("scheduler.preempt_after", duration);
     let policy = layers.get("scheduler.penalty", policy);
     let usage = usage(layers);
     let backfill = layers.get("scheduler.backfill", backfill);
@@ -408,6 +409,7 @@ fn scheduler(layers: &mut Layers) -> Option<sched::Settings> {
         placement: sched::Placement::Default,
         backfill: backfill?,
         backfill_window: backfill_window?,
+        preempt_after: preempt_after?,
     })
 }
 

@@ -4,6 +4,7 @@ mod accounts;
 mod basics;
 mod explained;
 mod fairness;
+mod preemption;
 mod rules;
 mod simulation;
 mod table;
