@@ -9,6 +9,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use dopq_common::bundle::{Fault, config};
 use dopq_common::id::{JobId, UserName};
+use dopq_common::job::Class;
 use dopq_common::sched::{Rejected, Submission};
 use futures::TryStreamExt as _;
 use serde::Serialize;
@@ -95,6 +96,11 @@ impl<S: Submit> Taker<S> {
                     let message =
                         format!("it says {executor}, and the bundle lies in the folder of {user}");
                     faults.push(Fault::new("executor_mismatch", "executor_name", message));
+                }
+                if judged.spec.class == Class::Urgent {
+                    // A folder proves who somebody is, not what role they have.
+                    let message = "urgent jobs are not taken from the share; an operator submits them with the CLI";
+                    faults.push(Fault::new("class_not_allowed", "class", message));
                 }
                 if faults.is_empty() {
                     let user = folder_user.unwrap_or_else(|| executor.clone());

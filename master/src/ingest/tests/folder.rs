@@ -224,6 +224,20 @@ async fn who_it_is_for_comes_from_the_folder() {
 }
 
 #[tokio::test]
+async fn nobody_gets_ahead_of_all_by_a_file() {
+    let place = Place::new();
+    let config = r#"{"name": "hurry", "executor_name": "anna", "class": "urgent"}"#;
+    let zip = zip(&[
+        ("container_config.json", config),
+        ("Dockerfile", "FROM scratch\n"),
+    ]);
+    place.put("anna/hurry.zip", &zip);
+    let outcomes = sweep(&place.taker().await).await.expect("listed");
+    assert_eq!(rules(&outcomes["anna/hurry.zip"]), ["class_not_allowed"]);
+    assert!(place.driver.jobs().is_empty());
+}
+
+#[tokio::test]
 async fn all_faults_of_a_file_stand_in_its_reasons() {
     let place = Place::new();
     let taker = place.taker().await;
