@@ -22,7 +22,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Where the engine under test listens.
-pub(crate) const SOCKET: &str = "unix:///var/run/docker.sock";
+const SOCKET: &str = "unix:///var/run/docker.sock";
+
+/// The machine's own engine, as the environment names it.
+pub(crate) fn host() -> String {
+    std::env::var("DOCKER_HOST").unwrap_or_else(|_| SOCKET.to_owned())
+}
 
 /// Long enough for anything that ends, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,7 +55,7 @@ impl Drop for Bench {
 impl Bench {
     /// The real engine, with an image that holds busybox.
     pub(crate) async fn docker() -> Self {
-        Self::on(Engine::Docker(Client::new(SOCKET))).await
+        Self::on(Engine::Docker(Client::new(&host()))).await
     }
 
     /// Any real engine.

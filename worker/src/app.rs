@@ -77,8 +77,13 @@ pub async fn run(
     broker: Broker,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let host = options.docker_host.as_deref().unwrap_or(DOCKER_SOCKET);
-    let engine = Engine::Docker(Client::new(host));
+    let host = options.docker_host.clone();
+    let host = host.or_else(|| {
+        std::env::var("DOCKER_HOST")
+            .ok()
+            .filter(|host| !host.is_empty())
+    });
+    let engine = Engine::Docker(Client::new(host.as_deref().unwrap_or(DOCKER_SOCKET)));
     let mut went_on = false;
     loop {
         let options = options.clone();

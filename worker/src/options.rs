@@ -27,7 +27,8 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// Base URLs of masters, tried after those that an order names.
     pub master_urls: Vec<String>,
-    /// The engine's address, such as `unix:///var/run/docker.sock`; `None` for the usual one.
+    /// The engine's address, such as `unix:///var/run/docker.sock`; `None` for that in
+    /// `DOCKER_HOST`, or else the usual one.
     pub docker_host: Option<String>,
     /// GPUs and how containers get them.
     pub gpu: GpuOptions,

@@ -280,7 +280,7 @@ pub const KEYS: &[Key] = &[
     Key::new(
         "worker.docker_host",
         None,
-        "Standalone: the container engine, such as unix:///var/run/docker.sock",
+        "Standalone: the container engine; that in DOCKER_HOST, or unix:///var/run/docker.sock, when absent",
     ),
     Key::new(
         "worker.imgdir",

@@ -90,8 +90,8 @@ pub(super) const KEYS: &[Key] = &[
     ),
     Key::new(
         "docker.host",
-        Some("unix:///var/run/docker.sock"),
-        "The container engine's address.",
+        None,
+        "The container engine's address; that in DOCKER_HOST, or unix:///var/run/docker.sock, when absent.",
     ),
     Key::new(
         "gpu.mode",
