@@ -18,7 +18,10 @@ stop() {
     wait "${pids[i]}" 2>/dev/null || true
   done
   [ -z "${epmd_port:-}" ] || ERL_EPMD_PORT=$epmd_port epmd -kill >/dev/null 2>&1 || true
-  docker ps --all --quiet --filter "label=dopq.cluster=$cluster" | xargs --no-run-if-empty docker rm --force >/dev/null
+  label=label=dopq.cluster=$cluster
+  docker ps --all --quiet --filter "$label" | xargs --no-run-if-empty docker rm --force >/dev/null
+  docker images --quiet --filter "$label" | sort -u | xargs --no-run-if-empty docker rmi --force >/dev/null
+  docker network ls --quiet --filter "$label" | xargs --no-run-if-empty docker network rm >/dev/null
   rm -rf "$dir"
 }
 trap stop EXIT
