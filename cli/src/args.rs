@@ -16,11 +16,15 @@ use crate::output::Format;
 const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Run",
-        &["submit", "check", "wait", "cancel", "hold", "release"],
+        &[
+            "submit", "check", "wait", "cancel", "hold", "release", "priority",
+        ],
     ),
     (
         "Look",
-        &["ps", "queue", "show", "logs", "fetch", "status", "nodes"],
+        &[
+            "ps", "queue", "show", "explain", "logs", "fetch", "status", "nodes",
+        ],
     ),
     (
         "Administer",
@@ -114,6 +118,8 @@ pub(crate) enum Command {
     Queue,
     /// Show all about a job, with a timeline
     Show(commands::show::Arguments),
+    /// Tell why a job waits, and what would start it now
+    Explain(commands::explain::Arguments),
     /// Print what a job's build and run printed
     Logs(commands::logs::Arguments),
     /// Wait for jobs to finish
@@ -124,6 +130,8 @@ pub(crate) enum Command {
     Hold(commands::change::Arguments),
     /// Let held jobs start again
     Release(commands::change::Arguments),
+    /// Move a waiting job among your own
+    Priority(commands::change::PriorityArguments),
     /// Bring home what a job left in /outdir
     Fetch(commands::fetch::Arguments),
     /// Show how the system is

@@ -1,8 +1,9 @@
 //! A function for each route of the control API.
 
 use dopq_common::api::{
-    Bundle, CordonRequest, ErrorCode, Job, JobPage, LockRequest, NewToken, NewUser, NodeList,
-    Queue, Status, SubmitRequest, TokenCreated, User, UserList, WhoAmI,
+    Bundle, CordonRequest, ErrorCode, Explanation, Job, JobPage, LockRequest, NewToken, NewUser,
+    NodeList, PriorityRequest, Queue, Status, SubmitRequest, TokenCreated, User, UserLimits,
+    UserList, WhoAmI,
 };
 use dopq_common::id::Digest;
 use indicatif::ProgressBar;
@@ -131,6 +132,25 @@ impl Client {
         self.fetch(&call.repeatable()).await
     }
 
+    /// `GET /v1/jobs/{id}/explain`.
+    pub(crate) async fn explain(&self, id: u64) -> Result<Explanation, Error> {
+        self.fetch(&Call::new(
+            Method::GET,
+            &["jobs", &id.to_string(), "explain"],
+        ))
+        .await
+    }
+
+    /// `POST /v1/jobs/{id}/priority`.
+    pub(crate) async fn set_priority(
+        &self,
+        id: u64,
+        request: &PriorityRequest,
+    ) -> Result<Job, Error> {
+        let call = Call::new(Method::POST, &["jobs", &id.to_string(), "priority"]);
+        self.fetch(&call.json(request).repeatable()).await
+    }
+
     /// `POST /v1/jobs`; the key makes a repeat give the same job.
     pub(crate) async fn submit(&self, request: &SubmitRequest, key: &str) -> Result<Job, Error> {
         let call = Call::new(Method::POST, &["jobs"])
@@ -245,6 +265,12 @@ impl Client {
     pub(crate) async fn add_user(&self, user: &NewUser) -> Result<User, Error> {
         self.fetch(&Call::new(Method::POST, &["users"]).json(user))
             .await
+    }
+
+    /// `PUT /v1/users/{name}/limits`.
+    pub(crate) async fn set_limits(&self, user: &str, limits: &UserLimits) -> Result<User, Error> {
+        let call = Call::new(Method::PUT, &["users", user, "limits"]);
+        self.fetch(&call.json(limits).repeatable()).await
     }
 
     /// `POST /v1/users/{name}/tokens`.

@@ -1,7 +1,8 @@
-//! `dopq cancel`, `hold`, `release`: the same change for each selected job, and a line on each.
+//! `dopq cancel`, `hold`, `release`: the same change for each selected job, and a line on each;
+//! and `dopq priority`.
 
 use clap::Args;
-use dopq_common::api::{API_VERSION, Job, JobPage};
+use dopq_common::api::{API_VERSION, Job, JobPage, PriorityRequest};
 
 use super::context::Context;
 use super::{jobs, ps};
@@ -23,6 +24,45 @@ pub(crate) struct Arguments {
     /// All jobs of this user that have not finished
     #[arg(long, short, conflicts_with = "jobs")]
     user: Option<String>,
+}
+
+/// Arguments of `dopq priority`.
+#[derive(Debug, Args)]
+pub(crate) struct PriorityArguments {
+    /// Which job: 1423 or last
+    #[arg(value_name = "JOB")]
+    job: Selection,
+    /// The higher, the sooner among your own jobs; 0 is usual
+    #[arg(allow_negative_numbers = true, value_name = "NUMBER")]
+    priority: i32,
+}
+
+/// Moves waiting jobs among their user's own.
+pub(super) async fn prioritise(
+    context: &Context,
+    arguments: &PriorityArguments,
+) -> Result<u8, Failure> {
+    let client = context.client()?;
+    let request = PriorityRequest {
+        priority: arguments.priority,
+    };
+    let mut moved = Vec::new();
+    for id in resolve(&client, std::slice::from_ref(&arguments.job)).await? {
+        let job = client.set_priority(id, &request).await;
+        moved.push(job.map_err(Failure::call(format!("move job {id}")))?);
+    }
+    let page = JobPage {
+        version: API_VERSION,
+        jobs: moved,
+        next: None,
+    };
+    let now = context.now();
+    context.output.show(
+        &page,
+        |page| jobs::table(page, now),
+        |page| page.jobs.iter().map(|job| job.id.to_string()).collect(),
+    )?;
+    Ok(exit::DONE)
 }
 
 /// What to do to each job.

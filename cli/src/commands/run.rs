@@ -2,8 +2,8 @@
 
 use super::context::Context;
 use super::{
-    change, check, completions, fetch, login, logs, nodes, ps, queue, show, sim, status, submit,
-    users, wait,
+    change, check, completions, explain, fetch, login, logs, nodes, ps, queue, show, sim, status,
+    submit, users, wait,
 };
 use crate::args::{Cli, Command};
 use crate::exit;
@@ -43,6 +43,8 @@ async fn perform(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Ps(arguments) => ps::run(context, arguments).await,
         Command::Queue => queue::run(context).await,
         Command::Show(arguments) => show::run(context, &arguments).await,
+        Command::Explain(arguments) => explain::run(context, &arguments).await,
+        Command::Priority(arguments) => change::prioritise(context, &arguments).await,
         Command::Logs(arguments) => logs::run(context, &arguments).await,
         Command::Wait(arguments) => wait::run(context, &arguments).await,
         Command::Cancel(arguments) => change::run(context, arguments, change::Verb::Cancel).await,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
-use dopq_common::api::{NewToken, NewUser, Role, User, UserList};
+use dopq_common::api::{NewToken, NewUser, Role, User, UserLimits, UserList};
 
 use super::context::Context;
 use crate::exit;
@@ -19,9 +19,46 @@ pub(crate) enum UserCommand {
     Add(AddArguments),
     /// List users with their penalties
     List,
+    /// Set a user's weight and limits; what is not given is the usual: weight 1, no limit
+    Limit(LimitArguments),
     /// Manage a user's tokens
     #[command(subcommand)]
     Token(TokenCommand),
+}
+
+/// Arguments of `dopq user limit`.
+#[derive(Debug, Args)]
+pub(crate) struct LimitArguments {
+    /// Whose
+    user: String,
+    /// More than 1 means more than an equal share
+    #[arg(long, value_name = "NUMBER")]
+    weight: Option<f64>,
+    /// GPUs held at once, such as 2 or 0.5
+    #[arg(long, value_name = "NUMBER", value_parser = milli)]
+    max_gpus: Option<u32>,
+    /// Jobs with a machine at once
+    #[arg(long, value_name = "NUMBER")]
+    max_running: Option<u32>,
+    /// Jobs waiting at once
+    #[arg(long, value_name = "NUMBER")]
+    max_queued: Option<u32>,
+}
+
+/// GPUs as thousandths.
+fn milli(text: &str) -> Result<u32, String> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let fault = || format!("{text:?} is not a number of GPUs such as 2 or 0.5");
+    let digits = part.len() <= 3 && part.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits || whole.is_empty() {
+        return Err(fault());
+    }
+    let whole: u32 = whole.parse().map_err(|_| fault())?;
+    let part: u32 = format!("{part:0<3}").parse().map_err(|_| fault())?;
+    let milli = whole
+        .checked_mul(1000)
+        .and_then(|milli| milli.checked_add(part));
+    milli.ok_or_else(fault)
 }
 
 /// What to do with a user's tokens.
@@ -100,6 +137,7 @@ pub(super) async fn run(context: &Context, command: UserCommand) -> Result<u8, F
     match command {
         UserCommand::Add(arguments) => add(context, arguments).await,
         UserCommand::List => list(context).await,
+        UserCommand::Limit(arguments) => limit(context, &arguments).await,
         UserCommand::Token(TokenCommand::Add(arguments)) => add_token(context, arguments).await,
         UserCommand::Token(TokenCommand::List(arguments)) => tokens(context, &arguments.user).await,
         UserCommand::Token(TokenCommand::Revoke(arguments)) => revoke(context, &arguments).await,
@@ -141,6 +179,29 @@ async fn add(context: &Context, arguments: AddArguments) -> Result<u8, Failure> 
         "give them a token: dopq user token add {}",
         user.name
     ));
+    Ok(exit::DONE)
+}
+
+async fn limit(context: &Context, arguments: &LimitArguments) -> Result<u8, Failure> {
+    let limits = UserLimits {
+        weight: arguments.weight,
+        max_gpus_milli: arguments.max_gpus,
+        max_running: arguments.max_running,
+        max_queued: arguments.max_queued,
+    };
+    let changed = context
+        .client()?
+        .set_limits(&arguments.user, &limits)
+        .await
+        .map_err(Failure::call(format!("limit user {}", arguments.user)))?;
+    context.output.show(
+        &UserList {
+            version: dopq_common::api::API_VERSION,
+            users: vec![changed],
+        },
+        table,
+        |list| list.users.iter().map(|user| user.name.clone()).collect(),
+    )?;
     Ok(exit::DONE)
 }
 
@@ -207,6 +268,7 @@ fn table(list: &UserList) -> Table {
         Column::new("ROLE"),
         Column::number("PENALTY"),
         Column::number("WEIGHT").spare(),
+        Column::text("LIMITS").spare(),
         Column::number("QUEUED"),
         Column::number("RUNNING"),
         Column::number("FINISHED").spare(),
@@ -223,6 +285,7 @@ fn table(list: &UserList) -> Table {
             .into(),
             format!("{:.4}", user.penalty).into(),
             user.weight.to_string().into(),
+            limits(&user.limits).into(),
             user.queued.to_string().into(),
             user.running.to_string().into(),
             user.finished.to_string().into(),
@@ -230,6 +293,18 @@ fn table(list: &UserList) -> Table {
         ]);
     }
     table
+}
+
+/// The limits that are set, in a few words.
+fn limits(limits: &UserLimits) -> String {
+    let gpus = limits.max_gpus_milli.map(|milli| {
+        let gpus = f64::from(milli) / 1000.0;
+        format!("{gpus} GPUs")
+    });
+    let running = limits.max_running.map(|jobs| format!("{jobs} running"));
+    let queued = limits.max_queued.map(|jobs| format!("{jobs} queued"));
+    let set: Vec<String> = [gpus, running, queued].into_iter().flatten().collect();
+    set.join(", ")
 }
 
 fn token_table(user: &User, now: DateTime<Utc>) -> Table {
@@ -260,4 +335,31 @@ fn token_table(user: &User, now: DateTime<Utc>) -> Table {
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gpus_are_read_as_thousandths() {
+        assert_eq!(milli("2"), Ok(2000));
+        assert_eq!(milli("0.5"), Ok(500));
+        assert_eq!(milli("1.025"), Ok(1025));
+        for text in ["", "-1", ".5", "1.0001", "1.x", "5000000"] {
+            assert!(milli(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn limits_are_told_as_far_as_they_are_set() {
+        let set = UserLimits {
+            weight: None,
+            max_gpus_milli: Some(2500),
+            max_running: None,
+            max_queued: Some(3),
+        };
+        assert_eq!(limits(&set), "2.5 GPUs, 3 queued");
+        assert_eq!(limits(&UserLimits::default()), "");
+    }
 }

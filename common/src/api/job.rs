@@ -51,6 +51,31 @@ pub struct Job {
     pub timeline: Vec<TimelineEntry>,
 }
 
+/// Why a job waits: `GET /v1/jobs/{id}/explain`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// [`super::API_VERSION`].
+    pub version: u32,
+    /// The job.
+    pub id: u64,
+    /// `queued`, `assigned`, `building`, `running`, `paused`, `stopping` or `finished`.
+    pub state: String,
+    /// Its place in the queue, from 1, while it waits.
+    pub position: Option<u64>,
+    /// Every reason why it waits.
+    pub reasons: Vec<String>,
+    /// Single changes each of which would start it now.
+    pub remedies: Vec<String>,
+}
+
+/// `POST /v1/jobs/{id}/priority`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriorityRequest {
+    /// Among its user's own jobs, the higher the sooner.
+    pub priority: i32,
+}
+
 /// How a job ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {

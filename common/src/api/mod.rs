@@ -9,12 +9,16 @@ mod request;
 mod system;
 
 pub use error::{ErrorBody, ErrorCode, ErrorResponse, Fault};
-pub use job::{Job, JobPage, Outcome, Queue, QueueEntry, TimelineEntry};
+pub use job::{
+    Explanation, Job, JobPage, Outcome, PriorityRequest, Queue, QueueEntry, TimelineEntry,
+};
 pub use request::{
     Bundle, CancelRequest, CordonRequest, LockRequest, LogEnd, LogEvent, NewToken, NewUser,
     SubmitRequest, Token, TokenCreated,
 };
-pub use system::{Component, Node, NodeGpu, NodeList, Role, Status, User, UserList, WhoAmI};
+pub use system::{
+    Component, Node, NodeGpu, NodeList, Role, Status, User, UserLimits, UserList, WhoAmI,
+};
 
 /// The version of the JSON, in every list's `version` field.
 pub const API_VERSION: u32 = 1;

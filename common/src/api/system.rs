@@ -143,6 +143,33 @@ pub struct User {
     pub finished: u64,
     /// Tokens, without their secrets.
     pub tokens: Vec<super::Token>,
+    /// Limits; nothing is limited where they are absent.
+    #[serde(default)]
+    pub limits: UserLimits,
+    /// Weighted GPU-seconds, decayed until now.
+    #[serde(default)]
+    pub usage_gpu_seconds: f64,
+    /// Weighted GPUs that are being charged.
+    #[serde(default)]
+    pub charged_gpus: f64,
+}
+
+/// What a user may have at once: `PUT /v1/users/{name}/limits`, which replaces all of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserLimits {
+    /// More than 1 means more than an equal share; 1 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
+    /// GPUs held at once, in thousandths.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_gpus_milli: Option<u32>,
+    /// Jobs with a machine at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_running: Option<u32>,
+    /// Jobs waiting at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_queued: Option<u32>,
 }
 
 /// `GET /v1/whoami`.

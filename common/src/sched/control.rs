@@ -1,4 +1,4 @@
-//! What people ask for: cancel, hold, release, lock, cordon, limits.
+//! What people ask for: cancel, hold, release, priority, lock, cordon, limits.
 
 use crate::id::{JobId, UserName, WorkerId};
 use crate::job::{Active, Cause, Hold, Job, JobState, Outcome, Phase, StopReason};
@@ -116,6 +116,20 @@ impl Step<'_> {
                     queued.hold = None;
                 }
                 enter(job, now, Phase::Queued, "released".to_owned());
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn priority_requested(&mut self, id: JobId, priority: i32) -> Result<(), Rejected> {
+        let job = self.state.job(id).ok_or(Rejected::NoSuchJob(id))?;
+        // Whether it is held makes no difference; that it waits does.
+        is_held(job)?;
+        if job.priority != priority {
+            let now = self.now;
+            self.edit(id, |job| {
+                job.priority = priority;
+                enter(job, now, Phase::Queued, format!("priority {priority}"));
             });
         }
         Ok(())

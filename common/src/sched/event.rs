@@ -36,6 +36,13 @@ pub enum Event {
         /// Which.
         job: JobId,
     },
+    /// Somebody changed a waiting job's priority among its user's own jobs.
+    PriorityRequested {
+        /// Which.
+        job: JobId,
+        /// The higher, the sooner.
+        priority: i32,
+    },
     /// A worker introduced itself.
     WorkerJoined {
         /// Which.
@@ -173,7 +180,7 @@ pub enum Rejected {
         at: Timestamp,
     },
     /// The job's state does not allow it.
-    #[error("job {job} is {phase}, and only a waiting job can be held or released")]
+    #[error("job {job} is {phase}, and only a waiting job can be held, released or moved")]
     NotQueued {
         /// Which.
         job: JobId,

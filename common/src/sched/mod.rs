@@ -37,7 +37,7 @@ pub use event::{Event, Known, Progress, Rejected, Submission};
 pub use explain::{Explanation, Reason, explain, reasons};
 pub use invariant::check_invariants;
 pub use queue::{Held, Waiting, held, queue};
-pub use remedy::Remedy;
+pub use remedy::{Remedy, remedies};
 pub use reserve::Reservation;
 pub use settings::{Backfill, Guards, Placement, Policy, Settings, UsageSettings};
 pub use state::{Blocked, Cordon, Health, Meta, QueueLock, State, Unstored, User, Worker};

@@ -79,8 +79,10 @@ impl Remedy {
     }
 }
 
-/// Single changes each of which would start the waiting job now; empty when one alone would not.
-pub(super) fn remedies(state: &State, now: Timestamp, job: &Job, why: &[Reason]) -> Vec<Remedy> {
+/// Single changes each of which would start the waiting job now, where `why` is why it waits; empty when one
+/// alone would not.
+#[must_use]
+pub fn remedies(state: &State, now: Timestamp, job: &Job, why: &[Reason]) -> Vec<Remedy> {
     let only = match why {
         [only] => only,
         _ => return Vec::new(),

@@ -46,6 +46,7 @@ impl Step<'_> {
             Event::CancelRequested { job, by } => self.cancel_requested(job, by),
             Event::HoldRequested { job, by } => self.hold_requested(job, by),
             Event::ReleaseRequested { job } => self.release_requested(job),
+            Event::PriorityRequested { job, priority } => self.priority_requested(job, priority),
             Event::WorkerJoined {
                 worker,
                 session,

@@ -167,6 +167,12 @@ pub(super) fn table() -> Vec<Route> {
         Account(Admin),
         accounts::revoke_token,
     );
+    t.add(
+        Put,
+        "/v1/users/{name}/limits",
+        by(Admin),
+        accounts::set_limits,
+    );
     t.add(Get, "/v1/events", by(User), events::stream).streams();
 
     t.add(Get, "/v1/jobs", by(User), jobs::list);
@@ -175,6 +181,13 @@ pub(super) fn table() -> Vec<Route> {
     t.add(Delete, "/v1/jobs/{id}", Job(Operator), jobs::cancel);
     t.add(Post, "/v1/jobs/{id}/hold", Job(Operator), jobs::hold);
     t.add(Post, "/v1/jobs/{id}/release", Job(Operator), jobs::release);
+    t.add(Get, "/v1/jobs/{id}/explain", Job(Operator), jobs::explain);
+    t.add(
+        Post,
+        "/v1/jobs/{id}/priority",
+        Job(Operator),
+        jobs::priority,
+    );
     t.add(Get, "/v1/jobs/{id}/logs", Job(Operator), logs::download)
         .streams();
     t.add(

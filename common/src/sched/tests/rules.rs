@@ -73,6 +73,23 @@ fn class_goes_before_penalty_and_priority_only_among_ones_own() {
 }
 
 #[test]
+fn a_waiting_job_can_be_moved_among_its_users_own() {
+    let mut c = Cluster::recency();
+    c.join("w1", 1);
+    for of in ["carl", "anna", "anna", "bert"] {
+        c.submit(of, |_| {});
+    }
+    assert_eq!(c.queue(), [2, 3, 4]);
+    let (job, priority) = (JobId(3), 7);
+    c.ok(Event::PriorityRequested { job, priority });
+    assert_eq!(c.queue(), [3, 2, 4]);
+    assert_eq!(c.job(3).timeline.last().unwrap().note, "priority 7");
+    let (job, priority) = (JobId(1), 1);
+    let running = c.step(Event::PriorityRequested { job, priority });
+    assert!(matches!(running, Err(Rejected::NotQueued { .. })));
+}
+
+#[test]
 fn infrastructure_faults_are_retried_elsewhere_and_not_for_ever() {
     let mut c = Cluster::new();
     c.join("w1", 1);

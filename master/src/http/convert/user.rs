@@ -43,18 +43,26 @@ pub(in crate::http) fn user(
     account: &Account,
 ) -> api::User {
     let [queued, running, finished] = counts.0.get(&account.name).copied().unwrap_or_default();
+    let had = sched::account_of(&model.state, now, &account.name);
+    let guards = model.state.user(&account.name).map(|user| &user.guards);
+    let guards = guards.cloned().unwrap_or_default();
     api::User {
         name: account.name.to_string(),
         role: account.role,
-        penalty: sched::penalty_of(&model.state, now, &account.name),
-        weight: model
-            .state
-            .user(&account.name)
-            .map_or(1.0, |user| user.weight),
+        penalty: had.penalty,
+        weight: had.weight,
         queued,
         running,
         finished,
         tokens: account.tokens.iter().map(token).collect(),
+        limits: api::UserLimits {
+            weight: Some(had.weight),
+            max_gpus_milli: guards.max_gpus.map(|milli| milli.0),
+            max_running: guards.max_running,
+            max_queued: guards.max_queued,
+        },
+        usage_gpu_seconds: had.usage,
+        charged_gpus: had.rate,
     }
 }
 

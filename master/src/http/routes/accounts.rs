@@ -7,6 +7,8 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use dopq_common::api::{self, API_VERSION, ErrorCode, Role};
 use dopq_common::id::UserName;
+use dopq_common::resources::MilliGpu;
+use dopq_common::sched::{Event, Guards};
 use dopq_common::time::Timestamp;
 
 use crate::accounts::mint;
@@ -68,6 +70,33 @@ pub(in crate::http) async fn create(
         .view()
         .read(|model| user(model, &Counts::of(model), now, &account));
     Ok((StatusCode::CREATED, Json(user)))
+}
+
+/// Sets a user's weight and limits; at once in force.
+pub(in crate::http) async fn set_limits(
+    State(context): State<Ctx>,
+    Extension(caller): Extension<Caller>,
+    Id(name): Id<UserName>,
+    extract::Json(request): extract::Json<api::UserLimits>,
+) -> Result<Json<api::User>> {
+    let account = account(&context, &name).ok_or_else(|| no_user(&name))?;
+    let now = clock::now();
+    let detail = format!("{request:?}");
+    let entry = audit(&caller, now, "user_limits", &name, detail);
+    let event = Event::UserSet {
+        user: name,
+        weight: request.weight.unwrap_or(1.0),
+        guards: Guards {
+            max_gpus: request.max_gpus_milli.map(MilliGpu),
+            max_running: request.max_running,
+            max_queued: request.max_queued,
+        },
+    };
+    context.app.handle.act(event, entry).await?;
+    let user = context
+        .view()
+        .read(|model| user(model, &Counts::of(model), now, &account));
+    Ok(Json(user))
 }
 
 /// Makes a token; its secret is in this answer and nowhere else.

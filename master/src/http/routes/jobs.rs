@@ -9,14 +9,14 @@ use axum::{Extension, Json};
 use dopq_common::api::{self, API_VERSION, ErrorCode};
 use dopq_common::id::{JobId, UserName};
 use dopq_common::job::Phase;
-use dopq_common::sched::Event;
+use dopq_common::sched::{self, Event};
 use serde::Deserialize;
 
 use crate::clock;
 use crate::http::app::{Context, Ctx};
 use crate::http::convert::{job_page_item, job_with_timeline};
 use crate::http::error::{Error, Result};
-use crate::http::extract::{Id, Params};
+use crate::http::extract::{self, Id, Params};
 use crate::http::guard::Caller;
 use crate::http::routes::{AT_ONCE, audit};
 
@@ -140,6 +140,43 @@ pub(in crate::http) async fn cancel(
     let event = Event::CancelRequested { job, by };
     context.app.handle.act(event, entry).await?;
     Ok((StatusCode::ACCEPTED, Json(shown(&context, job)?)))
+}
+
+/// Why the job waits, and what would start it.
+pub(in crate::http) async fn explain(
+    State(context): State<Ctx>,
+    Id(id): Id<JobId>,
+) -> Result<Json<api::Explanation>> {
+    let now = clock::now();
+    let explained = context.view().read(|model| {
+        let job = model.state.job(id)?;
+        let reasons = sched::reasons(&model.state, now, job);
+        let remedies = sched::remedies(&model.state, now, job, &reasons);
+        let shown = job_page_item(model, &context.positions, now, job);
+        Some(api::Explanation {
+            version: API_VERSION,
+            id: shown.id,
+            state: shown.state,
+            position: shown.position,
+            reasons: reasons.iter().map(ToString::to_string).collect(),
+            remedies: remedies.iter().map(ToString::to_string).collect(),
+        })
+    });
+    explained.map(Json).ok_or_else(|| Error::no_job(id))
+}
+
+/// Moves a waiting job among its user's own.
+pub(in crate::http) async fn priority(
+    State(context): State<Ctx>,
+    Extension(caller): Extension<Caller>,
+    Id(job): Id<JobId>,
+    extract::Json(request): extract::Json<api::PriorityRequest>,
+) -> Result<Json<api::Job>> {
+    let priority = request.priority;
+    let entry = audit(&caller, clock::now(), "priority", job, priority.to_string());
+    let event = Event::PriorityRequested { job, priority };
+    context.app.handle.act(event, entry).await?;
+    Ok(Json(shown(&context, job)?))
 }
 
 /// Holds a waiting job back.

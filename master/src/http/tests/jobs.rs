@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use dopq_common::api::{
-    ErrorCode, Job, JobPage, NodeList, Queue, Role, Status, TokenCreated, User, UserList, WhoAmI,
+    ErrorCode, Explanation, Job, JobPage, NodeList, Queue, Role, Status, TokenCreated, User,
+    UserList, WhoAmI,
 };
 use serde_json::json;
 
@@ -105,6 +106,17 @@ async fn a_job_is_shown_held_released_and_cancelled() {
     assert_eq!((job.state.as_str(), job.position), ("queued", Some(2)));
     assert!(job.reason.is_some_and(|reason| !reason.is_empty()));
     assert_eq!(job.timeline.len(), 1);
+    let why: Explanation = act("GET", "/explain").await.json();
+    assert_eq!((why.id, why.position), (id, Some(2)));
+    assert!(!why.reasons.is_empty());
+    let moved = world
+        .request("POST", &format!("/v1/jobs/{id}/priority"))
+        .token(&anna)
+        .json(&json!({ "priority": 5 }))
+        .send()
+        .await;
+    let moved: Job = moved.json();
+    assert_eq!((moved.priority, moved.position), (5, Some(1)));
     let job: Job = act("POST", "/hold").await.json();
     assert!(job.reason.is_some_and(|reason| reason.contains("anna")));
     let job: Job = act("POST", "/release").await.json();
