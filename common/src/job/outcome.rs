@@ -162,7 +162,7 @@ impl Cause {
             Self::TimeLimit => {
                 "raise time_limit, or save checkpoints and exit with 85 on SIGTERM to be run again"
             }
-            Self::IdleStopped => "make sure that the GPU is used; see dopq stats JOB",
+            Self::IdleStopped => "make sure that the GPU is used; see dopq nodes",
             Self::Preempted => "it is queued again at its old place; save checkpoints on SIGTERM",
             Self::Cancelled(_) => "submit it again if that was a mistake",
             Self::DependencyFailed => {

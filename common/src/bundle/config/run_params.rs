@@ -108,11 +108,8 @@ const REFUSED: [(&str, &str); 38] = [
     ),
     ("pid_mode", "containers have their own process ids"),
     ("pids_limit", "the administrator sets it"),
-    ("ports", "jobs offer no ports; see `dopq exec`"),
-    (
-        "privileged",
-        "containers run without privileges; see `dopq exec` for an administrator's",
-    ),
+    ("ports", "jobs offer no ports"),
+    ("privileged", "containers run without privileges"),
     ("publish_all_ports", "jobs offer no ports"),
     (
         "remove",
