@@ -41,7 +41,7 @@ const SUITE: &[(&str, Case)] = cases![
     queues::orders_arrive_in_order,
     queues::orders_wait_for_their_worker_and_no_other,
     queues::reports_of_all_workers_arrive,
-    queues::what_was_not_acknowledged_comes_again_in_its_place,
+    queues::what_was_not_acknowledged_comes_again,
     queues::a_delivery_outlives_its_consumer,
     queues::a_rejected_delivery_comes_again_or_is_a_dead_letter,
     queues::what_comes_back_too_often_is_a_dead_letter,
