@@ -9,6 +9,7 @@ use bytes::Bytes;
 use dopq_common::bundle::config;
 use dopq_common::id::{AttemptId, Digest, JobId, UserName};
 use dopq_common::resources::{Allocation, ByteSize, MilliCpu};
+use dopq_common::time::Timestamp;
 use dopq_tests::engine;
 use dopq_tests::programs::unique;
 use dopq_worker::docker::fake::{Fake, Program};
@@ -27,6 +28,11 @@ const SOCKET: &str = "unix:///var/run/docker.sock";
 /// The machine's own engine, as the environment names it.
 pub(crate) fn host() -> String {
     std::env::var("DOCKER_HOST").unwrap_or_else(|_| SOCKET.to_owned())
+}
+
+/// The time, as the engine on this machine has it.
+pub(crate) fn now() -> Timestamp {
+    Timestamp::from_datetime(chrono::Utc::now())
 }
 
 /// Long enough for anything that ends, on a busy machine.

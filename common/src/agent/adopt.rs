@@ -121,7 +121,9 @@ impl Step<'_> {
         // Nobody was watching when it ended, so nobody can prove who ended it.
         let stage = self.state.attempts.get(&id).map(|a| a.stage.clone());
         if let Some(Stage::Exited { container, exit }) = stage {
-            self.effects.acts.retain(|act| *act != Act::Verify(id));
+            self.effects
+                .acts
+                .retain(|act| !matches!(act, Act::Verify { attempt, .. } if *attempt == id));
             self.end(id, container, &exit, &Ender::Unproven);
         }
     }

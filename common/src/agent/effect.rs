@@ -87,8 +87,13 @@ pub enum Act {
         /// Its container.
         container: Arc<str>,
     },
-    /// Find out whether the engine stopped around now.
-    Verify(AttemptId),
+    /// Find out whether the engine stopped around now, or the kernel killed it at its memory limit.
+    Verify {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// Its container.
+        container: Arc<str>,
+    },
     /// Record the rest of its output, then store log and results; tell when both are stored.
     Finish {
         /// Which attempt.

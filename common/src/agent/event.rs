@@ -67,12 +67,15 @@ pub enum Event {
         /// `None` when it is not there.
         status: Option<Status>,
     },
-    /// It is known whether the engine stopped when a container ended by a signal.
+    /// It is known why a container ended by a signal that its exit does not explain.
     Verified {
         /// Which attempt.
         attempt: AttemptId,
         /// Whether the engine was away around that time.
         engine_stopped: bool,
+        /// Whether the kernel killed it at its memory limit, which an exit does not tell when the engine
+        /// heard of it only afterwards.
+        oom_killed: bool,
     },
     /// The container was frozen.
     ContainerPaused(AttemptId),

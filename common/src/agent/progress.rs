@@ -282,8 +282,12 @@ impl Step<'_> {
             None if !exit.is_doubtful() => Ender::Itself,
             None if rebooted => Ender::Reboot,
             None => {
+                let verify = Act::Verify {
+                    attempt: id,
+                    container: Arc::clone(&container),
+                };
                 self.enter(id, Stage::Exited { container, exit }, "");
-                self.act(Act::Verify(id));
+                self.act(verify);
                 return;
             }
         };
@@ -318,11 +322,21 @@ impl Step<'_> {
         self.finish(id, None, false, Ended::new(outcome, ran_ms));
     }
 
-    pub(super) fn verified(&mut self, id: AttemptId, engine_stopped: bool) -> Result<(), Rejected> {
-        let Stage::Exited { container, exit } = self.get(id)?.stage.clone() else {
+    pub(super) fn verified(
+        &mut self,
+        id: AttemptId,
+        engine_stopped: bool,
+        oom_killed: bool,
+    ) -> Result<(), Rejected> {
+        let Stage::Exited {
+            container,
+            mut exit,
+        } = self.get(id)?.stage.clone()
+        else {
             return Err(self.stale(id));
         };
-        let ender = if engine_stopped {
+        exit.oom_killed |= oom_killed;
+        let ender = if engine_stopped && !oom_killed {
             Ender::Engine
         } else {
             Ender::Itself

@@ -48,7 +48,8 @@ pub fn step(
         Event::Verified {
             attempt,
             engine_stopped,
-        } => step.verified(attempt, engine_stopped),
+            oom_killed,
+        } => step.verified(attempt, engine_stopped, oom_killed),
         Event::ContainerPaused(attempt) => step.froze(attempt, true),
         Event::ContainerUnpaused(attempt) => step.froze(attempt, false),
         Event::Uploaded {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use dopq_common::time::Timestamp;
 use futures::stream::BoxStream;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -191,6 +192,16 @@ impl Engine {
     /// Any.
     pub async fn list(&self, labels: &[(&str, &str)]) -> Result<Vec<Container>, Error> {
         either!(self, engine => engine.list(labels).await)
+    }
+
+    /// Whether the engine heard before `until` that the kernel killed something of the container at its
+    /// memory limit. Inspection shows that only when the engine heard of it before it heard of the end.
+    /// The engine remembers its latest few hundred events, so ask soon.
+    ///
+    /// # Errors
+    /// Any.
+    pub async fn oom_noted(&self, id: &str, until: Timestamp) -> Result<bool, Error> {
+        either!(self, engine => engine.oom_noted(id, until).await)
     }
 
     /// What a running container uses at the moment.

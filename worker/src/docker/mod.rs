@@ -11,6 +11,7 @@ mod demux;
 mod engine;
 mod environment;
 mod error;
+mod events;
 pub mod fake;
 mod images;
 mod lifecycle;

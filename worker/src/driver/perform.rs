@@ -138,13 +138,14 @@ pub(super) fn perform(driver: &mut Driver, act: Act) {
                 }
             }
         }),
-        Act::Verify(attempt) => context.spawn({
+        Act::Verify { attempt, container } => context.spawn({
             let context = Arc::clone(&context);
             async move {
                 let engine_stopped = engine_stopped(&context).await;
                 let event = Event::Verified {
                     attempt,
                     engine_stopped,
+                    oom_killed: was_oom_killed(&context, attempt, &container).await,
                 };
                 context.tell(event).await;
             }
@@ -408,6 +409,16 @@ fn note_failure(attempt: AttemptId, what: &str, done: Result<(), docker::Error>)
     if let Err(error) = done {
         tracing::warn!(%attempt, what, error = chain(&error), "the engine did not do it");
     }
+}
+
+/// Whether the engine heard that the container's memory ran out, if only after its end.
+async fn was_oom_killed(context: &Context, attempt: AttemptId, container: &str) -> bool {
+    let now = context.clock.now();
+    let noted = context.engine.oom_noted(container, now).await;
+    noted.unwrap_or_else(|error| {
+        tracing::warn!(%attempt, error = chain(&error), "whether its memory ran out is not known");
+        false
+    })
 }
 
 /// Whether the engine stopped around now.

@@ -297,16 +297,22 @@ fn a_stop_during_the_build_never_starts_anything() {
 
 #[test]
 fn an_exit_by_signal_is_doubted_until_the_engine_is_cleared() {
-    for (stopped, cause) in [(true, "engine_error"), (false, "user_error")] {
+    for (engine_stopped, oom_killed, cause) in [
+        (true, false, "engine_error"),
+        (false, false, "user_error"),
+        (false, true, "oom_host"),
+        (true, true, "oom_host"),
+    ] {
         let (a, mut state) = (id("1.1"), fresh());
         after(&mut state, to_running(a));
         let status = Some(exit(137));
         let effects = after(&mut state, [Event::Inspected { attempt: a, status }]);
-        assert_eq!(effects.acts, [Act::Verify(a)]);
+        assert!(matches!(&effects.acts[..], [Act::Verify { attempt, .. }] if *attempt == a));
         let events = [
             Event::Verified {
                 attempt: a,
-                engine_stopped: stopped,
+                engine_stopped,
+                oom_killed,
             },
             Event::Uploaded {
                 attempt: a,

@@ -174,9 +174,10 @@ impl World {
                 container.status = Status::Running { since };
                 Some(Event::ContainerUnpaused(*attempt))
             }
-            Act::Verify(attempt) => Some(Event::Verified {
+            Act::Verify { attempt, .. } => Some(Event::Verified {
                 attempt: *attempt,
                 engine_stopped: false,
+                oom_killed: false,
             }),
             Act::Finish { attempt, discard } => {
                 if let Some(container) = discard {

@@ -65,9 +65,10 @@ fn events(a: AttemptId) -> Vec<(&'static str, Event)> {
             status,
         }],
     };
-    let verified = |engine_stopped| Event::Verified {
+    let verified = |engine_stopped, oom_killed| Event::Verified {
         attempt: a,
         engine_stopped,
+        oom_killed,
     };
     let failure = Outcome::new(Cause::BuildFailed, "step 2 failed");
     vec![
@@ -124,8 +125,9 @@ fn events(a: AttemptId) -> Vec<(&'static str, Event)> {
         ("looked: exit 3", inspected(Some(exit(3)))),
         ("looked: exit 137", inspected(Some(exit(137)))),
         ("looked: gone", inspected(None)),
-        ("verified: engine stopped", verified(true)),
-        ("verified: engine stayed", verified(false)),
+        ("verified: engine stopped", verified(true, false)),
+        ("verified: engine stayed", verified(false, false)),
+        ("verified: memory ran out", verified(false, true)),
         ("froze", Event::ContainerPaused(a)),
         ("thawed", Event::ContainerUnpaused(a)),
         (

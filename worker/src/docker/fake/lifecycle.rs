@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dopq_common::time::Timestamp;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tokio::sync::watch;
@@ -50,6 +51,7 @@ impl Fake {
                 plan: plan.clone(),
                 program: state.program(plan),
                 starts: 0,
+                oom_noted: false,
                 log: Vec::new(),
                 open_lines: Default::default(),
                 changed: watch::Sender::new(0),
@@ -104,6 +106,17 @@ impl Fake {
     pub async fn inspect(&self, id: &str) -> Result<Option<Container>, Error> {
         self.call("inspect", id, |state| {
             Ok(state.find(id).ok().map(|record| record.seen.clone()))
+        })
+        .await
+    }
+
+    /// See [`Engine::oom_noted`](crate::docker::Engine::oom_noted).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn oom_noted(&self, id: &str, _until: Timestamp) -> Result<bool, Error> {
+        self.call("oom noted", id, |state| {
+            Ok(state.find(id).is_ok_and(|record| record.oom_noted))
         })
         .await
     }
@@ -362,7 +375,7 @@ fn gone(call: &'static str) -> Error {
 }
 
 /// What the program does about its stop signal. A frozen one hears it when it is thawed.
-fn ask_to_end(record: &mut Record, now: dopq_common::time::Timestamp) {
+fn ask_to_end(record: &mut Record, now: Timestamp) {
     match record.program.on_stop {
         OnStop::Die => record.end(now, TERMINATED, false),
         OnStop::Exit(code) => record.end(now, code, false),

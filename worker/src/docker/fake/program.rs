@@ -17,7 +17,10 @@ pub(super) enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
     Exit(i32),
-    OutOfMemory,
+    OutOfMemory {
+        /// Whether the engine hears of it only after the end.
+        late: bool,
+    },
     Never,
 }
 
@@ -98,7 +101,14 @@ impl Program {
     /// Is killed at its memory limit after its last step.
     #[must_use]
     pub fn out_of_memory(mut self) -> Self {
-        self.ending = Ending::OutOfMemory;
+        self.ending = Ending::OutOfMemory { late: false };
+        self
+    }
+
+    /// Is killed at its memory limit, of which the engine hears only after the end.
+    #[must_use]
+    pub fn out_of_memory_noted_late(mut self) -> Self {
+        self.ending = Ending::OutOfMemory { late: true };
         self
     }
 

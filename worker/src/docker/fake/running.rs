@@ -57,7 +57,10 @@ impl Running {
         let now = self.fake.now();
         self.look(|record| match program.ending {
             Ending::Exit(code) => record.end(now, code, false),
-            Ending::OutOfMemory => record.end(now, KILLED, true),
+            Ending::OutOfMemory { late } => {
+                record.oom_noted = true;
+                record.end(now, KILLED, !late);
+            }
             Ending::Never => {}
         });
     }

@@ -59,6 +59,8 @@ pub(super) struct Record {
     pub(super) plan: Plan,
     pub(super) program: Program,
     pub(super) starts: u32,
+    /// Whether the engine's events tell that its memory ran out.
+    pub(super) oom_noted: bool,
     pub(super) log: Vec<LogPiece>,
     pub(super) open_lines: [Lines; 2],
     /// Counts changes: of state, and of the log.

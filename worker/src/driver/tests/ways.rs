@@ -271,6 +271,12 @@ async fn ends_have_true_causes() {
         ),
         ("3.1", "dopq-3-1", Program::new().exits(137), "user_error"),
         ("4.1", "dopq-4-1", Program::new().exits(0), "succeeded"),
+        (
+            "5.1",
+            "dopq-5-1",
+            Program::new().out_of_memory_noted_late(),
+            "oom_host",
+        ),
     ];
     for (attempt, name, program, cause) in table {
         rig.fake.script(name, program);
