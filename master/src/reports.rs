@@ -3,7 +3,7 @@
 //! A report is acknowledged after the commit that contains it ([`crate::driver`]); one that can never be
 //! used is counted and acknowledged here, so that it does not come for ever.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,11 +70,12 @@ impl Unusable {
 pub async fn run(broker: Broker, intake: Intake, stop: CancellationToken) {
     let taking = async {
         let mut told = BTreeSet::new();
+        let mut latest = Latest::default();
         loop {
             match broker.consume_reports().await {
                 Ok(mut reports) => {
                     while let Some(report) = reports.next().await {
-                        take(&intake, report, &mut told).await;
+                        take(&intake, report, &mut latest, &mut told).await;
                     }
                 }
                 Err(error) => tracing::warn!(error = describe(&error), "cannot receive reports"),
@@ -88,9 +89,38 @@ pub async fn run(broker: Broker, intake: Intake, stop: CancellationToken) {
     }
 }
 
-async fn take(intake: &Intake, delivery: Delivery, told: &mut BTreeSet<String>) {
+/// The number of the latest report of each worker.
+#[derive(Debug, Default)]
+struct Latest(BTreeMap<WorkerId, u64>);
+
+impl Latest {
+    /// Whether the worker has said more since. What it says of itself as a whole is then out of date: a
+    /// hello that comes again knows nothing of the attempts that were taken after it.
+    fn outdates(&mut self, read: &Read) -> bool {
+        let latest = self.0.entry(read.worker.clone()).or_default();
+        let is_late = read.seq < *latest;
+        *latest = read.seq.max(*latest);
+        is_late
+            && matches!(
+                read.event,
+                Event::WorkerJoined { .. } | Event::WorkerLeft { .. }
+            )
+    }
+}
+
+async fn take(
+    intake: &Intake,
+    delivery: Delivery,
+    latest: &mut Latest,
+    told: &mut BTreeSet<String>,
+) {
     let read = read(&intake.key, &delivery.body);
     match read {
+        Ok(read) if latest.outdates(&read) => {
+            intake.metrics.fenced("late_report");
+            tracing::debug!(worker.id = %read.worker, report.seq = read.seq, "a report came too late");
+            settle(delivery).await;
+        }
         Ok(read) => {
             if let Some(hello) = read.hello {
                 intake.handle.view().greet(read.worker, hello);
@@ -103,10 +133,15 @@ async fn take(intake: &Intake, delivery: Delivery, told: &mut BTreeSet<String>) 
             if told.len() < TOLD_MAX && told.insert(complaint.clone()) {
                 tracing::warn!(error = complaint, "a report is dropped");
             }
-            if let Err(error) = delivery.ack().await {
-                tracing::debug!(%error, "a report was not acknowledged");
-            }
+            settle(delivery).await;
         }
+    }
+}
+
+/// Acknowledges what needs no commit.
+async fn settle(delivery: Delivery) {
+    if let Err(error) = delivery.ack().await {
+        tracing::debug!(%error, "a report was not acknowledged");
     }
 }
 
@@ -114,6 +149,8 @@ async fn take(intake: &Intake, delivery: Delivery, told: &mut BTreeSet<String>) 
 #[derive(Debug)]
 struct Read {
     worker: WorkerId,
+    /// Its number among the worker's reports.
+    seq: u64,
     event: Event,
     /// What the scheduler has no use for, but readers have.
     hello: Option<Hello>,
@@ -170,6 +207,7 @@ fn read(key: &ClusterKey, body: &[u8]) -> Result<Read, Unusable> {
     };
     Ok(Read {
         worker,
+        seq: envelope.seq,
         event,
         hello,
     })

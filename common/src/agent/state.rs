@@ -56,7 +56,7 @@ pub struct State {
 pub struct Meta {
     /// The highest leadership seen.
     pub epoch: Epoch,
-    /// The number of the last report.
+    /// The number of the last report; 0 before the first.
     pub seq: u64,
     /// When the broker was last known to be in reach; kept up while a `strict_once` job runs.
     pub linked_at: Timestamp,
@@ -319,10 +319,13 @@ impl Attempt {
 
 impl State {
     /// With what was found on disk. Follow with [`super::Event::Resumed`] before any other event.
+    ///
+    /// Reports are numbered from the clock's milliseconds on where no record tells the last number, so
+    /// that they come after all that this machine reported under a record that is gone.
     #[must_use]
     pub fn new(
         settings: Settings,
-        meta: Meta,
+        mut meta: Meta,
         attempts: impl IntoIterator<Item = Attempt>,
         now: Timestamp,
     ) -> Self {
@@ -330,6 +333,9 @@ impl State {
         // last known to be; a first start has no such time.
         let known = meta.linked_at > Timestamp::default();
         let down_since = if known { meta.linked_at.min(now) } else { now };
+        if meta.seq == 0 {
+            meta.seq = now.as_millis();
+        }
         Self {
             settings,
             meta,

@@ -11,7 +11,8 @@ pub struct ReportEnvelope {
     pub version: u32,
     /// Who reports; must be whose key sealed it.
     pub worker: String,
-    /// Grows by one with every report of this worker, over restarts too.
+    /// Grows by one with every report of this worker, over restarts too. Where the worker's record is new
+    /// it begins at the clock's milliseconds since 1970, above all that an earlier record counted.
     pub seq: u64,
     /// The worker's own clock, milliseconds since 1970, for display only.
     pub at_ms: u64,

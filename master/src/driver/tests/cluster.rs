@@ -135,7 +135,7 @@ impl Cluster {
             orders: self.broker.consume_orders(&id).await.expect("consumes"),
             broker: self.broker.clone(),
             id,
-            seq: 0,
+            said: Vec::new(),
         }
     }
 
@@ -240,24 +240,28 @@ pub(crate) struct FakeWorker {
     pub(crate) key: WorkerKey,
     broker: Broker,
     orders: Deliveries,
-    seq: u64,
+    /// All it reported, in order.
+    said: Vec<Bytes>,
 }
 
 impl FakeWorker {
     pub(crate) async fn report(&mut self, report: Report) {
-        self.seq += 1;
         let envelope = ReportEnvelope {
             version: WIRE_VERSION,
             worker: self.id.to_string(),
-            seq: self.seq,
+            seq: self.said.len() as u64 + 1,
             at_ms: 0,
             report,
         };
         let sealed = self.key.seal(&self.id, &envelope).expect("sealed");
-        self.broker
-            .publish_report(sealed.into())
-            .await
-            .expect("queued");
+        self.said.push(sealed.into());
+        self.repeat(self.said.len() - 1).await;
+    }
+
+    /// Sends an earlier report once more.
+    pub(crate) async fn repeat(&self, number: usize) {
+        let sealed = self.said[number].clone();
+        self.broker.publish_report(sealed).await.expect("queued");
     }
 
     /// Says hello, and waits until the master knows it.

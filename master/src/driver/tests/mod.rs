@@ -211,6 +211,27 @@ async fn repeated_stale_forged_and_unreadable_reports_change_nothing_and_are_set
 }
 
 #[tokio::test]
+async fn a_hello_from_before_the_attempt_does_not_end_it() {
+    let cluster = Cluster::new().await;
+    let master = cluster.master("a").await;
+    let mut worker = cluster.worker("w").await;
+    worker.join(&master, 1).await;
+    let accepted = master.handle.submit(submission(1, None)).await;
+    let job = accepted.expect("accepted").job;
+    worker.next_order().await;
+    worker.run("1.1").await;
+    master.reaches(job, Phase::Running).await;
+
+    worker.repeat(0).await;
+    worker.finish("1.1", &outcome(Cause::Succeeded)).await;
+    master.reaches(job, Phase::Finished).await;
+    let attempts = master.job(job, |job| job.last_attempt);
+    assert_eq!(attempts, 1, "it was taken for lost and run again");
+    master.stop().await;
+    cluster.no_reports_left().await;
+}
+
+#[tokio::test]
 async fn accounts_are_committed_and_shown() {
     let cluster = Cluster::new().await;
     let master = cluster.master("a").await;

@@ -46,7 +46,7 @@ pub(super) struct Rig {
     key: ClusterKey,
     url: String,
     reports: Deliveries,
-    last_seq: u64,
+    last_seq: Option<u64>,
     running: Option<(JoinHandle<Result<(), Error>>, CancellationToken)>,
     boot: String,
 }
@@ -71,7 +71,7 @@ impl Rig {
             limits,
             key: ClusterKey::from_secret("s"),
             url,
-            last_seq: 0,
+            last_seq: None,
             running: None,
             boot: "boot".to_owned(),
         }
@@ -204,13 +204,12 @@ impl Rig {
             Sealed::open::<ReportEnvelope>(&self.key, &delivery.body).expect("sealed");
         assert_eq!(worker, self.worker);
         delivery.ack().await.expect("acknowledged");
+        let (seq, last) = (envelope.seq, self.last_seq.unwrap_or(envelope.seq));
         assert!(
-            envelope.seq <= self.last_seq + 1,
-            "a report between {} and {} is missing",
-            self.last_seq,
-            envelope.seq
+            seq <= last + 1,
+            "a report between {last} and {seq} is missing"
         );
-        self.last_seq = self.last_seq.max(envelope.seq);
+        self.last_seq = Some(last.max(seq));
         envelope.report
     }
 
