@@ -355,7 +355,8 @@ async fn a_command_that_cannot_run_is_the_users_fault(bench: Bench) {
 }
 
 async fn the_memory_limit_kills_and_is_told(bench: Bench) {
-    const GREEDY: &str = "exec /bin/busybox tail /dev/zero";
+    // The engine watches a container's memory from a moment after its start.
+    const GREEDY: &str = "/bin/busybox sleep 1; exec /bin/busybox tail /dev/zero";
     bench.script(GREEDY, Program::new().out_of_memory());
     let id = bench.run(&bench.plan(1, GREEDY)).await;
     assert_eq!(bench.code(&id).await, 137);

@@ -21,7 +21,7 @@ fn jobs() -> Vec<(Bundle, &'static str, Option<i64>)> {
         ),
         (script("segfaults", "kill -11 $$"), "user_error", Some(139)),
         (
-            script("eats-memory", "x=a; while :; do x=$x$x; done")
+            script("eats-memory", "sleep 1; x=a; while :; do x=$x$x; done")
                 .with("required_memory", json!("32m")),
             "oom_host",
             Some(137),
