@@ -1,10 +1,14 @@
 //! Static rules on a Dockerfile's text: what would leave the builder's hands is refused before it is run.
 //!
-//! Whether the file builds at all is left to the builder, whose output is the job's log. Which base images
-//! are allowed, and whether a build has a network, is left to the worker's settings.
+//! Whether the file builds at all is left to the builder, whose output is the job's log. Whether a build has
+//! a network is left to the worker's settings.
 
 use super::Fault;
 use super::fault::{Faults, quote};
+
+mod base;
+
+use base::Bases;
 
 /// Notes every line of `text` that breaks a rule; `place` is the file's name in the bundle.
 #[must_use]
@@ -12,8 +16,10 @@ pub fn check(text: &str, place: &str) -> Vec<Fault> {
     let mut faults = Faults::default();
     let text = text.trim_start_matches('\u{feff}');
     let escape = directives(text, place, &mut faults);
+    let mut bases = Bases::default();
     for (line, instruction) in instructions(text, escape) {
-        judge(&instruction, &format!("{place}: line {line}"), &mut faults);
+        let place = format!("{place}: line {line}");
+        judge(&instruction, &place, &mut bases, &mut faults);
     }
     faults.into_list()
 }
@@ -81,13 +87,23 @@ fn instructions(text: &str, escape: char) -> Vec<(usize, String)> {
     found
 }
 
-fn judge(instruction: &str, place: &str, faults: &mut Faults) {
+fn judge(instruction: &str, place: &str, bases: &mut Bases, faults: &mut Faults) {
     let (word, rest) = instruction
         .split_once(char::is_whitespace)
         .unwrap_or((instruction, ""));
     let rest = rest.trim_start();
     match word.to_ascii_uppercase().as_str() {
-        "ONBUILD" => judge(rest, place, faults),
+        "ONBUILD" => judge(rest, place, bases, faults),
+        "ARG" => bases.define(rest),
+        "FROM" => {
+            let image = rest.split_whitespace().find(|word| !word.starts_with("--"));
+            bases.judge(image.unwrap_or_default(), place, faults);
+        }
+        "COPY" => {
+            for image in flags(rest).filter_map(|flag| flag.strip_prefix("--from=")) {
+                bases.judge(image, place, faults);
+            }
+        }
         "WORKDIR" => {
             let path = rest.trim_matches(['"', '\'']);
             if inside_kernel_tree(path) {
@@ -158,6 +174,7 @@ mod tests {
             "FROM python:3.12\n# syntax=later lines are comments\nRUN pip install x\nWORKDIR /work\n",
             "# escape=`\nFROM a\nRUN a `\n  b\nCMD [\"x\"]\n",
             "# a comment = with a sign\nFROM a\nRUN echo --mount=x\nRUN tool --mount=y\nWORKDIR proc\n",
+            "ARG A=python B=3\nFROM ${A}:$B-slim AS build\nFROM abc\nCOPY --from=build a b",
             "ARG A\nFROM $A\nCOPY --from=build /a /b\nWORKDIR /processes\nHEALTHCHECK NONE",
         ] {
             assert_eq!(rules(text), [], "{text}");
@@ -199,6 +216,22 @@ mod tests {
                 "dockerfile_run_flag",
                 3,
             ),
+            ("FROM dopq/anna:0123456789ab", "dockerfile_base", 1),
+            (
+                "FROM --platform=linux/amd64 docker.io/dopq/anna AS x",
+                "dockerfile_base",
+                1,
+            ),
+            (
+                "FROM a\nCOPY --from=DOPQ/bob:partial / /",
+                "dockerfile_base",
+                2,
+            ),
+            ("FROM sha256:0123", "dockerfile_base", 1),
+            ("FROM 0123456789ab", "dockerfile_base", 1),
+            ("ARG A=do B\nFROM ${A}pq/anna", "dockerfile_base", 2),
+            ("ARG A=\"dopq/x\"\nFROM \"$A\"", "dockerfile_base", 2),
+            ("ARG A\nFROM ${A:-dopq/x}", "dockerfile_base", 2),
         ] {
             assert_eq!(
                 rules(text),

@@ -1,0 +1,90 @@
+//! The images that a Dockerfile builds on: none that the machine built for a job.
+//!
+//! Those are their users' own, and an image's id names any image of the machine. Which other images may be
+//! pulled is left to the engine.
+
+use std::collections::BTreeMap;
+
+use crate::bundle::fault::{Faults, quote};
+
+/// The repository of the images that are built for jobs.
+const OURS: &str = "dopq/";
+
+/// Prefixes under which the engine takes a repository for the same one.
+const REGISTRIES: [&str; 2] = ["docker.io/", "index.docker.io/"];
+
+/// An id is at least so long where it is printed; shorter words are rather names.
+const ID_MIN_CHARS: usize = 12;
+
+/// The build arguments with their defaults. No others are passed to a build.
+#[derive(Debug, Default)]
+pub(super) struct Bases {
+    arguments: BTreeMap<String, String>,
+}
+
+impl Bases {
+    /// Takes over an `ARG` instruction's names and defaults.
+    pub(super) fn define(&mut self, rest: &str) {
+        for word in rest.split_whitespace() {
+            let (name, default) = word.split_once('=').unwrap_or((word, ""));
+            let default = self.resolve(default).unwrap_or_default();
+            self.arguments.insert(name.to_owned(), default);
+        }
+    }
+
+    /// Notes an image that must not be built on.
+    pub(super) fn judge(&self, image: &str, place: &str, faults: &mut Faults) {
+        let Some(resolved) = self.resolve(image) else {
+            let message = format!(
+                "`{}` cannot be read; write variables as ${{NAME}}",
+                quote(image)
+            );
+            faults.add("dockerfile_base", place, message);
+            return;
+        };
+        let name = resolved.to_ascii_lowercase();
+        let name = REGISTRIES
+            .iter()
+            .find_map(|registry| name.strip_prefix(registry))
+            .unwrap_or(&name);
+        let is_hexadecimal = name.bytes().all(|b| b.is_ascii_hexdigit());
+        let why = if name.starts_with(OURS) {
+            "images that were built for jobs are their users' own"
+        } else if name.starts_with("sha256:") || (name.len() >= ID_MIN_CHARS && is_hexadecimal) {
+            "an image's id could be that of another's; name the image"
+        } else {
+            return;
+        };
+        faults.add(
+            "dockerfile_base",
+            place,
+            format!("`{}` may not be built on: {why}", quote(&resolved)),
+        );
+    }
+
+    /// `text` without quotes and with `$NAME` and `${NAME}` replaced; `None` for any other form.
+    fn resolve(&self, text: &str) -> Option<String> {
+        let mut resolved = String::new();
+        let mut rest = text.chars().filter(|c| !matches!(c, '"' | '\'')).peekable();
+        while let Some(c) = rest.next() {
+            match c {
+                '$' => {
+                    let braced = rest.next_if_eq(&'{').is_some();
+                    let mut name = String::new();
+                    while let Some(c) = rest.next_if(|c| c.is_ascii_alphanumeric() || *c == '_') {
+                        name.push(c);
+                    }
+                    if braced {
+                        rest.next_if_eq(&'}')?;
+                    }
+                    if let Some(value) = self.arguments.get(&name) {
+                        resolved.push_str(value);
+                    }
+                }
+                '\\' => return None,
+                c => resolved.push(c),
+            }
+        }
+        Some(resolved)
+    }
+}
