@@ -1,7 +1,7 @@
 //! Leading: the loop that owns the state from taking the lead until it ends.
 //!
-//! Each round gathers what is ready, steps it, commits it, shows it to readers, acts on it, and only
-//! then answers those who asked. Holding the lease is left to [`crate::leader`].
+//! Each round gathers what is ready, steps it, commits it, shows it to readers, and only then answers those
+//! who asked, acts on it, and acknowledges the reports. Holding the lease is left to [`crate::leader`].
 
 use std::time::Duration;
 
@@ -247,7 +247,7 @@ impl<'a> Leader<'a> {
         batch
     }
 
-    /// Commits the batch, shows it, acts on it and answers, in this order.
+    /// Commits the batch, shows it, answers, acts on it and acknowledges its reports, in this order.
     async fn settle(&mut self, batch: Batch, lease_lost: &CancellationToken) -> Result<(), Ended> {
         if let Some(commit) = batch.to_commit(&self.state, self.epoch, self.seq + 1) {
             if let Err(ended) = self.committer.commit(&commit, lease_lost).await {
