@@ -1,9 +1,11 @@
 //! A job: what was asked for ([`spec`]), where it stands ([`state`]) and how it ended ([`outcome`]).
 
+mod indexes;
 mod outcome;
 mod spec;
 mod state;
 
+pub use indexes::{INDEXES_MAX, Indexes, ParseIndexesError};
 pub use outcome::{Cause, Outcome, RetryRule};
 pub use spec::{
     ArraySpec, Artifacts, Class, ContainerSpec, Dependency, DependencyKind, HealthCheck,

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::id::{JobId, UserName};
+use crate::job::Indexes;
 use crate::resources::{ByteSize, MilliCpu, Request};
 
 /// What a user asks for.
@@ -93,14 +94,12 @@ pub enum DependencyKind {
     Any,
 }
 
-/// A job of many tasks, `first..=last`, at most `max_running` of them at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A job of many tasks, which differ in their index.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArraySpec {
-    /// The first index.
-    pub first: u32,
-    /// The last index, itself included.
-    pub last: u32,
-    /// At most so many at once; `None` for no limit.
+    /// The tasks' indexes; at least one.
+    pub indexes: Indexes,
+    /// At most so many at once, above 0; `None` for no limit.
     pub max_running: Option<u32>,
 }
 

@@ -11,8 +11,8 @@ use crate::bundle::Fault;
 use crate::bundle::fault::{Faults, quote};
 use crate::id::{JobId, UserName};
 use crate::job::{
-    ArraySpec, Artifacts, Class, Dependency, DependencyKind, ImageSource, JobSpec, Network,
-    OnWorkerLoss,
+    ArraySpec, Artifacts, Class, Dependency, DependencyKind, ImageSource, Indexes, JobSpec,
+    Network, OnWorkerLoss,
 };
 use crate::resources::{ByteSize, GpuAmount, MilliCpu, MilliGpu, Request};
 
@@ -22,8 +22,6 @@ const NAME_MIN_CHARS: usize = 3;
 const NAME_MAX_CHARS: usize = 128;
 /// The most GPUs that one job may ask of one machine.
 const GPUS_MAX: i64 = 1024;
-/// The most tasks of an array.
-const ARRAY_MAX: u32 = 100_000;
 /// The most jobs that one job may wait for.
 const AFTER_MAX: usize = 1000;
 /// Between SIGTERM and SIGKILL, unless said otherwise; Docker's own default.
@@ -310,36 +308,26 @@ fn dependency(text: &str) -> Read<Dependency> {
     }
 }
 
-/// `first-last`, with `%n` for at most `n` at once.
+/// Indexes such as `0-99` or `1,5-9`, with `%n` for at most `n` at once.
 fn array(value: &Value) -> Read<ArraySpec> {
     let text = shape::text(value)?;
-    let number = |text: &str| -> Option<u32> {
-        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        text.parse().ok().filter(|_| digits)
+    let (indexes, most) = match text.split_once('%') {
+        Some((indexes, most)) => (indexes, Some(most)),
+        None => (text, None),
     };
-    let read = || {
-        let (range, most) = match text.split_once('%') {
-            Some((range, most)) => (range, Some(number(most)?)),
-            None => (text, None),
-        };
-        let (first, last) = range.split_once('-')?;
-        Some(ArraySpec {
-            first: number(first)?,
-            last: number(last)?,
-            max_running: most,
-        })
+    let max_running = match most.map(str::parse::<std::num::NonZeroU32>) {
+        None => None,
+        Some(Ok(most)) => Some(most.get()),
+        Some(Err(_)) => return wrong("after `%` stands how many run at once, 1 or more: 0-99%8"),
     };
-    match read() {
-        None => wrong("it must be written as 0-99, or 0-99%8 for at most 8 at once"),
-        Some(array) if array.last < array.first => wrong("its last index is before its first"),
-        Some(array) if array.last - array.first >= ARRAY_MAX => {
-            wrong(format!("it has more than {ARRAY_MAX} tasks"))
-        }
-        Some(ArraySpec {
-            max_running: Some(0),
-            ..
-        }) => wrong("at most 0 at once would never run"),
-        Some(array) => Ok(array),
+    match indexes.parse::<Indexes>() {
+        Ok(indexes) => Ok(ArraySpec {
+            indexes,
+            max_running,
+        }),
+        Err(error) => wrong(format!(
+            "{error}; write it as 0-99, or 0-99%8 for at most 8 at once"
+        )),
     }
 }
 

@@ -197,8 +197,8 @@ fn the_newer_fields_are_read() {
     );
     let array = spec.array.expect("set");
     assert_eq!(
-        (array.first, array.last, array.max_running),
-        (0, 99, Some(8))
+        (array.indexes.to_string().as_str(), array.max_running),
+        ("0-99", Some(8))
     );
     assert_eq!(spec.grace, Duration::from_secs(90));
     assert_eq!(spec.artifacts, Artifacts::Success);
@@ -235,7 +235,9 @@ fn every_wrong_value_is_refused_at_its_field() {
         ),
         (
             "array",
-            json!(["5-2", "0-9%0", "a-b", "0-100000", "0", 7, "+1-2"]),
+            json!([
+                "5-2", "0-9%0", "a-b", "0-100000", "", 7, "+1-2", "0-9%", "0-9%-1"
+            ]),
         ),
         ("artifacts", json!(["sometimes"])),
         ("on_worker_loss", json!(["cry"])),

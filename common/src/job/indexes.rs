@@ -1,0 +1,297 @@
+//! A set of an array's task indexes, as short to keep and to write as its ranges are few.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The most tasks that a written set may name; what a text says in few characters must not fill the
+/// memory.
+pub const INDEXES_MAX: u32 = 100_000;
+
+/// Task indexes, kept as ranges: `0-4,7,9-12`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Indexes {
+    /// Inclusive, ascending, with a gap between every two.
+    ranges: Vec<(u32, u32)>,
+}
+
+/// A text that names no set of indexes, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParseIndexesError {
+    /// It is not written as indexes are.
+    #[error(
+        "`{0}` is no index such as 7, no range such as 0-99 and no range with steps such as 0-99:10"
+    )]
+    NoRange(String),
+    /// A range runs backwards.
+    #[error("in `{0}` the last index is before the first")]
+    Backwards(String),
+    /// It names too many.
+    #[error("it has more than {INDEXES_MAX} tasks")]
+    TooMany,
+}
+
+impl Indexes {
+    /// The indexes from `first` to `last`, itself included; none when `last` is before `first`.
+    #[must_use]
+    pub fn from_range(first: u32, last: u32) -> Self {
+        let mut indexes = Self::default();
+        indexes.insert_range(first, last);
+        indexes
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        let lengths = self.ranges.iter().map(|(first, last)| last - first + 1);
+        lengths.fold(0, u32::saturating_add)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// The lowest.
+    #[must_use]
+    pub fn first(&self) -> Option<u32> {
+        self.ranges.first().map(|(first, _)| *first)
+    }
+
+    /// The highest.
+    #[must_use]
+    pub fn last(&self) -> Option<u32> {
+        self.ranges.last().map(|(_, last)| *last)
+    }
+
+    /// Whether the index is in it.
+    #[must_use]
+    pub fn contains(&self, index: u32) -> bool {
+        let at = self.ranges.partition_point(|(_, last)| *last < index);
+        self.ranges
+            .get(at)
+            .is_some_and(|(first, _)| *first <= index)
+    }
+
+    /// How many of them are below an index that is in it; `None` for one that is not.
+    #[must_use]
+    pub fn rank(&self, index: u32) -> Option<u32> {
+        let mut below = 0;
+        for (first, last) in &self.ranges {
+            if index < *first {
+                return None;
+            }
+            if index <= *last {
+                return Some(below + (index - first));
+            }
+            below += last - first + 1;
+        }
+        None
+    }
+
+    /// The index of which so many are below.
+    #[must_use]
+    pub fn nth(&self, rank: u32) -> Option<u32> {
+        let mut rest = rank;
+        for (first, last) in &self.ranges {
+            let length = last - first + 1;
+            if rest < length {
+                return Some(first + rest);
+            }
+            rest -= length;
+        }
+        None
+    }
+
+    /// All of them, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = u32> {
+        self.ranges.iter().flat_map(|(first, last)| *first..=*last)
+    }
+
+    /// Adds one. Whether it was new.
+    pub fn insert(&mut self, index: u32) -> bool {
+        let is_new = !self.contains(index);
+        if is_new {
+            self.insert_range(index, index);
+        }
+        is_new
+    }
+
+    /// Adds all from `first` to `last`.
+    fn insert_range(&mut self, first: u32, last: u32) {
+        if last < first {
+            return;
+        }
+        // Ranges that touch the new one, or overlap it, become one with it.
+        let from = self
+            .ranges
+            .partition_point(|(_, end)| end.saturating_add(1) < first);
+        let to = self
+            .ranges
+            .partition_point(|(start, _)| *start <= last.saturating_add(1));
+        let touched = self.ranges.get(from..to).unwrap_or_default();
+        let first = touched
+            .first()
+            .map_or(first, |(start, _)| first.min(*start));
+        let last = touched.last().map_or(last, |(_, end)| last.max(*end));
+        self.ranges.splice(from..to.max(from), [(first, last)]);
+    }
+
+    /// Takes one out. Whether it was in it.
+    pub fn remove(&mut self, index: u32) -> bool {
+        let at = self.ranges.partition_point(|(_, last)| *last < index);
+        let found = self.ranges.get(at).copied();
+        let Some((first, last)) = found.filter(|(first, _)| *first <= index) else {
+            return false;
+        };
+        let left = (first < index).then(|| (first, index - 1));
+        let right = (index < last).then(|| (index + 1, last));
+        self.ranges.splice(at..=at, left.into_iter().chain(right));
+        true
+    }
+
+    /// Adds all of `other`.
+    pub fn extend(&mut self, other: &Self) {
+        for (first, last) in &other.ranges {
+            self.insert_range(*first, *last);
+        }
+    }
+}
+
+impl fmt::Display for Indexes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (first, last)) in self.ranges.iter().enumerate() {
+            let comma = if at == 0 { "" } else { "," };
+            if first == last {
+                write!(f, "{comma}{first}")?;
+            } else {
+                write!(f, "{comma}{first}-{last}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Indexes {
+    type Err = ParseIndexesError;
+
+    /// Reads `7`, `0-99`, `0-99:10` (every tenth) and any of those with commas between.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut indexes = Self::default();
+        for part in text.split(',') {
+            let part = part.trim();
+            let no_range = || ParseIndexesError::NoRange(part.to_owned());
+            let (range, step) = part.split_once(':').unwrap_or((part, "1"));
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            let read = number(first).zip(number(last)).zip(number(step));
+            let ((first, last), step) = read.ok_or_else(no_range)?;
+            if last < first {
+                return Err(ParseIndexesError::Backwards(part.to_owned()));
+            }
+            match step {
+                0 => return Err(no_range()),
+                1 => indexes.insert_range(first, last),
+                _ => {
+                    let count = (last - first) / step;
+                    if count >= INDEXES_MAX {
+                        return Err(ParseIndexesError::TooMany);
+                    }
+                    for at in 0..=count {
+                        indexes.insert(first + at * step);
+                    }
+                }
+            }
+        }
+        if indexes.len() > INDEXES_MAX {
+            return Err(ParseIndexesError::TooMany);
+        }
+        Ok(indexes)
+    }
+}
+
+fn number(text: &str) -> Option<u32> {
+    let is_digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|_| is_digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(text: &str) -> Indexes {
+        text.parse().expect(text)
+    }
+
+    #[test]
+    fn sets_are_read_and_written_as_ranges() {
+        for (text, written) in [
+            ("0-99", "0-99"),
+            ("7", "7"),
+            ("3,1,2", "1-3"),
+            ("0-8:4, 9", "0,4,8-9"),
+            ("5-9,0-6", "0-9"),
+            ("4294967295", "4294967295"),
+        ] {
+            assert_eq!(read(text).to_string(), written, "{text}");
+        }
+        for text in [
+            "",
+            "a",
+            "1-",
+            "-1",
+            "+1-2",
+            "5-2",
+            "0-9:0",
+            "0-9:",
+            "1,,2",
+            "0-100000",
+            "0-4294967295:2",
+            "4294967296",
+        ] {
+            assert!(text.parse::<Indexes>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ranks_and_indexes_are_each_others_inverse() {
+        let indexes = read("3,10-12,40-42");
+        assert_eq!(indexes.len(), 7);
+        for (rank, index) in (0_u32..).zip(indexes.iter().collect::<Vec<_>>()) {
+            assert_eq!(indexes.rank(index), Some(rank));
+            assert_eq!(indexes.nth(rank), Some(index));
+        }
+        assert_eq!(
+            (indexes.rank(9), indexes.rank(43), indexes.nth(7)),
+            (None, None, None)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn it_holds_what_a_plain_set_holds(
+            edits in proptest::collection::vec((any::<bool>(), 0_u32..40), 0..60)
+        ) {
+            let (mut indexes, mut plain) = (Indexes::default(), BTreeSet::new());
+            for (adds, index) in edits {
+                if adds {
+                    prop_assert_eq!(indexes.insert(index), plain.insert(index));
+                } else {
+                    prop_assert_eq!(indexes.remove(index), plain.remove(&index));
+                }
+            }
+            prop_assert_eq!(indexes.iter().collect::<Vec<_>>(), plain.iter().copied().collect::<Vec<_>>());
+            let touching = indexes.ranges.windows(2).any(|pair| match pair {
+                [(_, end), (start, _)] => end + 1 >= *start,
+                _ => false,
+            });
+            prop_assert!(!touching);
+            if !indexes.is_empty() {
+                prop_assert_eq!(read(&indexes.to_string()), indexes);
+            }
+        }
+    }
+}
