@@ -1,10 +1,12 @@
 //! A job: what was asked for ([`spec`]), where it stands ([`state`]) and how it ended ([`outcome`]).
 
+mod array;
 mod indexes;
 mod outcome;
 mod spec;
 mod state;
 
+pub use array::{Array, Task, TaskEnds};
 pub use indexes::{INDEXES_MAX, Indexes, ParseIndexesError};
 pub use outcome::{Cause, Outcome, RetryRule};
 pub use spec::{

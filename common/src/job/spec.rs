@@ -37,6 +37,8 @@ pub struct JobSpec {
     pub after: Vec<Dependency>,
     /// Present on jobs of many tasks.
     pub array: Option<ArraySpec>,
+    /// The array is ended when more than so many of its tasks failed; present only with `array`.
+    pub max_fails: Option<u32>,
     /// Whether it may be stopped for a more urgent one and requeued.
     pub preemptible: bool,
     /// Between SIGTERM and SIGKILL.

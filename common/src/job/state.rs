@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::{AttemptId, Digest, JobId, UserName, WorkerId};
-use crate::job::{JobSpec, Outcome};
+use crate::job::{Array, Dependency, JobSpec, Outcome, Task, TaskEnds};
 use crate::penalty::usage::Rate;
 use crate::resources::Allocation;
 use crate::time::Timestamp;
@@ -43,6 +43,8 @@ pub struct Job {
     pub retries_used: u32,
     /// How many attempts the infrastructure's faults have ended.
     pub faults: u32,
+    /// Which task of which array it is, if it is one.
+    pub task: Option<Task>,
     /// Where it stands.
     pub state: JobState,
     /// Every change of phase, oldest first; bounded, the first and the latest are kept.
@@ -58,6 +60,53 @@ impl Job {
             number: active.attempt,
         })
     }
+
+    /// What must end before it may start. Nothing once it has started: that was so then, and what is over
+    /// does not change, though it may be forgotten.
+    #[must_use]
+    pub fn waits_after(&self) -> &[Dependency] {
+        if self.last_attempt == 0 {
+            &self.spec.after
+        } else {
+            &[]
+        }
+    }
+
+    /// The id of an array's task with this index; `None` when it has none.
+    #[must_use]
+    pub fn task_id(&self, index: u32) -> Option<JobId> {
+        let rank = self.spec.array.as_ref()?.indexes.rank(index)?;
+        let id = self.id.0.checked_add(1)?.checked_add(u64::from(rank))?;
+        self.task.is_none().then_some(JobId(id))
+    }
+
+    /// The id by which it stands among its user's jobs: that of the task which an array begins next, so that a
+    /// task which is tried again stands before the rest of its array, and otherwise its own.
+    #[must_use]
+    pub fn next_id(&self) -> JobId {
+        match &self.state {
+            JobState::Array(array) => {
+                let next = array.waiting.first();
+                next.and_then(|index| self.task_id(index))
+                    .unwrap_or(self.id)
+            }
+            JobState::Queued(_)
+            | JobState::Assigned(_)
+            | JobState::Building(_)
+            | JobState::Running(_)
+            | JobState::Paused(_)
+            | JobState::Stopping(..)
+            | JobState::Finished(_) => self.id,
+        }
+    }
+
+    /// The last id that belongs to it: that of an array's last task, or its own.
+    #[must_use]
+    pub fn last_id(&self) -> JobId {
+        let last = self.spec.array.as_ref();
+        let last = last.and_then(|array| self.task_id(array.indexes.last()?));
+        last.unwrap_or(self.id)
+    }
 }
 
 /// Where a job stands.
@@ -65,6 +114,9 @@ impl Job {
 pub enum JobState {
     /// Waits for its turn. Placing it leads to `Assigned`, cancelling it to `Finished`.
     Queued(Queued),
+    /// Tasks that wait, run or are over. Placing one makes it a job of its own; the end of the last leads to
+    /// `Finished`, and so does cancelling while no task is under way.
+    Array(Box<Array>),
     /// Has a machine whose agent has not begun yet. A report leads on to `Building` or `Running`; the
     /// machine's refusal or loss back to `Queued`; cancelling to `Stopping`.
     Assigned(Active),
@@ -130,6 +182,8 @@ pub enum StopReason {
     TimeLimit,
     /// A more urgent job needs its place.
     Preempted,
+    /// More tasks of its array failed than may.
+    TooManyFailed,
 }
 
 /// The data of a job that is over.
@@ -145,6 +199,8 @@ pub struct Finished {
     pub ran: Duration,
     /// Size of the last attempt's log stream in bytes, once known.
     pub log_bytes: Option<u64>,
+    /// How the tasks of an array ended.
+    pub tasks: Option<Box<TaskEnds>>,
 }
 
 /// The name of a state, without its data.
@@ -199,6 +255,11 @@ impl JobState {
     pub const fn phase(&self) -> Phase {
         match self {
             Self::Queued(_) => Phase::Queued,
+            Self::Array(array) => match (&array.stopping, array.open) {
+                (Some(_), _) => Phase::Stopping,
+                (None, 0) => Phase::Queued,
+                (None, _) => Phase::Running,
+            },
             Self::Assigned(_) => Phase::Assigned,
             Self::Building(_) => Phase::Building,
             Self::Running(_) => Phase::Running,
@@ -217,7 +278,22 @@ impl JobState {
             | Self::Running(a)
             | Self::Paused(a)
             | Self::Stopping(a, _) => Some(a),
-            Self::Queued(_) | Self::Finished(_) => None,
+            Self::Queued(_) | Self::Array(_) | Self::Finished(_) => None,
+        }
+    }
+
+    /// How many runs wait for a machine in it.
+    #[must_use]
+    pub fn waiting(&self) -> u32 {
+        match self {
+            Self::Queued(_) => 1,
+            Self::Array(array) => array.waiting.len(),
+            Self::Assigned(_)
+            | Self::Building(_)
+            | Self::Running(_)
+            | Self::Paused(_)
+            | Self::Stopping(..)
+            | Self::Finished(_) => 0,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::RECORD_VERSION;
 use crate::id::ParseIdError;
+use crate::job::ParseIndexesError;
 
 /// A record that is not what it should be.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +19,9 @@ pub enum Error {
     /// It holds a malformed identifier.
     #[error(transparent)]
     Id(#[from] ParseIdError),
+    /// It holds malformed indexes of tasks.
+    #[error(transparent)]
+    Indexes(#[from] ParseIndexesError),
     /// Its configuration document is no longer acceptable.
     #[error("its configuration is refused: {0}")]
     Config(String),

@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::error::check_version;
-use super::{Error, RECORD_VERSION, Specs};
+use super::{ArrayRecord, EndsRecord, Error, RECORD_VERSION, Specs, TaskRecord};
 use crate::id::JobId;
 use crate::job::{
-    Active, BundleRef, Finished, Hold, Job, JobState, Outcome, Phase, Queued, StopReason,
+    Active, BundleRef, Finished, Hold, Job, JobState, Outcome, Phase, Queued, StopReason, Task,
     Transition,
 };
 use crate::penalty::usage::Rate;
@@ -40,6 +40,9 @@ pub struct JobRecord {
     /// How many attempts the infrastructure's faults have ended.
     #[serde(default)]
     pub faults: u32,
+    /// Which task of which array it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskRecord>,
     /// The bundle, unless the job only names an image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<WireBundle>,
@@ -68,6 +71,8 @@ pub enum StateRecord {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         avoid: Option<String>,
     },
+    /// [`JobState::Array`]
+    Array(ArrayRecord),
     /// [`JobState::Assigned`]
     Assigned(ActiveRecord),
     /// [`JobState::Building`]
@@ -97,6 +102,9 @@ pub enum StateRecord {
         /// Size of the last attempt's log.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         log_bytes: Option<u64>,
+        /// How the tasks of an array ended.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tasks: Option<EndsRecord>,
     },
 }
 
@@ -143,6 +151,8 @@ pub enum StopRecord {
     TimeLimit,
     /// [`StopReason::Preempted`]
     Preempted,
+    /// [`StopReason::TooManyFailed`]
+    TooManyFailed,
 }
 
 /// A [`Transition`].
@@ -172,6 +182,7 @@ impl From<&Job> for JobRecord {
             priority: job.priority,
             retries_used: job.retries_used,
             faults: job.faults,
+            task: job.task.map(TaskRecord::from),
             bundle: job.bundle.map(WireBundle::from),
             config: job.config.to_string(),
             timeline: job.timeline.iter().map(TransitionRecord::from).collect(),
@@ -203,6 +214,7 @@ impl JobRecord {
             priority: self.priority,
             retries_used: self.retries_used,
             faults: self.faults,
+            task: self.task.map(Task::from),
             state: self.state.to_state()?,
             timeline: timeline.collect(),
         })
@@ -215,12 +227,10 @@ impl From<&JobState> for StateRecord {
             JobState::Queued(queued) => Self::Queued {
                 since_ms: queued.since.as_millis(),
                 not_before_ms: queued.not_before.map(Timestamp::as_millis),
-                hold: queued.hold.as_ref().map(|hold| HoldRecord {
-                    by: hold.by.to_string(),
-                    at_ms: hold.at.as_millis(),
-                }),
+                hold: queued.hold.as_ref().map(HoldRecord::from),
                 avoid: queued.avoid.as_ref().map(ToString::to_string),
             },
+            JobState::Array(array) => Self::Array(ArrayRecord::from(array.as_ref())),
             JobState::Assigned(active) => Self::Assigned(active.into()),
             JobState::Building(active) => Self::Building(active.into()),
             JobState::Running(active) => Self::Running(active.into()),
@@ -235,6 +245,7 @@ impl From<&JobState> for StateRecord {
                 last: finished.last.as_ref().map(ActiveRecord::from),
                 ran_ms: millis(finished.ran),
                 log_bytes: finished.log_bytes,
+                tasks: finished.tasks.as_deref().map(EndsRecord::from),
             },
         }
     }
@@ -254,6 +265,7 @@ impl StateRecord {
                 hold: hold.as_ref().map(HoldRecord::to_hold).transpose()?,
                 avoid: avoid.as_deref().map(str::parse).transpose()?,
             }),
+            Self::Array(array) => JobState::Array(Box::new(array.to_array()?)),
             Self::Assigned(active) => JobState::Assigned(active.to_active()?),
             Self::Building(active) => JobState::Building(active.to_active()?),
             Self::Running(active) => JobState::Running(active.to_active()?),
@@ -267,19 +279,34 @@ impl StateRecord {
                 last,
                 ran_ms,
                 log_bytes,
+                tasks,
             } => JobState::Finished(Finished {
                 outcome: Outcome::from(outcome),
                 at: Timestamp::from_millis(*at_ms),
                 last: last.as_ref().map(ActiveRecord::to_active).transpose()?,
                 ran: Duration::from_millis(*ran_ms),
                 log_bytes: *log_bytes,
+                tasks: tasks
+                    .as_ref()
+                    .map(EndsRecord::to_ends)
+                    .transpose()?
+                    .map(Box::new),
             }),
         })
     }
 }
 
+impl From<&Hold> for HoldRecord {
+    fn from(hold: &Hold) -> Self {
+        Self {
+            by: hold.by.to_string(),
+            at_ms: hold.at.as_millis(),
+        }
+    }
+}
+
 impl HoldRecord {
-    fn to_hold(&self) -> Result<Hold, Error> {
+    pub(super) fn to_hold(&self) -> Result<Hold, Error> {
         Ok(Hold {
             by: self.by.parse()?,
             at: Timestamp::from_millis(self.at_ms),
@@ -321,16 +348,18 @@ impl From<&StopReason> for StopRecord {
             StopReason::Cancelled(by) => Self::Cancelled { by: by.to_string() },
             StopReason::TimeLimit => Self::TimeLimit,
             StopReason::Preempted => Self::Preempted,
+            StopReason::TooManyFailed => Self::TooManyFailed,
         }
     }
 }
 
 impl StopRecord {
-    fn to_reason(&self) -> Result<StopReason, Error> {
+    pub(super) fn to_reason(&self) -> Result<StopReason, Error> {
         Ok(match self {
             Self::Cancelled { by } => StopReason::Cancelled(by.parse()?),
             Self::TimeLimit => StopReason::TimeLimit,
             Self::Preempted => StopReason::Preempted,
+            Self::TooManyFailed => StopReason::TooManyFailed,
         })
     }
 }

@@ -5,6 +5,7 @@
 //! loading. Where they are stored is left to the master's store; a job's record is also `job.json` in
 //! the bundle store.
 
+mod array;
 mod error;
 mod job;
 mod meta;
@@ -15,6 +16,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+pub use array::{ArrayRecord, EndsRecord, TaskRecord};
 pub use error::Error;
 pub use job::{ActiveRecord, HoldRecord, JobRecord, StateRecord, StopRecord, TransitionRecord};
 pub use meta::{LockRecord, MetaRecord};

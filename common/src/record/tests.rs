@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use super::*;
 use crate::id::{Digest, JobId};
 use crate::job::{
-    Active, BundleRef, Cause, Finished, Hold, Job, JobState, Outcome, Phase, Queued, StopReason,
-    Transition,
+    Active, Array, BundleRef, Cause, Finished, Hold, Indexes, Job, JobState, Outcome, Phase,
+    Queued, StopReason, Task, TaskEnds, Transition,
 };
 use crate::penalty::usage::Rate;
 use crate::resources::{Allocation, ByteSize, Capacity, GpuDevice, MilliCpu, MilliGpu};
@@ -59,6 +59,7 @@ fn job(state: JobState) -> Job {
         priority: -3,
         retries_used: 1,
         faults: 1,
+        task: None,
         state,
         timeline: vec![
             Transition {
@@ -74,6 +75,14 @@ fn job(state: JobState) -> Job {
                 note: "gpu-01".to_owned(),
             },
         ],
+    }
+}
+
+fn ends() -> TaskEnds {
+    TaskEnds {
+        succeeded: "0-4".parse().expect("indexes"),
+        failed: "5".parse().expect("an index"),
+        cancelled: Indexes::default(),
     }
 }
 
@@ -108,6 +117,21 @@ fn jobs_in_every_state() {
                 avoid: Some("gpu-02".parse().expect("a name")),
             }),
         ),
+        (
+            "job-array",
+            JobState::Array(Box::new(Array {
+                since: at(30),
+                hold: Some(Hold {
+                    by: "root".parse().expect("a name"),
+                    at: at(31),
+                }),
+                waiting: "7-99,120".parse().expect("indexes"),
+                open: 2,
+                ends: ends(),
+                failure: Some(Outcome::new(Cause::BuildFailed, "no such step")),
+                stopping: Some(StopReason::TooManyFailed),
+            })),
+        ),
         ("job-assigned", JobState::Assigned(active())),
         ("job-building", JobState::Building(active())),
         ("job-running", JobState::Running(active())),
@@ -118,6 +142,17 @@ fn jobs_in_every_state() {
         ),
         ("job-time-limit", stopping(StopReason::TimeLimit)),
         ("job-preempted", stopping(StopReason::Preempted)),
+        (
+            "job-array-finished",
+            JobState::Finished(Finished {
+                outcome: Outcome::new(Cause::BuildFailed, "1 of 6 tasks failed"),
+                at: at(120),
+                last: None,
+                ran: Duration::ZERO,
+                log_bytes: None,
+                tasks: Some(Box::new(ends())),
+            }),
+        ),
         (
             "job-finished",
             JobState::Finished(Finished {
@@ -130,6 +165,7 @@ fn jobs_in_every_state() {
                 last: Some(active()),
                 ran: Duration::from_millis(30_001),
                 log_bytes: Some(4096),
+                tasks: None,
             }),
         ),
         (
@@ -140,6 +176,7 @@ fn jobs_in_every_state() {
                 last: None,
                 ran: Duration::ZERO,
                 log_bytes: None,
+                tasks: None,
             }),
         ),
     ];
@@ -149,6 +186,13 @@ fn jobs_in_every_state() {
         let record = golden(name, &JobRecord::from(&job));
         assert_eq!(record.to_job(&mut specs).expect(name), job, "{name}");
     }
+    let mut task = job(JobState::Running(active()));
+    task.task = Some(Task {
+        array: JobId(1400),
+        index: 17,
+    });
+    let record = golden("job-task", &JobRecord::from(&task));
+    assert_eq!(record.to_job(&mut specs).expect("valid"), task);
 }
 
 #[test]

@@ -21,18 +21,31 @@ pub(super) fn outcome_of(reason: &StopReason, job: &Job) -> Outcome {
             let detail = format!("stopped at its time limit of {limit} s");
             Outcome::new(Cause::TimeLimit, detail)
         }
+        StopReason::TooManyFailed => {
+            let most = job.spec.max_fails.unwrap_or_default();
+            let detail = format!("more than {most} tasks of the array failed");
+            Outcome::new(Cause::DependencyFailed, detail)
+        }
         StopReason::Preempted => Outcome::new(Cause::Preempted, "stopped for a more urgent job"),
     }
 }
 
 impl Step<'_> {
     pub(super) fn cancel_requested(&mut self, id: JobId, by: UserName) -> Result<(), Rejected> {
-        let job = self.state.job(id).ok_or(Rejected::NoSuchJob(id))?;
+        let Some(job) = self.state.job(id) else {
+            let is_task = self.cancel_waiting_task(id, by);
+            return is_task.then_some(()).ok_or(Rejected::NoSuchJob(id));
+        };
         let reason = StopReason::Cancelled(by);
         match &job.state {
             JobState::Queued(_) => {
                 let outcome = outcome_of(&reason, job);
                 self.finish(id, outcome, None);
+            }
+            JobState::Array(_) => {
+                for (id, outcome) in self.stop_tasks(id, &reason) {
+                    self.finish(id, outcome, None);
+                }
             }
             JobState::Assigned(active)
             | JobState::Building(active)
@@ -44,7 +57,7 @@ impl Step<'_> {
                 self.stop(id, active, reason);
             }
             // It is ending already; the order is repeated in case that it was the order that got lost.
-            JobState::Stopping(active, reason @ (StopReason::Cancelled(_) | StopReason::TimeLimit)) => {
+            JobState::Stopping(active, reason @ (StopReason::Cancelled(_) | StopReason::TimeLimit | StopReason::TooManyFailed)) => {
                 let effect = stop_order(job, active, reason);
                 self.act(effect);
             }
@@ -81,6 +94,7 @@ impl Step<'_> {
             }),
             JobState::Stopping(active, reason) => Some(stop_order(job, active, reason)),
             JobState::Queued(_)
+            | JobState::Array(_)
             | JobState::Building(_)
             | JobState::Running(_)
             | JobState::Paused(_)
@@ -93,46 +107,69 @@ impl Step<'_> {
     }
 
     pub(super) fn hold_requested(&mut self, id: JobId, by: UserName) -> Result<(), Rejected> {
-        let job = self.state.job(id).ok_or(Rejected::NoSuchJob(id))?;
-        if !is_held(job)? {
+        if !is_held(self.waiting_job(id)?)? {
             let now = self.now;
-            self.edit(id, |job| {
-                let note = format!("held by {by}");
-                if let JobState::Queued(queued) = &mut job.state {
-                    queued.hold = Some(Hold { by, at: now });
+            self.edit_waiting(id, |job| {
+                if let Some(hold) = hold_of(job) {
+                    *hold = Some(Hold {
+                        by: by.clone(),
+                        at: now,
+                    });
+                    enter(job, now, job.state.phase(), format!("held by {by}"));
                 }
-                enter(job, now, Phase::Queued, note);
             });
         }
         Ok(())
     }
 
     pub(super) fn release_requested(&mut self, id: JobId) -> Result<(), Rejected> {
-        let job = self.state.job(id).ok_or(Rejected::NoSuchJob(id))?;
-        if is_held(job)? {
+        if is_held(self.waiting_job(id)?)? {
             let now = self.now;
-            self.edit(id, |job| {
-                if let JobState::Queued(queued) = &mut job.state {
-                    queued.hold = None;
+            self.edit_waiting(id, |job| {
+                if let Some(hold) = hold_of(job) {
+                    *hold = None;
+                    enter(job, now, job.state.phase(), "released".to_owned());
                 }
-                enter(job, now, Phase::Queued, "released".to_owned());
             });
         }
         Ok(())
     }
 
     pub(super) fn priority_requested(&mut self, id: JobId, priority: i32) -> Result<(), Rejected> {
-        let job = self.state.job(id).ok_or(Rejected::NoSuchJob(id))?;
+        let job = self.waiting_job(id)?;
         // Whether it is held makes no difference; that it waits does.
         is_held(job)?;
         if job.priority != priority {
             let now = self.now;
-            self.edit(id, |job| {
+            self.edit_waiting(id, |job| {
                 job.priority = priority;
-                enter(job, now, Phase::Queued, format!("priority {priority}"));
+                enter(job, now, job.state.phase(), format!("priority {priority}"));
             });
         }
         Ok(())
+    }
+
+    fn waiting_job(&self, id: JobId) -> Result<&Job, Rejected> {
+        if let Some(task) = self.state.waiting_task(id) {
+            let (array, index) = (task.array, task.index);
+            return Err(Rejected::Invalid(format!(
+                "task {index} waits with its array, and so only the whole array {array} can be held, released or moved"
+            )));
+        }
+        let job = self.state.job(id).ok_or(Rejected::NoSuchJob(id))?;
+        Ok(job)
+    }
+
+    /// Changes a waiting job, and with an array those of its tasks that wait again.
+    fn edit_waiting(&mut self, id: JobId, mut edit: impl FnMut(&mut Job)) {
+        let tasks = self.state.tasks(id);
+        let waiting = tasks.filter(|task| task.state.phase() == Phase::Queued);
+        let ids: Vec<JobId> = std::iter::once(id)
+            .chain(waiting.map(|task| task.id))
+            .collect();
+        for id in ids {
+            self.edit(id, &mut edit);
+        }
     }
 
     pub(super) fn cordon_set(
@@ -189,15 +226,31 @@ fn stop_order(job: &Job, active: &Active, reason: &StopReason) -> Effect {
     }
 }
 
+/// Who holds a job back, of one that waits.
+fn hold_of(job: &mut Job) -> Option<&mut Option<Hold>> {
+    match &mut job.state {
+        JobState::Queued(queued) => Some(&mut queued.hold),
+        JobState::Array(array) => Some(&mut array.hold),
+        JobState::Assigned(_)
+        | JobState::Building(_)
+        | JobState::Running(_)
+        | JobState::Paused(_)
+        | JobState::Stopping(..)
+        | JobState::Finished(_) => None,
+    }
+}
+
 /// Whether a waiting job is held back.
 fn is_held(job: &Job) -> Result<bool, Rejected> {
     match &job.state {
         JobState::Queued(queued) => Ok(queued.hold.is_some()),
+        JobState::Array(array) if !array.waiting.is_empty() => Ok(array.hold.is_some()),
         JobState::Finished(finished) => Err(Rejected::AlreadyFinished {
             job: job.id,
             at: finished.at,
         }),
-        JobState::Assigned(_)
+        JobState::Array(_)
+        | JobState::Assigned(_)
         | JobState::Building(_)
         | JobState::Running(_)
         | JobState::Paused(_)

@@ -48,6 +48,11 @@ pub enum Reason {
         /// When.
         until: Timestamp,
     },
+    /// As many tasks of the array as may are under way.
+    ArrayLimit {
+        /// How many may.
+        max: u32,
+    },
     /// Nothing new is placed.
     Locked(QueueLock),
     /// The master cannot reach the broker, so no order would arrive.
@@ -97,6 +102,15 @@ impl fmt::Display for Reason {
                 write!(f, "job {job} must {how} first and is {phase}")
             }
             Self::Backoff { until } => write!(f, "its last attempt failed; tried again at {until}"),
+            Self::ArrayLimit { max: 1 } => {
+                f.write_str("only one of its tasks may be under way at once, and one is")
+            }
+            Self::ArrayLimit { max } => {
+                write!(
+                    f,
+                    "{max} of its tasks are under way, and no more may be at once"
+                )
+            }
             Self::Locked(lock) => {
                 let QueueLock { by, reason, until } = lock;
                 write!(f, "the queue is locked by {by} until {until}: {reason}")
@@ -140,7 +154,7 @@ impl fmt::Display for Reason {
 #[must_use]
 pub fn explain(state: &State, now: Timestamp, job: JobId) -> Option<Explanation> {
     let job = state.job(job)?;
-    if job.state.phase() != Phase::Queued {
+    if job.state.waiting() == 0 {
         return None;
     }
     let queue = queue(state, now);
@@ -157,9 +171,11 @@ pub fn explain(state: &State, now: Timestamp, job: JobId) -> Option<Explanation>
 /// not wait.
 #[must_use]
 pub fn reasons(state: &State, now: Timestamp, job: &Job) -> Vec<Reason> {
-    let queued = match &job.state {
-        JobState::Queued(queued) => queued,
-        JobState::Assigned(_)
+    let (hold, not_before, array) = match &job.state {
+        JobState::Queued(queued) => (&queued.hold, queued.not_before, None),
+        JobState::Array(array) if !array.waiting.is_empty() => (&array.hold, None, Some(array)),
+        JobState::Array(_)
+        | JobState::Assigned(_)
         | JobState::Building(_)
         | JobState::Running(_)
         | JobState::Paused(_)
@@ -167,16 +183,18 @@ pub fn reasons(state: &State, now: Timestamp, job: &Job) -> Vec<Reason> {
         | JobState::Finished(_) => return Vec::new(),
     };
     let mut reasons = Vec::new();
-    reasons.extend(queued.hold.iter().map(|hold| Reason::Held {
+    reasons.extend(hold.iter().map(|hold| Reason::Held {
         by: hold.by.clone(),
     }));
     reasons.extend(
-        job.spec
-            .after
+        job.waits_after()
             .iter()
             .filter_map(|after| open(state, *after)),
     );
-    reasons.extend(queued.not_before.map(|until| Reason::Backoff { until }));
+    reasons.extend(not_before.map(|until| Reason::Backoff { until }));
+    let most = job.spec.array.as_ref().and_then(|spec| spec.max_running);
+    let most = most.filter(|max| array.is_some_and(|array| array.open >= *max));
+    reasons.extend(most.map(|max| Reason::ArrayLimit { max }));
     if is_locked(state, now) {
         reasons.extend(state.meta().lock.clone().map(Reason::Locked));
     }

@@ -11,6 +11,8 @@ use crate::penalty::recency;
 use crate::time::Timestamp;
 
 use super::account::AccountEnd;
+use super::array;
+use super::control::outcome_of;
 use super::effect::Effect;
 use super::state::Standing;
 use super::step::Step;
@@ -148,32 +150,40 @@ impl Step<'_> {
     fn over(&mut self, id: JobId, ended: Ended, last: Option<Active>) {
         self.over_alone(id, ended, last);
         // A list instead of recursion, because chains of dependencies may be long.
-        let mut ended = vec![id];
-        while let Some(id) = ended.pop() {
-            let dependents: Vec<JobId> = self.state.index().dependents(id).collect();
-            for dependent in dependents {
-                if let Some(outcome) = self.impossible(dependent) {
-                    let end = Ended {
-                        outcome,
-                        ran: Duration::ZERO,
-                        log_bytes: None,
-                    };
-                    self.over_alone(dependent, end, None);
-                    ended.push(dependent);
-                }
+        let mut over = self.over_with(id);
+        while let Some((id, outcome)) = over.pop() {
+            let job = self.state.job(id);
+            if job.is_none_or(|job| job.state.phase() == Phase::Finished) {
+                continue;
             }
+            let end = Ended {
+                outcome,
+                ran: Duration::ZERO,
+                log_bytes: None,
+            };
+            self.over_alone(id, end, None);
+            over.extend(self.over_with(id));
         }
         self.bound_history();
+    }
+
+    /// The jobs that are over because this one is: those that waited for it in vain, and its array's.
+    fn over_with(&mut self, id: JobId) -> Vec<(JobId, Outcome)> {
+        let mut over = self.task_over(id);
+        let dependents = self.state.index().dependents(id);
+        over.extend(dependents.filter_map(|id| Some((id, self.impossible(id)?))));
+        over
     }
 
     /// How a waiting job ends whose dependencies can no longer hold; `None` while they can.
     pub(super) fn impossible(&self, id: JobId) -> Option<Outcome> {
         let job = self.state.job(id)?;
-        let mut after = job.spec.after.iter();
+        let mut after = job.waits_after().iter();
         let failed = after.find(|d| self.state.standing_of(**d) == Standing::Impossible)?;
         let cause = match &self.state.job(failed.job)?.state {
             JobState::Finished(finished) => finished.outcome.cause.as_str(),
             JobState::Queued(_)
+            | JobState::Array(_)
             | JobState::Assigned(_)
             | JobState::Building(_)
             | JobState::Running(_)
@@ -194,13 +204,16 @@ impl Step<'_> {
         let note = format!("{}: {}", ended.outcome.cause.as_str(), ended.outcome.detail);
         self.edit(id, |job| {
             enter(job, now, Phase::Finished, note);
-            job.state = JobState::Finished(Finished {
+            let mut finished = Finished {
                 outcome: ended.outcome,
                 at: now,
                 last,
                 ran: ended.ran,
                 log_bytes: ended.log_bytes,
-            });
+                tasks: None,
+            };
+            array::close(job, &mut finished);
+            job.state = JobState::Finished(finished);
         });
         self.state.watch_mut().answered(id);
         if had_machine && rule != RetryRule::Infrastructure {
@@ -253,15 +266,21 @@ impl Step<'_> {
         };
         let over = || Next::Over(outcome.clone());
         match &job.state {
-            JobState::Stopping(_, StopReason::Cancelled(by)) => {
+            JobState::Stopping(
+                _,
+                reason @ (StopReason::Cancelled(_) | StopReason::TooManyFailed),
+            ) => {
                 return match outcome.cause.retry_rule() {
                     // It ended by itself before the order reached it, and that is how it ended.
                     RetryRule::Never | RetryRule::UserBudget => over(),
-                    RetryRule::Infrastructure | RetryRule::Requeue => Next::Over(Outcome {
-                        cause: Cause::Cancelled(by.clone()),
-                        exit_code: outcome.exit_code,
-                        detail: format!("cancelled by {by}; {}", outcome.detail),
-                    }),
+                    RetryRule::Infrastructure | RetryRule::Requeue => {
+                        let ordered = outcome_of(reason, job);
+                        Next::Over(Outcome {
+                            exit_code: outcome.exit_code,
+                            detail: format!("{}; {}", ordered.detail, outcome.detail),
+                            ..ordered
+                        })
+                    }
                 };
             }
             JobState::Stopping(_, StopReason::Preempted)
@@ -274,6 +293,7 @@ impl Step<'_> {
                 return Next::Over(Outcome::new(Cause::TimeLimit, outcome.detail.clone()));
             }
             JobState::Queued(_)
+            | JobState::Array(_)
             | JobState::Assigned(_)
             | JobState::Building(_)
             | JobState::Running(_)

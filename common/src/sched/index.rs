@@ -41,6 +41,8 @@ pub(super) struct Index {
     history: BTreeSet<(Timestamp, JobId)>,
     unanswered: BTreeSet<JobId>,
     keys: BTreeMap<JobId, Vec<Arc<str>>>,
+    /// Arrays that are not over.
+    arrays: BTreeSet<JobId>,
     capacity: Rate,
     gpus: u32,
     slots: u32,
@@ -67,6 +69,8 @@ pub(super) struct Desk {
     pub(super) ready: BTreeMap<ShapeId, BTreeSet<Place>>,
     /// Those that wait for something else than a machine.
     pub(super) parked: BTreeSet<Place>,
+    /// How many runs wait, each task of an array for itself.
+    pub(super) waiting: u64,
     /// How many have a machine.
     pub(super) active: u32,
     /// Thousandths of GPUs that those hold.
@@ -99,13 +103,6 @@ impl Default for Had {
     }
 }
 
-impl Desk {
-    /// How many wait.
-    pub(super) fn queued(&self) -> usize {
-        self.parked.len() + self.ready.values().map(BTreeSet::len).sum::<usize>()
-    }
-}
-
 impl Index {
     pub(super) fn desk(&self, user: &UserName) -> Option<&Desk> {
         self.desks.get(user)
@@ -121,6 +118,11 @@ impl Index {
 
     pub(super) const fn rooms(&self) -> &BTreeMap<WorkerId, Room> {
         &self.rooms
+    }
+
+    /// The array that is not over with the largest id below this one.
+    pub(super) fn array_before(&self, id: JobId) -> Option<JobId> {
+        self.arrays.range(..id).next_back().copied()
     }
 
     /// The waiting jobs that name this one in `after`.
@@ -269,16 +271,23 @@ impl Index {
         if is_unanswered(job) {
             self.unanswered.insert(job.id);
         }
+        if matches!(job.state, JobState::Array(_)) {
+            self.arrays.insert(job.id);
+        }
         match &job.state {
-            JobState::Queued(_) => {
-                for dependency in &job.spec.after {
+            JobState::Queued(_) | JobState::Array(_) => {
+                for dependency in job.waits_after() {
                     self.dependents
                         .entry(dependency.job)
                         .or_default()
                         .insert(job.id);
                 }
                 let desk = self.desks.entry(job.user.clone()).or_default();
-                if ready {
+                let waiting = job.state.waiting();
+                desk.waiting += u64::from(waiting);
+                if waiting == 0 {
+                    // All tasks of the array have been begun.
+                } else if ready {
                     if job.spec.class == Class::Urgent {
                         self.urgent.insert(Place::of(job));
                     }
@@ -318,8 +327,9 @@ impl Index {
         }
         self.unanswered.remove(&job.id);
         match &job.state {
-            JobState::Queued(_) => {
-                for dependency in &job.spec.after {
+            JobState::Queued(_) | JobState::Array(_) => {
+                self.arrays.remove(&job.id);
+                for dependency in job.waits_after() {
                     if let Some(dependents) = self.dependents.get_mut(&dependency.job) {
                         dependents.remove(&job.id);
                         if dependents.is_empty() {
@@ -329,6 +339,7 @@ impl Index {
                 }
                 if let Some(desk) = self.desks.get_mut(&job.user) {
                     let place = Place::of(job);
+                    desk.waiting -= u64::from(job.state.waiting());
                     self.urgent.remove(&place);
                     desk.parked.remove(&place);
                     if let Some((shape, places)) = shape
@@ -381,7 +392,7 @@ impl Index {
                 .map(|(user, desk)| {
                     let ready: BTreeSet<Place> = desk.ready.values().flatten().copied().collect();
                     let parked = desk.parked.clone();
-                    let counts = (desk.active, desk.gpus, desk.rate, desk.had);
+                    let counts = (desk.waiting, desk.active, desk.gpus, desk.rate, desk.had);
                     (user.clone(), ready, parked, counts)
                 })
                 .collect()
@@ -409,6 +420,7 @@ impl Index {
             && self.history == other.history
             && self.unanswered == other.unanswered
             && self.urgent == other.urgent
+            && self.arrays == other.arrays
             && self.capacity == other.capacity
             && (self.gpus, self.slots) == (other.gpus, other.slots)
     }
@@ -469,7 +481,8 @@ fn is_alike(a: &Capacity, b: &Capacity) -> bool {
 fn retry(job: &Job) -> Option<Timestamp> {
     match &job.state {
         JobState::Queued(queued) => queued.not_before,
-        JobState::Assigned(_)
+        JobState::Array(_)
+        | JobState::Assigned(_)
         | JobState::Building(_)
         | JobState::Running(_)
         | JobState::Paused(_)
@@ -485,6 +498,7 @@ fn deadline(job: &Job) -> Option<Timestamp> {
             Some(active.started_at?.after(job.spec.time_limit?))
         }
         JobState::Queued(_)
+        | JobState::Array(_)
         | JobState::Assigned(_)
         | JobState::Building(_)
         | JobState::Stopping(..)
@@ -497,6 +511,7 @@ const fn is_unanswered(job: &Job) -> bool {
         JobState::Assigned(active) => !active.confirmed,
         JobState::Stopping(..) => true,
         JobState::Queued(_)
+        | JobState::Array(_)
         | JobState::Building(_)
         | JobState::Running(_)
         | JobState::Paused(_)

@@ -16,6 +16,7 @@ pub fn check_invariants(state: &State) -> Result<(), String> {
     lost_workers_have_no_jobs(state)?;
     jobs_are_well_formed(state)?;
     waiting_jobs_can_still_start(state)?;
+    arrays_know_their_tasks(state)?;
     penalties_are_numbers(state)?;
     history_is_bounded(state)?;
     indexes_are_fresh(state)
@@ -69,6 +70,7 @@ fn jobs_are_well_formed(state: &State) -> Result<(), String> {
             let running = match &job.state {
                 JobState::Running(_) | JobState::Paused(_) => true,
                 JobState::Queued(_)
+                | JobState::Array(_)
                 | JobState::Assigned(_)
                 | JobState::Building(_)
                 | JobState::Stopping(..)
@@ -83,9 +85,9 @@ fn jobs_are_well_formed(state: &State) -> Result<(), String> {
 }
 
 fn waiting_jobs_can_still_start(state: &State) -> Result<(), String> {
-    let waiting = state.jobs().filter(|j| j.state.phase() == Phase::Queued);
+    let waiting = state.jobs().filter(|job| job.state.waiting() > 0);
     for job in waiting {
-        for dependency in &job.spec.after {
+        for dependency in job.waits_after() {
             if state.job(dependency.job).is_none() {
                 let (id, other) = (job.id, dependency.job);
                 return Err(format!(
@@ -96,6 +98,41 @@ fn waiting_jobs_can_still_start(state: &State) -> Result<(), String> {
                 let (id, other) = (job.id, dependency.job);
                 return Err(format!("job {id} waits for job {other} in vain"));
             }
+        }
+    }
+    Ok(())
+}
+
+fn arrays_know_their_tasks(state: &State) -> Result<(), String> {
+    for job in state.jobs() {
+        let id = job.id;
+        if let Some(task) = job.task
+            && job.state.phase() != Phase::Finished
+        {
+            let of = state.job(task.array);
+            if of.is_none_or(|of| of.task_id(task.index) != Some(id)) {
+                return Err(format!("task {id} does not belong to its array"));
+            }
+        }
+        let JobState::Array(array) = &job.state else {
+            continue;
+        };
+        let begun = state.tasks(id);
+        let open = begun.filter(|task| task.state.phase() != Phase::Finished);
+        if u32::try_from(open.count()) != Ok(array.open) {
+            return Err(format!("array {id} miscounts its tasks that are under way"));
+        }
+        if array.open == 0 && array.waiting.is_empty() {
+            return Err(format!(
+                "array {id} goes on although all its tasks are over"
+            ));
+        }
+        let counted = array.waiting.len() + array.open + array.ends.len();
+        let tasks = job.spec.array.as_ref().map(|spec| spec.indexes.len());
+        if tasks != Some(counted) {
+            return Err(format!(
+                "array {id} has {tasks:?} tasks and counts {counted}"
+            ));
         }
     }
     Ok(())

@@ -5,6 +5,7 @@
 //! same state everywhere. Committing changes and performing effects is left to the master's shell.
 
 mod account;
+mod array;
 mod control;
 mod effect;
 mod event;

@@ -16,6 +16,7 @@ pub(super) struct Place {
     pub(super) class: Class,
     priority: Reverse<i32>,
     pub(super) submitted_at: Timestamp,
+    next: JobId,
     pub(super) job: JobId,
 }
 
@@ -25,6 +26,7 @@ impl Place {
             class: job.spec.class,
             priority: Reverse(job.priority),
             submitted_at: job.submitted_at,
+            next: job.next_id(),
             job: job.id,
         }
     }

@@ -66,7 +66,8 @@ pub(super) fn may_hold(guards: &Guards, desk: &Desk, more: &Allocation) -> Resul
 pub(super) fn avoided<'a>(state: &State, job: &'a Job) -> Option<&'a WorkerId> {
     let avoid = match &job.state {
         JobState::Queued(queued) => queued.avoid.as_ref()?,
-        JobState::Assigned(_)
+        JobState::Array(_)
+        | JobState::Assigned(_)
         | JobState::Building(_)
         | JobState::Running(_)
         | JobState::Paused(_)
@@ -236,6 +237,9 @@ impl Step<'_> {
 
     fn assign(&mut self, id: JobId, worker: WorkerId, allocation: Allocation) {
         let now = self.now;
+        let Some(id) = self.begun(id) else {
+            return;
+        };
         let mut attempt = AttemptId { job: id, number: 0 };
         let Some(job) = self.state.job(id) else {
             return;

@@ -79,6 +79,7 @@ impl Step<'_> {
                     candidates.extend(self.lost(job, active).map(|lost| (lost, job.id, active)));
                 }
                 JobState::Queued(_)
+                | JobState::Array(_)
                 | JobState::Assigned(_)
                 | JobState::Building(_)
                 | JobState::Paused(_)

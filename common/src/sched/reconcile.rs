@@ -95,7 +95,7 @@ impl Step<'_> {
                 // So that it is never begun there should its order turn up after all.
                 self.clean_up(worker, attempt, false);
             }
-            JobState::Queued(_) | JobState::Finished(_) => {}
+            JobState::Queued(_) | JobState::Array(_) | JobState::Finished(_) => {}
         }
     }
 }

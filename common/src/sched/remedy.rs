@@ -115,6 +115,7 @@ pub fn remedies(state: &State, now: Timestamp, job: &Job, why: &[Reason]) -> Vec
         }
         Reason::Dependency { .. }
         | Reason::Backoff { .. }
+        | Reason::ArrayLimit { .. }
         | Reason::BrokerDown
         | Reason::NoMachine
         | Reason::Reserved { .. }

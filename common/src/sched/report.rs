@@ -73,6 +73,7 @@ impl Step<'_> {
         let last = job.and_then(|job| match &job.state {
             JobState::Finished(finished) => finished.last.as_ref(),
             JobState::Queued(_)
+            | JobState::Array(_)
             | JobState::Assigned(_)
             | JobState::Building(_)
             | JobState::Running(_)
@@ -92,6 +93,7 @@ impl Step<'_> {
                 Some(JobState::Finished(finished)) => finished.outcome.clone(),
                 Some(
                     JobState::Queued(_)
+                    | JobState::Array(_)
                     | JobState::Assigned(_)
                     | JobState::Building(_)
                     | JobState::Running(_)
@@ -133,7 +135,9 @@ impl Step<'_> {
             JobState::Building(_) | JobState::Running(_) | JobState::Paused(_) => {
                 return Err(Rejected::Repeated(attempt));
             }
-            JobState::Queued(_) | JobState::Finished(_) => return Err(Rejected::Stale(attempt)),
+            JobState::Queued(_) | JobState::Array(_) | JobState::Finished(_) => {
+                return Err(Rejected::Stale(attempt));
+            }
         }
         Ok(())
     }
@@ -152,7 +156,9 @@ impl Step<'_> {
             return Err(Rejected::Stale(attempt));
         };
         match (&job.state, phase) {
-            (JobState::Queued(_) | JobState::Finished(_), _) => Err(Rejected::Stale(attempt)),
+            (JobState::Queued(_) | JobState::Array(_) | JobState::Finished(_), _) => {
+                Err(Rejected::Stale(attempt))
+            }
             (JobState::Assigned(active), AttemptPhase::Accepted) => {
                 if active.confirmed {
                     return repeated;

@@ -117,6 +117,7 @@ const fn is_starting(state: &JobState) -> bool {
     match state {
         JobState::Assigned(_) | JobState::Building(_) => true,
         JobState::Queued(_)
+        | JobState::Array(_)
         | JobState::Running(_)
         | JobState::Paused(_)
         | JobState::Stopping(..)

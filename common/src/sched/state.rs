@@ -5,6 +5,7 @@
 //! [`super::step()`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -216,6 +217,14 @@ impl State {
         self.jobs.values()
     }
 
+    /// The jobs in memory with these ids.
+    pub(super) fn jobs_between(
+        &self,
+        ids: RangeInclusive<JobId>,
+    ) -> impl DoubleEndedIterator<Item = &Arc<Job>> {
+        self.jobs.range(ids).map(|(_, job)| job)
+    }
+
     /// One user.
     #[must_use]
     pub fn user(&self, name: &UserName) -> Option<&User> {
@@ -380,13 +389,15 @@ impl State {
     pub(super) fn is_ready(&self, job: &Job) -> bool {
         match &job.state {
             JobState::Queued(queued) => {
-                queued.hold.is_none()
-                    && queued.not_before.is_none()
-                    && job
-                        .spec
-                        .after
-                        .iter()
-                        .all(|dependency| self.standing_of(*dependency) == Standing::Holds)
+                queued.hold.is_none() && queued.not_before.is_none() && self.dependencies_hold(job)
+            }
+            JobState::Array(array) => {
+                let most = job.spec.array.as_ref().and_then(|spec| spec.max_running);
+                array.hold.is_none()
+                    && array.stopping.is_none()
+                    && !array.waiting.is_empty()
+                    && most.is_none_or(|most| array.open < most)
+                    && self.dependencies_hold(job)
             }
             JobState::Assigned(_)
             | JobState::Building(_)
@@ -395,6 +406,11 @@ impl State {
             | JobState::Stopping(..)
             | JobState::Finished(_) => false,
         }
+    }
+
+    fn dependencies_hold(&self, job: &Job) -> bool {
+        let mut after = job.waits_after().iter();
+        after.all(|dependency| self.standing_of(*dependency) == Standing::Holds)
     }
 
     /// How it stands with a dependency.
@@ -410,6 +426,7 @@ impl State {
             },
             (
                 JobState::Queued(_)
+                | JobState::Array(_)
                 | JobState::Assigned(_)
                 | JobState::Building(_)
                 | JobState::Running(_)

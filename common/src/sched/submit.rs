@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::id::JobId;
-use crate::job::{Job, JobState, Phase, Queued};
+use crate::job::{Array, Job, JobState, Phase, Queued, TaskEnds};
 use crate::resources::{ByteSize, GpuAmount, MilliCpu, MilliGpu, Request};
 
 use super::effect::Effect;
@@ -22,13 +22,36 @@ impl Step<'_> {
         }
         self.check_submission(&submission)?;
         let meta = self.state.meta_mut();
+        // The ids that follow an array's are those of its tasks.
+        let array = submission.spec.array.as_ref();
+        let tasks = array.map_or(0, |array| array.indexes.len());
         let next = meta.last_job.checked_add(1);
-        meta.last_job = next.ok_or_else(|| Rejected::Invalid("no job ids are left".to_owned()))?;
-        let id = JobId(meta.last_job);
+        let ids = next.and_then(|next| Some((next, next.checked_add(u64::from(tasks))?)));
+        let (next, last) =
+            ids.ok_or_else(|| Rejected::Invalid("no job ids are left".to_owned()))?;
+        meta.last_job = last;
+        let id = JobId(next);
         self.effects.dirty.meta = true;
         if self.state.user(&submission.user).is_none() {
             self.edit_user(&submission.user, |_| {});
         }
+        let state = match &submission.spec.array {
+            None => JobState::Queued(Queued {
+                since: self.now,
+                not_before: None,
+                hold: None,
+                avoid: None,
+            }),
+            Some(array) => JobState::Array(Box::new(Array {
+                since: self.now,
+                hold: None,
+                waiting: array.indexes.clone(),
+                open: 0,
+                ends: TaskEnds::default(),
+                failure: None,
+                stopping: None,
+            })),
+        };
         let mut job = Job {
             id,
             user: submission.user,
@@ -40,12 +63,8 @@ impl Step<'_> {
             last_attempt: 0,
             retries_used: 0,
             faults: 0,
-            state: JobState::Queued(Queued {
-                since: self.now,
-                not_before: None,
-                hold: None,
-                avoid: None,
-            }),
+            task: None,
+            state,
             timeline: Vec::with_capacity(1),
         };
         enter(&mut job, self.now, Phase::Queued, String::new());
@@ -82,9 +101,9 @@ impl Step<'_> {
 
     fn check_submission(&self, submission: &Submission) -> Result<(), Rejected> {
         let spec = &submission.spec;
-        if spec.array.is_some() {
-            let text = "this cluster runs no arrays; submit the tasks one by one".to_owned();
-            return Err(Rejected::Invalid(text));
+        let tasks = spec.array.as_ref().map(|array| array.indexes.len());
+        if tasks == Some(0) {
+            return Err(Rejected::Invalid("an array has no tasks".to_owned()));
         }
         let per_gpu = match spec.request.gpu_amount {
             GpuAmount::Slots(slots) => slots,
@@ -108,9 +127,15 @@ impl Step<'_> {
         let guards = self.state.user(&submission.user).map(|user| &user.guards);
         if let Some(max) = guards.and_then(|guards| guards.max_queued) {
             let desk = self.state.index().desk(&submission.user);
-            let queued = desk.map_or(0, super::index::Desk::queued);
-            if queued >= usize::try_from(max).unwrap_or(usize::MAX) {
-                let text = format!("you have {queued} jobs waiting and may have {max}");
+            let queued = desk.map_or(0, |desk| desk.waiting);
+            let more = u64::from(tasks.unwrap_or(1));
+            if queued.saturating_add(more) > u64::from(max) {
+                let text = match tasks {
+                    None => format!("you have {queued} jobs waiting and may have {max}"),
+                    Some(tasks) => format!(
+                        "you have {queued} jobs waiting and may have {max}, and these are {tasks} more"
+                    ),
+                };
                 return Err(Rejected::Guarded(text));
             }
         }

@@ -72,7 +72,7 @@ impl Filler<'_> {
             config: job.config.to_string(),
             bundle: job.bundle.map(Into::into),
             allocation: (&active.allocation).into(),
-            array_index: None,
+            array_index: job.task.map(|task| task.index),
             token: self.key.token(attempt, worker).as_str().to_owned(),
             data_urls: self.data_urls.to_vec(),
         })
@@ -147,6 +147,7 @@ mod tests {
             priority: 0,
             retries_used: 0,
             faults: 0,
+            task: None,
             state: job_state,
             timeline: Vec::new(),
         })));

@@ -399,6 +399,7 @@ fn stand(view: &View, attempt: AttemptId) -> Stand {
             JobState::Finished(end) if job.last_attempt == attempt.number => end.log_bytes,
             JobState::Finished(_)
             | JobState::Queued(_)
+            | JobState::Array(_)
             | JobState::Assigned(_)
             | JobState::Building(_)
             | JobState::Running(_)

@@ -162,7 +162,12 @@ fn place(job: &Job) -> Place {
     let user = job.user.to_string();
     let by_time = |at: dopq_common::time::Timestamp| at.as_secs_f64() * 1000.0;
     match &job.state {
-        JobState::Queued(_) => Place::Queue {
+        // All its tasks have been begun.
+        JobState::Array(array) if array.waiting.is_empty() => Place::Running {
+            user,
+            score: by_time(array.since),
+        },
+        JobState::Queued(_) | JobState::Array(_) => Place::Queue {
             user,
             score: queue_score(job),
         },
@@ -191,8 +196,9 @@ fn queue_score(job: &Job) -> f64 {
     };
     let priority = f64::from(500 - job.priority.clamp(-499, 499));
     // Twelve digits, which a double still holds exactly below the sixteenth.
-    let id = u32::try_from(job.id.0 % 1_000_000).map_or(0.0, f64::from)
-        + u32::try_from(job.id.0 / 1_000_000 % 1_000_000).map_or(0.0, f64::from) * 1e6;
+    let id = job.next_id().0;
+    let id = u32::try_from(id % 1_000_000).map_or(0.0, f64::from)
+        + u32::try_from(id / 1_000_000 % 1_000_000).map_or(0.0, f64::from) * 1e6;
     class * 1e15 + priority * 1e12 + id
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use dopq_common::api::Role;
 use dopq_common::id::{Digest, JobId, UserName, WorkerId};
 use dopq_common::job::{
-    Active, BundleRef, Cause, Finished, Hold, Job, JobState, Outcome, Phase, Queued, StopReason,
-    Transition,
+    Active, Array, BundleRef, Cause, Finished, Hold, Indexes, Job, JobState, Outcome, Phase,
+    Queued, StopReason, TaskEnds, Transition,
 };
 use dopq_common::penalty::usage::Rate;
 use dopq_common::record::Specs;
@@ -53,6 +53,7 @@ pub(crate) fn job(id: u64, user: u64) -> Job {
         priority: 0,
         retries_used: 0,
         faults: 0,
+        task: None,
         state: JobState::Queued(Queued {
             since: at(id),
             not_before: None,
@@ -84,6 +85,14 @@ pub(crate) fn active(attempt: u32, worker: u64) -> Active {
     }
 }
 
+fn ends() -> TaskEnds {
+    TaskEnds {
+        succeeded: Indexes::from_range(0, 1),
+        failed: Indexes::default(),
+        cancelled: Indexes::from_range(4, 4),
+    }
+}
+
 /// Every state that a job can be in.
 pub(crate) fn states() -> Vec<JobState> {
     vec![
@@ -97,6 +106,15 @@ pub(crate) fn states() -> Vec<JobState> {
             }),
             avoid: Some(worker_id(1)),
         }),
+        JobState::Array(Box::new(Array {
+            since: at(1),
+            hold: None,
+            waiting: Indexes::from_range(5, 99),
+            open: 3,
+            ends: ends(),
+            failure: Some(Outcome::new(Cause::UserError, "exit 1")),
+            stopping: None,
+        })),
         JobState::Assigned(active(1, 1)),
         JobState::Building(active(1, 1)),
         JobState::Running(active(2, 1)),
@@ -110,6 +128,7 @@ pub(crate) fn states() -> Vec<JobState> {
             last: Some(active(2, 1)),
             ran: Duration::from_millis(10),
             log_bytes: Some(u64::MAX),
+            tasks: Some(Box::new(ends())),
         }),
         JobState::Finished(Finished {
             outcome: Outcome {
@@ -121,6 +140,7 @@ pub(crate) fn states() -> Vec<JobState> {
             last: None,
             ran: Duration::ZERO,
             log_bytes: None,
+            tasks: None,
         }),
     ]
 }

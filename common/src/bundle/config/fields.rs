@@ -136,6 +136,7 @@ fn spec(map: &Map<String, Value>, faults: &mut Faults) -> Option<JobSpec> {
         retries: retries.unwrap_or_default(),
         after: after.unwrap_or_default(),
         array,
+        max_fails: None,
         preemptible: preemptible.unwrap_or_default(),
         grace: grace.unwrap_or(GRACE),
         artifacts: artifacts.unwrap_or_default(),

@@ -1,6 +1,7 @@
 //! Tests of the scheduler: a small language to say what happens, and what is then the case.
 
 mod accounts;
+mod arrays;
 mod basics;
 mod explained;
 mod fairness;

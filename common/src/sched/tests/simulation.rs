@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::job::{Dependency, DependencyKind};
+use crate::job::{ArraySpec, Dependency, DependencyKind, Indexes};
 
 const WORKERS: [(&str, u32); 3] = [("w1", 1), ("w2", 2), ("w3", 4)];
 const USERS: [&str; 3] = ["anna", "bert", "carl"];
@@ -345,6 +345,13 @@ impl World {
             }
             if choice & 128 == 0 {
                 spec.on_worker_loss = OnWorkerLoss::Fail;
+            }
+            if choice & 0x3000 == 0 {
+                spec.array = Some(ArraySpec {
+                    indexes: Indexes::from_range(3, 3 + u32::from(choice >> 14)),
+                    max_running: (choice & 4 == 0).then_some(2),
+                });
+                spec.max_fails = (choice & 8 == 0).then_some(1);
             }
             if choice & 0x700 == 0 {
                 spec.after

@@ -150,6 +150,7 @@ fn tell(c: &Cluster, result: Result<(), Rejected>) -> String {
         JobState::Queued(queued) if queued.hold.is_some() => "held",
         JobState::Queued(queued) if queued.not_before.is_some() => "later",
         JobState::Queued(_) => "queued",
+        JobState::Array(_) => "array",
         JobState::Assigned(active) if active.confirmed => "confirmed",
         JobState::Assigned(_) => "assigned",
         JobState::Building(_) => "building",

@@ -15,21 +15,15 @@ pub(in crate::http) fn job_page_item(
     now: Timestamp,
     job: &Job,
 ) -> api::Job {
-    let (position, reason) = match &job.state {
-        JobState::Queued(_) => (
-            positions.of(model, now).place(job.id),
-            Some(reason(model, now, job)),
-        ),
-        JobState::Assigned(_)
-        | JobState::Building(_)
-        | JobState::Running(_)
-        | JobState::Paused(_)
-        | JobState::Stopping(..)
-        | JobState::Finished(_) => (None, None),
-    };
+    let waits = job.state.waiting() > 0;
+    let position = waits
+        .then(|| positions.of(model, now).place(job.id))
+        .flatten();
+    let reason = waits.then(|| reason(model, now, job));
     let (last, finished) = match &job.state {
         JobState::Finished(finished) => (finished.last.as_ref(), Some(finished)),
         JobState::Queued(_)
+        | JobState::Array(_)
         | JobState::Assigned(_)
         | JobState::Building(_)
         | JobState::Running(_)
@@ -89,9 +83,11 @@ pub(in crate::http) fn queue_entry(
     penalty: f64,
     job: &Job,
 ) -> Option<api::QueueEntry> {
-    let queued = match &job.state {
-        JobState::Queued(queued) => queued,
-        JobState::Assigned(_)
+    let since = match &job.state {
+        JobState::Queued(queued) => queued.since,
+        JobState::Array(array) if !array.waiting.is_empty() => array.since,
+        JobState::Array(_)
+        | JobState::Assigned(_)
         | JobState::Building(_)
         | JobState::Running(_)
         | JobState::Paused(_)
@@ -107,7 +103,7 @@ pub(in crate::http) fn queue_entry(
         class: class(job.spec.class).to_owned(),
         priority: job.priority,
         num_gpus: job.spec.request.gpus,
-        since: queued.since.to_datetime(),
+        since: since.to_datetime(),
         reason: reason(model, now, job),
     })
 }

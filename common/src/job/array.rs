@@ -1,0 +1,60 @@
+//! A job of many tasks: what is kept of the tasks while it goes on, and what remains of them.
+//!
+//! A task becomes a job of its own when it is begun, so that however many wait cost no more than one job.
+
+use crate::id::JobId;
+use crate::job::{Hold, Indexes, Outcome, StopReason};
+use crate::time::Timestamp;
+
+/// Which task of an array a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Task {
+    /// The array.
+    pub array: JobId,
+    /// The task's index in it.
+    pub index: u32,
+}
+
+/// The data of an array that is not over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Array {
+    /// Since when it waits.
+    pub since: Timestamp,
+    /// Set while somebody holds its waiting tasks back.
+    pub hold: Option<Hold>,
+    /// Tasks that have not been begun.
+    pub waiting: Indexes,
+    /// How many tasks are jobs of their own that are not over.
+    pub open: u32,
+    /// Tasks that are over.
+    pub ends: TaskEnds,
+    /// How the first task ended that did not succeed.
+    pub failure: Option<Outcome>,
+    /// Why no further task is begun and those that were begun are stopped.
+    pub stopping: Option<StopReason>,
+}
+
+/// Tasks by how they ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TaskEnds {
+    /// As they should.
+    pub succeeded: Indexes,
+    /// Otherwise, by a cause of their own.
+    pub failed: Indexes,
+    /// By somebody's word, or never begun.
+    pub cancelled: Indexes,
+}
+
+impl TaskEnds {
+    /// How many tasks are over.
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        self.succeeded.len() + self.failed.len() + self.cancelled.len()
+    }
+
+    /// Whether no task is over.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.succeeded.is_empty() && self.failed.is_empty() && self.cancelled.is_empty()
+    }
+}
