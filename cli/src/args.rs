@@ -111,7 +111,7 @@ pub(crate) enum Command {
     /// Submit a folder or zip as a job
     Submit(Box<commands::submit::Arguments>),
     /// Tell everything that is wrong with a folder or zip, without a master
-    Check(commands::check::Arguments),
+    Check(Box<commands::check::Arguments>),
     /// List jobs, the newest first
     Ps(commands::ps::Arguments),
     /// Show whose turn it is, in order, and why each job waits

@@ -148,6 +148,7 @@ impl Bench {
             user: &anna(),
             digest: None,
             array_index: None,
+            array_job: None,
             allocation: &allocation,
             image: &image.id,
             image_env: &image.env,

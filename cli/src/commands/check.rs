@@ -5,16 +5,19 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use dopq_common::api::Fault;
 use dopq_common::bundle::archive::{Inspected, inspect};
-use dopq_common::bundle::{self, Limits};
-use serde::Serialize;
+use dopq_common::bundle::{self, Limits, config};
+use dopq_common::job::JobSpec;
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
 
 use super::context::Context;
+use super::overrides::Overrides;
 use super::progress;
 use crate::bundle::{Packed, pack};
 use crate::exit;
 use crate::failure::{Failure, fault_table};
 use crate::output::text::{bytes, count};
-use crate::output::{Format, Output};
+use crate::output::{Cell, Column, Format, Output, Table};
 
 /// Arguments of `dopq check`.
 #[derive(Debug, Args)]
@@ -22,6 +25,8 @@ pub(crate) struct Arguments {
     /// The folder or zip
     #[arg(default_value = ".", value_name = "DIR|ZIP")]
     place: PathBuf,
+    #[command(flatten)]
+    overrides: Overrides,
 }
 
 /// What was found.
@@ -34,29 +39,116 @@ struct Report {
     expanded_bytes: Option<u64>,
     entries: Option<u64>,
     left_out: Vec<String>,
+    array: Option<Array>,
     faults: Vec<Fault>,
+}
+
+/// The tasks that it would be.
+#[derive(Debug, Serialize)]
+struct Array {
+    indexes: String,
+    tasks: u32,
+    max_running: Option<u32>,
+    /// The first few.
+    first: Vec<Task>,
+}
+
+#[derive(Debug, Serialize)]
+struct Task {
+    index: u32,
+    /// What the sweep sets, in its order.
+    #[serde(serialize_with = "as_object")]
+    env: Vec<(String, String)>,
+}
+
+/// How many tasks are listed.
+const TASKS_SHOWN: usize = 5;
+
+impl Array {
+    fn of(spec: &JobSpec) -> Option<Self> {
+        let array = spec.array.as_ref()?;
+        let env = |index| {
+            let values = spec.sweep.iter().flat_map(|sweep| sweep.values(index));
+            values
+                .map(|(name, value)| (name.to_owned(), value.into_owned()))
+                .collect()
+        };
+        let first = array.indexes.iter().take(TASKS_SHOWN);
+        Some(Self {
+            indexes: array.indexes.to_string(),
+            tasks: array.indexes.len(),
+            max_running: array.max_running,
+            first: first
+                .map(|index| Task {
+                    index,
+                    env: env(index),
+                })
+                .collect(),
+        })
+    }
+
+    /// Such as `array 0-9%2: 10 tasks, the first 5 of them above`.
+    fn note(&self) -> String {
+        let most = self.max_running.map(|most| format!("%{most}"));
+        let tasks = count(u64::from(self.tasks), "task", "tasks");
+        let shown = self.first.len();
+        let rest = usize::try_from(self.tasks).is_ok_and(|tasks| tasks > shown);
+        let rest = if rest {
+            format!(", the first {shown} of them above")
+        } else {
+            String::new()
+        };
+        format!(
+            "array {}{}: {tasks}{rest}",
+            self.indexes,
+            most.unwrap_or_default()
+        )
+    }
+
+    fn table(&self) -> Table {
+        let mut table = Table::new(&[Column::number("TASK"), Column::text("ENVIRONMENT")]);
+        for task in &self.first {
+            let env = task
+                .env
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"));
+            let env: Vec<_> = env.collect();
+            table.row([
+                Cell::from(task.index.to_string()),
+                Cell::from(env.join(" ")),
+            ]);
+        }
+        table
+    }
 }
 
 /// Checks a folder or zip with the master's default limits.
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let packed = pack_folder(&context.output, &arguments.place)?;
-    let judged = judge(&packed, &Limits::default());
+    let judged = judge(&packed, &Limits::default())
+        .and_then(|found| Ok((overridden(&found, &arguments.overrides.fields())?, found)));
     let faults = judged.as_ref().err().cloned().unwrap_or_default();
-    let inspected = judged.ok();
+    let (spec, inspected) = judged.ok().unzip();
     let report = Report {
         ok: inspected.is_some(),
-        name: inspected.as_ref().map(|found| found.spec.name.clone()),
+        name: spec.as_ref().map(|spec| spec.name.clone()),
         digest: packed.digest.to_string(),
         size_bytes: packed.size_bytes,
         expanded_bytes: inspected.as_ref().map(|found| found.expanded_bytes),
         entries: inspected.as_ref().map(|found| found.entries),
         left_out: packed.left_out,
+        array: spec.as_ref().and_then(Array::of),
         faults,
     };
     match context.output.format {
         Format::Json => context.output.json(&report)?,
         Format::Table if !report.ok => context.output.table(&fault_table(&report.faults))?,
-        Format::Table => context.output.line("ok")?,
+        Format::Table => {
+            context.output.line("ok")?;
+            if let Some(array) = &report.array {
+                context.output.table(&array.table())?;
+            }
+        }
         Format::Quiet => {
             for fault in &report.faults {
                 context.output.line(&fault.rule)?;
@@ -71,6 +163,9 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failur
             bytes(report.size_bytes),
             bytes(report.expanded_bytes.unwrap_or(0))
         ));
+        if let Some(array) = &report.array {
+            context.output.note(&array.note());
+        }
         return Ok(exit::DONE);
     }
     let number = u64::try_from(report.faults.len()).unwrap_or(u64::MAX);
@@ -78,6 +173,10 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failur
         .output
         .note(&format!("{place}: {}", count(number, "fault", "faults")));
     Ok(exit::FAILED)
+}
+
+fn as_object<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
 }
 
 /// Packs with a bar, and tells what was left out.
@@ -99,6 +198,16 @@ pub(super) fn pack_folder(output: &Output, place: &Path) -> Result<Packed, Failu
 pub(super) fn judge(packed: &Packed, limits: &Limits) -> Result<Inspected, Vec<Fault>> {
     let reader = std::io::BufReader::new(packed.content.reader());
     inspect(reader, packed.size_bytes, limits)
+        .map_err(|faults| faults.into_iter().map(convert).collect())
+}
+
+/// What the flags make of the bundle's configuration, by the master's rules.
+pub(super) fn overridden(
+    found: &Inspected,
+    overrides: &Map<String, Value>,
+) -> Result<JobSpec, Vec<Fault>> {
+    config::merge(&found.config, overrides)
+        .and_then(|text| config::parse(&text))
         .map_err(|faults| faults.into_iter().map(convert).collect())
 }
 

@@ -39,7 +39,19 @@ pub(crate) struct Overrides {
     /// How often to try again when your own code fails
     #[arg(long, value_name = "NUMBER")]
     retries: Option<u64>,
-    /// Any other field, as JSON, such as shm_size='"2g"' or after=12; null takes it out
+    /// Jobs that must end first: 12 and 13 must succeed, 14:any must only end
+    #[arg(long, value_name = "JOB,JOB:any", value_delimiter = ',')]
+    after: Vec<String>,
+    /// Many tasks, by their indexes; %8 for at most 8 at once
+    #[arg(long, value_name = "0-99%8")]
+    array: Option<String>,
+    /// A task for each value, such as lr=0.1,0.01 or seed=1..5; given often, for each combination
+    #[arg(long, value_name = "NAME=VALUES", value_parser = sweep)]
+    sweep: Vec<String>,
+    /// End all tasks when more than so many failed
+    #[arg(long, value_name = "NUMBER")]
+    max_fails: Option<u64>,
+    /// Any other field, as JSON, such as shm_size='"2g"' or preemptible=true; null takes it out
     #[arg(long = "set", value_name = "FIELD=JSON", value_parser = field)]
     fields: Vec<(String, Value)>,
     /// The command as separate words, after --
@@ -81,6 +93,15 @@ impl Overrides {
         set("priority", self.priority.map(Value::from));
         set("labels", object(&self.label));
         set("retries", self.retries.map(Value::from));
+        if !self.after.is_empty() {
+            set("after", Some(Value::String(self.after.join(","))));
+        }
+        set("array", text(&self.array));
+        if !self.sweep.is_empty() {
+            let axes = self.sweep.iter().cloned().map(Value::String).collect();
+            set("sweep", Some(Value::Array(axes)));
+        }
+        set("max_fails", self.max_fails.map(Value::from));
         for (name, value) in &self.fields {
             set(name, Some(value.clone()));
         }
@@ -100,6 +121,13 @@ fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         Some(_) | None => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
+fn sweep(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some((name, values)) if !name.is_empty() && !values.is_empty() => Ok(text.to_owned()),
+        Some(_) | None => Err("write NAME=VALUES, such as lr=0.1,0.01 or seed=1..5".to_owned()),
     }
 }
 
@@ -178,6 +206,18 @@ mod tests {
                 "--set after=[12] --set image=null",
                 json!({"after": [12], "image": null}),
             ),
+            (
+                "--after 12,13:any --after 14",
+                json!({"after": "12,13:any,14"}),
+            ),
+            (
+                "--array 0-999%16 --max-fails 0",
+                json!({"array": "0-999%16", "max_fails": 0}),
+            ),
+            (
+                "--sweep lr=0.1,0.01 --sweep seed=1..5",
+                json!({"sweep": ["lr=0.1,0.01", "seed=1..5"]}),
+            ),
             ("--gpus 1 --set num_gpus=3", json!({"num_gpus": 3})),
         ];
         for (line, expected) in cases {
@@ -195,6 +235,10 @@ mod tests {
             "--cpus nan",
             "--set shm_size=2g",
             "--set =1",
+            "--sweep seed",
+            "--sweep =1",
+            "--sweep seed=",
+            "--max-fails -1",
             "--command a -- b",
         ] {
             assert!(fields(line).is_err(), "{line}");

@@ -6,9 +6,9 @@ use clap::Args;
 use dopq_common::api::{Job, Role, SubmitRequest};
 use dopq_common::bundle::Limits;
 use dopq_common::bundle::archive::Inspected;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::check::{judge, pack_folder};
+use super::check::{judge, overridden, pack_folder};
 use super::context::Context;
 use super::follow::{Ended, Wish, print, verdict};
 use super::overrides::Overrides;
@@ -48,7 +48,7 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<u8, F
     let inspected = if arguments.no_check {
         None
     } else {
-        Some(check(&packed, &arguments)?)
+        Some(check(&packed, &arguments, &overrides)?)
     };
     let me = client
         .whoami()
@@ -104,7 +104,11 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<u8, F
 
 /// Looks for faults before anything is sent. How large a bundle may be is the master's to say, since its
 /// admin may have raised the limits.
-fn check(packed: &Packed, arguments: &Arguments) -> Result<Inspected, Failure> {
+fn check(
+    packed: &Packed,
+    arguments: &Arguments,
+    overrides: &Map<String, Value>,
+) -> Result<Inspected, Failure> {
     let limits = Limits {
         compressed_bytes: u64::MAX,
         expanded_bytes: u64::MAX,
@@ -112,10 +116,12 @@ fn check(packed: &Packed, arguments: &Arguments) -> Result<Inspected, Failure> {
         ratio: u64::MAX,
         ..Limits::default()
     };
-    judge(packed, &limits).map_err(|faults| Failure::Bundle {
-        place: arguments.place.clone(),
-        faults,
-    })
+    judge(packed, &limits)
+        .and_then(|found| overridden(&found, overrides).map(|_| found))
+        .map_err(|faults| Failure::Bundle {
+            place: arguments.place.clone(),
+            faults,
+        })
 }
 
 /// Tells early, and with the way out, what the master would refuse after the upload.

@@ -345,3 +345,52 @@ fn checking_needs_no_master_and_tells_every_fault() {
         (&json!(true), &json!(2))
     );
 }
+
+#[test]
+fn checking_shows_what_a_sweep_would_run() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("bundle");
+    fs::create_dir(&folder).unwrap();
+    fs::write(
+        folder.join("container_config.json"),
+        r#"{"name": "hello", "executor_name": "anna", "sweep": ["lr=0.1,0.01", "seed=1..3"], "array": "1-5%2"}"#,
+    )
+    .unwrap();
+    fs::write(folder.join("Dockerfile"), "FROM scratch\n").unwrap();
+    let check = |more: &[&str]| {
+        let line = [&["check", "bundle"], more].concat();
+        command(home.path(), "", &line).output().unwrap()
+    };
+    let output = check(&[]);
+    assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    let expected = "ok\n\
+                    TASK  ENVIRONMENT\n\
+                    \x20  1  lr=0.1 seed=2\n\
+                    \x20  2  lr=0.1 seed=3\n\
+                    \x20  3  lr=0.01 seed=1\n\
+                    \x20  4  lr=0.01 seed=2\n\
+                    \x20  5  lr=0.01 seed=3\n";
+    assert_eq!(stdout(&output), expected);
+    assert!(
+        stderr(&output).contains("array 1-5%2: 5 tasks\n"),
+        "{}",
+        stderr(&output)
+    );
+    let output = check(&["--sweep", "x=1..1000", "-o", "json"]);
+    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(
+        (&report["array"]["tasks"], &report["array"]["indexes"]),
+        (&json!(1000), &json!("0-999"))
+    );
+    assert_eq!(
+        report["array"]["first"][1],
+        json!({"index": 1, "env": {"x": "2"}})
+    );
+    let output = check(&["--array", "0-6"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stdout(&output).contains("indexes go from 0 to 5, and 6 is beyond"),
+        "{}",
+        stdout(&output)
+    );
+}

@@ -5,6 +5,7 @@ mod indexes;
 mod outcome;
 mod spec;
 mod state;
+mod sweep;
 
 pub use array::{Array, Task, TaskEnds};
 pub use indexes::{INDEXES_MAX, Indexes, ParseIndexesError};
@@ -16,3 +17,4 @@ pub use spec::{
 pub use state::{
     Active, BundleRef, Finished, Hold, Job, JobState, Phase, Queued, StopReason, Transition,
 };
+pub use sweep::{Sweep, SweepAxis, SweepError};

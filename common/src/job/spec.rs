@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::id::{JobId, UserName};
-use crate::job::Indexes;
+use crate::job::{Indexes, Sweep};
 use crate::resources::{ByteSize, MilliCpu, Request};
 
 /// What a user asks for.
@@ -37,6 +37,9 @@ pub struct JobSpec {
     pub after: Vec<Dependency>,
     /// Present on jobs of many tasks.
     pub array: Option<ArraySpec>,
+    /// The environment by which the array's tasks differ; present only with `array`, whose every index is
+    /// one of its combinations.
+    pub sweep: Option<Sweep>,
     /// The array is ended when more than so many of its tasks failed; present only with `array`.
     pub max_fails: Option<u32>,
     /// Whether it may be stopped for a more urgent one and requeued.

@@ -50,6 +50,7 @@ pub fn spec(user: UserName, request: Request) -> JobSpec {
         retries: 0,
         after: Vec::new(),
         array: None,
+        sweep: None,
         max_fails: None,
         preemptible: false,
         grace: Duration::from_secs(10),

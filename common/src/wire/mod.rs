@@ -10,6 +10,8 @@ pub mod log;
 mod order;
 mod parts;
 mod report;
+#[cfg(test)]
+mod tests;
 
 pub use auth::{AttemptToken, ClusterKey, OpenError, Sealed, WorkerKey};
 pub use live::{GpuUse, Heartbeat, HostUse, JobUse, Live, topic};

@@ -59,6 +59,9 @@ pub struct RunOrder {
     /// The index in its array.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub array_index: Option<u32>,
+    /// The array's own job id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub array_job: Option<u64>,
     /// Opens `/data/…` for this attempt alone.
     pub token: String,
     /// Base URLs of the masters, to be tried in order.

@@ -73,6 +73,7 @@ impl Filler<'_> {
             bundle: job.bundle.map(Into::into),
             allocation: (&active.allocation).into(),
             array_index: job.task.map(|task| task.index),
+            array_job: job.task.map(|task| task.array.0),
             token: self.key.token(attempt, worker).as_str().to_owned(),
             data_urls: self.data_urls.to_vec(),
         })

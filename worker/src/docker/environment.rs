@@ -1,4 +1,5 @@
-//! Puts a container's environment together: secrets and the user's first, ours last, each name once.
+//! Puts a container's environment together: secrets and the user's first, then what its sweep gives the
+//! task, ours last, each name once.
 //!
 //! NVIDIA's container hooks read the container's environment on the host (CVE-2025-23266), so what
 //! steers them or the host's dynamic linker is overridden here, whoever set it.
@@ -33,6 +34,11 @@ pub(super) fn merge(input: &PlanInput<'_>, gpus: &[GpuId]) -> Vec<(String, Strin
     for (name, value) in wishes.filter(|(name, _)| is_name(name)) {
         env.set(name, value);
     }
+    if let (Some(sweep), Some(index)) = (&input.spec.sweep, input.array_index) {
+        for (name, value) in sweep.values(index) {
+            env.set(name, &value);
+        }
+    }
     env.neutralise(input.image_env);
     let gpus: Vec<&str> = gpus.iter().map(GpuId::as_str).collect();
     let visible = if gpus.is_empty() {
@@ -45,6 +51,9 @@ pub(super) fn merge(input: &PlanInput<'_>, gpus: &[GpuId]) -> Vec<(String, Strin
     env.set("DOPQ_ATTEMPT", &input.attempt.number.to_string());
     if let Some(index) = input.array_index {
         env.set("DOPQ_ARRAY_INDEX", &index.to_string());
+    }
+    if let Some(array) = input.array_job {
+        env.set("DOPQ_ARRAY_JOB_ID", &array.to_string());
     }
     env.0
 }

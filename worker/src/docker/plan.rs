@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use dopq_common::id::{AttemptId, Digest, GpuId, UserName, WorkerId};
+use dopq_common::id::{AttemptId, Digest, GpuId, JobId, UserName, WorkerId};
 use dopq_common::job::{ContainerSpec, HealthCheck, JobSpec, Network, Ulimit};
 use dopq_common::resources::{Allocation, ByteSize, MilliCpu};
 
@@ -84,6 +84,8 @@ pub struct PlanInput<'a> {
     pub digest: Option<Digest>,
     /// The index in its array.
     pub array_index: Option<u32>,
+    /// The array's own job.
+    pub array_job: Option<JobId>,
     /// What it holds of the machine.
     pub allocation: &'a Allocation,
     /// The image's id.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dopq_common::agent::{Created, Run};
-use dopq_common::id::AttemptId;
+use dopq_common::id::{AttemptId, JobId};
 use dopq_common::job::{Cause, Outcome};
 
 use super::context::{Context, INSTANCE_LABEL};
@@ -88,6 +88,7 @@ async fn create_once(
                 user: &run.user,
                 digest: run.bundle.map(|bundle| bundle.digest),
                 array_index: run.order.array_index,
+                array_job: run.order.array_job.map(JobId),
                 allocation: &run.allocation,
                 image,
                 image_env: &found.env,

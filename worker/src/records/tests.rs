@@ -27,6 +27,7 @@ fn run() -> Arc<Run> {
             memory_bytes: 1 << 30,
         },
         array_index: Some(3),
+        array_job: None,
         token: "token".to_owned(),
         data_urls: vec!["http://m:7070".to_owned()],
     };

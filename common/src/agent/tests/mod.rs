@@ -38,6 +38,7 @@ fn order(strict: bool) -> RunOrder {
             memory_bytes: 1 << 30,
         },
         array_index: None,
+        array_job: None,
         token: "t".to_owned(),
         data_urls: vec!["http://127.0.0.1:1".to_owned()],
     }

@@ -6,13 +6,12 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::shape::{self, Fields, Read, wrong};
-use super::{document, run_params};
+use super::{document, run_params, tasks};
 use crate::bundle::Fault;
 use crate::bundle::fault::{Faults, quote};
 use crate::id::{JobId, UserName};
 use crate::job::{
-    ArraySpec, Artifacts, Class, Dependency, DependencyKind, ImageSource, Indexes, JobSpec,
-    Network, OnWorkerLoss,
+    Artifacts, Class, Dependency, DependencyKind, ImageSource, JobSpec, Network, OnWorkerLoss,
 };
 use crate::resources::{ByteSize, GpuAmount, MilliCpu, MilliGpu, Request};
 
@@ -113,7 +112,7 @@ fn spec(map: &Map<String, Value>, faults: &mut Faults) -> Option<JobSpec> {
     let priority = fields.take("priority", |v| shape::whole_as(v, -1000, 1000));
     let retries = fields.take("retries", |v| shape::whole_as(v, 0, 100));
     let after = fields.take("after", after);
-    let array = fields.take("array", array);
+    let tasks = tasks::take(&mut fields);
     let preemptible = fields.take("preemptible", shape::boolean);
     let grace = fields.take("grace", |value| match shape::duration(value)? {
         grace if grace > GRACE_MAX => wrong("it must be at most an hour"),
@@ -135,8 +134,9 @@ fn spec(map: &Map<String, Value>, faults: &mut Faults) -> Option<JobSpec> {
         time_request,
         retries: retries.unwrap_or_default(),
         after: after.unwrap_or_default(),
-        array,
-        max_fails: None,
+        array: tasks.array,
+        sweep: tasks.sweep,
+        max_fails: tasks.max_fails,
         preemptible: preemptible.unwrap_or_default(),
         grace: grace.unwrap_or(GRACE),
         artifacts: artifacts.unwrap_or_default(),
@@ -305,29 +305,6 @@ fn dependency(text: &str) -> Read<Dependency> {
         Err(_) => wrong(format!(
             "`{}` is no job id such as 1423, 1423:ok or 1423:any",
             quote(text)
-        )),
-    }
-}
-
-/// Indexes such as `0-99` or `1,5-9`, with `%n` for at most `n` at once.
-fn array(value: &Value) -> Read<ArraySpec> {
-    let text = shape::text(value)?;
-    let (indexes, most) = match text.split_once('%') {
-        Some((indexes, most)) => (indexes, Some(most)),
-        None => (text, None),
-    };
-    let max_running = match most.map(str::parse::<std::num::NonZeroU32>) {
-        None => None,
-        Some(Ok(most)) => Some(most.get()),
-        Some(Err(_)) => return wrong("after `%` stands how many run at once, 1 or more: 0-99%8"),
-    };
-    match indexes.parse::<Indexes>() {
-        Ok(indexes) => Ok(ArraySpec {
-            indexes,
-            max_running,
-        }),
-        Err(error) => wrong(format!(
-            "{error}; write it as 0-99, or 0-99%8 for at most 8 at once"
         )),
     }
 }

@@ -6,10 +6,12 @@ use super::{document, fields, shape};
 use crate::bundle::{Fault, fault::Faults};
 
 /// Fields that exclude each other: an override of the first takes the second out of the document.
-const INSTEAD_OF: [(&str, &str); 3] = [
+/// An `array` beside a `sweep` names some of its combinations, and so goes with the sweep that is replaced.
+const INSTEAD_OF: [(&str, &str); 4] = [
     ("image", "build_flag"),
     ("gpu_share", "num_slots"),
     ("num_slots", "gpu_share"),
+    ("sweep", "array"),
 ];
 
 /// Applies `overrides` to the document `text` and gives the accepted document in its canonical form: keys in
@@ -104,6 +106,23 @@ mod tests {
         assert_eq!(spec.request.gpu_amount, GpuAmount::Milli(MilliGpu(500)));
         let spec = merged(json!({"num_slots": null})).expect("valid");
         assert_eq!(spec.request.gpu_amount, GpuAmount::Slots(1));
+    }
+
+    #[test]
+    fn a_new_sweep_takes_the_old_array_away_and_an_array_keeps_the_sweep() {
+        let base =
+            r#"{"name": "train", "executor_name": "anna", "sweep": ["A=1..9"], "array": "3-8%2"}"#;
+        for (overrides, indexes, combinations) in [
+            (json!({"sweep": ["A=1..3"]}), "0-2", 3),
+            (json!({"array": "4"}), "4", 9),
+            (json!({"sweep": ["A=1..3"], "array": "1"}), "1", 3),
+        ] {
+            let overrides = overrides.as_object().expect("an object");
+            let spec = parse(&merge(base, overrides).expect("valid")).expect("valid");
+            let array = spec.array.expect("an array");
+            assert_eq!(array.indexes.to_string(), indexes);
+            assert_eq!(spec.sweep.expect("kept").len(), combinations);
+        }
     }
 
     #[test]

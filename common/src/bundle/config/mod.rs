@@ -1,14 +1,16 @@
 //! Reads `container_config.json`: DoPQ 1.0's fields as its users write them, and the newer ones.
 //!
 //! [`parse`] is the only way to a [`JobSpec`](crate::job::JobSpec), and tells all faults at once. [`merge()`] applies a client's
-//! overrides. The document's syntax is judged in `document`, values in `value`, `shape` and `units`, and
-//! Docker's parameters in `run_params`. Comparing the executor with a proven identity is left to the shells.
+//! overrides. The document's syntax is judged in `document`, values in `shape`, `units` and `words`, Docker's
+//! parameters in `run_params`, and what makes many tasks of a job in `tasks`. Comparing the executor with a
+//! proven identity is left to the shells.
 
 mod document;
 mod fields;
 mod merge;
 mod run_params;
 mod shape;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod units;

@@ -239,6 +239,15 @@ fn every_wrong_value_is_refused_at_its_field() {
                 "5-2", "0-9%0", "a-b", "0-100000", "", 7, "+1-2", "0-9%", "0-9%-1"
             ]),
         ),
+        (
+            "sweep",
+            json!([
+                "A=1", [], {}, ["A"], ["A="], ["=1"], ["A=1,,2"], ["A=5..1"], ["A=0.1..0.5"], ["A=1..100001"],
+                ["A=1", "A=2"], [7], {"A": 1}, {"A": []}, {"A": [null]}, {"A": {}}, {"DOPQ_JOB_ID": "1"},
+                ["NVIDIA_VISIBLE_DEVICES=0,1"], ["A=1..1000", "B=1..1000"]
+            ]),
+        ),
+        ("max_fails", json!([-1, 0.5, "1", 100_001])),
         ("artifacts", json!(["sometimes"])),
         ("on_worker_loss", json!(["cry"])),
         ("network", json!(["container:x", "lan"])),
@@ -406,9 +415,52 @@ fn fields_that_exclude_each_other_are_told() {
     for fields in [
         json!({"image": "a", "build_flag": true}),
         json!({"gpu_share": 0.5, "num_slots": 1}),
+        json!({"max_fails": 1}),
+        json!({"sweep": ["A=1..3"], "array": "1-3"}),
     ] {
         assert_eq!(faults(&fields)[0].0, "config_conflict", "{fields}");
     }
+}
+
+#[test]
+fn a_sweep_makes_an_array_of_all_or_some_of_its_combinations() {
+    for (fields, indexes, most, last) in [
+        (
+            json!({"sweep": ["lr=0.1,0.01", "seed=1..5"]}),
+            "0-9",
+            None,
+            [("lr", "0.01"), ("seed", "5")],
+        ),
+        (
+            json!({"sweep": ["lr=0.1,0.01", "seed=1..5"], "array": "0-9%2", "max_fails": 3}),
+            "0-9",
+            Some(2),
+            [("lr", "0.01"), ("seed", "5")],
+        ),
+        (
+            json!({"sweep": {"seed": [1, "b,c"], "lr": "0.1,0.01"}, "array": "1,3"}),
+            "1,3",
+            None,
+            [("lr", "0.01"), ("seed", "b,c")],
+        ),
+    ] {
+        let spec = spec(fields.clone());
+        let array = spec.array.expect("a sweep is an array");
+        assert_eq!(array.indexes.to_string(), indexes, "{fields}");
+        assert_eq!(array.max_running, most, "{fields}");
+        let last_index = array.indexes.last().expect("not empty");
+        let sweep = spec.sweep.expect("set");
+        let values = sweep.values(last_index);
+        let values: Vec<_> = values
+            .iter()
+            .map(|(name, value)| (*name, &**value))
+            .collect();
+        assert_eq!(values, last, "{fields}");
+        let max_fails = fields.get("max_fails").map(|_| 3);
+        assert_eq!(spec.max_fails, max_fails, "{fields}");
+    }
+    let spec = spec(json!({"array": "0-9", "max_fails": 0}));
+    assert_eq!((spec.max_fails, spec.sweep), (Some(0), None));
 }
 
 proptest::proptest! {
@@ -418,7 +470,7 @@ proptest::proptest! {
     }
 
     #[test]
-    fn no_value_makes_it_panic(field in "(name|after|array|required_memory|env|time_limit|gpu_share|run_params)",
+    fn no_value_makes_it_panic(field in "(name|after|array|sweep|max_fails|required_memory|env|time_limit|gpu_share|run_params)",
                                value in "[0-9.eE:%gms,\"{}\\[\\]-]{0,24}") {
         drop(parse(&format!("{{\"{field}\":{value}}}")));
         drop(parse(&document(&json!({ (field): value }))));

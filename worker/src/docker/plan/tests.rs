@@ -99,6 +99,7 @@ impl Case {
             user: &"anna".parse().expect("a name"),
             digest: Some(Digest([0xab; 32])),
             array_index: Some(7),
+            array_job: Some(JobId(1415)),
             allocation: &self.allocation,
             image: "sha256:1",
             image_env: &self.image_env,
@@ -207,6 +208,7 @@ fn check_rules(body: &Value) {
     assert_eq!(value("DOPQ_JOB_ID"), Some("1423"));
     assert_eq!(value("DOPQ_ATTEMPT"), Some("2"));
     assert_eq!(value("DOPQ_ARRAY_INDEX"), Some("7"));
+    assert_eq!(value("DOPQ_ARRAY_JOB_ID"), Some("1415"));
     for emptied in ["LD_PRELOAD", "LD_AUDIT", "NVIDIA_MIG_CONFIG_DEVICES"] {
         assert!(value(emptied).unwrap_or_default().is_empty(), "{emptied}");
     }
@@ -215,6 +217,27 @@ fn check_rules(body: &Value) {
             .unwrap_or_default()
             .contains("/proc")
     );
+}
+
+#[test]
+fn the_sweep_sets_a_task_s_values_over_the_job_s_own() {
+    let wishes = json!({
+        "name": "test", "executor_name": "anna", "env": {"seed": "0", "A": "kept"},
+        "sweep": ["lr=0.1,0.01", "seed=1..5", "LD_PRELOAD=/evil.so"]
+    });
+    // The eighth of the ten combinations, as the index is 7.
+    let body = Case::of(spec(&wishes)).body();
+    check_rules(&body);
+    let set = env(&body);
+    for (name, value) in [
+        ("lr", "0.01"),
+        ("seed", "3"),
+        ("A", "kept"),
+        ("LD_PRELOAD", ""),
+    ] {
+        let found: Vec<_> = set.iter().filter(|(other, _)| other == name).collect();
+        assert_eq!(found, [&(name.to_owned(), value.to_owned())]);
+    }
 }
 
 fn word() -> impl Strategy<Value = String> {

@@ -178,6 +178,7 @@ impl Rig {
                 memory_bytes: 1 << 30,
             },
             array_index: None,
+            array_job: None,
             token: TOKEN.to_owned(),
             data_urls: vec![self.url.clone()],
         }
