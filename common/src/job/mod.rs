@@ -1,6 +1,8 @@
-//! A job: what was asked for ([`spec`]), where it stands ([`state`]) and how it ended ([`outcome`]).
+//! A job: what was asked for ([`spec`]), where it stands ([`state`]), how it ended ([`outcome`]) and what that
+//! cost ([`charge`]).
 
 mod array;
+mod charge;
 mod indexes;
 mod outcome;
 mod spec;
@@ -8,6 +10,8 @@ mod state;
 mod sweep;
 
 pub use array::{Array, Task, TaskEnds};
+pub(crate) use charge::write_down;
+pub use charge::{Charge, ChargeEnd};
 pub use indexes::{INDEXES_MAX, Indexes, ParseIndexesError};
 pub use outcome::{Cause, Outcome, RetryRule};
 pub use spec::{

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::{AttemptId, Digest, JobId, UserName, WorkerId};
-use crate::job::{Array, Dependency, JobSpec, Outcome, Task, TaskEnds};
+use crate::job::{Array, Charge, Dependency, JobSpec, Outcome, Task, TaskEnds};
 use crate::penalty::usage::Rate;
 use crate::resources::Allocation;
 use crate::time::Timestamp;
@@ -49,6 +49,8 @@ pub struct Job {
     pub state: JobState,
     /// Every change of phase, oldest first; bounded, the first and the latest are kept.
     pub timeline: Vec<Transition>,
+    /// What its user was charged for attempts that have ended, oldest first; bounded, the latest are kept.
+    pub charges: Vec<Charge>,
 }
 
 impl Job {

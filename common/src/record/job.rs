@@ -8,8 +8,8 @@ use super::error::check_version;
 use super::{ArrayRecord, EndsRecord, Error, RECORD_VERSION, Specs, TaskRecord};
 use crate::id::JobId;
 use crate::job::{
-    Active, BundleRef, Finished, Hold, Job, JobState, Outcome, Phase, Queued, StopReason, Task,
-    Transition,
+    Active, BundleRef, Charge, ChargeEnd, Finished, Hold, Job, JobState, Outcome, Phase, Queued,
+    StopReason, Task, Transition,
 };
 use crate::penalty::usage::Rate;
 use crate::resources::Allocation;
@@ -51,6 +51,9 @@ pub struct JobRecord {
     /// Every change of phase, oldest first.
     #[serde(default)]
     pub timeline: Vec<TransitionRecord>,
+    /// What its user was charged for attempts that have ended, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub charges: Vec<ChargeRecord>,
 }
 
 /// A [`JobState`].
@@ -170,6 +173,21 @@ pub struct TransitionRecord {
     pub note: String,
 }
 
+/// A [`Charge`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChargeRecord {
+    /// The attempt's number.
+    pub attempt: u32,
+    /// What its user was charged, millionths of a weighted GPU.
+    pub rate_micro: u64,
+    /// When it was placed, milliseconds since 1970.
+    pub from_ms: u64,
+    /// When it ended, milliseconds since 1970.
+    pub to_ms: u64,
+    /// How the account was closed, as its word.
+    pub end: String,
+}
+
 impl From<&Job> for JobRecord {
     fn from(job: &Job) -> Self {
         Self {
@@ -186,6 +204,7 @@ impl From<&Job> for JobRecord {
             bundle: job.bundle.map(WireBundle::from),
             config: job.config.to_string(),
             timeline: job.timeline.iter().map(TransitionRecord::from).collect(),
+            charges: job.charges.iter().map(ChargeRecord::from).collect(),
         }
     }
 }
@@ -217,6 +236,11 @@ impl JobRecord {
             task: self.task.map(Task::from),
             state: self.state.to_state()?,
             timeline: timeline.collect(),
+            charges: self
+                .charges
+                .iter()
+                .filter_map(ChargeRecord::to_charge)
+                .collect(),
         })
     }
 }
@@ -387,6 +411,34 @@ impl TransitionRecord {
             phase,
             attempt: self.attempt,
             note: self.note.clone(),
+        })
+    }
+}
+
+impl From<&Charge> for ChargeRecord {
+    fn from(charge: &Charge) -> Self {
+        Self {
+            attempt: charge.attempt,
+            rate_micro: charge.rate.0,
+            from_ms: charge.from.as_millis(),
+            to_ms: charge.to.as_millis(),
+            end: charge.end.as_str().to_owned(),
+        }
+    }
+}
+
+impl ChargeRecord {
+    /// `None` for an end that a later version added: it is a line less on the user's receipt.
+    fn to_charge(&self) -> Option<Charge> {
+        let end = ChargeEnd::ALL
+            .into_iter()
+            .find(|end| end.as_str() == self.end)?;
+        Some(Charge {
+            attempt: self.attempt,
+            rate: Rate(self.rate_micro),
+            from: Timestamp::from_millis(self.from_ms),
+            to: Timestamp::from_millis(self.to_ms),
+            end,
         })
     }
 }

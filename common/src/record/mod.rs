@@ -18,7 +18,9 @@ mod tests;
 
 pub use array::{ArrayRecord, EndsRecord, TaskRecord};
 pub use error::Error;
-pub use job::{ActiveRecord, HoldRecord, JobRecord, StateRecord, StopRecord, TransitionRecord};
+pub use job::{
+    ActiveRecord, ChargeRecord, HoldRecord, JobRecord, StateRecord, StopRecord, TransitionRecord,
+};
 pub use meta::{LockRecord, MetaRecord};
 pub use specs::Specs;
 pub use user::{GuardsRecord, UserRecord};

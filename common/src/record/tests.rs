@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use super::*;
 use crate::id::{Digest, JobId};
 use crate::job::{
-    Active, Array, BundleRef, Cause, Finished, Hold, Indexes, Job, JobState, Outcome, Phase,
-    Queued, StopReason, Task, TaskEnds, Transition,
+    Active, Array, BundleRef, Cause, Charge, ChargeEnd, Finished, Hold, Indexes, Job, JobState,
+    Outcome, Phase, Queued, StopReason, Task, TaskEnds, Transition,
 };
 use crate::penalty::usage::Rate;
 use crate::resources::{Allocation, ByteSize, Capacity, GpuDevice, MilliCpu, MilliGpu};
@@ -75,6 +75,7 @@ fn job(state: JobState) -> Job {
                 note: "gpu-01".to_owned(),
             },
         ],
+        charges: Vec::new(),
     }
 }
 
@@ -84,6 +85,17 @@ fn ends() -> TaskEnds {
         failed: "5".parse().expect("an index"),
         cancelled: Indexes::default(),
     }
+}
+
+fn charges() -> Vec<Charge> {
+    let charge = |(attempt, end)| Charge {
+        attempt,
+        rate: Rate(1_500_000),
+        from: at(u64::from(attempt)),
+        to: at(u64::from(attempt) + 60),
+        end,
+    };
+    (1..).zip(ChargeEnd::ALL).map(charge).collect()
 }
 
 /// Holds `record` against the golden file; `DOPQ_BLESS=1` writes the file anew.
@@ -193,6 +205,22 @@ fn jobs_in_every_state() {
     });
     let record = golden("job-task", &JobRecord::from(&task));
     assert_eq!(record.to_job(&mut specs).expect("valid"), task);
+}
+
+#[test]
+fn charges_of_attempts_that_have_ended() {
+    let mut specs = Specs::default();
+    let charged = Job {
+        charges: charges(),
+        ..job(JobState::Running(active()))
+    };
+    let mut record = golden("job-charged", &JobRecord::from(&charged));
+    assert_eq!(record.to_job(&mut specs).expect("a job"), charged);
+    if let Some(first) = record.charges.first_mut() {
+        first.end = "by_lot".to_owned();
+    }
+    let read = record.to_job(&mut specs).expect("a job");
+    assert_eq!(read.charges.len(), 2, "an end of tomorrow is left out");
 }
 
 #[test]

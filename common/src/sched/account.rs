@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::id::UserName;
-use crate::job::{Active, Class, Job, Outcome, RetryRule};
+use crate::job::{Active, Charge, ChargeEnd, Class, Job};
 use crate::penalty::recency;
 use crate::penalty::usage::{Rate, after, charged, falls_to, kept, normalised};
 use crate::resources::{Allocation, GpuAmount, Request};
@@ -165,40 +165,56 @@ impl Step<'_> {
         self.edit_user(name, |user| user.usage += deposit);
     }
 
-    /// Closes the account of an attempt that has ended; the user is settled.
-    pub(super) fn close_account(&mut self, name: &UserName, active: &Active, end: AccountEnd) {
-        let settings = &self.state.settings().usage;
-        let (min_charge, half_life) = (settings.min_charge, settings.half_life);
-        let held = self.now.since(active.assigned_at);
-        let deposit = active.rate.gpus() * min_charge.as_secs_f64() * kept(held, half_life);
-        let live = charged(active.rate, held, half_life);
-        let refund = match end {
-            AccountEnd::Refunded => deposit + live,
-            AccountEnd::AsHeld => deposit,
-            AccountEnd::AtLeastMinimum if held >= min_charge => deposit,
-            AccountEnd::AtLeastMinimum => live,
+    /// Closes the account of an attempt that has ended; the user is settled. What is returned is to be
+    /// written down with the job.
+    pub(super) fn close_account(
+        &mut self,
+        name: &UserName,
+        active: &Active,
+        end: ChargeEnd,
+    ) -> Charge {
+        let charge = Charge {
+            attempt: active.attempt,
+            rate: active.rate,
+            from: active.assigned_at,
+            to: self.now,
+            end,
         };
+        let held = charge.to.since(charge.from);
+        let settings = &self.state.settings().usage;
+        let refund = Added::after(settings, charge.rate, held).refund(end);
+        // Below zero there is only what sums are rounded by.
         self.edit_user(name, |user| user.usage = (user.usage - refund).max(0.0));
+        charge
     }
 }
 
-/// How the account of an attempt ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum AccountEnd {
-    /// The user pays for the time, or for the minimum if that is more.
-    AtLeastMinimum,
-    /// The user pays for the time.
-    AsHeld,
-    /// The user pays nothing.
-    Refunded,
+/// What an attempt has added to its user's usage, decayed until the end of the time that it was held.
+pub(super) struct Added {
+    /// The minimum, which was taken at once.
+    pub(super) deposit: f64,
+    /// What was charged since.
+    pub(super) live: f64,
+    has_lasted: bool,
 }
 
-impl AccountEnd {
-    pub(super) const fn of(outcome: &Outcome) -> Self {
-        match outcome.cause.retry_rule() {
-            RetryRule::Never | RetryRule::UserBudget => Self::AtLeastMinimum,
-            RetryRule::Requeue => Self::AsHeld,
-            RetryRule::Infrastructure => Self::Refunded,
+impl Added {
+    pub(super) fn after(settings: &UsageSettings, rate: Rate, held: Duration) -> Self {
+        let (min_charge, half_life) = (settings.min_charge, settings.half_life);
+        Self {
+            deposit: rate.gpus() * min_charge.as_secs_f64() * kept(held, half_life),
+            live: charged(rate, held, half_life),
+            has_lasted: held >= min_charge,
+        }
+    }
+
+    /// What is taken off again when the account is closed.
+    pub(super) fn refund(&self, end: ChargeEnd) -> f64 {
+        match end {
+            ChargeEnd::Refunded => self.deposit + self.live,
+            ChargeEnd::AsHeld => self.deposit,
+            ChargeEnd::AtLeastMinimum if self.has_lasted => self.deposit,
+            ChargeEnd::AtLeastMinimum => self.live,
         }
     }
 }

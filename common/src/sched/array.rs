@@ -112,7 +112,7 @@ impl Step<'_> {
         };
         if let Some(id) = self.begin_task(task.array, task.index) {
             let outcome = Outcome::new(Cause::Cancelled(by.clone()), format!("cancelled by {by}"));
-            self.finish(id, outcome, None);
+            self.finish(id, outcome);
         }
         true
     }

@@ -40,11 +40,11 @@ impl Step<'_> {
         match &job.state {
             JobState::Queued(_) => {
                 let outcome = outcome_of(&reason, job);
-                self.finish(id, outcome, None);
+                self.finish(id, outcome);
             }
             JobState::Array(_) => {
                 for (id, outcome) in self.stop_tasks(id, &reason) {
-                    self.finish(id, outcome, None);
+                    self.finish(id, outcome);
                 }
             }
             JobState::Assigned(active)

@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use crate::id::JobId;
 use crate::job::{
-    Active, Cause, Finished, Job, JobState, OnWorkerLoss, Outcome, Phase, Queued, RetryRule,
-    StopReason, Transition,
+    Active, Cause, Charge, ChargeEnd, Finished, Job, JobState, OnWorkerLoss, Outcome, Phase,
+    Queued, RetryRule, StopReason, Transition, write_down,
 };
 use crate::penalty::recency;
 use crate::time::Timestamp;
 
-use super::account::AccountEnd;
 use super::array;
 use super::control::outcome_of;
 use super::effect::Effect;
@@ -71,11 +70,11 @@ impl Step<'_> {
         let user = job.user.clone();
         let next = self.next(job, &ended.outcome);
         self.settle(&user);
-        self.close_account(&user, &active, AccountEnd::of(&ended.outcome));
+        let charge = self.close_account(&user, &active, ChargeEnd::of(&ended.outcome));
         match next {
             Next::Over(outcome) => {
                 let ended = Ended { outcome, ..ended };
-                self.over(id, ended, Some(active));
+                self.over(id, ended, Some((active, charge)));
             }
             Next::Again {
                 retries,
@@ -90,6 +89,7 @@ impl Step<'_> {
                 self.queue_again(id, not_before, avoid, note, |job| {
                     job.retries_used = retries;
                     job.faults = faults;
+                    write_down(&mut job.charges, charge);
                 });
             }
         }
@@ -109,8 +109,10 @@ impl Step<'_> {
         let avoid = active.worker.clone();
         let (user, active) = (job.user.clone(), active.clone());
         self.settle(&user);
-        self.close_account(&user, &active, AccountEnd::Refunded);
-        self.queue_again(id, Some(not_before), Some(avoid), note, |_| {});
+        let charge = self.close_account(&user, &active, ChargeEnd::Refunded);
+        self.queue_again(id, Some(not_before), Some(avoid), note, |job| {
+            write_down(&mut job.charges, charge);
+        });
     }
 
     fn queue_again(
@@ -137,17 +139,17 @@ impl Step<'_> {
     }
 
     /// Ends a job that has no machine.
-    pub(super) fn finish(&mut self, id: JobId, outcome: Outcome, last: Option<Active>) {
+    pub(super) fn finish(&mut self, id: JobId, outcome: Outcome) {
         let ended = Ended {
             outcome,
             ran: Duration::ZERO,
             log_bytes: None,
         };
-        self.over(id, ended, last);
+        self.over(id, ended, None);
     }
 
     /// Ends a job for good, and those that can no longer start because of it.
-    fn over(&mut self, id: JobId, ended: Ended, last: Option<Active>) {
+    fn over(&mut self, id: JobId, ended: Ended, last: Option<(Active, Charge)>) {
         self.over_alone(id, ended, last);
         // A list instead of recursion, because chains of dependencies may be long.
         let mut over = self.over_with(id);
@@ -197,13 +199,17 @@ impl Step<'_> {
         Some(Outcome::new(Cause::DependencyFailed, detail))
     }
 
-    fn over_alone(&mut self, id: JobId, ended: Ended, last: Option<Active>) {
+    fn over_alone(&mut self, id: JobId, ended: Ended, last: Option<(Active, Charge)>) {
         let now = self.now;
         let had_machine = last.is_some();
         let rule = ended.outcome.cause.retry_rule();
         let note = format!("{}: {}", ended.outcome.cause.as_str(), ended.outcome.detail);
+        let (last, charge) = last.unzip();
         self.edit(id, |job| {
             enter(job, now, Phase::Finished, note);
+            if let Some(charge) = charge {
+                write_down(&mut job.charges, charge);
+            }
             let mut finished = Finished {
                 outcome: ended.outcome,
                 at: now,

@@ -66,6 +66,7 @@ impl Step<'_> {
             task: None,
             state,
             timeline: Vec::with_capacity(1),
+            charges: Vec::new(),
         };
         enter(&mut job, self.now, Phase::Queued, String::new());
         self.state.set_job(Arc::new(job));
@@ -76,7 +77,7 @@ impl Step<'_> {
         }
         self.act(Effect::Accepted { job: id, new: true });
         if let Some(outcome) = self.impossible(id) {
-            self.finish(id, outcome, None);
+            self.finish(id, outcome);
         }
         Ok(())
     }

@@ -151,6 +151,7 @@ mod tests {
             task: None,
             state: job_state,
             timeline: Vec::new(),
+            charges: Vec::new(),
         })));
         state
     }

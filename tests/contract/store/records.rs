@@ -7,8 +7,8 @@ use std::time::Duration;
 use dopq_common::api::Role;
 use dopq_common::id::{Digest, JobId, UserName, WorkerId};
 use dopq_common::job::{
-    Active, Array, BundleRef, Cause, Finished, Hold, Indexes, Job, JobState, Outcome, Phase,
-    Queued, StopReason, TaskEnds, Transition,
+    Active, Array, BundleRef, Cause, Charge, ChargeEnd, Finished, Hold, Indexes, Job, JobState,
+    Outcome, Phase, Queued, StopReason, TaskEnds, Transition,
 };
 use dopq_common::penalty::usage::Rate;
 use dopq_common::record::Specs;
@@ -65,6 +65,13 @@ pub(crate) fn job(id: u64, user: u64) -> Job {
             phase: Phase::Queued,
             attempt: None,
             note: "\u{1b}[31m \"quoted\"\n\u{0}".to_owned(),
+        }],
+        charges: vec![Charge {
+            attempt: 1,
+            rate: Rate(500_000),
+            from: at(id),
+            to: at(id + 1),
+            end: ChargeEnd::Refunded,
         }],
     }
 }

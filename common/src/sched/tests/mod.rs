@@ -6,6 +6,7 @@ mod basics;
 mod explained;
 mod fairness;
 mod preemption;
+mod receipts;
 mod rules;
 mod simulation;
 mod table;
