@@ -23,7 +23,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Look",
         &[
-            "ps", "queue", "show", "explain", "logs", "fetch", "status", "nodes",
+            "ps", "queue", "show", "explain", "logs", "fetch", "usage", "status", "nodes",
         ],
     ),
     (
@@ -43,6 +43,7 @@ Examples:
   dopq queue                             whose turn it is, and why yours is not yet
   dopq logs -f last                      what your last job prints
   dopq fetch last                        bring home what it left in /outdir
+  dopq usage                             what you have been charged, and what is left of it
   dopq cancel 12-17                      stop six of your jobs
   dopq ps --output json | jq .jobs[].id  for programs
 
@@ -148,6 +149,8 @@ pub(crate) enum Command {
     Unlock,
     /// List users with their penalties (same as: user list)
     Users,
+    /// Show what you have been charged, what is left of it, and how long that lasts
+    Usage(commands::usage::Arguments),
     /// Manage users and their tokens
     #[command(subcommand)]
     User(commands::users::UserCommand),

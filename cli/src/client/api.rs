@@ -2,7 +2,7 @@
 
 use dopq_common::api::{
     Bundle, CordonRequest, ErrorCode, Explanation, Job, JobPage, LockRequest, NewToken, NewUser,
-    NodeList, PriorityRequest, Queue, Status, SubmitRequest, TokenCreated, User, UserLimits,
+    NodeList, PriorityRequest, Queue, Status, SubmitRequest, TokenCreated, Usage, User, UserLimits,
     UserList, WhoAmI,
 };
 use dopq_common::id::Digest;
@@ -271,6 +271,12 @@ impl Client {
     pub(crate) async fn set_limits(&self, user: &str, limits: &UserLimits) -> Result<User, Error> {
         let call = Call::new(Method::PUT, &["users", user, "limits"]);
         self.fetch(&call.json(limits).repeatable()).await
+    }
+
+    /// `GET /v1/users/{name}/usage`, with at most so many attempts one by one.
+    pub(crate) async fn usage(&self, user: &str, limit: usize) -> Result<Usage, Error> {
+        let call = Call::new(Method::GET, &["users", user, "usage"]);
+        self.fetch(&call.query("limit", limit.to_string())).await
     }
 
     /// `POST /v1/users/{name}/tokens`.

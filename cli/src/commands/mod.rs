@@ -21,6 +21,7 @@ pub(crate) mod show;
 pub(crate) mod sim;
 mod status;
 pub(crate) mod submit;
+pub(crate) mod usage;
 pub(crate) mod users;
 pub(crate) mod wait;
 

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::{
     change, check, completions, explain, fetch, login, logs, nodes, ps, queue, show, sim, status,
-    submit, users, wait,
+    submit, usage, users, wait,
 };
 use crate::args::{Cli, Command};
 use crate::exit;
@@ -58,6 +58,7 @@ async fn perform(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Lock(arguments) => queue::lock(context, arguments).await,
         Command::Unlock => queue::unlock(context).await,
         Command::Users => users::list(context).await,
+        Command::Usage(arguments) => usage::run(context, &arguments).await,
         Command::User(command) => users::run(context, command).await,
         Command::Sim(command) => sim::run(context, &command),
         Command::Login(arguments) => login::run(context, arguments).await,

@@ -9,7 +9,7 @@ use dopq_common::api::{NewToken, NewUser, Role, User, UserLimits, UserList};
 use super::context::Context;
 use crate::exit;
 use crate::failure::Failure;
-use crate::output::text::age;
+use crate::output::text::{age, gpu_hours, gpus};
 use crate::output::{Column, Format, Table};
 
 /// What to do with users.
@@ -268,6 +268,8 @@ fn table(list: &UserList) -> Table {
         Column::new("ROLE"),
         Column::number("PENALTY"),
         Column::number("WEIGHT").spare(),
+        Column::number("USAGE GPU-H").spare(),
+        Column::number("CHARGED NOW").spare(),
         Column::text("LIMITS").spare(),
         Column::number("QUEUED"),
         Column::number("RUNNING"),
@@ -285,6 +287,8 @@ fn table(list: &UserList) -> Table {
             .into(),
             format!("{:.4}", user.penalty).into(),
             user.weight.to_string().into(),
+            gpu_hours(user.usage_gpu_seconds).into(),
+            gpus(user.charged_gpus).into(),
             limits(&user.limits).into(),
             user.queued.to_string().into(),
             user.running.to_string().into(),

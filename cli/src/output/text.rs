@@ -87,6 +87,27 @@ pub(crate) fn bytes(bytes: u64) -> String {
     format!("{}.{} {name}", tenths / 10, tenths % 10)
 }
 
+/// GPU-seconds as GPU-hours, to the thousandth.
+pub(crate) fn gpu_hours(gpu_seconds: f64) -> String {
+    rounded(gpu_seconds / 3600.0)
+}
+
+/// A number of GPUs without needless digits: `2`, `0.5`, `0.025`.
+pub(crate) fn gpus(gpus: f64) -> String {
+    let text = rounded(gpus);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+fn rounded(value: f64) -> String {
+    let text = format!("{value:.3}");
+    // What rounds to nothing has no sign.
+    if text.trim_matches(['-', '0', '.']).is_empty() {
+        text.trim_start_matches('-').to_owned()
+    } else {
+        text
+    }
+}
+
 /// A point in time in the given zone, to the second.
 pub(crate) fn instant<Z: TimeZone>(at: DateTime<Utc>, zone: &Z) -> String
 where
@@ -139,6 +160,23 @@ mod tests {
         assert_eq!(age(ago(7_300), now), "2h");
         assert_eq!(age(ago(200_000), now), "2d");
         assert_eq!(age(ago(-5), now), "0s");
+    }
+
+    #[test]
+    fn gpu_time_is_told_in_hours() {
+        let cases = [
+            (0.0, "0.000"),
+            (-0.1, "0.000"),
+            (60.0, "0.017"),
+            (-36.0, "-0.010"),
+        ];
+        for (seconds, expected) in cases {
+            assert_eq!(gpu_hours(seconds), expected);
+        }
+        let cases = [(0.0, "0"), (10.0, "10"), (0.5, "0.5"), (0.025, "0.025")];
+        for (number, expected) in cases {
+            assert_eq!(gpus(number), expected);
+        }
     }
 
     #[test]

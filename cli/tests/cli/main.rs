@@ -8,3 +8,4 @@ mod commands;
 mod logs;
 mod submit;
 mod support;
+mod usage;

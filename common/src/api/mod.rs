@@ -7,6 +7,7 @@ mod error;
 mod job;
 mod request;
 mod system;
+mod usage;
 
 pub use error::{ErrorBody, ErrorCode, ErrorResponse, Fault};
 pub use job::{
@@ -19,6 +20,7 @@ pub use request::{
 pub use system::{
     Component, Node, NodeGpu, NodeList, Role, Status, User, UserLimits, UserList, WhoAmI,
 };
+pub use usage::{Usage, UsageLine, UsageSum};
 
 /// The version of the JSON, in every list's `version` field.
 pub const API_VERSION: u32 = 1;

@@ -173,6 +173,12 @@ pub(super) fn table() -> Vec<Route> {
         by(Admin),
         accounts::set_limits,
     );
+    t.add(
+        Get,
+        "/v1/users/{name}/usage",
+        Account(Operator),
+        accounts::show_usage,
+    );
     t.add(Get, "/v1/events", by(User), events::stream).streams();
 
     t.add(Get, "/v1/jobs", by(User), jobs::list);

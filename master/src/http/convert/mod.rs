@@ -3,9 +3,11 @@
 mod job;
 mod node;
 mod positions;
+mod usage;
 mod user;
 
 pub(super) use job::{job_page_item, job_with_timeline, queue_entry};
 pub(super) use node::node;
 pub(super) use positions::Positions;
+pub(super) use usage::usage;
 pub(super) use user::{Counts, token, user};

@@ -10,19 +10,23 @@ use dopq_common::id::UserName;
 use dopq_common::resources::MilliGpu;
 use dopq_common::sched::{Event, Guards};
 use dopq_common::time::Timestamp;
+use serde::Deserialize;
 
 use crate::accounts::mint;
 use crate::clock;
 use crate::http::app::{Context, Ctx};
-use crate::http::convert::{Counts, token, user};
+use crate::http::convert::{Counts, token, usage, user};
 use crate::http::error::{Error, Result};
-use crate::http::extract::{self, Id};
+use crate::http::extract::{self, Id, Params};
 use crate::http::guard::Caller;
 use crate::http::routes::{audit, line};
 use crate::store::{Account, AccountChange};
 
 /// Each request compares with every token, so their number is bounded.
 const TOKENS_PER_USER: usize = 100;
+/// As many lines of a receipt as there are jobs on a page.
+const LINES_DEFAULT: usize = 100;
+const LINES_MAX: usize = 1000;
 /// Ten years; what is to last longer has no end.
 const EXPIRY_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
@@ -97,6 +101,33 @@ pub(in crate::http) async fn set_limits(
         .view()
         .read(|model| user(model, &Counts::of(model), now, &account));
     Ok(Json(user))
+}
+
+/// `GET /v1/users/{name}/usage`: its query string.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct Lines {
+    limit: Option<usize>,
+}
+
+/// What the user's usage is made of.
+pub(in crate::http) async fn show_usage(
+    State(context): State<Ctx>,
+    Id(name): Id<UserName>,
+    Params(lines): Params<Lines>,
+) -> Result<Json<api::Usage>> {
+    let limit = lines.limit.unwrap_or(LINES_DEFAULT);
+    if !(1..=LINES_MAX).contains(&limit) {
+        let message = format!("limit must be 1 to {LINES_MAX}");
+        return Err(Error::new(ErrorCode::BadRequest, message));
+    }
+    let now = clock::now();
+    let receipt = context.view().read(|model| {
+        // A user without an account may still have had something.
+        let known = model.accounts.contains_key(&name) || model.state.user(&name).is_some();
+        known.then(|| usage(model, now, &name, limit))
+    });
+    receipt.map(Json).ok_or_else(|| no_user(&name))
 }
 
 /// Makes a token; its secret is in this answer and nowhere else.

@@ -52,6 +52,7 @@ const MAY: &[(&str, &str, &[Asker])] = &[
     ("POST", "/v1/users/{name}/tokens", &[Anna, Admin]),
     ("DELETE", "/v1/users/{name}/tokens/{token}", &[Anna, Admin]),
     ("PUT", "/v1/users/{name}/limits", &[Admin]),
+    ("GET", "/v1/users/{name}/usage", &[Anna, Operator, Admin]),
     ("GET", "/v1/events", &[Anna, Bert, Operator, Admin]),
     ("GET", "/v1/jobs", &[Anna, Bert, Operator, Admin]),
     ("POST", "/v1/jobs", &[Anna, Bert, Operator, Admin]),

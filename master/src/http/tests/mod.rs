@@ -7,4 +7,5 @@ mod errors;
 mod jobs;
 mod logs;
 mod upload;
+mod usage;
 mod world;
