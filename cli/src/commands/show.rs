@@ -1,5 +1,7 @@
 //! `dopq show`: everything about a job, with its timeline.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Local, TimeZone, Utc};
 use clap::Args;
 use dopq_common::api::Job;
@@ -9,7 +11,7 @@ use super::follow::hint;
 use super::jobs;
 use crate::exit;
 use crate::failure::Failure;
-use crate::output::text::{between, bytes, instant};
+use crate::output::text::{between, bytes, duration, instant};
 use crate::output::{Cell, Column, Format, Table};
 use crate::select::{Selection, resolve};
 
@@ -106,6 +108,7 @@ where
         job.finished_at.map(|at| instant(at, zone).into()),
     );
     add("Ran", text(&jobs::run_time(job, now)));
+    add("Expected", expected(job).map(Cell::from));
     add("Log", job.log_bytes.map(|size| bytes(size).into()));
     add("Bundle", job.bundle.as_deref().map(Cell::from));
     let labels: Vec<String> = job
@@ -115,6 +118,23 @@ where
         .collect();
     add("Labels", text(&labels.join(", ")));
     table
+}
+
+/// How long it was expected to run, by what, and how long it took.
+fn expected(job: &Job) -> Option<String> {
+    let by = job.expected_by.as_ref()?;
+    let typical = seconds(job.expected_seconds?)?;
+    let most = job.expected_most_seconds.and_then(seconds);
+    let most = most.filter(|most| *most != typical);
+    let most = most.map_or_else(String::new, |most| format!(", {most} at most"));
+    let took = job.ran_seconds.and_then(seconds);
+    let took = took.map_or_else(String::new, |took| format!(", took {took}"));
+    Some(format!("{typical}{most} ({by}){took}"))
+}
+
+/// A number of seconds as people read it; `None` for what is no duration.
+fn seconds(seconds: f64) -> Option<String> {
+    Duration::try_from_secs_f64(seconds).ok().map(duration)
 }
 
 /// Every change of state, and how long it lasted.
@@ -166,6 +186,7 @@ mod tests {
             "submitted_at": "2026-11-24T07:00:00Z", "started_at": "2026-11-24T07:00:09Z",
             "finished_at": "2026-11-24T07:03:29Z", "position": null, "reason": null, "class": "normal",
             "priority": 2, "num_gpus": 2, "bundle": "00ff", "labels": {"team": "vision"}, "log_bytes": 2048,
+            "expected_seconds": 180.0, "expected_most_seconds": 240.5, "expected_by": "learned from 12 runs", "ran_seconds": 199.5,
             "timeline": [
                 {"at": "2026-11-24T07:00:00Z", "state": "queued", "attempt": null, "note": ""},
                 {"at": "2026-11-24T07:00:02Z", "state": "assigned", "attempt": 1, "note": "gpu01"},
@@ -203,6 +224,7 @@ mod tests {
         Started     2026-11-24 07:00:09
         Finished    2026-11-24 07:03:29
         Ran         3m20s
+        Expected    3m00s, 4m00s at most (learned from 12 runs), took 3m19s
         Log         2.0 KiB
         Bundle      00ff
         Labels      team=vision

@@ -46,6 +46,19 @@ pub struct Job {
     pub labels: BTreeMap<String, String>,
     /// Length of the last attempt's log stream, once it has finished.
     pub log_bytes: Option<u64>,
+    /// How long it probably runs: what was expected of its current or last attempt when it was placed, or of a
+    /// job that waits what is expected now. Absent when nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_seconds: Option<f64>,
+    /// Hardly any such job runs longer; what planning goes by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_most_seconds: Option<f64>,
+    /// What that rests on: `time_request`, `time_limit` or `learned from 12 runs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_by: Option<String>,
+    /// How long the last attempt's container ran, once the job has finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ran_seconds: Option<f64>,
     /// Every change of state, oldest first. Only `GET /v1/jobs/{id}` fills it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timeline: Vec<TimelineEntry>,

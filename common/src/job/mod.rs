@@ -19,6 +19,7 @@ pub use spec::{
     ImageSource, JobSpec, Network, OnWorkerLoss, Ulimit,
 };
 pub use state::{
-    Active, BundleRef, Finished, Hold, Job, JobState, Phase, Queued, StopReason, Transition,
+    Active, BundleRef, Expected, ExpectedBy, Finished, Hold, Job, JobState, Phase, Queued,
+    StopReason, Transition,
 };
 pub use sweep::{Sweep, SweepAxis, SweepError};

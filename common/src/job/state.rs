@@ -2,6 +2,7 @@
 //!
 //! Transitions are made by [`crate::sched::step`] alone.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -173,6 +174,56 @@ pub struct Active {
     pub started_at: Option<Timestamp>,
     /// Whether the machine's agent said that it has durably recorded the order.
     pub confirmed: bool,
+    /// The model of the GPUs that it holds, absent without GPU.
+    pub gpu_model: Option<Arc<str>>,
+    /// How long it was expected to run when it was placed, if anything was.
+    pub expected: Option<Expected>,
+}
+
+/// How long a run is expected to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expected {
+    /// It takes about as long: of learned runs the median.
+    pub typical: Duration,
+    /// It hardly takes longer, and is planned with: of learned runs the 90th percentile.
+    pub longest: Duration,
+    /// By what.
+    pub by: ExpectedBy,
+}
+
+/// What an expectation rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpectedBy {
+    /// The job's `time_request`.
+    Request,
+    /// The job's `time_limit`.
+    Limit,
+    /// Earlier runs of jobs of the same user and name.
+    Learned {
+        /// How many.
+        runs: u32,
+    },
+}
+
+impl ExpectedBy {
+    /// The word that the metrics use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "time_request",
+            Self::Limit => "time_limit",
+            Self::Learned { .. } => "learned",
+        }
+    }
+}
+
+impl fmt::Display for ExpectedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Request | Self::Limit => f.write_str(self.as_str()),
+            Self::Learned { runs } => write!(f, "learned from {runs} runs"),
+        }
+    }
 }
 
 /// Why a job is being ended.
@@ -296,6 +347,21 @@ impl JobState {
             | Self::Paused(_)
             | Self::Stopping(..)
             | Self::Finished(_) => 0,
+        }
+    }
+
+    /// The current attempt, or the last one of a job that is over.
+    #[must_use]
+    pub const fn last_active(&self) -> Option<&Active> {
+        match self {
+            Self::Finished(finished) => finished.last.as_ref(),
+            Self::Queued(_)
+            | Self::Array(_)
+            | Self::Assigned(_)
+            | Self::Building(_)
+            | Self::Running(_)
+            | Self::Paused(_)
+            | Self::Stopping(..) => self.active(),
         }
     }
 }

@@ -1,15 +1,17 @@
 //! The record of a job, in every state.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::error::check_version;
+use super::expected::ExpectedRecord;
 use super::{ArrayRecord, EndsRecord, Error, RECORD_VERSION, Specs, TaskRecord};
 use crate::id::JobId;
 use crate::job::{
-    Active, BundleRef, Charge, ChargeEnd, Finished, Hold, Job, JobState, Outcome, Phase, Queued,
-    StopReason, Task, Transition,
+    Active, BundleRef, Charge, ChargeEnd, Expected, Finished, Hold, Job, JobState, Outcome, Phase,
+    Queued, StopReason, Task, Transition,
 };
 use crate::penalty::usage::Rate;
 use crate::resources::Allocation;
@@ -139,6 +141,12 @@ pub struct ActiveRecord {
     pub started_at_ms: Option<u64>,
     /// Whether the machine's agent has recorded the order.
     pub confirmed: bool,
+    /// The model of the GPUs that it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_model: Option<String>,
+    /// How long it was expected to run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<ExpectedRecord>,
 }
 
 /// A [`StopReason`].
@@ -348,6 +356,8 @@ impl From<&Active> for ActiveRecord {
             assigned_at_ms: active.assigned_at.as_millis(),
             started_at_ms: active.started_at.map(Timestamp::as_millis),
             confirmed: active.confirmed,
+            gpu_model: active.gpu_model.as_deref().map(str::to_owned),
+            expected: active.expected.map(ExpectedRecord::from),
         }
     }
 }
@@ -362,6 +372,8 @@ impl ActiveRecord {
             assigned_at: Timestamp::from_millis(self.assigned_at_ms),
             started_at: self.started_at_ms.map(Timestamp::from_millis),
             confirmed: self.confirmed,
+            gpu_model: self.gpu_model.as_deref().map(Arc::from),
+            expected: self.expected.map(Expected::from),
         })
     }
 }
@@ -443,6 +455,6 @@ impl ChargeRecord {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

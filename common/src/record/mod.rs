@@ -7,6 +7,7 @@
 
 mod array;
 mod error;
+mod expected;
 mod job;
 mod meta;
 mod specs;
@@ -18,6 +19,7 @@ mod tests;
 
 pub use array::{ArrayRecord, EndsRecord, TaskRecord};
 pub use error::Error;
+pub use expected::{ExpectedByRecord, ExpectedRecord};
 pub use job::{
     ActiveRecord, ChargeRecord, HoldRecord, JobRecord, StateRecord, StopRecord, TransitionRecord,
 };

@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use super::*;
 use crate::id::{Digest, JobId};
 use crate::job::{
-    Active, Array, BundleRef, Cause, Charge, ChargeEnd, Finished, Hold, Indexes, Job, JobState,
-    Outcome, Phase, Queued, StopReason, Task, TaskEnds, Transition,
+    Active, Array, BundleRef, Cause, Charge, ChargeEnd, Expected, ExpectedBy, Finished, Hold,
+    Indexes, Job, JobState, Outcome, Phase, Queued, StopReason, Task, TaskEnds, Transition,
 };
 use crate::penalty::usage::Rate;
 use crate::resources::{Allocation, ByteSize, Capacity, GpuDevice, MilliCpu, MilliGpu};
@@ -40,6 +40,8 @@ fn active() -> Active {
         assigned_at: at(60),
         started_at: Some(at(90)),
         confirmed: true,
+        gpu_model: None,
+        expected: None,
     }
 }
 
@@ -192,6 +194,45 @@ fn jobs_in_every_state() {
             }),
         ),
     ];
+    check_jobs(states);
+}
+
+/// What was written before expectations were kept is in the other files, and is read as nothing expected.
+#[test]
+fn jobs_of_which_something_is_expected() {
+    let expecting = |by| Active {
+        gpu_model: Some("NVIDIA H100 80GB HBM3".into()),
+        expected: Some(Expected {
+            typical: Duration::from_millis(3_600_500),
+            longest: Duration::from_secs(5400),
+            by,
+        }),
+        ..active()
+    };
+    check_jobs([
+        (
+            "job-running-learned",
+            JobState::Running(expecting(ExpectedBy::Learned { runs: 12 })),
+        ),
+        (
+            "job-running-requested",
+            JobState::Running(expecting(ExpectedBy::Request)),
+        ),
+        (
+            "job-finished-limited",
+            JobState::Finished(Finished {
+                outcome: Outcome::new(Cause::Succeeded, ""),
+                at: at(120),
+                last: Some(expecting(ExpectedBy::Limit)),
+                ran: Duration::from_millis(30_001),
+                log_bytes: Some(4096),
+                tasks: None,
+            }),
+        ),
+    ]);
+}
+
+fn check_jobs<const N: usize>(states: [(&str, JobState); N]) {
     let mut specs = Specs::default();
     for (name, state) in states {
         let job = job(state);

@@ -12,6 +12,7 @@ use crate::time::Timestamp;
 
 use super::order::Place;
 use super::room::Room;
+use super::runtimes::Learned;
 use super::settings::UsageSettings;
 use super::state::{User, Worker};
 
@@ -39,6 +40,7 @@ pub(super) struct Index {
     retries: BTreeSet<(Timestamp, JobId)>,
     deadlines: BTreeSet<(Timestamp, JobId)>,
     history: BTreeSet<(Timestamp, JobId)>,
+    learned: Learned,
     unanswered: BTreeSet<JobId>,
     keys: BTreeMap<JobId, Vec<Arc<str>>>,
     /// Arrays that are not over.
@@ -143,6 +145,11 @@ impl Index {
     /// Finished jobs by their end.
     pub(super) const fn history(&self) -> &BTreeSet<(Timestamp, JobId)> {
         &self.history
+    }
+
+    /// How long the finished jobs took.
+    pub(super) const fn learned(&self) -> &Learned {
+        &self.learned
     }
 
     /// Jobs whose worker owes an answer to an order.
@@ -311,6 +318,7 @@ impl Index {
             }
             JobState::Finished(finished) => {
                 self.history.insert((finished.at, job.id));
+                self.learned.insert(job);
             }
         }
     }
@@ -372,6 +380,7 @@ impl Index {
             }
             JobState::Finished(finished) => {
                 self.history.remove(&(finished.at, job.id));
+                self.learned.remove(job);
             }
         }
         self.shape_given_back(&job.spec.request, was_ready);
@@ -418,6 +427,7 @@ impl Index {
             && self.retries == other.retries
             && self.deadlines == other.deadlines
             && self.history == other.history
+            && self.learned == other.learned
             && self.unanswered == other.unanswered
             && self.urgent == other.urgent
             && self.arrays == other.arrays

@@ -18,6 +18,7 @@ use super::index::{Desk, ShapeId};
 use super::pass::{Kept, Pass};
 use super::reserve::{Plan, Reservation, reserve};
 use super::room::Room;
+use super::runtimes::of_request;
 use super::settings::{Backfill, Guards};
 use super::state::{Blocked, Health, State};
 use super::step::Step;
@@ -206,7 +207,7 @@ impl Step<'_> {
         if let Some(plan) = plan
             && plan.reservation.worker == worker
         {
-            plan.note(self.now, &job, &allocation);
+            plan.note(self.state, self.now, &job, &allocation);
         }
         self.assign(id, worker, allocation);
         Ok(())
@@ -221,14 +222,14 @@ impl Step<'_> {
         chosen: (WorkerId, Allocation),
     ) -> Option<(WorkerId, Allocation)> {
         let reserved = &plan.reservation.worker;
-        if chosen.0 != *reserved || !plan.is_delayed_by(self.now, job, &chosen.1) {
+        if chosen.0 != *reserved || !plan.is_delayed_by(self.state, self.now, job, &chosen.1) {
             return Some(chosen);
         }
         // Other GPUs of the same machine may do, if not the ones that the scorer likes best.
         let room = self.state.index().room(reserved);
         let tightest = room.and_then(|room| fit(room, &job.spec.request).ok());
         if let Some(tightest) = tightest
-            && !plan.is_delayed_by(self.now, job, &tightest)
+            && !plan.is_delayed_by(self.state, self.now, job, &tightest)
         {
             return Some((chosen.0, tightest));
         }
@@ -249,6 +250,9 @@ impl Step<'_> {
         let rate = room.map_or(Rate(0), |room| {
             rate_of(&self.state.settings().usage, room, job, &allocation)
         });
+        let gpu_model = room.and_then(|room| room.model_of(&allocation));
+        let expected = of_request(self.state, job, gpu_model);
+        let gpu_model = gpu_model.map(Arc::from);
         self.settle(&user);
         self.charge_deposit(&user, rate);
         self.edit(id, |job| {
@@ -263,6 +267,8 @@ impl Step<'_> {
                 assigned_at: now,
                 started_at: None,
                 confirmed: false,
+                gpu_model,
+                expected,
             };
             job.state = JobState::Assigned(active);
             enter(job, now, Phase::Assigned, note);
@@ -287,7 +293,7 @@ pub(super) fn blocker(state: &State, now: Timestamp, room: &Room, job: &Job) -> 
                 return None;
             }
             let plan = Plan::new(state, now, reservation)?;
-            let delayed = plan.is_delayed_by(now, job, &allocation);
+            let delayed = plan.is_delayed_by(state, now, job, &allocation);
             delayed.then_some(Blocker::Reserved)
         }
         Err(blocker) => Some(blocker),

@@ -2,11 +2,11 @@
 //! they do not delay it (EASY backfill: Lifka, "The ANL/IBM SP scheduling system", JSSPP 1995).
 //!
 //! A reservation names one machine and the earliest instant at which enough will be free there, by what
-//! running jobs were expected to take. Jobs of which nothing is expected are taken to run for ever, so
-//! that a reservation never rests on a guess.
+//! running jobs were expected to take when they were placed: what their user said, or what nine in ten like
+//! them took ([`super::runtimes`]). It holds as far as those do: a job that takes longer than was expected moves
+//! it. Jobs of which nothing is expected are taken to run for ever, so that a reservation never rests on a guess.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use crate::id::{GpuId, JobId, WorkerId};
 use crate::job::{Active, Job};
@@ -15,6 +15,7 @@ use crate::time::Timestamp;
 
 use super::fit::{Fitness, fitness};
 use super::room::Room;
+use super::runtimes::{expected_of, of_request};
 use super::state::{Health, State};
 
 /// A place in time and space that is kept for a job.
@@ -28,15 +29,11 @@ pub struct Reservation {
     pub at: Timestamp,
 }
 
-/// How long the job is expected to run.
-pub(super) fn expected(job: &Job) -> Option<Duration> {
-    job.spec.time_request.or(job.spec.time_limit)
-}
-
 /// When the attempt is expected to end; overdue ones at once.
 fn expected_end(now: Timestamp, job: &Job, active: &Active) -> Option<Timestamp> {
     let since = active.started_at.unwrap_or(active.assigned_at);
-    Some(since.after(expected(job)?).max(now))
+    let expected = expected_of(job, active)?;
+    Some(since.after(expected.longest).max(now))
 }
 
 /// The earliest reservation for a job, on the machine of `before` if it is no worse than that one.
@@ -162,8 +159,14 @@ impl Plan {
 
     /// Whether a job with this allocation on the reserved machine, from now on, would delay the reserved
     /// one.
-    pub(super) fn is_delayed_by(&self, now: Timestamp, job: &Job, more: &Allocation) -> bool {
-        if self.ends_in_time(now, job) {
+    pub(super) fn is_delayed_by(
+        &self,
+        state: &State,
+        now: Timestamp,
+        job: &Job,
+        more: &Allocation,
+    ) -> bool {
+        if self.ends_in_time(state, now, job, more) {
             return false;
         }
         let mut with = self.clone();
@@ -171,13 +174,17 @@ impl Plan {
         !with.fits()
     }
 
-    fn ends_in_time(&self, now: Timestamp, job: &Job) -> bool {
-        expected(job).is_some_and(|expected| now.after(expected) <= self.reservation.at)
+    fn ends_in_time(&self, state: &State, now: Timestamp, job: &Job, held: &Allocation) -> bool {
+        // What will be kept in the attempt is asked, so that the job is not held to more once it runs.
+        let room = state.index().room(&self.reservation.worker);
+        let model = room.and_then(|room| room.model_of(held));
+        let expected = of_request(state, job, model);
+        expected.is_some_and(|expected| now.after(expected.longest) <= self.reservation.at)
     }
 
     /// Takes note of a job that was placed on the reserved machine.
-    pub(super) fn note(&mut self, now: Timestamp, job: &Job, more: &Allocation) {
-        if !self.ends_in_time(now, job) {
+    pub(super) fn note(&mut self, state: &State, now: Timestamp, job: &Job, more: &Allocation) {
+        if !self.ends_in_time(state, now, job, more) {
             self.take(more);
         }
     }

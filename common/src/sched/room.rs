@@ -6,9 +6,10 @@ use std::sync::Arc;
 use crate::id::{GpuId, JobId};
 use crate::job::{Active, Job, JobState};
 use crate::penalty::usage::Rate;
-use crate::resources::{ByteSize, MilliCpu, MilliGpu};
+use crate::resources::{Allocation, ByteSize, MilliCpu, MilliGpu};
 
 use super::index::ClassId;
+use super::runtimes::model_of;
 use super::settings::UsageSettings;
 use super::state::{Health, Worker};
 
@@ -50,6 +51,12 @@ impl Room {
     pub(super) fn free_memory(&self) -> ByteSize {
         let all = self.worker.as_ref().map_or(0, |w| w.capacity.memory.0);
         ByteSize(all.saturating_sub(self.memory))
+    }
+
+    /// The model of GPU that an allocation here is of.
+    pub(super) fn model_of(&self, held: &Allocation) -> Option<&str> {
+        let worker = self.worker.as_deref()?;
+        model_of(&worker.capacity, held)
     }
 
     /// The machine, unless it is lost.

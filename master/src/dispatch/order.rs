@@ -119,6 +119,8 @@ mod tests {
             started_at: None,
             confirmed,
             rate: dopq_common::penalty::usage::Rate::default(),
+            gpu_model: None,
+            expected: None,
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dopq_common::broker::{Broker, Link};
 use dopq_common::id::Epoch;
-use dopq_common::job::JobState;
+use dopq_common::job::{Cause, ExpectedBy, Finished, JobState};
 use dopq_common::sched::{Effect, Event, Settings, State};
 use dopq_common::time::Timestamp;
 use dopq_common::wire::ClusterKey;
@@ -273,6 +273,9 @@ impl<'a> Leader<'a> {
             Effect::Archive { job } => {
                 if let Some(JobState::Finished(end)) = self.state.job(*job).map(|job| &job.state) {
                     self.parts.metrics.job_finished(end.outcome.cause.as_str());
+                    if let Some((by, ratio)) = estimated(end) {
+                        self.parts.metrics.runtime_estimated(by.as_str(), ratio);
+                    }
                 }
             }
             Effect::Accepted { new: false, .. }
@@ -285,6 +288,15 @@ impl<'a> Leader<'a> {
     fn now(&mut self) -> Timestamp {
         self.clock.read(clock::now(), Instant::now())
     }
+}
+
+/// How many times as long as expected a job took, and what was expected by; `None` of one that did not
+/// end by itself or of which nothing was expected.
+fn estimated(end: &Finished) -> Option<(ExpectedBy, f64)> {
+    let expected = end.last.as_ref()?.expected?;
+    let ratio = end.ran.as_secs_f64() / expected.typical.as_secs_f64();
+    let counts = end.outcome.cause == Cause::Succeeded && ratio.is_finite();
+    counts.then_some((expected.by, ratio))
 }
 
 /// What begins a batch.

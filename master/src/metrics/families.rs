@@ -22,6 +22,7 @@ pub struct Metrics {
     bundle_rejected: Family<Labels, Counter>,
     jobs_submitted: Counter,
     jobs_finished: Family<Labels, Counter>,
+    runtime_estimate: Family<Labels, Histogram, fn() -> Histogram>,
     http_requests: Family<[(&'static str, String); 3], Counter>,
     auth_failures: Counter,
 }
@@ -40,10 +41,18 @@ impl Default for Metrics {
             bundle_rejected: Family::default(),
             jobs_submitted: Counter::default(),
             jobs_finished: Family::default(),
+            runtime_estimate: Family::new_with_constructor(ratios),
             http_requests: Family::default(),
             auth_failures: Counter::default(),
         }
     }
+}
+
+/// Close around 1, where estimates are good.
+fn ratios() -> Histogram {
+    Histogram::new([
+        0.01, 0.1, 0.25, 0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 2.0, 4.0, 10.0,
+    ])
 }
 
 impl Metrics {
@@ -91,6 +100,14 @@ impl Metrics {
         self.jobs_finished
             .get_or_create(&[("cause", cause.to_owned())])
             .inc();
+    }
+
+    /// A job that succeeded took `ratio` times as long as was expected when it was placed; `by` is what that
+    /// rested on.
+    pub fn runtime_estimated(&self, by: &'static str, ratio: f64) {
+        self.runtime_estimate
+            .get_or_create(&[("by", by.to_owned())])
+            .observe(ratio);
     }
 
     /// A request was answered; `route` is the route's pattern, never the path that was asked for.
@@ -153,6 +170,12 @@ impl Metrics {
             "jobs_finished",
             "Jobs that ended for good, by cause",
             self.jobs_finished.clone(),
+        );
+        registry.register_with_unit(
+            "job_runtime_estimate",
+            "How long jobs that succeeded took over what was expected of them, by what that rested on",
+            Unit::Other("ratio".to_owned()),
+            self.runtime_estimate.clone(),
         );
         registry.register(
             "http_requests",

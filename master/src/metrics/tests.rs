@@ -19,6 +19,7 @@ fn a_scrape_has_every_family_in_base_units() {
     metrics.bundle_rejected("name_parent");
     metrics.job_submitted();
     metrics.job_finished("succeeded");
+    metrics.runtime_estimated("learned", 0.7);
     metrics.http_answered("GET", "/v1/jobs/{id}", 200);
     metrics.auth_failed();
     let registry = registry(&metrics, &View::new(Settings::default()));
@@ -33,6 +34,8 @@ fn a_scrape_has_every_family_in_base_units() {
         "dopq_bundle_rejected_total{rule=\"name_parent\"} 1",
         "dopq_jobs_submitted_total 1",
         "dopq_jobs_finished_total{cause=\"succeeded\"} 1",
+        "dopq_job_runtime_estimate_ratio_bucket{le=\"0.5\",by=\"learned\"} 0",
+        "dopq_job_runtime_estimate_ratio_bucket{le=\"0.8\",by=\"learned\"} 1",
         "dopq_http_requests_total{method=\"GET\",route=\"/v1/jobs/{id}\",status=\"200\"} 1",
         "dopq_http_auth_failures_total 1",
         "dopq_jobs{state=\"queued\"} 0.0",

@@ -7,8 +7,8 @@ use std::time::Duration;
 use dopq_common::api::Role;
 use dopq_common::id::{Digest, JobId, UserName, WorkerId};
 use dopq_common::job::{
-    Active, Array, BundleRef, Cause, Charge, ChargeEnd, Finished, Hold, Indexes, Job, JobState,
-    Outcome, Phase, Queued, StopReason, TaskEnds, Transition,
+    Active, Array, BundleRef, Cause, Charge, ChargeEnd, Expected, ExpectedBy, Finished, Hold,
+    Indexes, Job, JobState, Outcome, Phase, Queued, StopReason, TaskEnds, Transition,
 };
 use dopq_common::penalty::usage::Rate;
 use dopq_common::record::Specs;
@@ -89,6 +89,12 @@ pub(crate) fn active(attempt: u32, worker: u64) -> Active {
         started_at: (attempt.is_multiple_of(2)).then(|| at(20)),
         confirmed: true,
         rate: Rate(1_500_000),
+        gpu_model: Some("NVIDIA H100 80GB HBM3".into()),
+        expected: Some(Expected {
+            typical: Duration::from_secs(3600),
+            longest: Duration::from_secs(5400),
+            by: ExpectedBy::Learned { runs: 12 },
+        }),
     }
 }
 

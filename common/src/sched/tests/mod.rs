@@ -8,6 +8,7 @@ mod fairness;
 mod preemption;
 mod receipts;
 mod rules;
+mod runtimes;
 mod simulation;
 mod table;
 

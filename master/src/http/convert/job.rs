@@ -20,16 +20,19 @@ pub(in crate::http) fn job_page_item(
         .then(|| positions.of(model, now).place(job.id))
         .flatten();
     let reason = waits.then(|| reason(model, now, job));
-    let (last, finished) = match &job.state {
-        JobState::Finished(finished) => (finished.last.as_ref(), Some(finished)),
+    let last = job.state.last_active();
+    let finished = match &job.state {
+        JobState::Finished(finished) => Some(finished),
         JobState::Queued(_)
         | JobState::Array(_)
         | JobState::Assigned(_)
         | JobState::Building(_)
         | JobState::Running(_)
         | JobState::Paused(_)
-        | JobState::Stopping(..) => (job.state.active(), None),
+        | JobState::Stopping(..) => None,
     };
+    let ran = finished.filter(|_| last.is_some());
+    let expected = sched::expected(&model.state, job);
     api::Job {
         id: job.id.0,
         name: job.spec.name.clone(),
@@ -52,6 +55,10 @@ pub(in crate::http) fn job_page_item(
         bundle: job.bundle.map(|bundle| bundle.digest.to_string()),
         labels: job.spec.labels.clone(),
         log_bytes: finished.and_then(|finished| finished.log_bytes),
+        expected_seconds: expected.map(|expected| expected.typical.as_secs_f64()),
+        expected_most_seconds: expected.map(|expected| expected.longest.as_secs_f64()),
+        expected_by: expected.map(|expected| expected.by.to_string()),
+        ran_seconds: ran.map(|finished| finished.ran.as_secs_f64()),
         timeline: Vec::new(),
     }
 }

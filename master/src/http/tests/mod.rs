@@ -4,6 +4,7 @@ mod access;
 mod ask;
 mod data;
 mod errors;
+mod estimates;
 mod jobs;
 mod logs;
 mod upload;
