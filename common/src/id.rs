@@ -172,7 +172,7 @@ name!(
     UserName, "user name", 1
 );
 name!(
-    /// A group of users that share a share.
+    /// Users who have one share of the cluster together.
     GroupName, "group name", 1
 );
 name!(

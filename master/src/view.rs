@@ -211,6 +211,8 @@ fn jobs_of(changes: &[Change]) -> Vec<JobId> {
         Change::Job(job) => Some(job.id),
         Change::JobDropped(id) => Some(*id),
         Change::User(_)
+        | Change::Group(_)
+        | Change::GroupDropped(_)
         | Change::Worker(_)
         | Change::WorkerDropped(_)
         | Change::Key(..)

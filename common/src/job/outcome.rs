@@ -34,7 +34,7 @@ pub enum Cause {
     TimeLimit,
     /// It was stopped because it did nothing.
     IdleStopped,
-    /// A more urgent job took its place.
+    /// A job that goes first, an urgent one or one within a floor, took its place.
     Preempted,
     /// Somebody cancelled it.
     Cancelled(UserName),

@@ -42,7 +42,7 @@ pub struct JobSpec {
     pub sweep: Option<Sweep>,
     /// The array is ended when more than so many of its tasks failed; present only with `array`.
     pub max_fails: Option<u32>,
-    /// Whether it may be stopped for a more urgent one and requeued.
+    /// Whether it may be stopped for an urgent one, or one within a floor, and requeued.
     pub preemptible: bool,
     /// Between SIGTERM and SIGKILL.
     pub grace: Duration,

@@ -233,7 +233,7 @@ pub enum StopReason {
     Cancelled(UserName),
     /// It ran for as long as it may.
     TimeLimit,
-    /// A more urgent job needs its place.
+    /// A job that goes first, an urgent one or one within a floor, needs its place.
     Preempted,
     /// More tasks of its array failed than may.
     TooManyFailed,

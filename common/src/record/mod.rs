@@ -1,4 +1,4 @@
-//! What is stored: the formats of jobs, users, workers and counters.
+//! What is stored: the formats of jobs, users, groups, workers and counters.
 //!
 //! These types are the format, in JSON. They convert to and from the domain's types, tolerate fields
 //! that they do not know, and are guarded by golden files, so that what an older version stored keeps
@@ -25,7 +25,7 @@ pub use job::{
 };
 pub use meta::{LockRecord, MetaRecord};
 pub use specs::Specs;
-pub use user::{GuardsRecord, UserRecord};
+pub use user::{GroupRecord, GuardsRecord, UserRecord};
 pub use worker::{CordonRecord, HealthRecord, WorkerRecord};
 
 /// The version that this build writes. Readers take every version up to the one after it, so that a

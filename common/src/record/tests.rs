@@ -15,7 +15,7 @@ use crate::job::{
 };
 use crate::penalty::usage::Rate;
 use crate::resources::{Allocation, ByteSize, Capacity, GpuDevice, MilliCpu, MilliGpu};
-use crate::sched::{Cordon, Guards, Health, Meta, QueueLock, User, Worker};
+use crate::sched::{Cordon, Group, Guards, Health, Meta, QueueLock, User, Worker};
 use crate::time::Timestamp;
 
 const CONFIG: &str = r#"{"name":"mnist","executor_name":"anna","num_gpus":2,"retries":1}"#;
@@ -266,13 +266,15 @@ fn charges_of_attempts_that_have_ended() {
 
 #[test]
 fn users() {
-    let user = User {
+    let mut user = User {
         name: "anna".parse().expect("a name"),
+        group: None,
         weight: 0.1 + 0.2,
         guards: Guards {
             max_gpus: Some(MilliGpu(4_500)),
             max_running: Some(3),
             max_queued: None,
+            floor: None,
         },
         recency: 1.581_976_706_869_326_3,
         recency_at: 77,
@@ -281,6 +283,26 @@ fn users() {
     };
     let record = golden("user", &UserRecord::from(&user));
     assert_eq!(record.to_user().expect("valid"), user);
+    user.group = Some("vision".parse().expect("a name"));
+    user.guards.floor = Some(MilliGpu(1_000));
+    let record = golden("user-in-group", &UserRecord::from(&user));
+    assert_eq!(record.to_user().expect("valid"), user);
+}
+
+#[test]
+fn groups() {
+    let group = Group {
+        name: "vision".parse().expect("a name"),
+        weight: 2.5,
+        guards: Guards {
+            max_gpus: Some(MilliGpu(16_000)),
+            max_running: None,
+            max_queued: Some(500),
+            floor: Some(MilliGpu(4_000)),
+        },
+    };
+    let record = golden("group", &GroupRecord::from(&group));
+    assert_eq!(record.to_group().expect("valid"), group);
 }
 
 #[test]

@@ -1,11 +1,11 @@
-//! The record of a user.
+//! The records of a user and of a group.
 
 use serde::{Deserialize, Serialize};
 
 use super::error::check_version;
 use super::{Error, RECORD_VERSION};
 use crate::resources::MilliGpu;
-use crate::sched::{Guards, User};
+use crate::sched::{Group, Guards, User};
 use crate::time::Timestamp;
 
 /// A [`User`].
@@ -15,6 +15,9 @@ pub struct UserRecord {
     pub version: u32,
     /// Who.
     pub name: String,
+    /// The group that they are in; absent for one who is in none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// More than 1 means more than an equal share.
     pub weight: f64,
     /// Limits.
@@ -32,6 +35,20 @@ pub struct UserRecord {
     pub usage_at_ms: u64,
 }
 
+/// A [`Group`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GroupRecord {
+    /// [`RECORD_VERSION`] of the writer.
+    pub version: u32,
+    /// Which.
+    pub name: String,
+    /// More than 1 means more than an equal share.
+    pub weight: f64,
+    /// Limits of all members together.
+    #[serde(default)]
+    pub guards: GuardsRecord,
+}
+
 /// A [`Guards`]; what is absent is not limited.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuardsRecord {
@@ -44,6 +61,31 @@ pub struct GuardsRecord {
     /// Jobs waiting at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_queued: Option<u32>,
+    /// Thousandths of a GPU that are guaranteed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor_gpus_milli: Option<u32>,
+}
+
+impl From<&Guards> for GuardsRecord {
+    fn from(guards: &Guards) -> Self {
+        Self {
+            max_gpus_milli: guards.max_gpus.map(|milli| milli.0),
+            max_running: guards.max_running,
+            max_queued: guards.max_queued,
+            floor_gpus_milli: guards.floor.map(|milli| milli.0),
+        }
+    }
+}
+
+impl From<&GuardsRecord> for Guards {
+    fn from(record: &GuardsRecord) -> Self {
+        Self {
+            max_gpus: record.max_gpus_milli.map(MilliGpu),
+            max_running: record.max_running,
+            max_queued: record.max_queued,
+            floor: record.floor_gpus_milli.map(MilliGpu),
+        }
+    }
 }
 
 impl From<&User> for UserRecord {
@@ -52,11 +94,8 @@ impl From<&User> for UserRecord {
             version: RECORD_VERSION,
             name: user.name.to_string(),
             weight: user.weight,
-            guards: GuardsRecord {
-                max_gpus_milli: user.guards.max_gpus.map(|milli| milli.0),
-                max_running: user.guards.max_running,
-                max_queued: user.guards.max_queued,
-            },
+            group: user.group.as_ref().map(ToString::to_string),
+            guards: GuardsRecord::from(&user.guards),
             recency: user.recency,
             recency_at: user.recency_at,
             usage: user.usage,
@@ -75,15 +114,38 @@ impl UserRecord {
         Ok(User {
             name: self.name.parse()?,
             weight: self.weight,
-            guards: Guards {
-                max_gpus: self.guards.max_gpus_milli.map(MilliGpu),
-                max_running: self.guards.max_running,
-                max_queued: self.guards.max_queued,
-            },
+            group: self.group.as_deref().map(str::parse).transpose()?,
+            guards: Guards::from(&self.guards),
             recency: self.recency,
             recency_at: self.recency_at,
             usage: self.usage,
             usage_at: Timestamp::from_millis(self.usage_at_ms),
+        })
+    }
+}
+
+impl From<&Group> for GroupRecord {
+    fn from(group: &Group) -> Self {
+        Self {
+            version: RECORD_VERSION,
+            name: group.name.to_string(),
+            weight: group.weight,
+            guards: GuardsRecord::from(&group.guards),
+        }
+    }
+}
+
+impl GroupRecord {
+    /// The group.
+    ///
+    /// # Errors
+    /// When the record holds what no group can.
+    pub fn to_group(&self) -> Result<Group, Error> {
+        check_version(self.version)?;
+        Ok(Group {
+            name: self.name.parse()?,
+            weight: self.weight,
+            guards: Guards::from(&self.guards),
         })
     }
 }

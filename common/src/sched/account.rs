@@ -1,4 +1,4 @@
-//! What users are charged, and where that ranks them.
+//! What users and groups are charged. Where that ranks them is left to [`super::rank`].
 //!
 //! An attempt is charged from its placing to its end. Its minimum is charged at once, as a deposit, so
 //! that of two users with nothing to their account the second goes next; a longer attempt gets it back
@@ -6,21 +6,20 @@
 
 use std::time::Duration;
 
-use crate::id::UserName;
+use crate::id::{GroupName, UserName};
 use crate::job::{Active, Charge, ChargeEnd, Class, Job};
 use crate::penalty::recency;
 use crate::penalty::usage::{Rate, after, charged, falls_to, kept, normalised};
-use crate::resources::{Allocation, GpuAmount, Request};
+use crate::resources::Allocation;
 use crate::time::Timestamp;
 
 use super::index::Desk;
-use super::order::Rank;
 use super::room::Room;
-use super::settings::{Policy, Settings, UsageSettings};
+use super::settings::{Policy, UsageSettings};
 use super::state::State;
 use super::step::Step;
 
-/// What a user has had, and what follows from it.
+/// What a user or a group has had, and what follows from it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Account {
     /// Weighted GPU-seconds, decayed until now.
@@ -29,11 +28,11 @@ pub struct Account {
     pub rate: f64,
     /// Weighted GPUs of the whole cluster.
     pub capacity: f64,
-    /// The user's weight.
+    /// Their weight.
     pub weight: f64,
     /// The penalty by the policy in force, divided by the weight; the lower, the sooner.
     pub penalty: f64,
-    /// How long an idle user waits until the usage is a tenth of what it is.
+    /// How long somebody idle waits until the usage is a tenth of what it is.
     pub tenth_in: Duration,
 }
 
@@ -50,6 +49,30 @@ pub fn account_of(state: &State, now: Timestamp, name: &UserName) -> Account {
         penalty: penalty_of(state, now, name),
         tenth_in: falls_to(0.1, half_life),
     }
+}
+
+/// What the members of a group have had together; all zero for one that is not known.
+#[must_use]
+pub fn group_account_of(state: &State, now: Timestamp, name: &GroupName) -> Account {
+    let half_life = state.settings().usage.half_life;
+    let weight = state.group(name).map_or(1.0, |group| group.weight);
+    let mut account = Account {
+        usage: 0.0,
+        rate: 0.0,
+        capacity: state.index().capacity().gpus(),
+        weight,
+        penalty: 0.0,
+        tenth_in: falls_to(0.1, half_life),
+    };
+    let desks = state
+        .members(name)
+        .filter_map(|name| state.index().desk(name));
+    for desk in desks {
+        account.usage += usage_at(state, now, desk);
+        account.rate += desk.rate.gpus();
+        account.penalty += unweighted(state, now, desk) / weight;
+    }
+    account
 }
 
 fn usage_of(state: &State, now: Timestamp, name: &UserName) -> (f64, Rate) {
@@ -74,7 +97,12 @@ pub fn penalty_of(state: &State, now: Timestamp, name: &UserName) -> f64 {
 
 /// The same for one whose desk is at hand.
 pub(super) fn penalty(state: &State, now: Timestamp, desk: &Desk) -> f64 {
-    let penalty = match state.settings().policy {
+    unweighted(state, now, desk) / desk.had.weight
+}
+
+/// How much a user has had lately by the policy in force, whatever their weight.
+pub(super) fn unweighted(state: &State, now: Timestamp, desk: &Desk) -> f64 {
+    match state.settings().policy {
         Policy::Usage => {
             let half_life = state.settings().usage.half_life;
             let usage = usage_at(state, now, desk);
@@ -86,39 +114,7 @@ pub(super) fn penalty(state: &State, now: Timestamp, desk: &Desk) -> f64 {
             recency::decayed(desk.had.recency, since)
         }
         Policy::Fifo => 0.0,
-    };
-    penalty / desk.had.weight
-}
-
-/// Where a user with this penalty stands with a job next that asks for `asked` of all GPUs and waits since
-/// `submitted_at`: what it asks for counts against it, how long it has waited counts for it. The other
-/// penalties rank alone.
-pub(super) fn rank(
-    settings: &Settings,
-    now: Timestamp,
-    penalty: f64,
-    asked: f64,
-    submitted_at: Timestamp,
-) -> Rank {
-    match settings.policy {
-        Policy::Recency | Policy::Fifo => Rank(penalty),
-        Policy::Usage => {
-            let usage = &settings.usage;
-            let waited = now.since(submitted_at).as_secs_f64();
-            let aged = (waited / usage.aging_after.as_secs_f64()).min(1.0);
-            Rank(penalty + usage.ask_weight * asked - usage.aging * aged)
-        }
     }
-}
-
-/// The part of the cluster's GPUs that a request asks for.
-pub(super) fn part_asked(state: &State, request: &Request) -> f64 {
-    let (gpus, slots) = state.index().gpus_and_slots();
-    let each = match request.gpu_amount {
-        GpuAmount::Milli(milli) => f64::from(milli.0) / 1000.0,
-        GpuAmount::Slots(count) => f64::from(count) / f64::from(slots.max(1)),
-    };
-    f64::from(request.gpus) * each.min(1.0) / f64::from(gpus.max(1))
 }
 
 /// What an attempt with this allocation is charged.

@@ -1,4 +1,4 @@
-//! What people ask for: cancel, hold, release, priority, lock, cordon, limits.
+//! What people ask for: cancel, hold, release, priority, lock, cordon.
 
 use crate::id::{JobId, UserName, WorkerId};
 use crate::job::{Active, Cause, Hold, Job, JobState, Outcome, Phase, StopReason};
@@ -6,7 +6,6 @@ use crate::job::{Active, Cause, Hold, Job, JobState, Outcome, Phase, StopReason}
 use super::effect::Effect;
 use super::event::Rejected;
 use super::finish::enter;
-use super::settings::Guards;
 use super::state::{Cordon, QueueLock};
 use super::step::Step;
 
@@ -26,7 +25,9 @@ pub(super) fn outcome_of(reason: &StopReason, job: &Job) -> Outcome {
             let detail = format!("more than {most} tasks of the array failed");
             Outcome::new(Cause::DependencyFailed, detail)
         }
-        StopReason::Preempted => Outcome::new(Cause::Preempted, "stopped for a more urgent job"),
+        StopReason::Preempted => {
+            Outcome::new(Cause::Preempted, "stopped for a job that goes first")
+        }
     }
 }
 
@@ -182,23 +183,6 @@ impl Step<'_> {
         let mut changed = (**known).clone();
         changed.cordon = cordon;
         self.put_worker(changed);
-        Ok(())
-    }
-
-    pub(super) fn user_set(
-        &mut self,
-        user: &UserName,
-        weight: f64,
-        guards: Guards,
-    ) -> Result<(), Rejected> {
-        if !(weight.is_finite() && weight > 0.0) {
-            let text = format!("a weight is a number above 0, not {weight}");
-            return Err(Rejected::Invalid(text));
-        }
-        self.edit_user(user, |user| {
-            user.weight = weight;
-            user.guards = guards;
-        });
         Ok(())
     }
 

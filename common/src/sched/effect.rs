@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::id::{AttemptId, JobId, UserName, WorkerId};
+use crate::id::{AttemptId, GroupName, JobId, UserName, WorkerId};
 use crate::job::{Job, Outcome};
 
+use super::group::Group;
 use super::state::{Meta, State, User, Worker};
 
 /// Collects over a batch of steps.
@@ -25,6 +26,8 @@ pub struct Dirty {
     pub jobs: BTreeSet<JobId>,
     /// Users that changed.
     pub users: BTreeSet<UserName>,
+    /// Groups that changed or were removed.
+    pub groups: BTreeSet<GroupName>,
     /// Workers that changed or were removed.
     pub workers: BTreeSet<WorkerId>,
     /// Idempotency keys given to jobs.
@@ -42,6 +45,10 @@ pub enum Change {
     JobDropped(JobId),
     /// The user as it now is.
     User(User),
+    /// The group as it now is.
+    Group(Group),
+    /// The group is no more.
+    GroupDropped(GroupName),
     /// The worker as it now is.
     Worker(Arc<Worker>),
     /// The worker is forgotten.
@@ -114,6 +121,10 @@ impl Dirty {
             .users
             .iter()
             .filter_map(|name| state.user(name).cloned().map(Change::User));
+        let groups = self.groups.iter().map(|name| match state.group(name) {
+            Some(group) => Change::Group(group.clone()),
+            None => Change::GroupDropped(name.clone()),
+        });
         let workers = self.workers.iter().map(|id| match state.worker(id) {
             Some(worker) => Change::Worker(Arc::clone(worker)),
             None => Change::WorkerDropped(id.clone()),
@@ -123,7 +134,8 @@ impl Dirty {
             .iter()
             .map(|(key, job)| Change::Key(Arc::clone(key), *job));
         let meta = self.meta.then(|| Change::Meta(state.meta().clone()));
-        jobs.chain(users)
+        jobs.chain(groups)
+            .chain(users)
             .chain(workers)
             .chain(keys)
             .chain(meta)

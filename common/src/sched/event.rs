@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::id::{AttemptId, Digest, JobId, UserName, WorkerId};
+use crate::id::{AttemptId, Digest, GroupName, JobId, UserName, WorkerId};
 use crate::job::{BundleRef, JobSpec, Outcome};
 use crate::resources::Capacity;
 use crate::time::Timestamp;
@@ -84,14 +84,31 @@ pub enum Event {
         /// What.
         progress: Progress,
     },
-    /// An admin set a user's weight and guards.
+    /// An admin set a user's weight, guards and group.
     UserSet {
         /// Whose.
         user: UserName,
-        /// More than 1 means more than an equal share; above 0 and finite.
+        /// More than 1 means more than an equal share, of the cluster or of their group's share of it; above
+        /// 0 and finite.
         weight: f64,
         /// Limits.
         guards: Guards,
+        /// What becomes of their membership.
+        group: Membership,
+    },
+    /// An admin made a group, or set its weight and guards.
+    GroupSet {
+        /// Which.
+        group: GroupName,
+        /// More than 1 means more than an equal share; above 0 and finite.
+        weight: f64,
+        /// Limits of all members together.
+        guards: Guards,
+    },
+    /// An admin removed a group, which nobody may be in.
+    GroupRemoved {
+        /// Which.
+        group: GroupName,
     },
     /// An operator locked the queue (nothing new is placed), or unlocked it.
     LockSet {
@@ -108,6 +125,17 @@ pub enum Event {
     LeadTaken,
     /// Time passed. At least once a second.
     Ticked,
+}
+
+/// What becomes of a user's membership of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Membership {
+    /// It stays as it is.
+    Kept,
+    /// They are in no group.
+    None,
+    /// They are in this one, which must be there.
+    Of(GroupName),
 }
 
 /// An accepted request.
@@ -171,6 +199,17 @@ pub enum Rejected {
     /// No such worker.
     #[error("there is no worker {0}")]
     NoSuchWorker(WorkerId),
+    /// No such group.
+    #[error("there is no group {0}")]
+    NoSuchGroup(GroupName),
+    /// The group has members.
+    #[error("the group {group} still has members: {members}")]
+    GroupInUse {
+        /// Which.
+        group: GroupName,
+        /// Their names, the first few of many.
+        members: String,
+    },
     /// The job is over already.
     #[error("job {job} has already finished")]
     AlreadyFinished {

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::id::{JobId, UserName, WorkerId};
+use crate::id::{GroupName, JobId, UserName, WorkerId};
 use crate::job::{Dependency, DependencyKind, Job, JobState, Phase};
 use crate::time::Timestamp;
 
 use super::fit::fit;
-use super::index::Desk;
-use super::place::{Guarded, blocker, is_locked, may_hold, may_run};
+use super::guard::{Limit, guarded};
+use super::place::{blocker, is_locked};
 use super::queue::queue;
 use super::remedy::{Remedy, remedies};
 use super::state::{Blocked, QueueLock, Standing, State};
@@ -64,6 +64,20 @@ pub enum Reason {
     },
     /// Its user would hold more GPUs than they may.
     GpuLimit {
+        /// Thousandths of GPUs that they may.
+        max: u32,
+    },
+    /// The members of its user's group run as many jobs as they may together.
+    GroupRunningLimit {
+        /// Which.
+        group: GroupName,
+        /// How many they may.
+        max: u32,
+    },
+    /// The members of its user's group would together hold more GPUs than they may.
+    GroupGpuLimit {
+        /// Which.
+        group: GroupName,
         /// Thousandths of GPUs that they may.
         max: u32,
     },
@@ -123,6 +137,13 @@ impl fmt::Display for Reason {
                     "its user may hold {} GPUs at once",
                     f64::from(*max) / 1000.0
                 )
+            }
+            Self::GroupRunningLimit { group, max } => {
+                write!(f, "its group {group} may run {max} jobs at once")
+            }
+            Self::GroupGpuLimit { group, max } => {
+                let max = f64::from(*max) / 1000.0;
+                write!(f, "its group {group} may hold {max} GPUs at once")
             }
             Self::NoMachine => f.write_str("no machine has joined yet"),
             Self::NeverFits(text) => f.write_str(text),
@@ -201,7 +222,7 @@ pub fn reasons(state: &State, now: Timestamp, job: &Job) -> Vec<Reason> {
     if !state.watch().is_link_up() {
         reasons.push(Reason::BrokerDown);
     }
-    reasons.extend(guarded(state, job));
+    reasons.extend(limits(state, job));
     reasons.extend(no_machine(state, now, job));
     match state.blocked() {
         Some(Blocked::Reserved(kept)) if kept.job == job.id => reasons.push(Reason::Reserved {
@@ -230,26 +251,18 @@ fn open(state: &State, after: Dependency) -> Option<Reason> {
     }
 }
 
-fn guarded(state: &State, job: &Job) -> Option<Reason> {
-    let guards = &state.user(&job.user)?.guards;
-    let desk = state.index().desk(&job.user)?;
-    let limit = may_run(guards, desk).and_then(|()| may_hold_any(state, guards, desk, job));
-    limit.err().map(|guarded| match guarded {
-        Guarded::Running { max } => Reason::RunningLimit { max },
-        Guarded::Gpus { max } => Reason::GpuLimit { max },
-    })
-}
-
-/// Whether the user may hold what the job would be given where it fits now.
-fn may_hold_any(
-    state: &State,
-    guards: &super::Guards,
-    desk: &Desk,
-    job: &Job,
-) -> Result<(), Guarded> {
+/// The limits that keep the job back, with what it would be given where it fits now.
+fn limits(state: &State, job: &Job) -> impl Iterator<Item = Reason> {
     let mut rooms = state.index().rooms().values();
     let allocation = rooms.find_map(|room| fit(room, &job.spec.request).ok());
-    allocation.map_or(Ok(()), |allocation| may_hold(guards, desk, &allocation))
+    let more = allocation.map_or(0, |allocation| allocation.milli_gpus());
+    let guarded = guarded(state, &job.user, more).into_iter();
+    guarded.map(|guarded| match (guarded.group, guarded.limit) {
+        (None, Limit::Running { max }) => Reason::RunningLimit { max },
+        (None, Limit::Gpus { max }) => Reason::GpuLimit { max },
+        (Some(group), Limit::Running { max }) => Reason::GroupRunningLimit { group, max },
+        (Some(group), Limit::Gpus { max }) => Reason::GroupGpuLimit { group, max },
+    })
 }
 
 fn no_machine(state: &State, now: Timestamp, job: &Job) -> Option<Reason> {

@@ -4,17 +4,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::id::{JobId, UserName, WorkerId};
+use crate::id::{GroupName, JobId, UserName, WorkerId};
 use crate::job::{Class, Job, JobState};
 use crate::penalty::usage::Rate;
-use crate::resources::{ByteSize, Capacity, Request};
+use crate::resources::{ByteSize, Capacity, MilliGpu, Request};
 use crate::time::Timestamp;
 
+use super::group::Group;
 use super::order::Place;
 use super::room::Room;
 use super::runtimes::Learned;
 use super::settings::UsageSettings;
 use super::state::{User, Worker};
+use super::tally::{Tally, Team};
 
 /// Jobs that ask for the same share a shape: what fits for one fits for all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +37,9 @@ pub(super) struct Index {
     last_shape: u32,
     classes: Vec<Capacity>,
     desks: BTreeMap<UserName, Desk>,
+    teams: BTreeMap<GroupName, Team>,
+    /// The users who have a floor of their own.
+    floors: BTreeSet<UserName>,
     rooms: BTreeMap<WorkerId, Room>,
     dependents: BTreeMap<JobId, BTreeSet<JobId>>,
     retries: BTreeSet<(Timestamp, JobId)>,
@@ -71,14 +76,14 @@ pub(super) struct Desk {
     pub(super) ready: BTreeMap<ShapeId, BTreeSet<Place>>,
     /// Those that wait for something else than a machine.
     pub(super) parked: BTreeSet<Place>,
-    /// How many runs wait, each task of an array for itself.
-    pub(super) waiting: u64,
-    /// How many have a machine.
-    pub(super) active: u32,
-    /// Thousandths of GPUs that those hold.
-    pub(super) gpus: u64,
-    /// What is charged for those.
+    /// How many they are, and what they hold.
+    pub(super) tally: Tally,
+    /// What is charged for those that have a machine.
     pub(super) rate: Rate,
+    /// A copy of the user's.
+    pub(super) group: Option<GroupName>,
+    /// A copy of the user's.
+    pub(super) floor: Option<MilliGpu>,
     /// A copy of what the user has had, so that ranking all users looks none of them up.
     pub(super) had: Had,
 }
@@ -112,6 +117,24 @@ impl Index {
 
     pub(super) const fn desks(&self) -> &BTreeMap<UserName, Desk> {
         &self.desks
+    }
+
+    pub(super) fn team(&self, group: &GroupName) -> Option<&Team> {
+        self.teams.get(group)
+    }
+
+    pub(super) const fn teams(&self) -> &BTreeMap<GroupName, Team> {
+        &self.teams
+    }
+
+    /// The team that the user of a desk is in.
+    pub(super) fn team_of(&self, desk: &Desk) -> Option<&Team> {
+        self.teams.get(desk.group.as_ref()?)
+    }
+
+    /// The users who have a floor of their own.
+    pub(super) const fn floors(&self) -> &BTreeSet<UserName> {
+        &self.floors
     }
 
     pub(super) fn room(&self, worker: &WorkerId) -> Option<&Room> {
@@ -166,6 +189,57 @@ impl Index {
             recency: user.recency,
             recency_at: user.recency_at,
         };
+        desk.floor = user.guards.floor;
+        if desk.floor.is_some() {
+            self.floors.insert(user.name.clone());
+        } else {
+            self.floors.remove(&user.name);
+        }
+        if desk.group != user.group {
+            let tally = desk.tally;
+            if let Some(before) = std::mem::replace(&mut desk.group, user.group.clone()) {
+                self.edit_team(&before, |team| {
+                    team.members.remove(&user.name);
+                    team.tally.take(tally);
+                });
+            }
+            if let Some(now) = &user.group {
+                self.edit_team(now, |team| {
+                    team.members.insert(user.name.clone());
+                    team.tally.add(tally);
+                });
+            }
+        }
+    }
+
+    pub(super) fn set_group(&mut self, group: &Group) {
+        self.edit_team(&group.name, |team| team.set_group(Some(group)));
+    }
+
+    pub(super) fn drop_group(&mut self, name: &GroupName) {
+        self.edit_team(name, |team| team.set_group(None));
+    }
+
+    fn edit_team(&mut self, name: &GroupName, edit: impl FnOnce(&mut Team)) {
+        let team = self.teams.entry(name.clone()).or_default();
+        edit(team);
+        if team.is_unused() {
+            self.teams.remove(name);
+        }
+    }
+
+    /// Counts a job, or what `count` does with it, for its user and their group.
+    fn tally(&mut self, job: &Job, count: impl Fn(&mut Tally, Tally)) {
+        let of_job = Tally::of(job);
+        if of_job == Tally::default() {
+            return;
+        }
+        let desk = self.desks.entry(job.user.clone()).or_default();
+        count(&mut desk.tally, of_job);
+        let team = desk.group.as_ref();
+        if let Some(team) = team.and_then(|group| self.teams.get_mut(group)) {
+            count(&mut team.tally, of_job);
+        }
     }
 
     /// What the whole cluster would be charged.
@@ -269,6 +343,7 @@ impl Index {
     /// Enters a job; `ready` says whether a waiting one may start.
     pub(super) fn insert(&mut self, job: &Job, ready: bool) {
         let shape = self.shape_taken(&job.spec.request, ready);
+        self.tally(job, Tally::add);
         if let Some(at) = retry(job) {
             self.retries.insert((at, job.id));
         }
@@ -290,9 +365,7 @@ impl Index {
                         .insert(job.id);
                 }
                 let desk = self.desks.entry(job.user.clone()).or_default();
-                let waiting = job.state.waiting();
-                desk.waiting += u64::from(waiting);
-                if waiting == 0 {
+                if job.state.waiting() == 0 {
                     // All tasks of the array have been begun.
                 } else if ready {
                     if job.spec.class == Class::Urgent {
@@ -312,8 +385,6 @@ impl Index {
                 room.enter(job, active);
                 self.log_change(&active.worker);
                 let desk = self.desks.entry(job.user.clone()).or_default();
-                desk.active += 1;
-                desk.gpus += active.allocation.milli_gpus();
                 desk.rate.0 += active.rate.0;
             }
             JobState::Finished(finished) => {
@@ -326,6 +397,7 @@ impl Index {
     /// Takes a job out again; it must be as it was entered.
     pub(super) fn remove(&mut self, job: &Job) {
         let shape = self.shape_of(&job.spec.request);
+        self.tally(job, Tally::take);
         let mut was_ready = false;
         if let Some(at) = retry(job) {
             self.retries.remove(&(at, job.id));
@@ -347,7 +419,6 @@ impl Index {
                 }
                 if let Some(desk) = self.desks.get_mut(&job.user) {
                     let place = Place::of(job);
-                    desk.waiting -= u64::from(job.state.waiting());
                     self.urgent.remove(&place);
                     desk.parked.remove(&place);
                     if let Some((shape, places)) = shape
@@ -373,8 +444,6 @@ impl Index {
                     self.log_change(&active.worker);
                 }
                 if let Some(desk) = self.desks.get_mut(&job.user) {
-                    desk.active -= 1;
-                    desk.gpus -= active.allocation.milli_gpus();
                     desk.rate.0 -= active.rate.0;
                 }
             }
@@ -401,8 +470,9 @@ impl Index {
                 .map(|(user, desk)| {
                     let ready: BTreeSet<Place> = desk.ready.values().flatten().copied().collect();
                     let parked = desk.parked.clone();
-                    let counts = (desk.waiting, desk.active, desk.gpus, desk.rate, desk.had);
-                    (user.clone(), ready, parked, counts)
+                    let set = (desk.had, desk.group.clone(), desk.floor);
+                    let counts = (desk.tally, desk.rate);
+                    (user.clone(), ready, parked, set, counts)
                 })
                 .collect()
         };
@@ -423,6 +493,8 @@ impl Index {
         shapes(self) == shapes(other)
             && desks(self) == desks(other)
             && rooms(self) == rooms(other)
+            && self.teams == other.teams
+            && self.floors == other.floors
             && self.dependents == other.dependents
             && self.retries == other.retries
             && self.deadlines == other.deadlines

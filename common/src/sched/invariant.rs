@@ -18,6 +18,7 @@ pub fn check_invariants(state: &State) -> Result<(), String> {
     waiting_jobs_can_still_start(state)?;
     arrays_know_their_tasks(state)?;
     penalties_are_numbers(state)?;
+    groups_are_known(state)?;
     history_is_bounded(state)?;
     indexes_are_fresh(state)
 }
@@ -152,6 +153,19 @@ fn penalties_are_numbers(state: &State) -> Result<(), String> {
     Ok(())
 }
 
+fn groups_are_known(state: &State) -> Result<(), String> {
+    for user in state.users() {
+        let group = user.group.as_ref();
+        if let Some(group) = group.filter(|group| state.group(group).is_none()) {
+            let name = &user.name;
+            return Err(format!(
+                "{name} is in the group {group}, which is not known"
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn history_is_bounded(state: &State) -> Result<(), String> {
     let free = state.index().history().iter();
     let free = free.filter(|(_, id)| state.index().dependents(*id).next().is_none());
@@ -166,6 +180,9 @@ fn indexes_are_fresh(state: &State) -> Result<(), String> {
     let mut fresh = Index::default();
     for worker in state.workers() {
         fresh.set_worker(&worker.id, Some(worker.clone()), &state.settings().usage);
+    }
+    for group in state.groups() {
+        fresh.set_group(group);
     }
     for user in state.users() {
         fresh.set_user(user);

@@ -1,14 +1,17 @@
 //! Whose turn it is: the one order that placing, listing and explaining share.
 //!
-//! Class decides first, then the rank of the user, then, between users of equal rank, who submitted
-//! first. Within one user priority decides, then submission, then the id, so that the order is total.
+//! Class decides first, then the rank of the user or group ([`super::rank`]), then, between equal ranks, who
+//! submitted first. Within one user priority decides, then submission, then the id, so that the order is total.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 
-use crate::id::JobId;
+use crate::id::{GroupName, JobId};
 use crate::job::{Class, Job};
 use crate::time::Timestamp;
+
+use super::index::Desk;
+use super::rank::{Rank, Ranks, Standing, Value};
 
 /// A job's place among the jobs of its user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,79 +35,111 @@ impl Place {
     }
 }
 
-/// A user's rank value; the lower, the sooner. Ordered totally, so that no value can upset the order.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Rank(pub(super) f64);
-
-impl PartialEq for Rank {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Rank {}
-
-impl PartialOrd for Rank {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Rank {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.0.total_cmp(&other.0)
-    }
-}
-
-/// Merges the queues of many users into one. With each job goes something that the caller wants back; it
-/// breaks no tie, because ids differ.
-#[derive(Debug)]
-pub(super) struct Merge<T: Ord> {
-    heads: BinaryHeap<Reverse<Head<T>>>,
-}
-
-/// The first job of a user, in the order in which the users take turns.
+/// The next job of a user, in the order in which the members of a group take turns, or the users and groups at
+/// the top. With it goes something that the caller wants back; it breaks no tie, because ids differ.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Head<T> {
     class: Class,
     rank: Rank,
     submitted_at: Timestamp,
     job: JobId,
-    place: Place,
-    with: T,
+    pub(super) place: Place,
+    pub(super) with: T,
+    added: Value,
+    group: Option<GroupName>,
 }
 
-impl<T> Head<T> {
-    pub(super) const fn new(rank: Rank, place: Place, with: T) -> Self {
+impl<T: PartialEq> Head<T> {
+    pub(super) fn new(standing: Standing, place: Place, desk: &Desk, with: T) -> Self {
         Self {
             class: place.class,
-            rank,
+            rank: standing.rank,
             submitted_at: place.submitted_at,
             job: place.job,
             place,
             with,
+            added: standing.added,
+            group: desk.group.clone(),
         }
+    }
+
+    /// Whether the same user, put up anew, would have the same turn.
+    pub(super) fn is_still(&self, anew: &Self) -> bool {
+        (self.place, self.rank.is_past_floor) == (anew.place, anew.rank.is_past_floor)
+            && self.with == anew.with
     }
 }
 
+/// Merges the queues of many users into one: those of a group's members into the group's, and those of groups
+/// and of users without a group into the one.
+#[derive(Debug)]
+pub(super) struct Merge<T: Ord> {
+    pub(super) ranks: Ranks,
+    /// Of each user without a group and each group the next job.
+    top: BinaryHeap<Reverse<Head<T>>>,
+    /// Of each member the next job, but for the one that stands for its group at the top.
+    teams: BTreeMap<GroupName, BinaryHeap<Reverse<Head<T>>>>,
+    /// The group whose job was taken last, for which none stands at the top yet.
+    out: Option<GroupName>,
+}
+
 impl<T: Ord> Merge<T> {
-    /// Of these users' first jobs.
-    pub(super) fn of(heads: impl Iterator<Item = Head<T>>) -> Self {
-        // Made from a whole list, because to push them one by one costs more.
-        let heads: Vec<_> = heads.map(Reverse).collect();
+    pub(super) const fn new(ranks: Ranks) -> Self {
         Self {
-            heads: heads.into(),
+            ranks,
+            top: BinaryHeap::new(),
+            teams: BTreeMap::new(),
+            out: None,
         }
     }
 
-    /// Puts up the next job of a user; one at a time.
+    /// Puts up the next jobs of all users, at first.
+    pub(super) fn fill(&mut self, heads: impl Iterator<Item = Head<T>>) {
+        let mut top = Vec::new();
+        for head in heads {
+            match &head.group {
+                None => top.push(Reverse(head)),
+                Some(group) => {
+                    let team = self.teams.entry(group.clone()).or_default();
+                    team.push(Reverse(head));
+                }
+            }
+        }
+        // Made from a whole list, because to push them one by one costs more.
+        self.top = top.into();
+        let groups: Vec<GroupName> = self.teams.keys().cloned().collect();
+        for group in groups {
+            self.represent(&group);
+        }
+    }
+
+    /// Puts up the next job of the user whose job was taken last.
     pub(super) fn push(&mut self, head: Head<T>) {
-        self.heads.push(Reverse(head));
+        match &head.group {
+            None => self.top.push(Reverse(head)),
+            Some(group) => {
+                let team = self.teams.entry(group.clone()).or_default();
+                team.push(Reverse(head));
+            }
+        }
     }
 
     /// Takes the job whose turn it is. Its user is out until their next job is put up.
-    pub(super) fn pop(&mut self) -> Option<(Place, T)> {
-        let Reverse(head) = self.heads.pop()?;
-        Some((head.place, head.with))
+    pub(super) fn pop(&mut self) -> Option<Head<T>> {
+        if let Some(group) = self.out.take() {
+            self.represent(&group);
+        }
+        let Reverse(head) = self.top.pop()?;
+        self.out.clone_from(&head.group);
+        Some(head)
+    }
+
+    /// Lets the first of a group's next jobs stand for it at the top.
+    fn represent(&mut self, group: &GroupName) {
+        let first = self.teams.get_mut(group).and_then(BinaryHeap::pop);
+        if let Some(Reverse(mut head)) = first {
+            head.rank = self.ranks.at_the_top(group, head.rank, head.added);
+            self.top.push(Reverse(head));
+        }
     }
 }

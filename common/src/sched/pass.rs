@@ -1,17 +1,21 @@
 //! One walk over the waiting jobs in the order of [`super::order`], and what it learns on the way.
 //!
 //! A walk looks at users only, and at their jobs only of shapes that may still start: once no shape has room
-//! any more it is over, however many jobs wait.
+//! any more it is over, however many jobs wait. A user's own jobs are looked at in their own order; where a
+//! floor may serve one of a later shape first, each shape's in theirs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use crate::id::{JobId, UserName};
+use crate::job::Class;
 use crate::time::Timestamp;
 
-use super::account::{part_asked, penalty, rank};
+use super::account::penalty;
+use super::floor::has_floor;
 use super::index::{Desk, ShapeId};
 use super::order::{Head, Merge, Place};
+use super::rank::{Asked, Ranks};
 use super::reserve::{Plan, Reservation, reserve};
 use super::settings::Backfill;
 use super::state::{Blocked, State};
@@ -32,12 +36,14 @@ pub(super) enum Kept {
 pub(super) struct Pass {
     now: Timestamp,
     backfill: Backfill,
-    /// The shapes that are looked at, and the part of all GPUs that each asks for.
-    shapes: BTreeMap<ShapeId, f64>,
+    /// The shapes that are looked at, and what each asks for.
+    shapes: BTreeMap<ShapeId, Asked>,
     /// Those of them that no machine has room for, but of which one may be the first that cannot start.
     full: BTreeSet<ShapeId>,
     /// What users' guards keep back.
     guarded: BTreeSet<(UserName, ShapeId)>,
+    /// How far the jobs of users with a floor were looked at.
+    looked_at: BTreeMap<(UserName, ShapeId), Place>,
     merge: Merge<ShapeId>,
     pub(super) blocked: Option<Blocked>,
     pub(super) plan: Option<Plan>,
@@ -53,6 +59,8 @@ pub(super) struct Turn {
     pub(super) is_full: bool,
     user: UserName,
     place: Place,
+    /// What the user had had, if that counts for a group.
+    had: Option<f64>,
 }
 
 impl Pass {
@@ -74,7 +82,7 @@ impl Pass {
         let full: &[ShapeId] = if looks_for_blocked { full } else { &[] };
         let shapes = open.iter().chain(full).filter_map(|shape| {
             let request = state.index().request(*shape)?;
-            Some((*shape, part_asked(state, request)))
+            Some((*shape, Asked::by(state, request)))
         });
         let mut pass = Self {
             now,
@@ -82,15 +90,17 @@ impl Pass {
             shapes: shapes.collect(),
             full: full.iter().copied().collect(),
             guarded: BTreeSet::new(),
-            merge: Merge::of(std::iter::empty()),
+            looked_at: BTreeMap::new(),
+            merge: Merge::new(Ranks::new(state, now)),
             blocked: None,
             plan: kept.as_ref().and_then(|kept| Plan::new(state, now, kept)),
             looked_behind: 0,
         };
         pass.blocked = kept.map(Blocked::Reserved);
-        let desks = state.index().desks().values();
-        let heads = desks.filter_map(|desk| pass.head(state, desk, Bound::Unbounded, None));
-        pass.merge = Merge::of(heads);
+        let desks = state.index().desks().iter();
+        let heads = desks.filter_map(|(user, desk)| pass.head(state, user, desk, Bound::Unbounded));
+        let heads: Vec<_> = heads.collect();
+        pass.merge.fill(heads.into_iter());
         pass
     }
 
@@ -99,19 +109,29 @@ impl Pass {
             if self.shapes.is_empty() {
                 return None;
             }
-            let (place, shape) = self.merge.pop()?;
+            let head = self.merge.pop()?;
+            let (place, shape) = (head.place, head.with);
             let user = state.job(place.job)?.user.clone();
+            let desk = state.index().desk(&user)?;
             let is_ruled_out = !self.shapes.contains_key(&shape)
                 || (!self.guarded.is_empty() && self.guarded.contains(&(user.clone(), shape)));
             if is_ruled_out {
                 // The head was put up before it was known that there is no room for it.
-                self.put_up(state, &user, Bound::Excluded(place));
+                self.put_up(state, &user, shape, place);
                 continue;
+            }
+            if self.merge.ranks.has_moved(desk) {
+                let anew = self.head(state, &user, desk, Bound::Included(place));
+                if let Some(anew) = anew.filter(|anew| !head.is_still(anew)) {
+                    self.merge.push(anew);
+                    continue;
+                }
             }
             return Some(Turn {
                 job: place.job,
                 shape,
                 is_full: self.full.contains(&shape),
+                had: self.merge.ranks.had(state, desk),
                 user,
                 place,
             });
@@ -131,6 +151,9 @@ impl Pass {
             self.plan = None;
             self.blocked = None;
         }
+        if let Some(desk) = state.index().desk(&turn.user) {
+            self.merge.ranks.charge(state, desk, turn.had);
+        }
         let full = &mut self.full;
         let looks_on = self.backfill != Backfill::BestEffort && self.blocked.is_none();
         self.shapes.retain(|shape, _| {
@@ -141,7 +164,7 @@ impl Pass {
             full.insert(*shape);
             looks_on
         });
-        self.put_up(state, &turn.user.clone(), Bound::Excluded(turn.place));
+        self.put_up(state, &turn.user, turn.shape, turn.place);
     }
 
     /// Takes note of a job that was not placed. Whether the walk is over.
@@ -165,7 +188,7 @@ impl Pass {
             }
             Kept::User => return false,
         }
-        self.put_up(state, &turn.user.clone(), Bound::Excluded(turn.place));
+        self.put_up(state, &turn.user, turn.shape, turn.place);
         false
     }
 
@@ -200,11 +223,15 @@ impl Pass {
         }
     }
 
-    fn put_up(&mut self, state: &State, user: &UserName, from: Bound<Place>) {
+    /// Puts up the user's next job after this one.
+    fn put_up(&mut self, state: &State, user: &UserName, shape: ShapeId, place: Place) {
         let Some(desk) = state.index().desk(user) else {
             return;
         };
-        if let Some(head) = self.head(state, desk, from, Some(user)) {
+        if has_floor(state.index(), desk) {
+            self.looked_at.insert((user.clone(), shape), place);
+        }
+        if let Some(head) = self.head(state, user, desk, Bound::Excluded(place)) {
             self.merge.push(head);
         }
     }
@@ -213,18 +240,25 @@ impl Pass {
     fn head(
         &self,
         state: &State,
+        user: &UserName,
         desk: &Desk,
         from: Bound<Place>,
-        user: Option<&UserName>,
     ) -> Option<Head<ShapeId>> {
         let may = |shape: ShapeId| {
-            self.guarded.is_empty()
-                || user.is_none_or(|user| !self.guarded.contains(&(user.clone(), shape)))
+            self.guarded.is_empty() || !self.guarded.contains(&(user.clone(), shape))
         };
-        let mut first: Option<(Place, ShapeId, f64)> = None;
+        let has_floor = has_floor(state.index(), desk);
+        let ranks = &self.merge.ranks;
+        let mut first: Option<((Class, bool, Place), ShapeId, Asked)> = None;
         for (shape, asked) in &self.shapes {
             let Some(places) = desk.ready.get(shape).filter(|_| may(*shape)) else {
                 continue;
+            };
+            let from = if has_floor {
+                let before = self.looked_at.get(&(user.clone(), *shape));
+                before.map_or(Bound::Unbounded, |place| Bound::Excluded(*place))
+            } else {
+                from
             };
             let place = match from {
                 Bound::Unbounded => places.first(),
@@ -232,21 +266,18 @@ impl Pass {
                     places.range((from, Bound::Unbounded)).next()
                 }
             };
-            if let Some(place) = place
-                && first.is_none_or(|(first, ..)| *place < first)
-            {
-                first = Some((*place, *shape, *asked));
+            if let Some(place) = place {
+                let is_past = !has_floor || ranks.is_past_floor(state, desk, 0, *asked);
+                let order = (place.class, is_past, *place);
+                if first.is_none_or(|(first, ..)| order < first) {
+                    first = Some((order, *shape, *asked));
+                }
             }
         }
-        let (place, shape, asked) = first?;
+        let ((_, is_past, place), shape, asked) = first?;
         let penalty = penalty(state, self.now, desk);
-        let rank = rank(
-            state.settings(),
-            self.now,
-            penalty,
-            asked,
-            place.submitted_at,
-        );
-        Some(Head::new(rank, place, shape))
+        let since = place.submitted_at;
+        let standing = ranks.standing(state.settings(), penalty, is_past, asked, since);
+        Some(Head::new(standing, place, desk, shape))
     }
 }

@@ -14,52 +14,21 @@ use super::account::rate_of;
 use super::effect::Effect;
 use super::finish::enter;
 use super::fit::{Blocker, fit, is_open, needs};
-use super::index::{Desk, ShapeId};
+use super::floor::{is_outranked, outranks};
+use super::guard::{may_hold, may_run};
+use super::index::ShapeId;
 use super::pass::{Kept, Pass};
 use super::reserve::{Plan, Reservation, reserve};
 use super::room::Room;
 use super::runtimes::of_request;
-use super::settings::{Backfill, Guards};
+use super::settings::Backfill;
 use super::state::{Blocked, Health, State};
 use super::step::Step;
-
-/// Why a user's guards keep a job back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Guarded {
-    /// The user runs as many jobs as they may.
-    Running {
-        /// How many they may.
-        max: u32,
-    },
-    /// The user would hold more GPUs than they may.
-    Gpus {
-        /// Thousandths that they may.
-        max: u32,
-    },
-}
 
 /// Whether nothing may be placed at `now`.
 pub(super) fn is_locked(state: &State, now: Timestamp) -> bool {
     let lock = state.meta().lock.as_ref();
     lock.is_some_and(|lock| now < lock.until)
-}
-
-/// Whether the user may run one more job.
-pub(super) fn may_run(guards: &Guards, desk: &Desk) -> Result<(), Guarded> {
-    match guards.max_running {
-        Some(max) if desk.active >= max => Err(Guarded::Running { max }),
-        _ => Ok(()),
-    }
-}
-
-/// Whether the user may hold what the job would be given.
-pub(super) fn may_hold(guards: &Guards, desk: &Desk, more: &Allocation) -> Result<(), Guarded> {
-    match guards.max_gpus {
-        Some(max) if more.milli_gpus() > 0 && desk.gpus + more.milli_gpus() > u64::from(max.0) => {
-            Err(Guarded::Gpus { max: max.0 })
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The machine to keep away from: the one that the last attempt failed on, as long as another that is
@@ -148,7 +117,8 @@ impl Step<'_> {
     }
 
     /// Starts the job that a place is kept for once its time has come, or says what is still kept for it.
-    /// A promise holds although others have come to rank before the job since it was given.
+    /// A promise holds although others have come to rank before the job since it was given, but not against
+    /// those that others' jobs may be stopped for: they have their turns before it.
     fn honour_reservation(&mut self) -> Option<Reservation> {
         let reservation = match self.state.blocked()? {
             Blocked::Reserved(reservation) => reservation.clone(),
@@ -158,7 +128,7 @@ impl Step<'_> {
         if !self.state.is_ready(&job) || self.may_start(job.id).is_err() {
             return None;
         }
-        if self.now >= reservation.at {
+        if self.now >= reservation.at && !is_outranked(self.state, self.now, &job) {
             let shape = self.state.index().shape_of(&job.spec.request)?;
             if self.try_place(job.id, shape, None).is_ok() {
                 return None;
@@ -170,12 +140,7 @@ impl Step<'_> {
     /// Whether the guards let the job start, as far as can be said without a machine.
     pub(super) fn may_start(&self, id: JobId) -> Result<(), Kept> {
         let job = self.state.job(id).ok_or(Kept::Job)?;
-        let guards = self.state.user(&job.user).map(|user| &user.guards);
-        let guarded = guards.zip(self.state.index().desk(&job.user));
-        match guarded {
-            Some((guards, desk)) if may_run(guards, desk).is_err() => Err(Kept::User),
-            Some(_) | None => Ok(()),
-        }
+        may_run(self.state, &job.user).map_err(|_| Kept::User)
     }
 
     fn try_place(
@@ -193,17 +158,14 @@ impl Step<'_> {
         };
         let chosen = self.state.choose(id, shape, None).ok_or(kept)?;
         let (worker, allocation) = match &plan {
-            Some(plan) if plan.reservation.job != id => {
+            Some(plan) if is_kept_from(self.state, &plan.reservation, &job) => {
                 let clear = self.clear_of(plan, &job, shape, chosen);
                 clear.ok_or(Kept::Job)?
             }
             Some(_) | None => chosen,
         };
-        let guards = self.state.user(&job.user).map(|user| &user.guards);
-        let guarded = guards.zip(self.state.index().desk(&job.user));
-        if guarded.is_some_and(|(guards, desk)| may_hold(guards, desk, &allocation).is_err()) {
-            return Err(Kept::ShapeOfUser);
-        }
+        let more = allocation.milli_gpus();
+        may_hold(self.state, &job.user, more).map_err(|_| Kept::ShapeOfUser)?;
         if let Some(plan) = plan
             && plan.reservation.worker == worker
         {
@@ -278,6 +240,13 @@ impl Step<'_> {
     }
 }
 
+/// Whether what is kept for another job is kept from this one: not from one that others' jobs may be stopped
+/// for, as [`outranks`] says.
+pub(super) fn is_kept_from(state: &State, reservation: &Reservation, job: &Job) -> bool {
+    let other = state.job(reservation.job);
+    reservation.job != job.id && !other.is_some_and(|other| outranks(state, job, other))
+}
+
 /// Why the machine in `room` does not take the job now.
 pub(super) fn blocker(state: &State, now: Timestamp, room: &Room, job: &Job) -> Option<Blocker> {
     let fits = is_open(state.settings(), room, avoided(state, job))
@@ -289,7 +258,7 @@ pub(super) fn blocker(state: &State, now: Timestamp, room: &Room, job: &Job) -> 
                 Blocked::Awaited(_) | Blocked::Unknown(..) => return None,
             };
             let id = room.worker.as_ref().map(|worker| &worker.id);
-            if reservation.job == job.id || id != Some(&reservation.worker) {
+            if id != Some(&reservation.worker) || !is_kept_from(state, reservation, job) {
                 return None;
             }
             let plan = Plan::new(state, now, reservation)?;

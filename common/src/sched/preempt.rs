@@ -1,13 +1,27 @@
-//! Makes room for an urgent job that fits nowhere: stops jobs that allow it, where least work is lost.
+//! Makes room for a job that fits nowhere and goes before others: an urgent one, or one within a floor. Stops
+//! jobs that allow it, where least work is lost.
 
 use crate::id::{JobId, WorkerId};
 use crate::job::{Active, Class, Job, JobState, StopReason};
 
 use super::fit::is_open;
-use super::place::{avoided, is_locked};
+use super::floor::{Fence, Floor, within_floors};
+use super::guard::may_hold;
+use super::index::ShapeId;
+use super::place::{avoided, is_kept_from, is_locked};
+use super::rank::Asked;
 use super::reserve::Plan;
 use super::room::Room;
+use super::state::Blocked;
 use super::step::Step;
+
+/// A job for which others may be stopped.
+#[derive(Clone, Copy)]
+struct Asker {
+    job: JobId,
+    /// The floor that it is within; `None` for one that is urgent.
+    floor: Option<Floor>,
+}
 
 /// Jobs whose end would make room on one machine.
 struct Victims {
@@ -18,42 +32,91 @@ struct Victims {
 }
 
 impl Step<'_> {
-    /// Stops what must be stopped for the first urgent job that waits, if that makes room for it.
+    /// Stops what must be stopped for the first urgent job that waits, if that makes room for it; else for the
+    /// first one within a floor.
     pub(super) fn preempt(&mut self) {
-        let Some(urgent) = self.state.index().urgent().first().map(|place| place.job) else {
-            return;
-        };
         if is_locked(self.state, self.now) || !self.state.watch().is_link_up() {
             return;
         }
-        if self.may_start(urgent).is_err() {
+        let urgent = self.urgent_asker();
+        if urgent.is_some_and(|urgent| self.makes_room(urgent)) {
             return;
         }
-        let shape = self.state.job(urgent).map(|job| &job.spec.request);
-        let shape = shape.and_then(|request| self.state.index().shape_of(request));
-        if shape.is_none_or(|shape| self.state.has_room(shape)) {
-            return;
+        if let Some(asker) = self.floor_asker() {
+            self.makes_room(asker);
         }
-        for job in self.victims(urgent) {
+    }
+
+    /// Whether room is made, or being made already.
+    fn makes_room(&mut self, asker: Asker) -> bool {
+        let Some(victims) = self.victims(asker) else {
+            return false;
+        };
+        for job in victims {
             let active = self.state.job(job).and_then(|job| job.state.active());
             if let Some(active) = active.cloned() {
                 self.stop(job, active, StopReason::Preempted);
             }
         }
+        true
     }
 
-    /// The jobs to stop; none when enough is being stopped already, or when it would not help.
-    fn victims(&self, urgent: JobId) -> Vec<JobId> {
-        let Some(job) = self.state.job(urgent) else {
-            return Vec::new();
+    fn urgent_asker(&mut self) -> Option<Asker> {
+        let job = self.state.index().urgent().first()?.job;
+        let request = &self.state.job(job)?.spec.request;
+        let shape = self.state.index().shape_of(request)?;
+        self.asks(job, shape).then_some(Asker { job, floor: None })
+    }
+
+    fn floor_asker(&mut self) -> Option<Asker> {
+        let awaited = match self.state.blocked() {
+            Some(Blocked::Awaited(job)) => Some(*job),
+            Some(Blocked::Reserved(_) | Blocked::Unknown(..)) | None => None,
+        };
+        let jobs = within_floors(self.state, self.now);
+        let mut jobs = jobs
+            .into_iter()
+            .map(|(head, floor)| (head.place.job, head.with, floor));
+        let first = jobs.find(|(job, shape, _)| {
+            // While all wait for another job, this one would not be placed.
+            awaited.is_none_or(|awaited| awaited == *job) && self.asks(*job, *shape)
+        });
+        let (job, _, floor) = first?;
+        let floor = Some(floor);
+        Some(Asker { job, floor })
+    }
+
+    /// Whether nothing but room is missing for the job to start.
+    fn asks(&mut self, id: JobId, shape: ShapeId) -> bool {
+        let Some(job) = self.state.job(id) else {
+            return false;
+        };
+        let asked = Asked::by(self.state, &job.spec.request).milli;
+        self.may_start(id).is_ok()
+            && may_hold(self.state, &job.user, asked).is_ok()
+            && !self.state.has_room(shape)
+    }
+
+    /// The jobs to stop, none when enough is being stopped already; `None` when it would not help.
+    fn victims(&self, asker: Asker) -> Option<Vec<JobId>> {
+        let job = self.state.job(asker.job)?;
+        let reserved = match self.state.blocked() {
+            Some(Blocked::Reserved(reserved)) if is_kept_from(self.state, reserved, job) => {
+                Some(&reserved.worker)
+            }
+            Some(Blocked::Reserved(_) | Blocked::Awaited(_) | Blocked::Unknown(..)) | None => None,
         };
         let mut best: Option<Victims> = None;
-        for room in self.state.index().rooms().values() {
+        for (id, room) in self.state.index().rooms() {
+            // What is freed on a machine that is kept for another may not be taken.
+            if reserved == Some(id) {
+                continue;
+            }
             if is_open(self.state.settings(), room, avoided(self.state, job)).is_err() {
                 continue;
             }
-            match self.victims_in(room, job) {
-                Some(victims) if victims.jobs.is_empty() => return Vec::new(),
+            match self.victims_in(room, job, asker.floor) {
+                Some(victims) if victims.jobs.is_empty() => return Some(Vec::new()),
                 Some(victims) => {
                     let is_better = best.as_ref().is_none_or(|best| {
                         (victims.lost, &victims.worker) < (best.lost, &best.worker)
@@ -65,18 +128,20 @@ impl Step<'_> {
                 None => {}
             }
         }
-        best.map_or_else(Vec::new, |best| best.jobs)
+        best.map(|best| best.jobs)
     }
 
-    fn victims_in(&self, room: &Room, urgent: &Job) -> Option<Victims> {
-        let mut plan = Plan::now(room, urgent)?;
+    fn victims_in(&self, room: &Room, asker: &Job, floor: Option<Floor>) -> Option<Victims> {
+        let mut plan = Plan::now(room, asker)?;
+        let mut fence = floor.map(|floor| Fence::new(self.state, asker, floor));
         let jobs = room.jobs.iter().filter_map(|id| self.state.job(*id));
-        let mut candidates: Vec<(u128, JobId, &Active)> = Vec::new();
+        let mut candidates: Vec<(u128, &Job, &Active)> = Vec::new();
         for job in jobs {
             match &job.state {
                 JobState::Stopping(active, _) => plan.give(&active.allocation),
                 JobState::Running(active) => {
-                    candidates.extend(self.lost(job, active).map(|lost| (lost, job.id, active)));
+                    let lost = self.lost(job, active);
+                    candidates.extend(lost.map(|lost| (lost, job.as_ref(), active)));
                 }
                 JobState::Queued(_)
                 | JobState::Array(_)
@@ -86,13 +151,16 @@ impl Step<'_> {
                 | JobState::Finished(_) => {}
             }
         }
-        candidates.sort_by_key(|(lost, id, _)| (*lost, *id));
+        candidates.sort_by_key(|(lost, job, _)| (*lost, job.id));
         let mut chosen = Vec::new();
         let mut candidates = candidates.into_iter();
         while !plan.fits() {
-            let (lost, id, active) = candidates.next()?;
+            let (lost, job, active) = candidates.next()?;
+            if fence.as_mut().is_some_and(|fence| !fence.lets(job, active)) {
+                continue;
+            }
             plan.give(&active.allocation);
-            chosen.push((lost, id, active));
+            chosen.push((lost, job.id, active));
         }
         // What was chosen early may have become needless with what came after; the dearest go first.
         for at in (0..chosen.len()).rev() {

@@ -1,6 +1,6 @@
 //! The read side: the queue in its order, and what machines hold.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::id::{GpuId, JobId, WorkerId};
@@ -8,9 +8,11 @@ use crate::job::Job;
 use crate::resources::{ByteSize, MilliCpu, MilliGpu};
 use crate::time::Timestamp;
 
-use super::account::{part_asked, penalty, rank};
+use super::account::penalty;
+use super::floor::has_floor;
 use super::index::Desk;
 use super::order::{Head, Merge, Place};
+use super::rank::{Asked, Ranks};
 use super::state::State;
 
 /// One waiting job at its place.
@@ -42,9 +44,17 @@ pub struct Held {
 #[must_use]
 pub fn queue(state: &State, now: Timestamp) -> Vec<Waiting<'_>> {
     let ready = merged(state, now, |desk| {
-        desk.ready.values().flatten().copied().collect()
+        let lots = desk.ready.values().map(|lot| lot.iter().copied());
+        if has_floor(state.index(), desk) {
+            return lots.map(Iterator::collect).collect();
+        }
+        let mut all: Vec<Place> = lots.flatten().collect();
+        all.sort_unstable();
+        vec![all.into()]
     });
-    let parked = merged(state, now, |desk| desk.parked.iter().copied().collect());
+    let parked = merged(state, now, |desk| {
+        vec![desk.parked.iter().copied().collect()]
+    });
     let places = ready.into_iter().chain(parked);
     let jobs = places.filter_map(|(place, penalty)| Some((state.job(place.job)?, penalty)));
     let numbered = (1..).zip(jobs);
@@ -57,36 +67,88 @@ pub fn queue(state: &State, now: Timestamp) -> Vec<Waiting<'_>> {
         .collect()
 }
 
+/// The waiting jobs of one user.
+struct Line<'a> {
+    desk: &'a Desk,
+    penalty: f64,
+    /// In the user's own order, apart where a floor may change it.
+    lots: Vec<VecDeque<Place>>,
+    /// What the user is counted as holding besides what they do: what was listed before.
+    besides: u64,
+}
+
+impl Line<'_> {
+    /// The job that is listed next; with it go the user and the lot.
+    fn head(&self, state: &State, ranks: &Ranks, user: usize) -> Option<Head<(usize, usize)>> {
+        let has_floor = has_floor(state.index(), self.desk);
+        let firsts = self.lots.iter().enumerate().filter_map(|(lot, places)| {
+            let place = *places.front()?;
+            let asked = asked(state, place)?;
+            let is_past = !has_floor || ranks.is_past_floor(state, self.desk, self.besides, asked);
+            Some(((place.class, is_past, place), lot, asked))
+        });
+        let ((_, is_past, place), lot, asked) = firsts.min_by_key(|(order, ..)| *order)?;
+        let since = place.submitted_at;
+        let standing = ranks.standing(state.settings(), self.penalty, is_past, asked, since);
+        Some(Head::new(standing, place, self.desk, (user, lot)))
+    }
+}
+
+fn asked(state: &State, place: Place) -> Option<Asked> {
+    let job = state.job(place.job)?;
+    Some(Asked::by(state, &job.spec.request))
+}
+
 /// The users' queues merged as a pass merges them.
 fn merged(
     state: &State,
     now: Timestamp,
-    places: impl Fn(&Desk) -> Vec<Place>,
+    lots: impl Fn(&Desk) -> Vec<VecDeque<Place>>,
 ) -> Vec<(Place, f64)> {
-    let desks = state.index().desks().iter();
-    let mut queues: Vec<_> = desks
-        .map(|(_, desk)| {
-            let mut places = places(desk);
-            places.sort_unstable();
-            (penalty(state, now, desk), places.into_iter())
+    let desks = state.index().desks().values();
+    let mut lines: Vec<_> = desks
+        .map(|desk| Line {
+            desk,
+            penalty: penalty(state, now, desk),
+            lots: lots(desk),
+            besides: 0,
         })
         .collect();
-    let head = |user, penalty, place: Option<Place>| {
-        let place = place?;
-        let asked = part_asked(state, &state.job(place.job)?.spec.request);
-        let rank = rank(state.settings(), now, penalty, asked, place.submitted_at);
-        Some(Head::new(rank, place, user))
-    };
-    let users = queues.iter_mut().enumerate();
-    let heads = users.filter_map(|(user, (penalty, places))| head(user, *penalty, places.next()));
-    let mut merge = Merge::of(heads);
+    let ranks = Ranks::new(state, now);
+    let heads = lines.iter().enumerate();
+    let heads: Vec<_> = heads
+        .filter_map(|(user, line)| line.head(state, &ranks, user))
+        .collect();
+    let mut merge = Merge::new(ranks);
+    merge.fill(heads.into_iter());
     let mut order = Vec::new();
-    while let Some((place, user)) = merge.pop() {
-        if let Some((penalty, places)) = queues.get_mut(user) {
-            order.push((place, *penalty));
-            if let Some(next) = head(user, *penalty, places.next()) {
-                merge.push(next);
-            }
+    while let Some(head) = merge.pop() {
+        let (user, lot) = head.with;
+        let Some(line) = lines.get_mut(user) else {
+            continue;
+        };
+        let anew = merge
+            .ranks
+            .has_moved(line.desk)
+            .then(|| line.head(state, &merge.ranks, user));
+        if let Some(anew) = anew.flatten()
+            && !head.is_still(&anew)
+        {
+            merge.push(anew);
+            continue;
+        }
+        if let Some(lot) = line.lots.get_mut(lot) {
+            lot.pop_front();
+        }
+        order.push((head.place, line.penalty));
+        if has_floor(state.index(), line.desk)
+            && let Some(asked) = asked(state, head.place)
+        {
+            line.besides += asked.milli;
+            merge.ranks.count(line.desk, asked);
+        }
+        if let Some(next) = line.head(state, &merge.ranks, user) {
+            merge.push(next);
         }
     }
     order

@@ -4,14 +4,18 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::id::{GroupName, UserName};
 use crate::job::{Job, JobSpec};
 use crate::resources::{ByteSize, GpuAmount, MilliCpu, MilliGpu, Request};
 use crate::time::Timestamp;
 
+use super::account::penalty;
 use super::explain::{Reason, reasons};
 use super::fit::Blocker;
-use super::order::Place;
+use super::floor::has_floor;
+use super::order::{Head, Place};
 use super::place::blocker;
+use super::rank::{Asked, Ranks};
 use super::room::Room;
 use super::state::State;
 use super::submit::cores;
@@ -25,6 +29,8 @@ pub enum Remedy {
     Unlock,
     /// An admin raises the limit that keeps it back.
     RaiseLimit,
+    /// An admin raises the limit that keeps its user's group back.
+    RaiseGroupLimit(GroupName),
     /// It asks for so many GPUs instead.
     Gpus(u32),
     /// It asks for so many thousandths of each GPU instead.
@@ -47,6 +53,9 @@ impl fmt::Display for Remedy {
             Self::Release => f.write_str("release it"),
             Self::Unlock => f.write_str("unlock the queue"),
             Self::RaiseLimit => f.write_str("have an admin raise the limit"),
+            Self::RaiseGroupLimit(group) => {
+                write!(f, "have an admin raise the limit of the group {group}")
+            }
             Self::Gpus(1) => f.write_str("ask for 1 GPU"),
             Self::Gpus(gpus) => write!(f, "ask for {gpus} GPUs"),
             Self::Share(milli) => {
@@ -66,7 +75,9 @@ impl Remedy {
     pub(super) fn applied_to(&self, request: &Request) -> Option<Request> {
         let mut request = request.clone();
         match self {
-            Self::Release | Self::Unlock | Self::RaiseLimit => return None,
+            Self::Release | Self::Unlock | Self::RaiseLimit | Self::RaiseGroupLimit(_) => {
+                return None;
+            }
             Self::Gpus(gpus) => request.gpus = *gpus,
             Self::Share(milli) => request.gpu_amount = GpuAmount::Milli(*milli),
             Self::Cpu(cpu) => request.cpu = Some(*cpu),
@@ -92,8 +103,13 @@ pub fn remedies(state: &State, now: Timestamp, job: &Job, why: &[Reason]) -> Vec
         Reason::Locked(_) => vec![Remedy::Unlock],
         Reason::RunningLimit { .. } | Reason::GpuLimit { .. } => {
             // Others of the same user that go first might take the room.
-            let is_first = is_first_of_user(state, job);
+            let is_first = is_first_of(state, now, job, std::iter::once(&job.user));
             is_first.then_some(Remedy::RaiseLimit).into_iter().collect()
+        }
+        Reason::GroupRunningLimit { group, .. } | Reason::GroupGpuLimit { group, .. } => {
+            let is_first = is_first_of(state, now, job, state.members(group));
+            let raise = is_first.then(|| Remedy::RaiseGroupLimit(group.clone()));
+            raise.into_iter().collect()
         }
         Reason::NoRoom(_) | Reason::NeverFits(_) => {
             let request = &job.spec.request;
@@ -124,11 +140,32 @@ pub fn remedies(state: &State, now: Timestamp, job: &Job, why: &[Reason]) -> Vec
     }
 }
 
-fn is_first_of_user(state: &State, job: &Job) -> bool {
-    let place = Place::of(job);
-    let desk = state.index().desk(&job.user);
-    let mut ready = desk.into_iter().flat_map(|desk| desk.ready.values());
-    ready.all(|places| places.first().is_none_or(|first| *first >= place))
+/// Whether the job goes before every other of these users.
+fn is_first_of<'a>(
+    state: &State,
+    now: Timestamp,
+    job: &Job,
+    users: impl Iterator<Item = &'a UserName>,
+) -> bool {
+    let ranks = Ranks::new(state, now);
+    let index = state.index();
+    let firsts = users.filter_map(|user| {
+        let desk = index.desk(user)?;
+        let has_floor = has_floor(index, desk);
+        let lots = desk.ready.iter().filter_map(|(shape, places)| {
+            let (place, asked) = (*places.first()?, Asked::by(state, index.request(*shape)?));
+            let is_past = !has_floor || ranks.is_past_floor(state, desk, 0, asked);
+            Some(((place.class, is_past, place), asked))
+        });
+        let ((_, is_past, place), asked) = lots.min_by_key(|(order, _)| *order)?;
+        let (settings, since) = (state.settings(), place.submitted_at);
+        let penalty = penalty(state, now, desk);
+        let standing = ranks.standing(settings, penalty, is_past, asked, since);
+        Some(Head::new(standing, place, desk, ()))
+    });
+    firsts
+        .min()
+        .is_some_and(|first| first.place == Place::of(job))
 }
 
 /// Whether the job would start now if it asked for this.

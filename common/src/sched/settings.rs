@@ -30,7 +30,7 @@ pub struct Settings {
     pub backfill: Backfill,
     /// How many further jobs are looked at in one pass behind a job with a reservation.
     pub backfill_window: usize,
-    /// A job that may be stopped for an urgent one runs at least for so long before it is.
+    /// A job that may be stopped for an urgent one, or for a floor, runs at least for so long before it is.
     pub preempt_after: Duration,
 }
 
@@ -202,4 +202,6 @@ pub struct Guards {
     pub max_running: Option<u32>,
     /// Jobs waiting at once.
     pub max_queued: Option<u32>,
+    /// GPUs that are guaranteed: jobs that keep what is held within it go first.
+    pub floor: Option<MilliGpu>,
 }

@@ -9,12 +9,13 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::id::{Digest, JobId, UserName, WorkerId};
+use crate::id::{Digest, GroupName, JobId, UserName, WorkerId};
 use crate::job::{Cause, Dependency, DependencyKind, Job, JobState, Phase};
 use crate::resources::{Allocation, Capacity};
 use crate::time::Timestamp;
 
 use super::effect::Change;
+use super::group::Group;
 use super::index::{Index, ShapeId};
 use super::place::avoided;
 use super::reserve::Reservation;
@@ -29,6 +30,7 @@ pub struct State {
     meta: Meta,
     jobs: BTreeMap<JobId, Arc<Job>>,
     users: BTreeMap<UserName, User>,
+    groups: BTreeMap<GroupName, Group>,
     workers: BTreeMap<WorkerId, Arc<Worker>>,
     keys: BTreeMap<Arc<str>, JobId>,
     index: Index,
@@ -86,6 +88,8 @@ pub struct QueueLock {
 pub struct User {
     /// Who.
     pub name: UserName,
+    /// The group whose share they have a part of; `None` for one with a share of their own.
+    pub group: Option<GroupName>,
     /// More than 1 means more than an equal share.
     pub weight: f64,
     /// Limits.
@@ -153,6 +157,7 @@ impl User {
     pub fn new(name: UserName) -> Self {
         Self {
             name,
+            group: None,
             weight: 1.0,
             guards: Guards::default(),
             recency: 0.0,
@@ -172,6 +177,7 @@ impl State {
             meta: Meta::default(),
             jobs: BTreeMap::new(),
             users: BTreeMap::new(),
+            groups: BTreeMap::new(),
             workers: BTreeMap::new(),
             keys: BTreeMap::new(),
             index: Index::default(),
@@ -187,6 +193,8 @@ impl State {
             Change::Job(job) => self.set_job(job),
             Change::JobDropped(id) => self.drop_job(id),
             Change::User(user) => self.set_user(user),
+            Change::Group(group) => self.set_group(group),
+            Change::GroupDropped(name) => self.drop_group(&name),
             Change::Worker(worker) => self.set_worker(worker),
             Change::WorkerDropped(id) => self.drop_worker(&id),
             Change::Key(key, job) => self.set_key(key, job),
@@ -234,6 +242,23 @@ impl State {
     /// Every user, by name.
     pub fn users(&self) -> impl Iterator<Item = &User> {
         self.users.values()
+    }
+
+    /// One group.
+    #[must_use]
+    pub fn group(&self, name: &GroupName) -> Option<&Group> {
+        self.groups.get(name)
+    }
+
+    /// Every group, by name.
+    pub fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.groups.values()
+    }
+
+    /// Who is in a group, by name.
+    pub fn members(&self, group: &GroupName) -> impl Iterator<Item = &UserName> {
+        let team = self.index.team(group);
+        team.into_iter().flat_map(|team| &team.members)
     }
 
     /// One worker.
@@ -301,6 +326,18 @@ impl State {
     pub(super) fn set_user(&mut self, user: User) {
         self.index.set_user(&user);
         self.users.insert(user.name.clone(), user);
+        self.watch.stir();
+    }
+
+    pub(super) fn set_group(&mut self, group: Group) {
+        self.index.set_group(&group);
+        self.groups.insert(group.name.clone(), group);
+        self.watch.stir();
+    }
+
+    pub(super) fn drop_group(&mut self, name: &GroupName) {
+        self.index.drop_group(name);
+        self.groups.remove(name);
         self.watch.stir();
     }
 

@@ -1,5 +1,5 @@
 //! Takes one event: hands it to the module that knows it, then places what can be placed
-//! and makes room for what is urgent.
+//! and makes room for what goes before.
 
 use crate::id::{JobId, UserName};
 use crate::job::Job;
@@ -26,9 +26,14 @@ pub fn step(
         now,
         effects,
     };
+    let ticks = event == Event::Ticked;
     step.take(event)?;
+    // For whom others may be stopped changes with what changed, and with time.
+    let is_due = ticks || step.state.watch().is_stirred();
     step.place();
-    step.preempt();
+    if is_due {
+        step.preempt();
+    }
     Ok(())
 }
 
@@ -69,7 +74,14 @@ impl Step<'_> {
                 user,
                 weight,
                 guards,
-            } => self.user_set(&user, weight, guards),
+                group,
+            } => self.user_set(&user, weight, guards, group),
+            Event::GroupSet {
+                group,
+                weight,
+                guards,
+            } => self.group_set(group, weight, guards),
+            Event::GroupRemoved { group } => self.group_removed(&group),
             Event::LockSet { lock } => self.lock_set(lock),
             Event::BrokerLink { up } => {
                 self.state.watch_mut().set_link(up);

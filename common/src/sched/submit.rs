@@ -11,6 +11,7 @@ use super::effect::Effect;
 use super::event::{Rejected, Submission};
 use super::finish::enter;
 use super::fit::{Misfit, is_model_allowed, needs};
+use super::guard::may_wait;
 use super::state::{State, Worker};
 use super::step::Step;
 
@@ -125,21 +126,7 @@ impl Step<'_> {
                 return Err(Rejected::Invalid(text));
             }
         }
-        let guards = self.state.user(&submission.user).map(|user| &user.guards);
-        if let Some(max) = guards.and_then(|guards| guards.max_queued) {
-            let desk = self.state.index().desk(&submission.user);
-            let queued = desk.map_or(0, |desk| desk.waiting);
-            let more = u64::from(tasks.unwrap_or(1));
-            if queued.saturating_add(more) > u64::from(max) {
-                let text = match tasks {
-                    None => format!("you have {queued} jobs waiting and may have {max}"),
-                    Some(tasks) => format!(
-                        "you have {queued} jobs waiting and may have {max}, and these are {tasks} more"
-                    ),
-                };
-                return Err(Rejected::Guarded(text));
-            }
-        }
+        may_wait(self.state, &submission.user, tasks)?;
         match never_fits(self.state, &spec.request) {
             Some(text) => Err(Rejected::NeverFits(text)),
             None => Ok(()),
@@ -271,7 +258,7 @@ pub(super) fn cores(cpu: MilliCpu) -> String {
 }
 
 /// A list for a sentence; the first few of a long one.
-fn listed(items: BTreeSet<String>) -> Option<String> {
+pub(super) fn listed(items: BTreeSet<String>) -> Option<String> {
     const SHOWN: usize = 8;
     let count = items.len();
     let shown: Vec<_> = items.into_iter().take(SHOWN).collect();

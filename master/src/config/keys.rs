@@ -255,7 +255,7 @@ pub const KEYS: &[Key] = &[
     Key::new(
         "scheduler.preempt_after",
         Some("10m"),
-        "A preemptible job runs at least for so long before an urgent one may take its place",
+        "A preemptible job runs at least for so long before an urgent one, or one within a floor, may take its place",
     ),
     Key::new(
         "leader.lease",

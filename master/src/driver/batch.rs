@@ -202,6 +202,8 @@ fn count_rejected(rejected: &Rejected, metrics: &Metrics) {
         Rejected::Repeated(_) => metrics.fenced("repeated_report"),
         Rejected::NoSuchJob(_)
         | Rejected::NoSuchWorker(_)
+        | Rejected::NoSuchGroup(_)
+        | Rejected::GroupInUse { .. }
         | Rejected::AlreadyFinished { .. }
         | Rejected::NotQueued { .. }
         | Rejected::NeverFits(_)

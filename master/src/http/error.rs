@@ -171,11 +171,14 @@ impl From<ParseIdError> for Error {
 impl From<Rejected> for Error {
     fn from(rejected: Rejected) -> Self {
         let code = match &rejected {
-            Rejected::NoSuchJob(_) | Rejected::NoSuchWorker(_) => ErrorCode::NotFound,
+            Rejected::NoSuchJob(_) | Rejected::NoSuchWorker(_) | Rejected::NoSuchGroup(_) => {
+                ErrorCode::NotFound
+            }
             Rejected::AlreadyFinished { .. }
             | Rejected::NotQueued { .. }
             | Rejected::Stale(_)
             | Rejected::Repeated(_)
+            | Rejected::GroupInUse { .. }
             | Rejected::KeyUsed(_) => ErrorCode::Conflict,
             Rejected::NeverFits(_) | Rejected::Guarded(_) | Rejected::Invalid(_) => {
                 ErrorCode::Invalid
@@ -187,6 +190,10 @@ impl From<Rejected> for Error {
             Rejected::KeyUsed(_) => "a new request needs a new Idempotency-Key",
             Rejected::NoSuchWorker(_) => "see the machines with: dopq nodes",
             Rejected::NoSuchJob(_) => "see yours with: dopq ps",
+            Rejected::NoSuchGroup(_) => "see the groups with: dopq group list",
+            Rejected::GroupInUse { .. } => {
+                "take each out of it with: dopq user limit NAME --no-group"
+            }
             Rejected::AlreadyFinished { .. }
             | Rejected::NotQueued { .. }
             | Rejected::Stale(_)

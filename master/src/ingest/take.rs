@@ -284,6 +284,8 @@ fn may_pass(rejected: &Rejected) -> bool {
         Rejected::Guarded(_) => true,
         Rejected::NoSuchJob(_)
         | Rejected::NoSuchWorker(_)
+        | Rejected::NoSuchGroup(_)
+        | Rejected::GroupInUse { .. }
         | Rejected::AlreadyFinished { .. }
         | Rejected::NotQueued { .. }
         | Rejected::Stale(_)

@@ -1,14 +1,14 @@
 //! Between batches and what is stored of them: named JSON records, the same in every adapter.
 //!
-//! A record's name is `job:1423`, `user:anna`, `worker:gpu-01`, `account:anna`, `key:<idempotency key>`
-//! or `meta`. A record without a value is one that was removed.
+//! A record's name is `job:1423`, `user:anna`, `group:vision`, `worker:gpu-01`, `account:anna`,
+//! `key:<idempotency key>` or `meta`. A record without a value is one that was removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dopq_common::id::{Epoch, JobId};
 use dopq_common::job::{Class, Job, JobState};
-use dopq_common::record::{JobRecord, MetaRecord, Specs, UserRecord, WorkerRecord};
+use dopq_common::record::{GroupRecord, JobRecord, MetaRecord, Specs, UserRecord, WorkerRecord};
 use dopq_common::sched::{Change, User};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -99,6 +99,12 @@ fn entry(change: &Change) -> Result<Entry, Error> {
             value: Some(write("user", &UserRecord::from(user))?),
             place: Place::Users { rank: rank(user) },
         },
+        Change::Group(group) => Entry {
+            name: format!("group:{}", group.name),
+            value: Some(write("group", &GroupRecord::from(group))?),
+            place: Place::None,
+        },
+        Change::GroupDropped(name) => removed(format!("group:{name}")),
         Change::Worker(worker) => Entry {
             name: format!("worker:{}", worker.id),
             value: Some(write("worker", &WorkerRecord::from(worker.as_ref()))?),
@@ -239,6 +245,9 @@ impl Decoder {
                 "job" => Item::Change(Change::JobDropped(
                     id.parse().map_err(|error| corrupt(Box::new(error)))?,
                 )),
+                "group" => Item::Change(Change::GroupDropped(
+                    id.parse().map_err(|error| corrupt(Box::new(error)))?,
+                )),
                 "worker" => Item::Change(Change::WorkerDropped(
                     id.parse().map_err(|error| corrupt(Box::new(error)))?,
                 )),
@@ -257,6 +266,11 @@ impl Decoder {
             "user" => {
                 let record: UserRecord = read(value).map_err(corrupt)?;
                 Change::User(record.to_user().map_err(|error| corrupt(Box::new(error)))?)
+            }
+            "group" => {
+                let record: GroupRecord = read(value).map_err(corrupt)?;
+                let group = record.to_group();
+                Change::Group(group.map_err(|error| corrupt(Box::new(error)))?)
             }
             "worker" => {
                 let record: WorkerRecord = read(value).map_err(corrupt)?;
@@ -293,7 +307,9 @@ pub(super) fn loaded(seq: u64, epoch: Epoch, items: Vec<(String, Item)>) -> Load
     for item in last.into_values() {
         match item {
             // Nothing that was removed is in an empty state.
-            Item::Change(Change::JobDropped(_) | Change::WorkerDropped(_))
+            Item::Change(
+                Change::JobDropped(_) | Change::GroupDropped(_) | Change::WorkerDropped(_),
+            )
             | Item::Account(AccountChange::Removed(_))
             | Item::Ignored => {}
             Item::Change(change) => {
@@ -311,6 +327,8 @@ pub(super) fn loaded(seq: u64, epoch: Epoch, items: Vec<(String, Item)>) -> Load
         Change::Job(_)
         | Change::JobDropped(_)
         | Change::User(_)
+        | Change::Group(_)
+        | Change::GroupDropped(_)
         | Change::Worker(_)
         | Change::WorkerDropped(_)
         | Change::Meta(_) => true,

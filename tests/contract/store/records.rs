@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dopq_common::api::Role;
-use dopq_common::id::{Digest, JobId, UserName, WorkerId};
+use dopq_common::id::{Digest, GroupName, JobId, UserName, WorkerId};
 use dopq_common::job::{
     Active, Array, BundleRef, Cause, Charge, ChargeEnd, Expected, ExpectedBy, Finished, Hold,
     Indexes, Job, JobState, Outcome, Phase, Queued, StopReason, TaskEnds, Transition,
@@ -13,7 +13,7 @@ use dopq_common::job::{
 use dopq_common::penalty::usage::Rate;
 use dopq_common::record::Specs;
 use dopq_common::resources::{Allocation, ByteSize, Capacity, GpuDevice, MilliCpu, MilliGpu};
-use dopq_common::sched::{Change, Cordon, Guards, Health, Meta, QueueLock, User, Worker};
+use dopq_common::sched::{Change, Cordon, Group, Guards, Health, Meta, QueueLock, User, Worker};
 use dopq_common::time::Timestamp;
 use dopq_master::store::{Account, TokenRecord};
 use proptest::prelude::*;
@@ -161,16 +161,40 @@ pub(crate) fn states() -> Vec<JobState> {
 pub(crate) fn user(number: u64, recency: f64) -> User {
     User {
         name: user_name(number),
+        group: (number % 2 == 1).then(|| group_name(number)),
         weight: 0.1 + 0.2,
         guards: Guards {
             max_gpus: Some(MilliGpu(2_500)),
             max_running: None,
             max_queued: Some(100),
+            floor: (number > 1).then_some(MilliGpu(500)),
         },
         recency,
         recency_at: number,
         usage: recency / 3.0,
         usage_at: at(number),
+    }
+}
+
+pub(crate) fn group_name(number: u64) -> GroupName {
+    let name = if number.is_multiple_of(2) {
+        "vision"
+    } else {
+        "a@lab.org"
+    };
+    name.parse().expect("a name")
+}
+
+pub(crate) fn group(number: u64, weight: f64) -> Group {
+    Group {
+        name: group_name(number),
+        weight,
+        guards: Guards {
+            max_gpus: Some(MilliGpu(16_000)),
+            max_running: Some(7),
+            max_queued: None,
+            floor: Some(MilliGpu(2_000)),
+        },
     }
 }
 
@@ -242,6 +266,8 @@ pub(crate) fn any_change() -> impl Strategy<Value = Change> {
         }),
         1 => (1..20_u64).prop_map(|id| Change::JobDropped(JobId(id))),
         1 => (0..4_u64, 0.0..1e6_f64).prop_map(|(n, recency)| Change::User(user(n, recency))),
+        1 => (0..4_u64, 0.1..9_f64).prop_map(|(n, weight)| Change::Group(group(n, weight))),
+        1 => (0..4_u64).prop_map(|n| Change::GroupDropped(group_name(n))),
         1 => (0..3_u64).prop_map(|n| Change::Worker(Arc::new(worker(n, Health::Suspect { since: at(n) })))),
         1 => (0..3_u64).prop_map(|n| Change::WorkerDropped(worker_id(n))),
         1 => (0..5_u64, 1..20_u64).prop_map(|(key, job)| {

@@ -12,7 +12,9 @@ use dopq_master::store::{
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::TestRunner;
 
-use super::records::{account, any_change, at, job, meta, states, user, worker, worker_id};
+use super::records::{
+    account, any_change, at, group, group_name, job, meta, states, user, worker, worker_id,
+};
 use super::{Bench, commit, lead, master};
 use crate::soon;
 
@@ -58,6 +60,9 @@ pub(crate) async fn every_kind_of_change_is_read_back(bench: Bench) {
         let number = u64::try_from(number).expect("small");
         batch.changes.push(Change::User(user(number, recency)));
     }
+    for (number, weight) in [(0, 1.0), (1, 0.1 + 0.2)] {
+        batch.changes.push(Change::Group(group(number, weight)));
+    }
     batch
         .changes
         .push(Change::Key(Arc::from("upload: 1"), JobId(1)));
@@ -76,6 +81,7 @@ pub(crate) async fn every_kind_of_change_is_read_back(bench: Bench) {
     let mut removal = Batch::new(batch.epoch, 2);
     removal.changes.push(Change::JobDropped(JobId(2)));
     removal.changes.push(Change::WorkerDropped(worker_id(1)));
+    removal.changes.push(Change::GroupDropped(group_name(1)));
     removal
         .accounts
         .push(AccountChange::Removed(account(1, 0).name));
@@ -445,6 +451,10 @@ fn put(contents: &mut Contents, change: &Change) {
         Change::User(user) => {
             drop(contents.insert(format!("user:{}", user.name), format!("{user:?}")))
         }
+        Change::Group(group) => {
+            contents.insert(format!("group:{}", group.name), format!("{group:?}"));
+        }
+        Change::GroupDropped(name) => drop(contents.remove(&format!("group:{name}"))),
         Change::Worker(worker) => {
             contents.insert(format!("worker:{}", worker.id), format!("{worker:?}"));
         }

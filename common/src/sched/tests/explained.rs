@@ -1,5 +1,6 @@
 //! What a user is told about a waiting job is true: every remedy is applied, and the job starts.
 
+use super::shares::USERS;
 use super::*;
 use crate::sched::remedy::Remedy;
 
@@ -50,8 +51,9 @@ fn random_cluster(draws: &mut Draws) -> (State, Timestamp) {
         };
         feed(&mut state, now, joined);
     }
+    set_floors(&mut state, now, draws);
     for _ in 0..draws.below(20) {
-        let of = ["anna", "bert"][usize::try_from(draws.below(2)).unwrap()];
+        let of = USERS[usize::try_from(draws.below(3)).unwrap()];
         let submission = submission(of, |spec| random_job(spec, draws));
         feed(&mut state, now, Event::Submitted(submission));
     }
@@ -62,21 +64,88 @@ fn random_cluster(draws: &mut Draws) -> (State, Timestamp) {
             feed(&mut state, now, Event::HoldRequested { job, by });
         }
     }
-    if draws.below(8) == 0 {
-        let guards = Guards {
-            max_running: Some(1),
-            max_gpus: Some(MilliGpu(1000)),
-            max_queued: None,
-        };
-        let set = Event::UserSet {
-            user: user("anna"),
-            weight: 1.0,
-            guards,
-        };
-        feed(&mut state, now, set);
+    for name in ["anna", "ml"] {
+        if draws.below(6) == 0 {
+            limit(&mut state, now, name, Some(1), Some(MilliGpu(1000)));
+        }
     }
     feed(&mut state, now, Event::Ticked);
     (state, now)
+}
+
+/// In some clusters two of the three users are in a group, and in some of them there are floors.
+fn set_floors(state: &mut State, now: Timestamp, draws: &mut Draws) {
+    let guards = |draws: &mut Draws| {
+        let floor = u32::try_from(draws.below(6)).unwrap();
+        Guards {
+            floor: (floor < 3).then_some(MilliGpu(1000 * floor)),
+            ..Guards::default()
+        }
+    };
+    let group = group("ml");
+    let of_group = guards(draws);
+    let weight = 1.0;
+    let set = Event::GroupSet {
+        group: group.clone(),
+        weight,
+        guards: of_group,
+    };
+    feed(state, now, set);
+    for (name, member) in [
+        ("anna", true),
+        ("bert", draws.below(2) == 0),
+        ("carl", false),
+    ] {
+        let set = Event::UserSet {
+            user: user(name),
+            weight,
+            guards: guards(draws),
+            group: if member {
+                Membership::Of(group.clone())
+            } else {
+                Membership::None
+            },
+        };
+        feed(state, now, set);
+    }
+}
+
+/// Sets the limits of a user or group, and leaves floors as they are.
+fn limit(
+    state: &mut State,
+    now: Timestamp,
+    name: &str,
+    max_running: Option<u32>,
+    max_gpus: Option<MilliGpu>,
+) {
+    let of_group = state.group(&group(name));
+    let of_user = state.user(&user(name)).map(|user| &user.guards);
+    let floor = of_group.map(|group| &group.guards).or(of_user);
+    let guards = Guards {
+        max_running,
+        max_gpus,
+        max_queued: None,
+        // What contradicts a limit is refused.
+        floor: floor
+            .and_then(|guards| guards.floor)
+            .min(max_gpus.or(Some(MilliGpu(u32::MAX)))),
+    };
+    let weight = 1.0;
+    let set = if of_group.is_some() {
+        Event::GroupSet {
+            group: group(name),
+            weight,
+            guards,
+        }
+    } else {
+        Event::UserSet {
+            user: user(name),
+            weight,
+            guards,
+            group: Membership::Kept,
+        }
+    };
+    feed(state, now, set);
 }
 
 fn random_job(spec: &mut JobSpec, draws: &mut Draws) {
@@ -108,14 +177,8 @@ fn apply(state: &mut State, now: Timestamp, job: JobId, remedy: &Remedy) {
     match remedy {
         Remedy::Release => feed(state, now, Event::ReleaseRequested { job }),
         Remedy::Unlock => feed(state, now, Event::LockSet { lock: None }),
-        Remedy::RaiseLimit => {
-            let set = Event::UserSet {
-                user: of,
-                weight: 1.0,
-                guards: Guards::default(),
-            };
-            feed(state, now, set);
-        }
+        Remedy::RaiseLimit => limit(state, now, of.as_str(), None, None),
+        Remedy::RaiseGroupLimit(group) => limit(state, now, group.as_str(), None, None),
         Remedy::Gpus(_)
         | Remedy::Share(_)
         | Remedy::Cpu(_)
@@ -147,6 +210,7 @@ fn every_remedy_starts_the_job_it_was_told_for() {
             for remedy in explanation.remedies {
                 let mut changed = state.clone();
                 apply(&mut changed, now, id, &remedy);
+                check_invariants(&changed).unwrap();
                 let phase = changed.job(id).unwrap().state.phase();
                 assert_eq!(phase, Phase::Assigned, "{remedy} did not start {id}");
                 told += 1;
@@ -155,5 +219,8 @@ fn every_remedy_starts_the_job_it_was_told_for() {
         }
     }
     assert!(told > 400, "only {told} remedies were told");
-    assert!(kinds.len() >= 7, "only {kinds:?}");
+    assert!(
+        kinds.len() >= 8 && kinds.contains("RaiseGroupLimit"),
+        "only {kinds:?}"
+    );
 }

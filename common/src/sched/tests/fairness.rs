@@ -66,11 +66,35 @@ impl Shop {
     }
 
     fn weigh(&mut self, of: &str, weight: f64) {
+        self.set(of, weight, Guards::default(), Membership::Kept);
+    }
+
+    fn set(&mut self, of: &str, weight: f64, guards: Guards, group: Membership) {
         self.step(Event::UserSet {
             user: user(of),
             weight,
-            guards: Guards::default(),
+            guards,
+            group,
         });
+    }
+
+    /// Makes a group of these users.
+    fn unite(&mut self, name: &str, weight: f64, members: &[&str]) {
+        let guards = Guards::default();
+        self.step(groups::group_set(name, weight, guards));
+        for of in members {
+            let group = Membership::Of(group(name));
+            self.set(of, 1.0, Guards::default(), group);
+        }
+    }
+
+    /// The part that these users had of what everybody was given.
+    fn part(&self, of: &[&str]) -> f64 {
+        let had = self
+            .had
+            .iter()
+            .filter(|(name, _)| of.contains(&name.as_str()));
+        had.map(|(_, had)| had).sum::<f64>() / self.had.values().sum::<f64>()
     }
 
     /// Lets jobs end until then.
@@ -96,10 +120,16 @@ impl Shop {
 
     /// Two users who always want more, over two half-lives; the ratio of what they were given.
     fn compete(&mut self) -> f64 {
+        self.all_want_more(&["anna", "bert"]);
+        self.had["anna"] / self.had["bert"]
+    }
+
+    /// Users who always want more, over two half-lives.
+    fn all_want_more(&mut self, users: &[&str]) {
         let end = self.now.after(Duration::from_secs(2 * 86_400));
         let mut number = 0;
         while self.now < end {
-            for of in ["anna", "bert"] {
+            for of in users {
                 let waiting = self.state.jobs().filter(|job| job.user == user(of));
                 let waiting = waiting.filter(|job| job.state.phase() == Phase::Queued);
                 for _ in waiting.count()..4 {
@@ -111,7 +141,6 @@ impl Shop {
             let next = self.ends.first().map_or(end, |(end, _)| *end);
             self.run_until(next);
         }
-        self.had["anna"] / self.had["bert"]
     }
 }
 
@@ -127,6 +156,66 @@ fn shares_follow_weights() {
     shop.weigh("anna", 3.0);
     let ratio = shop.compete();
     assert!((ratio / 3.0 - 1.0).abs() < 0.05, "{ratio}");
+}
+
+fn about(part: f64, expected: f64) {
+    assert!((part / expected - 1.0).abs() < 0.05, "{part} of {expected}");
+}
+
+#[test]
+fn groups_have_equal_shares_however_many_they_are() {
+    let mut shop = Shop::new(6);
+    shop.unite("one", 1.0, &["anna"]);
+    shop.unite("three", 1.0, &["bert", "carl", "dora"]);
+    shop.all_want_more(&["anna", "bert", "carl", "dora"]);
+    about(shop.part(&["anna"]), 0.5);
+    for of in ["bert", "carl", "dora"] {
+        about(shop.part(&[of]), 1.0 / 6.0);
+    }
+}
+
+#[test]
+fn users_without_a_group_stand_beside_groups() {
+    let mut shop = Shop::new(6);
+    shop.unite("two", 1.0, &["anna", "bert"]);
+    shop.all_want_more(&["anna", "bert", "carl", "dora"]);
+    about(shop.part(&["anna", "bert"]), 1.0 / 3.0);
+    about(shop.part(&["carl"]), 1.0 / 3.0);
+    about(shop.part(&["dora"]), 1.0 / 3.0);
+}
+
+#[test]
+fn shares_of_groups_follow_their_weights_and_members_theirs_within() {
+    let mut shop = Shop::new(6);
+    shop.unite("many", 3.0, &["anna", "bert"]);
+    shop.unite("few", 1.0, &["carl"]);
+    shop.weigh("anna", 2.0);
+    shop.all_want_more(&["anna", "bert", "carl"]);
+    about(shop.part(&["anna", "bert"]), 0.75);
+    about(shop.part(&["anna"]), 0.5);
+    about(shop.part(&["bert"]), 0.25);
+}
+
+#[test]
+fn what_a_member_leaves_goes_to_the_others_of_the_group() {
+    let mut shop = Shop::new(6);
+    shop.unite("ml", 1.0, &["anna", "bert"]);
+    shop.all_want_more(&["bert", "carl"]);
+    about(shop.part(&["bert"]), 0.5);
+}
+
+#[test]
+fn a_floor_is_had_whatever_was_had() {
+    // By share alone Anna would have a tenth of four GPUs; two are hers.
+    let mut shop = Shop::new(4);
+    let floor = Guards {
+        floor: Some(MilliGpu(2000)),
+        ..Guards::default()
+    };
+    shop.set("anna", 1.0, floor, Membership::Kept);
+    shop.weigh("bert", 9.0);
+    shop.all_want_more(&["anna", "bert"]);
+    about(shop.part(&["anna"]), 0.5);
 }
 
 #[test]

@@ -5,10 +5,13 @@ mod arrays;
 mod basics;
 mod explained;
 mod fairness;
+mod floors;
+mod groups;
 mod preemption;
 mod receipts;
 mod rules;
 mod runtimes;
+mod shares;
 mod simulation;
 mod table;
 
@@ -17,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::id::{AttemptId, JobId, UserName, WorkerId};
+use crate::id::{AttemptId, GroupName, JobId, UserName, WorkerId};
 use crate::job::{Cause, Class, JobSpec, JobState, OnWorkerLoss, Outcome, Phase};
 use crate::resources::{ByteSize, Capacity, GpuAmount, GpuDevice, MilliCpu, MilliGpu, Request};
 use crate::time::Timestamp;
@@ -34,6 +37,10 @@ pub(super) struct Cluster {
 }
 
 pub(super) fn user(name: &str) -> UserName {
+    name.parse().unwrap()
+}
+
+pub(super) fn group(name: &str) -> GroupName {
     name.parse().unwrap()
 }
 
@@ -246,6 +253,7 @@ impl Cluster {
 pub(super) fn same(a: &State, b: &State) {
     assert!(a.jobs().eq(b.jobs()), "jobs differ");
     assert!(a.users().eq(b.users()), "users differ");
+    assert!(a.groups().eq(b.groups()), "groups differ");
     assert!(a.workers().eq(b.workers()), "workers differ");
     assert_eq!(a.meta(), b.meta());
 }

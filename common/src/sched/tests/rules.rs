@@ -224,6 +224,7 @@ fn guards_hold_at_once() {
             user: user("anna"),
             weight: 1.0,
             guards,
+            group: Membership::Kept,
         });
     };
     set(
@@ -232,6 +233,7 @@ fn guards_hold_at_once() {
             max_gpus: Some(MilliGpu(2000)),
             max_running: Some(2),
             max_queued: Some(2),
+            floor: None,
         },
     );
     c.submit("anna", |_| {});
@@ -257,6 +259,7 @@ fn guards_hold_at_once() {
             user,
             weight,
             guards,
+            group: Membership::Kept,
         });
         assert!(matches!(set, Err(Rejected::Invalid(_))));
     }

@@ -6,12 +6,11 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
+use super::shares::USERS;
 use super::*;
 use crate::job::{ArraySpec, Dependency, DependencyKind, Indexes};
 
 const WORKERS: [(&str, u32); 3] = [("w1", 1), ("w2", 2), ("w3", 4)];
-const USERS: [&str; 3] = ["anna", "bert", "carl"];
-
 /// One thing that the world does; the number chooses among the candidates.
 #[derive(Debug, Clone, Copy)]
 enum Act {
@@ -38,6 +37,8 @@ enum Act {
     Uncordon,
     Lock,
     Link,
+    /// An admin changes what a user or a group may have.
+    Share,
     Tick,
     /// The clock jumps.
     Jump,
@@ -68,6 +69,7 @@ fn acts() -> impl Strategy<Value = Vec<(Act, u16)>> {
         1 => Just(Uncordon),
         1 => Just(Lock),
         1 => Just(Link),
+        2 => Just(Share),
         3 => Just(Tick),
         1 => Just(Jump),
         1 => Just(Sleep),
@@ -196,6 +198,7 @@ impl World {
             cluster: Cluster::with(Settings {
                 history_max_jobs: 1000,
                 starts_per_worker: 3,
+                preempt_after: Duration::from_secs(5),
                 ..Settings::default()
             }),
             agents: WORKERS.map(|(name, _)| (name, Agent::default())).into(),
@@ -339,6 +342,7 @@ impl World {
                 spec.request.gpu_amount = GpuAmount::Milli(MilliGpu(500));
             }
             spec.priority = i32::from(choice >> 8) % 3;
+            spec.preemptible = choice & 0x3000 == 0;
             spec.retries = u32::from(choice >> 5) % 2;
             if choice & 64 == 0 {
                 spec.time_limit = Some(Duration::from_secs(30));
@@ -376,9 +380,11 @@ impl World {
         let mut loaded = State::new(committed.settings().clone());
         let jobs = committed.jobs().rev().cloned().map(Change::Job);
         let users = committed.users().cloned().map(Change::User);
+        let groups = committed.groups().cloned().map(Change::Group);
         let workers = committed.workers().cloned().map(Change::Worker);
         let meta = Change::Meta(committed.meta().clone());
-        for change in jobs.chain(users).chain(workers).chain([meta]) {
+        let people = users.chain(groups);
+        for change in jobs.chain(people).chain(workers).chain([meta]) {
             loaded.apply(change);
         }
         same(committed, &loaded);
@@ -446,6 +452,7 @@ impl World {
             Act::Link => self.step(Event::BrokerLink {
                 up: choice & 1 == 0,
             }),
+            Act::Share => self.step(shares::drawn(choice)),
             Act::Tick => self.tick(1),
             Act::Jump => {
                 let millis = self.cluster.now.as_millis();
@@ -474,6 +481,9 @@ impl World {
     fn heal(&mut self) {
         self.step(Event::BrokerLink { up: true });
         self.step(Event::LockSet { lock: None });
+        for event in shares::without_limits() {
+            self.step(event);
+        }
         for (name, _) in WORKERS {
             self.agents.get_mut(name).unwrap().say_hello();
         }

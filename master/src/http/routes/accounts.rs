@@ -8,7 +8,7 @@ use axum::{Extension, Json};
 use dopq_common::api::{self, API_VERSION, ErrorCode, Role};
 use dopq_common::id::UserName;
 use dopq_common::resources::MilliGpu;
-use dopq_common::sched::{Event, Guards};
+use dopq_common::sched::{Event, Guards, Membership};
 use dopq_common::time::Timestamp;
 use serde::Deserialize;
 
@@ -94,7 +94,9 @@ pub(in crate::http) async fn set_limits(
             max_gpus: request.max_gpus_milli.map(MilliGpu),
             max_running: request.max_running,
             max_queued: request.max_queued,
+            floor: None,
         },
+        group: Membership::Kept,
     };
     context.app.handle.act(event, entry).await?;
     let user = context
