@@ -28,7 +28,9 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ),
     (
         "Administer",
-        &["cordon", "uncordon", "lock", "unlock", "users", "user"],
+        &[
+            "cordon", "uncordon", "lock", "unlock", "users", "user", "group",
+        ],
     ),
     ("Plan", &["sim"]),
     ("Yourself", &["login", "whoami"]),
@@ -154,6 +156,9 @@ pub(crate) enum Command {
     /// Manage users and their tokens
     #[command(subcommand)]
     User(commands::users::UserCommand),
+    /// Manage groups of users, which have one share together
+    #[command(subcommand)]
+    Group(commands::groups::GroupCommand),
     /// Try a policy on a workload, without a master
     #[command(subcommand)]
     Sim(commands::sim::SimCommand),

@@ -1,9 +1,9 @@
 //! A function for each route of the control API.
 
 use dopq_common::api::{
-    Bundle, CordonRequest, ErrorCode, Explanation, Job, JobPage, LockRequest, NewToken, NewUser,
-    NodeList, PriorityRequest, Queue, Status, SubmitRequest, TokenCreated, Usage, User, UserLimits,
-    UserList, WhoAmI,
+    Bundle, CordonRequest, ErrorCode, Explanation, Group, GroupLimits, GroupList, Job, JobPage,
+    LockRequest, NewToken, NewUser, NodeList, PriorityRequest, Queue, Status, SubmitRequest,
+    TokenCreated, Usage, User, UserLimits, UserList, WhoAmI,
 };
 use dopq_common::id::Digest;
 use indicatif::ProgressBar;
@@ -277,6 +277,23 @@ impl Client {
     pub(crate) async fn usage(&self, user: &str, limit: usize) -> Result<Usage, Error> {
         let call = Call::new(Method::GET, &["users", user, "usage"]);
         self.fetch(&call.query("limit", limit.to_string())).await
+    }
+
+    /// `GET /v1/groups`.
+    pub(crate) async fn groups(&self) -> Result<GroupList, Error> {
+        self.fetch(&Call::new(Method::GET, &["groups"])).await
+    }
+
+    /// `PUT /v1/groups/{name}`.
+    pub(crate) async fn set_group(&self, name: &str, limits: &GroupLimits) -> Result<Group, Error> {
+        let call = Call::new(Method::PUT, &["groups", name]);
+        self.fetch(&call.json(limits).repeatable()).await
+    }
+
+    /// `DELETE /v1/groups/{name}`.
+    pub(crate) async fn remove_group(&self, name: &str) -> Result<(), Error> {
+        let call = Call::new(Method::DELETE, &["groups", name]);
+        self.send(&call).await.map(drop)
     }
 
     /// `POST /v1/users/{name}/tokens`.

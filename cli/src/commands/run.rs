@@ -2,8 +2,8 @@
 
 use super::context::Context;
 use super::{
-    change, check, completions, explain, fetch, login, logs, nodes, ps, queue, show, sim, status,
-    submit, usage, users, wait,
+    change, check, completions, explain, fetch, groups, login, logs, nodes, ps, queue, show, sim,
+    status, submit, usage, users, wait,
 };
 use crate::args::{Cli, Command};
 use crate::exit;
@@ -60,6 +60,7 @@ async fn perform(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Users => users::list(context).await,
         Command::Usage(arguments) => usage::run(context, &arguments).await,
         Command::User(command) => users::run(context, command).await,
+        Command::Group(command) => groups::run(context, command).await,
         Command::Sim(command) => sim::run(context, &command),
         Command::Login(arguments) => login::run(context, arguments).await,
         Command::Whoami => login::whoami(context).await,

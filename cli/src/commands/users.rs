@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use dopq_common::api::{NewToken, NewUser, Role, User, UserLimits, UserList};
 
 use super::context::Context;
+use super::limits::{LimitFlags, Limits};
 use crate::exit;
 use crate::failure::Failure;
 use crate::output::text::{age, gpu_hours, gpus};
@@ -19,7 +20,7 @@ pub(crate) enum UserCommand {
     Add(AddArguments),
     /// List users with their penalties
     List,
-    /// Set a user's weight and limits; what is not given is the usual: weight 1, no limit
+    /// Set a user's weight, limits and group; what is not given is the usual: weight 1, no limit, no floor
     Limit(LimitArguments),
     /// Manage a user's tokens
     #[command(subcommand)]
@@ -31,34 +32,15 @@ pub(crate) enum UserCommand {
 pub(crate) struct LimitArguments {
     /// Whose
     user: String,
-    /// More than 1 means more than an equal share
-    #[arg(long, value_name = "NUMBER")]
-    weight: Option<f64>,
-    /// GPUs held at once, such as 2 or 0.5
-    #[arg(long, value_name = "NUMBER", value_parser = milli)]
-    max_gpus: Option<u32>,
-    /// Jobs with a machine at once
-    #[arg(long, value_name = "NUMBER")]
-    max_running: Option<u32>,
-    /// Jobs waiting at once
-    #[arg(long, value_name = "NUMBER")]
-    max_queued: Option<u32>,
-}
-
-/// GPUs as thousandths.
-fn milli(text: &str) -> Result<u32, String> {
-    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-    let fault = || format!("{text:?} is not a number of GPUs such as 2 or 0.5");
-    let digits = part.len() <= 3 && part.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits || whole.is_empty() {
-        return Err(fault());
-    }
-    let whole: u32 = whole.parse().map_err(|_| fault())?;
-    let part: u32 = format!("{part:0<3}").parse().map_err(|_| fault())?;
-    let milli = whole
-        .checked_mul(1000)
-        .and_then(|milli| milli.checked_add(part));
-    milli.ok_or_else(fault)
+    /// What they may have.
+    #[command(flatten)]
+    limits: LimitFlags,
+    /// The group to be in; without --group and --no-group they stay where they are
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
+    /// Be in no group, with a share of their own
+    #[arg(long, conflicts_with = "group")]
+    no_group: bool,
 }
 
 /// What to do with a user's tokens.
@@ -183,11 +165,17 @@ async fn add(context: &Context, arguments: AddArguments) -> Result<u8, Failure> 
 }
 
 async fn limit(context: &Context, arguments: &LimitArguments) -> Result<u8, Failure> {
+    let given = &arguments.limits;
     let limits = UserLimits {
-        weight: arguments.weight,
-        max_gpus_milli: arguments.max_gpus,
-        max_running: arguments.max_running,
-        max_queued: arguments.max_queued,
+        weight: given.weight,
+        max_gpus_milli: given.max_gpus,
+        max_running: given.max_running,
+        max_queued: given.max_queued,
+        floor_gpus_milli: given.floor,
+        group: match &arguments.group {
+            Some(group) => Some(Some(group.clone())),
+            None => arguments.no_group.then_some(None),
+        },
     };
     let changed = context
         .client()?
@@ -266,6 +254,7 @@ fn table(list: &UserList) -> Table {
     let mut table = Table::new(&[
         Column::new("USER"),
         Column::new("ROLE"),
+        Column::new("GROUP").spare(),
         Column::number("PENALTY"),
         Column::number("WEIGHT").spare(),
         Column::number("USAGE GPU-H").spare(),
@@ -285,11 +274,12 @@ fn table(list: &UserList) -> Table {
                 Role::Admin => "admin",
             }
             .into(),
+            user.group.as_deref().unwrap_or("").into(),
             format!("{:.4}", user.penalty).into(),
             user.weight.to_string().into(),
             gpu_hours(user.usage_gpu_seconds).into(),
             gpus(user.charged_gpus).into(),
-            limits(&user.limits).into(),
+            Limits::from(&user.limits).to_string().into(),
             user.queued.to_string().into(),
             user.running.to_string().into(),
             user.finished.to_string().into(),
@@ -297,18 +287,6 @@ fn table(list: &UserList) -> Table {
         ]);
     }
     table
-}
-
-/// The limits that are set, in a few words.
-fn limits(limits: &UserLimits) -> String {
-    let gpus = limits.max_gpus_milli.map(|milli| {
-        let gpus = f64::from(milli) / 1000.0;
-        format!("{gpus} GPUs")
-    });
-    let running = limits.max_running.map(|jobs| format!("{jobs} running"));
-    let queued = limits.max_queued.map(|jobs| format!("{jobs} queued"));
-    let set: Vec<String> = [gpus, running, queued].into_iter().flatten().collect();
-    set.join(", ")
 }
 
 fn token_table(user: &User, now: DateTime<Utc>) -> Table {
@@ -339,31 +317,4 @@ fn token_table(user: &User, now: DateTime<Utc>) -> Table {
         ]);
     }
     table
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn gpus_are_read_as_thousandths() {
-        assert_eq!(milli("2"), Ok(2000));
-        assert_eq!(milli("0.5"), Ok(500));
-        assert_eq!(milli("1.025"), Ok(1025));
-        for text in ["", "-1", ".5", "1.0001", "1.x", "5000000"] {
-            assert!(milli(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn limits_are_told_as_far_as_they_are_set() {
-        let set = UserLimits {
-            weight: None,
-            max_gpus_milli: Some(2500),
-            max_running: None,
-            max_queued: Some(3),
-        };
-        assert_eq!(limits(&set), "2.5 GPUs, 3 queued");
-        assert_eq!(limits(&UserLimits::default()), "");
-    }
 }

@@ -5,6 +5,7 @@
 )]
 
 mod commands;
+mod groups;
 mod logs;
 mod submit;
 mod support;

@@ -4,12 +4,14 @@
 //! added; a reader ignores those it does not know. The CLI's `--output json` prints these same types.
 
 mod error;
+mod group;
 mod job;
 mod request;
 mod system;
 mod usage;
 
 pub use error::{ErrorBody, ErrorCode, ErrorResponse, Fault};
+pub use group::{Group, GroupLimits, GroupList};
 pub use job::{
     Explanation, Job, JobPage, Outcome, PriorityRequest, Queue, QueueEntry, TimelineEntry,
 };

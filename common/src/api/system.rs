@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -131,6 +131,9 @@ pub struct User {
     pub name: String,
     /// Role.
     pub role: Role,
+    /// The group that they are in.
+    #[serde(default)]
+    pub group: Option<String>,
     /// Penalty; the lower, the sooner.
     pub penalty: f64,
     /// Weight.
@@ -170,6 +173,21 @@ pub struct UserLimits {
     /// Jobs waiting at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_queued: Option<u32>,
+    /// GPUs that are guaranteed, in thousandths.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor_gpus_milli: Option<u32>,
+    /// The group to be in; `Some(None)`, `null` in JSON, for none. When absent they stay where they are.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
+    pub group: Option<Option<String>>,
+}
+
+/// Tells `null` from what is absent.
+fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(from).map(Some)
 }
 
 /// `GET /v1/whoami`.

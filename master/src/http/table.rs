@@ -6,7 +6,8 @@ use dopq_common::api::Role;
 
 use super::app::Ctx;
 use super::routes::{
-    accounts, bundles, data, events, health, jobs, logs, nodes, queue, results, submit, system,
+    accounts, bundles, data, events, groups, health, jobs, logs, nodes, queue, results, submit,
+    system,
 };
 
 /// Who may use a route.
@@ -179,6 +180,9 @@ pub(super) fn table() -> Vec<Route> {
         Account(Operator),
         accounts::show_usage,
     );
+    t.add(Get, "/v1/groups", by(Operator), groups::list);
+    t.add(Put, "/v1/groups/{group}", by(Admin), groups::set);
+    t.add(Delete, "/v1/groups/{group}", by(Admin), groups::remove);
     t.add(Get, "/v1/events", by(User), events::stream).streams();
 
     t.add(Get, "/v1/jobs", by(User), jobs::list);

@@ -1,11 +1,13 @@
 //! Turns the read model's values into the API's words.
 
+mod group;
 mod job;
 mod node;
 mod positions;
 mod usage;
 mod user;
 
+pub(super) use group::{group, guards};
 pub(super) use job::{job_page_item, job_with_timeline, queue_entry};
 pub(super) use node::node;
 pub(super) use positions::Positions;

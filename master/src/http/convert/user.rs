@@ -44,11 +44,12 @@ pub(in crate::http) fn user(
 ) -> api::User {
     let [queued, running, finished] = counts.0.get(&account.name).copied().unwrap_or_default();
     let had = sched::account_of(&model.state, now, &account.name);
-    let guards = model.state.user(&account.name).map(|user| &user.guards);
-    let guards = guards.cloned().unwrap_or_default();
+    let known = model.state.user(&account.name);
+    let guards = known.map(|user| user.guards.clone()).unwrap_or_default();
     api::User {
         name: account.name.to_string(),
         role: account.role,
+        group: known.and_then(|user| user.group.as_ref().map(ToString::to_string)),
         penalty: had.penalty,
         weight: had.weight,
         queued,
@@ -60,6 +61,8 @@ pub(in crate::http) fn user(
             max_gpus_milli: guards.max_gpus.map(|milli| milli.0),
             max_running: guards.max_running,
             max_queued: guards.max_queued,
+            floor_gpus_milli: guards.floor.map(|milli| milli.0),
+            group: None,
         },
         usage_gpu_seconds: had.usage,
         charged_gpus: had.rate,

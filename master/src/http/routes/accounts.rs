@@ -76,7 +76,7 @@ pub(in crate::http) async fn create(
     Ok((StatusCode::CREATED, Json(user)))
 }
 
-/// Sets a user's weight and limits; at once in force.
+/// Sets a user's weight, limits and group; at once in force.
 pub(in crate::http) async fn set_limits(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
@@ -94,9 +94,13 @@ pub(in crate::http) async fn set_limits(
             max_gpus: request.max_gpus_milli.map(MilliGpu),
             max_running: request.max_running,
             max_queued: request.max_queued,
-            floor: None,
+            floor: request.floor_gpus_milli.map(MilliGpu),
         },
-        group: Membership::Kept,
+        group: match request.group {
+            None => Membership::Kept,
+            Some(None) => Membership::None,
+            Some(Some(group)) => Membership::Of(group.parse()?),
+        },
     };
     context.app.handle.act(event, entry).await?;
     let user = context

@@ -4,6 +4,7 @@ pub(super) mod accounts;
 pub(super) mod bundles;
 pub(super) mod data;
 pub(super) mod events;
+pub(super) mod groups;
 pub(super) mod health;
 pub(super) mod jobs;
 pub(super) mod logs;

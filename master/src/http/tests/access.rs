@@ -53,6 +53,9 @@ const MAY: &[(&str, &str, &[Asker])] = &[
     ("DELETE", "/v1/users/{name}/tokens/{token}", &[Anna, Admin]),
     ("PUT", "/v1/users/{name}/limits", &[Admin]),
     ("GET", "/v1/users/{name}/usage", &[Anna, Operator, Admin]),
+    ("GET", "/v1/groups", &[Operator, Admin]),
+    ("PUT", "/v1/groups/{group}", &[Admin]),
+    ("DELETE", "/v1/groups/{group}", &[Admin]),
     ("GET", "/v1/events", &[Anna, Bert, Operator, Admin]),
     ("GET", "/v1/jobs", &[Anna, Bert, Operator, Admin]),
     ("POST", "/v1/jobs", &[Anna, Bert, Operator, Admin]),
@@ -126,6 +129,7 @@ async fn everybody_gets_exactly_what_is_theirs() {
             .replace("/nodes/{id}", "/nodes/gpu-1")
             .replace("{id}", &job.to_string())
             .replace("{name}", "anna")
+            .replace("{group}", "vision")
             .replace("{token}", "abc")
             .replace("{digest}", &"ab".repeat(32))
             .replace("{attempt}", &attempt)

@@ -5,6 +5,7 @@ mod ask;
 mod data;
 mod errors;
 mod estimates;
+mod groups;
 mod jobs;
 mod logs;
 mod upload;

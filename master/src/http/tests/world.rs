@@ -53,6 +53,8 @@ pub(super) struct World {
     broker: Broker,
     key: ClusterKey,
     tokens: BTreeMap<&'static str, Secret>,
+    /// That of a master which leads.
+    store: Option<Store>,
     _stop: DropGuard,
     _dir: TempDir,
 }
@@ -68,13 +70,15 @@ impl World {
         let dir = tempfile::tempdir().expect("folder");
         let view = View::new(scheduler());
         let (handle, inputs) = driver::channel(view);
-        let world = Self::around(dir, handle, change);
+        let mut world = Self::around(dir, handle, change);
         let store = Store::open(store::Options::Embedded {
             dir: world._dir.path().join("store"),
         });
+        let store = store.await.expect("store");
+        world.store = Some(store.clone());
         let app = &world.context.app;
         let parts = Parts {
-            store: store.await.expect("store"),
+            store,
             broker: world.broker.clone(),
             bundles: world.bundles.clone(),
             key: world.key.clone(),
@@ -167,6 +171,7 @@ impl World {
             broker,
             key,
             tokens: BTreeMap::new(),
+            store: None,
             _stop: shutdown.drop_guard(),
             _dir: dir,
         }
@@ -213,6 +218,14 @@ impl World {
             .key
             .token(attempt.parse().expect("id"), &machine(worker));
         token.as_str().to_owned()
+    }
+
+    /// What the store's audit log says who did to what, the newest first.
+    pub(super) async fn audited(&self, limit: usize) -> Vec<(String, String, String)> {
+        let store = self.store.as_ref().expect("a store");
+        let lines = store.audit(limit).await.expect("lines").into_iter();
+        let told = lines.map(|line| (line.by, line.action, line.target));
+        told.collect()
     }
 
     pub(super) fn request(&self, verb: &str, path: &str) -> Ask {
