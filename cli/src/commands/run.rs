@@ -61,7 +61,7 @@ async fn perform(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Usage(arguments) => usage::run(context, &arguments).await,
         Command::User(command) => users::run(context, command).await,
         Command::Group(command) => groups::run(context, command).await,
-        Command::Sim(command) => sim::run(context, &command),
+        Command::Sim(command) => sim::run(context, &command).await,
         Command::Login(arguments) => login::run(context, arguments).await,
         Command::Whoami => login::whoami(context).await,
         Command::Completions(arguments) => completions::run(context, &arguments),

@@ -7,6 +7,7 @@
 mod commands;
 mod groups;
 mod logs;
+mod sim;
 mod submit;
 mod support;
 mod usage;

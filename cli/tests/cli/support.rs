@@ -250,7 +250,7 @@ pub(crate) fn job(id: u64, state: &str, outcome: Option<(&str, Option<i32>)>) ->
         "attempt": 1, "worker": "gpu01", "gpus": ["GPU-1"], "submitted_at": "2026-11-24T07:00:00Z",
         "started_at": "2026-11-24T07:00:09Z",
         "finished_at": outcome.map(|_| "2026-11-24T07:03:29Z"),
-        "position": null, "reason": null, "class": "normal", "priority": 0, "num_gpus": 1,
+        "position": null, "reason": null, "class": "normal", "priority": 0, "num_gpus": 1, "gpu_milli": 1000,
         "bundle": "00", "labels": {}, "log_bytes": null
     });
     // Whatever the API's own type would not read is no answer of a master.

@@ -40,6 +40,10 @@ pub struct Job {
     pub priority: i32,
     /// How many GPUs it asks for.
     pub num_gpus: u32,
+    /// Thousandths of each of its GPUs: what it was given last, or what it asks for; absent while only a
+    /// machine's slots will tell.
+    #[serde(default)]
+    pub gpu_milli: Option<u32>,
     /// BLAKE3 of its bundle.
     pub bundle: Option<String>,
     /// Its own labels.

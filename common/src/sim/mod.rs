@@ -4,6 +4,7 @@
 //! Pure like the rest: traces come as text, lots from a seed. Reading files and printing is left to the
 //! command line.
 
+pub mod history;
 pub mod openb;
 pub mod penalty;
 pub mod placement;
@@ -15,8 +16,10 @@ mod job;
 mod lots;
 mod stats;
 mod table;
+mod trace;
 
 pub use error::SimError;
 pub use job::spec;
 pub use stats::{Report, Waits};
 pub use table::TraceError;
+pub use trace::TraceJob;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::id::{AttemptId, JobId, UserName, WorkerId};
 use crate::job::{Cause, Outcome};
-use crate::resources::{ByteSize, Capacity, GpuAmount, GpuDevice, MilliCpu, MilliGpu, Request};
+use crate::resources::{ByteSize, Capacity, GpuAmount, GpuDevice, MilliCpu, Request};
 use crate::sched::{
-    Blocked, Effect, Effects, Event, Placement, Progress, Rejected, Settings, State, Submission,
-    step,
+    Blocked, Effect, Effects, Event, Guards, Membership, Placement, Progress, Rejected, Settings,
+    State, Submission, step,
 };
 use crate::time::Timestamp;
 use crate::wire::AttemptPhase;
@@ -17,19 +17,19 @@ use crate::wire::AttemptPhase;
 use super::SimError;
 use super::job::spec;
 use super::stats::{Fairness, Report, Run};
-use super::swf::TraceJob;
+use super::trace::TraceJob;
 
 /// What is replayed, and how.
 #[derive(Debug, Clone)]
 pub struct Replay<'a> {
     /// The jobs, by submission.
     pub jobs: &'a [TraceJob],
-    /// All GPUs.
-    pub gpus: u32,
-    /// GPUs of one machine; `None` for one machine with all of them.
-    pub gpus_per_node: Option<u32>,
+    /// The GPUs of each machine.
+    pub machines: &'a [u32],
     /// How many users share the jobs of which the trace names no user: job `k` is that of user `k mod users`.
     pub users: u32,
+    /// The weights of users who do not have the usual one.
+    pub weights: &'a BTreeMap<UserName, f64>,
     /// The policy: its `policy`, `backfill`, `backfill_window` and `usage` are used.
     pub settings: Settings,
 }
@@ -74,9 +74,9 @@ struct World<'a> {
     config: Arc<str>,
     ends: BTreeSet<(Timestamp, AttemptId)>,
     workers: BTreeMap<AttemptId, WorkerId>,
-    waiting: BTreeMap<JobId, (UserName, TraceJob)>,
+    waiting: BTreeMap<JobId, (UserName, &'a TraceJob)>,
     promises: BTreeMap<JobId, Timestamp>,
-    running: BTreeMap<AttemptId, (UserName, TraceJob)>,
+    running: BTreeMap<AttemptId, (UserName, &'a TraceJob)>,
     fairness: Fairness,
     runs: Vec<Run>,
     refused: u64,
@@ -91,9 +91,9 @@ impl<'a> World<'a> {
                 starts_per_worker: u32::MAX,
                 history_max_jobs: 0,
                 // On one machine there is nothing to choose, and to score hundreds of GPUs takes long.
-                placement: match replay.gpus_per_node {
-                    Some(_) => replay.settings.placement,
-                    None => Placement::BestFit,
+                placement: match replay.machines {
+                    [_] => Placement::BestFit,
+                    _ => replay.settings.placement,
                 },
                 ..replay.settings.clone()
             }),
@@ -104,18 +104,24 @@ impl<'a> World<'a> {
             waiting: BTreeMap::new(),
             promises: BTreeMap::new(),
             running: BTreeMap::new(),
-            fairness: Fairness::new(replay.gpus),
+            fairness: Fairness::new(all(replay.machines)),
             runs: Vec::new(),
             refused: 0,
             late_starts: 0,
         };
-        let each = replay.gpus_per_node.unwrap_or(replay.gpus).max(1);
-        for number in 0..replay.gpus.div_ceil(each) {
-            let gpus = each.min(replay.gpus - number * each);
+        for (user, weight) in replay.weights {
+            world.step(Event::UserSet {
+                user: user.clone(),
+                weight: *weight,
+                guards: Guards::default(),
+                group: Membership::None,
+            })?;
+        }
+        for (number, gpus) in (0_u32..).zip(replay.machines) {
             world.step(Event::WorkerJoined {
                 worker: format!("node-{number:05}").parse()?,
                 session: "sim".into(),
-                capacity: machine(number, gpus)?,
+                capacity: machine(number, *gpus)?,
                 images: BTreeSet::new(),
                 known: Vec::new(),
             })?;
@@ -154,15 +160,15 @@ impl<'a> World<'a> {
         }
     }
 
-    fn arrive(&mut self, number: usize, job: &TraceJob) -> Result<(), SimError> {
+    fn arrive(&mut self, number: usize, job: &'a TraceJob) -> Result<(), SimError> {
         let users = usize::try_from(self.replay.users.max(1)).unwrap_or(usize::MAX);
-        let user: UserName = match job.user {
-            Some(user) => format!("user{user}").parse()?,
+        let user: UserName = match &job.user {
+            Some(user) => user.clone(),
             None => format!("user{}", number % users).parse()?,
         };
         let request = Request {
             gpus: job.gpus,
-            gpu_amount: GpuAmount::Milli(MilliGpu::WHOLE),
+            gpu_amount: GpuAmount::Milli(job.gpu_amount),
             gpu_models: Vec::new(),
             gpu_memory: None,
             cpu: Some(MilliCpu(0)),
@@ -171,9 +177,11 @@ impl<'a> World<'a> {
         };
         let mut spec = spec(user.clone(), request);
         spec.time_request = Some(job.ran);
+        spec.class = job.class;
+        spec.priority = job.priority;
         let id = JobId(self.state.meta().last_job + 1);
-        self.waiting.insert(id, (user.clone(), *job));
-        self.fairness.ask(&user, job.gpus);
+        self.waiting.insert(id, (user.clone(), job));
+        self.fairness.ask(&user, job.held());
         let submitted = self.step(Event::Submitted(Submission {
             user: user.clone(),
             spec: Arc::new(spec),
@@ -184,7 +192,7 @@ impl<'a> World<'a> {
         match submitted {
             Err(SimError::Rejected(Rejected::NeverFits(_))) => {
                 self.waiting.remove(&id);
-                self.fairness.give_up(&user, job.gpus);
+                self.fairness.give_up(&user, job.held());
                 self.refused += 1;
                 Ok(())
             }
@@ -201,9 +209,9 @@ impl<'a> World<'a> {
         self.runs.push(Run {
             waited: self.now.since(at(job.submitted)),
             ran: job.ran,
-            gpus: job.gpus,
+            gpus: job.held(),
         });
-        self.fairness.begin(&user, job.gpus);
+        self.fairness.begin(&user, job.held());
         self.ends.insert((self.now.after(job.ran), attempt));
         self.workers.insert(attempt, worker.clone());
         self.running.insert(attempt, (user, job));
@@ -229,7 +237,7 @@ impl<'a> World<'a> {
         let Some(((user, job), worker)) = ended else {
             return Ok(());
         };
-        self.fairness.end(&user, job.gpus);
+        self.fairness.end(&user, job.held());
         let progress = Progress::Finished {
             outcome: Outcome::new(Cause::Succeeded, ""),
             ran: job.ran,
@@ -247,13 +255,21 @@ impl<'a> World<'a> {
         let makespan = first.map_or(Duration::ZERO, |first| self.now.since(first));
         Report::new(
             self.runs,
-            self.replay.gpus,
+            all(self.replay.machines),
             makespan,
             &self.fairness,
             self.refused,
-            self.late_starts,
+            Some(self.late_starts),
         )
     }
+}
+
+/// All GPUs.
+fn all(machines: &[u32]) -> u32 {
+    let sum = machines
+        .iter()
+        .fold(0_u32, |sum, gpus| sum.saturating_add(*gpus));
+    sum.max(1)
 }
 
 fn machine(number: u32, gpus: u32) -> Result<Capacity, SimError> {
@@ -277,6 +293,8 @@ fn machine(number: u32, gpus: u32) -> Result<Capacity, SimError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::Class;
+    use crate::resources::MilliGpu;
     use crate::sched::{Backfill, Policy};
 
     fn job(submitted: u64, ran: u64, gpus: u32) -> TraceJob {
@@ -284,7 +302,10 @@ mod tests {
             submitted: Duration::from_secs(submitted),
             ran: Duration::from_secs(ran),
             gpus,
+            gpu_amount: MilliGpu::WHOLE,
             user: None,
+            class: Class::Normal,
+            priority: 0,
         }
     }
 
@@ -296,9 +317,9 @@ mod tests {
         };
         run(&Replay {
             jobs,
-            gpus: 4,
-            gpus_per_node: None,
+            machines: &[4],
             users: 2,
+            weights: &BTreeMap::new(),
             settings,
         })
         .expect("a replay")
@@ -312,7 +333,7 @@ mod tests {
         let strict = replay(&jobs, Backfill::Strict);
         assert!((strict.makespan_seconds - 310.0).abs() < 1e-9);
         let easy = replay(&jobs, Backfill::Easy);
-        assert_eq!((easy.late_starts, easy.jobs), (0, 4));
+        assert_eq!((easy.late_starts, easy.jobs), (Some(0), 4));
         assert!((easy.wait_seconds.mean - (0.0 + 99.0 + 108.0 + 0.0) / 4.0).abs() < 1e-9);
         let best_effort = replay(&jobs, Backfill::BestEffort);
         assert!((best_effort.wait_seconds.mean - (201.0 + 97.0) / 4.0).abs() < 1e-9);

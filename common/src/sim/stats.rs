@@ -15,7 +15,8 @@ const SLOWDOWN_BOUND_SECONDS: f64 = 10.0;
 pub(super) struct Run {
     pub(super) waited: Duration,
     pub(super) ran: Duration,
-    pub(super) gpus: u32,
+    /// Whole GPUs' worth of what it held.
+    pub(super) gpus: f64,
 }
 
 /// What a replay shows.
@@ -36,8 +37,8 @@ pub struct Report {
     /// The largest part of the cluster that a user lacked to an equal share of what was asked for, on the
     /// average over the makespan.
     pub largest_share_gap: f64,
-    /// Jobs that started later than their reservation had promised.
-    pub late_starts: u64,
+    /// Jobs that started later than their reservation had promised; unknown of a past that was not replayed.
+    pub late_starts: Option<u64>,
 }
 
 /// How long jobs waited, in seconds.
@@ -60,13 +61,11 @@ impl Report {
         makespan: Duration,
         fairness: &Fairness,
         refused: u64,
-        late_starts: u64,
+        late_starts: Option<u64>,
     ) -> Self {
         let makespan_seconds = makespan.as_secs_f64();
         let offered = makespan_seconds * f64::from(gpus);
-        let used = runs
-            .iter()
-            .map(|run| run.ran.as_secs_f64() * f64::from(run.gpus));
+        let used = runs.iter().map(|run| run.ran.as_secs_f64() * run.gpus);
         let used: f64 = used.sum();
         let slowdowns = runs.iter().map(|run| {
             let ran = run.ran.as_secs_f64();
@@ -132,22 +131,22 @@ impl Fairness {
         self.users.entry(user.clone()).or_default()
     }
 
-    pub(super) fn ask(&mut self, user: &UserName, gpus: u32) {
-        self.stake(user).waiting += f64::from(gpus);
+    pub(super) fn ask(&mut self, user: &UserName, gpus: f64) {
+        self.stake(user).waiting += gpus;
     }
 
-    pub(super) fn give_up(&mut self, user: &UserName, gpus: u32) {
-        self.stake(user).waiting -= f64::from(gpus);
+    pub(super) fn give_up(&mut self, user: &UserName, gpus: f64) {
+        self.stake(user).waiting -= gpus;
     }
 
-    pub(super) fn begin(&mut self, user: &UserName, gpus: u32) {
+    pub(super) fn begin(&mut self, user: &UserName, gpus: f64) {
         let stake = self.stake(user);
-        stake.waiting -= f64::from(gpus);
-        stake.held += f64::from(gpus);
+        stake.waiting -= gpus;
+        stake.held += gpus;
     }
 
-    pub(super) fn end(&mut self, user: &UserName, gpus: u32) {
-        self.stake(user).held -= f64::from(gpus);
+    pub(super) fn end(&mut self, user: &UserName, gpus: f64) {
+        self.stake(user).held -= gpus;
     }
 
     pub(super) fn pass(&mut self, time: Duration) {
@@ -204,9 +203,9 @@ mod tests {
     fn who_asks_for_less_leaves_it_to_the_others() {
         let (a, b) = ("a".parse().expect("a name"), "b".parse().expect("a name"));
         let mut fairness = Fairness::new(10);
-        fairness.ask(&a, 2);
-        fairness.begin(&a, 2);
-        fairness.ask(&b, 20);
+        fairness.ask(&a, 2.0);
+        fairness.begin(&a, 2.0);
+        fairness.ask(&b, 20.0);
         assert!((fairness.level() - 8.0).abs() < 1e-9);
         fairness.pass(Duration::from_secs(5));
         assert!((fairness.largest_gap(Duration::from_secs(5)) - 0.8).abs() < 1e-9);

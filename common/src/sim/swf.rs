@@ -3,22 +3,14 @@
 
 use std::time::Duration;
 
+use crate::job::Class;
+use crate::resources::MilliGpu;
+
 use super::table::TraceError;
+use super::trace::TraceJob;
 
-/// One job of a trace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TraceJob {
-    /// When it was submitted, since the trace began.
-    pub submitted: Duration,
-    /// How long it ran.
-    pub ran: Duration,
-    /// Its processors, read as GPUs.
-    pub gpus: u32,
-    /// Its user's number, where the trace names one.
-    pub user: Option<u32>,
-}
-
-/// The jobs of a trace in the order of their submission. Those that never ran are left out.
+/// The jobs of a trace in the order of their submission, their processors read as GPUs. Those that never ran are
+/// left out.
 ///
 /// # Errors
 /// When a line is not 18 numbers, or there is none.
@@ -59,7 +51,10 @@ pub fn read(text: &str) -> Result<Vec<TraceJob>, TraceError> {
             submitted,
             ran,
             gpus: whole(gpus),
-            user: field(12).map(whole),
+            gpu_amount: MilliGpu::WHOLE,
+            user: field(12).and_then(|number| format!("user{}", whole(number)).parse().ok()),
+            class: Class::Normal,
+            priority: 0,
         });
     }
     // The sort is stable: jobs of the same second stay in the trace's order.
@@ -94,9 +89,12 @@ mod tests {
             submitted: Duration::from_secs(submitted),
             ran: Duration::from_secs(ran),
             gpus,
+            gpu_amount: MilliGpu::WHOLE,
             user,
+            class: Class::Normal,
+            priority: 0,
         };
-        let expected = vec![job(10, 30, 8, None), job(20, 5, 4, Some(7))];
+        let expected = vec![job(10, 30, 8, None), job(20, 5, 4, "user7".parse().ok())];
         assert_eq!(read(text), Ok(expected));
         assert_eq!(read("; nothing\n"), Err(TraceError::Empty));
         assert!(read("1 two 3\n").is_err());

@@ -1,6 +1,7 @@
-//! `dopq sim`: tries a policy on a workload before the cluster does. No master is needed: the same
-//! scheduler runs here.
+//! `dopq sim`: tries a policy on a workload before the cluster does. The same scheduler runs here; a master is
+//! needed only to read its past.
 
+mod history;
 mod penalty;
 mod placement;
 mod replay;
@@ -18,17 +19,17 @@ use crate::failure::Failure;
 pub(crate) enum SimCommand {
     /// Fill a cluster with a trace's tasks, and show how much of the GPUs is allocated
     Placement(placement::Arguments),
-    /// Replay a batch workload in time, and show waits, slowdowns and fairness
+    /// Replay a workload, or the cluster's own past, in time, and show waits, slowdowns and fairness
     Replay(replay::Arguments),
     /// Show the penalties that a history of finished jobs leaves
     Penalty(penalty::Arguments),
 }
 
 /// Runs a simulation.
-pub(super) fn run(context: &Context, command: &SimCommand) -> Result<u8, Failure> {
+pub(super) async fn run(context: &Context, command: &SimCommand) -> Result<u8, Failure> {
     match command {
         SimCommand::Placement(arguments) => placement::run(context, arguments),
-        SimCommand::Replay(arguments) => replay::run(context, arguments),
+        SimCommand::Replay(arguments) => replay::run(context, arguments).await,
         SimCommand::Penalty(arguments) => penalty::run(context, arguments),
     }
 }

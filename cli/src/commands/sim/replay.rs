@@ -1,15 +1,20 @@
-//! `dopq sim replay`: a workload in the Standard Workload Format under a policy of one's choice.
+//! `dopq sim replay`: a workload in the Standard Workload Format, or the cluster's own past, under a policy of
+//! one's choice.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use dopq_common::bundle::config::duration;
+use dopq_common::id::UserName;
 use dopq_common::sched::{self, Settings};
+use dopq_common::sim::history::observed;
 use dopq_common::sim::replay::{self, Replay};
-use dopq_common::sim::{Report, swf};
+use dopq_common::sim::{Report, TraceJob, swf};
 use serde::Serialize;
 
+use super::history::{self, History, too_large};
 use super::{bad_trace, failed, read};
 use crate::commands::context::Context;
 use crate::exit;
@@ -19,17 +24,32 @@ use crate::output::{Cell, Column, Table};
 /// Arguments of `dopq sim replay`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The workload; a processor is read as a GPU
-    #[arg(long, value_name = "FILE.swf")]
-    trace: PathBuf,
-    /// All GPUs
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    gpus: u32,
+    #[command(flatten)]
+    workload: Workload,
+    /// All GPUs; those of the cluster's machines when its history is replayed and this is not given
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        required_unless_present = "from_history",
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
+    )]
+    gpus: Option<u32>,
     /// GPUs of each machine; one machine has them all when this is not given
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=128))]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        requires = "gpus",
+        value_parser = clap::value_parser!(u32).range(1..=128)
+    )]
     gpus_per_node: Option<u32>,
     /// Where the trace names no user, the jobs go to so many in turn
-    #[arg(long, default_value_t = 1, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long,
+        default_value_t = 1,
+        value_name = "NUMBER",
+        conflicts_with = "from_history",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     users: u32,
     /// Whose turn it is
     #[arg(long, value_enum, default_value = "usage")]
@@ -43,6 +63,18 @@ pub(crate) struct Arguments {
     /// How many jobs are looked at behind one that cannot start; all when this is not given
     #[arg(long, value_name = "JOBS")]
     window: Option<usize>,
+}
+
+/// What is replayed.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Workload {
+    /// A workload in the Standard Workload Format; a processor is read as a GPU
+    #[arg(long, value_name = "FILE.swf")]
+    trace: Option<PathBuf>,
+    /// The finished jobs that the master remembers, with the weights that users have now
+    #[arg(long)]
+    from_history: bool,
 }
 
 /// The penalties as they are named on the command line.
@@ -76,15 +108,66 @@ struct Replayed {
     backfill: Backfill,
     #[serde(flatten)]
     report: Report,
+    /// The same figures as they really were, where a past is replayed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    observed: Option<Report>,
 }
 
 /// Replays the workload.
-pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     if arguments.half_life.is_zero() {
         let text = "--half-life must be above 0".to_owned();
         return Err(Failure::Usage(text));
     }
-    let jobs = swf::read(&read(&arguments.trace)?).map_err(bad_trace(&arguments.trace))?;
+    let asked = arguments
+        .gpus
+        .map(|gpus| divided(gpus, arguments.gpus_per_node));
+    let replayed = match &arguments.workload.trace {
+        Some(trace) => {
+            let jobs = swf::read(&read(trace)?).map_err(bad_trace(trace))?;
+            let machines = asked.unwrap_or_default();
+            replay(arguments, &jobs, &machines, &BTreeMap::new())?
+        }
+        None => replay_history(arguments, asked, history::fetch(context).await?)?,
+    };
+    context.output.show(&replayed, table, |replayed| {
+        vec![format!("{:.0}", replayed.report.makespan_seconds)]
+    })?;
+    Ok(exit::DONE)
+}
+
+/// Machines with so many GPUs each, the last with what remains.
+fn divided(gpus: u32, each: Option<u32>) -> Vec<u32> {
+    let each = each.unwrap_or(gpus).max(1);
+    let machines = 0..gpus.div_ceil(each);
+    machines
+        .map(|number| each.min(gpus - number * each))
+        .collect()
+}
+
+fn replay_history(
+    arguments: &Arguments,
+    asked: Option<Vec<u32>>,
+    history: History,
+) -> Result<Replayed, Failure> {
+    let machines = asked.unwrap_or(history.machines);
+    if let Some(text) = too_large(&history.past, &machines) {
+        return Err(Failure::Usage(text));
+    }
+    let jobs = history.past.iter().map(|past| past.job.clone());
+    let jobs: Vec<TraceJob> = jobs.collect();
+    Ok(Replayed {
+        observed: Some(observed(&history.past, machines.iter().sum())),
+        ..replay(arguments, &jobs, &machines, &history.weights)?
+    })
+}
+
+fn replay(
+    arguments: &Arguments,
+    jobs: &[TraceJob],
+    machines: &[u32],
+    weights: &BTreeMap<UserName, f64>,
+) -> Result<Replayed, Failure> {
     let mut settings = Settings {
         policy: match arguments.policy {
             Policy::Usage => sched::Policy::Usage,
@@ -101,28 +184,47 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failur
     };
     settings.usage.half_life = arguments.half_life;
     let replay = Replay {
-        jobs: &jobs,
-        gpus: arguments.gpus,
-        gpus_per_node: arguments.gpus_per_node,
+        jobs,
+        machines,
         users: arguments.users,
+        weights,
         settings,
     };
-    let replayed = Replayed {
+    Ok(Replayed {
         policy: arguments.policy,
         backfill: arguments.backfill,
         report: replay::run(&replay).map_err(failed)?,
-    };
-    context.output.show(&replayed, table, |replayed| {
-        vec![format!("{:.0}", replayed.report.makespan_seconds)]
-    })?;
-    Ok(exit::DONE)
+        observed: None,
+    })
 }
 
 fn table(replayed: &Replayed) -> Table {
-    let report = &replayed.report;
-    let mut table = Table::new(&[Column::new(""), Column::number("")]).untitled();
+    let after = figures(&replayed.report);
+    match &replayed.observed {
+        None => {
+            let mut table = Table::new(&[Column::new(""), Column::number("")]).untitled();
+            for (name, value) in after {
+                table.row([Cell::from(name), Cell::from(value)]);
+            }
+            table
+        }
+        Some(observed) => {
+            let mut table = Table::new(&[
+                Column::new(""),
+                Column::number("AS IT WAS"),
+                Column::number("REPLAYED"),
+            ]);
+            for ((name, before), (_, after)) in figures(observed).into_iter().zip(after) {
+                table.row([Cell::from(name), Cell::from(before), Cell::from(after)]);
+            }
+            table
+        }
+    }
+}
+
+fn figures(report: &Report) -> [(&'static str, String); 11] {
     let waits = &report.wait_seconds;
-    let rows = [
+    [
         ("jobs", report.jobs.to_string()),
         ("refused, fitting no machine", report.refused.to_string()),
         ("makespan, s", format!("{:.0}", report.makespan_seconds)),
@@ -142,10 +244,23 @@ fn table(replayed: &Replayed) -> Table {
             "largest gap to a fair share, % of all GPUs",
             format!("{:.2}", report.largest_share_gap * 100.0),
         ),
-        ("starts later than promised", report.late_starts.to_string()),
-    ];
-    for (name, value) in rows {
-        table.row([Cell::from(name), Cell::from(value)]);
+        (
+            "starts later than promised",
+            report
+                .late_starts
+                .map_or_else(String::new, |late| late.to_string()),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gpus_are_divided_among_machines() {
+        assert_eq!(divided(10, Some(4)), [4, 4, 2]);
+        assert_eq!(divided(10, None), [10]);
+        assert_eq!(divided(3, Some(4)), [3]);
     }
-    table
 }

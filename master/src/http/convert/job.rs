@@ -2,6 +2,7 @@
 
 use dopq_common::api;
 use dopq_common::job::{Active, Cause, Class, Job, JobState, Outcome};
+use dopq_common::resources::GpuAmount;
 use dopq_common::sched;
 use dopq_common::time::Timestamp;
 
@@ -52,6 +53,7 @@ pub(in crate::http) fn job_page_item(
         class: class(job.spec.class).to_owned(),
         priority: job.priority,
         num_gpus: job.spec.request.gpus,
+        gpu_milli: gpu_milli(job, last),
         bundle: job.bundle.map(|bundle| bundle.digest.to_string()),
         labels: job.spec.labels.clone(),
         log_bytes: finished.and_then(|finished| finished.log_bytes),
@@ -124,6 +126,15 @@ fn reason(model: &Model, now: Timestamp, job: &Job) -> String {
 fn gpus(active: &Active) -> Vec<String> {
     let gpus = active.allocation.gpus.iter();
     gpus.map(|(gpu, _)| gpu.to_string()).collect()
+}
+
+fn gpu_milli(job: &Job, last: Option<&Active>) -> Option<u32> {
+    let held = last.and_then(|active| active.allocation.gpus.first());
+    let held = held.map(|(_, milli)| *milli);
+    match (held, job.spec.request.gpu_amount) {
+        (Some(milli), _) | (None, GpuAmount::Milli(milli)) => Some(milli.0),
+        (None, GpuAmount::Slots(_)) => None,
+    }
 }
 
 fn outcome(outcome: &Outcome) -> api::Outcome {

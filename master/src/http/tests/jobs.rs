@@ -315,6 +315,11 @@ async fn a_finished_job_shows_how_it_went() {
     );
     assert_eq!((running.position, running.reason), (None, None));
     assert!(running.started_at.is_some() && running.finished_at.is_none());
+    assert_eq!(
+        running.gpu_milli,
+        Some(1000),
+        "its slot is a whole GPU here"
+    );
     world.finished(id, "gpu-1", 7).await;
     let finished = show().await;
     let outcome = finished.outcome.expect("outcome");

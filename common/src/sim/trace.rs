@@ -1,0 +1,34 @@
+//! Jobs as traces and histories tell of them.
+
+use std::time::Duration;
+
+use crate::id::UserName;
+use crate::job::Class;
+use crate::resources::MilliGpu;
+
+/// One job of a workload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceJob {
+    /// When it was submitted, since the workload began.
+    pub submitted: Duration,
+    /// How long it ran.
+    pub ran: Duration,
+    /// How many GPUs it held.
+    pub gpus: u32,
+    /// How much of each.
+    pub gpu_amount: MilliGpu,
+    /// Its user, where the workload names one.
+    pub user: Option<UserName>,
+    /// Its class.
+    pub class: Class,
+    /// Among its user's own jobs, the higher the sooner.
+    pub priority: i32,
+}
+
+impl TraceJob {
+    /// Whole GPUs' worth of what it held.
+    #[must_use]
+    pub fn held(&self) -> f64 {
+        f64::from(self.gpus) * f64::from(self.gpu_amount.0) / f64::from(MilliGpu::WHOLE.0)
+    }
+}
