@@ -48,6 +48,50 @@ impl FromStr for JobId {
     }
 }
 
+/// A job as people name it: by its id, or a task by its array's id and its index in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum JobName {
+    /// `1423`.
+    Job(JobId),
+    /// `1423_7`.
+    Task {
+        /// The array.
+        array: JobId,
+        /// The task's index.
+        index: u32,
+    },
+}
+
+impl fmt::Display for JobName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Job(id) => id.fmt(f),
+            Self::Task { array, index } => write!(f, "{array}_{index}"),
+        }
+    }
+}
+
+impl FromStr for JobName {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fault = || ParseIdError {
+            what: "job id",
+            text: text.to_owned(),
+            rule: "a job id is a whole number above 0, such as 1423, and a task's is 1423_7",
+        };
+        let Some((array, index)) = text.split_once('_') else {
+            return text.parse().map(Self::Job).map_err(|_| fault());
+        };
+        let array = array.parse().map_err(|_| fault())?;
+        let digits_only = !index.is_empty() && index.bytes().all(|b| b.is_ascii_digit());
+        match index.parse() {
+            Ok(index) if digits_only => Ok(Self::Task { array, index }),
+            _ => Err(fault()),
+        }
+    }
+}
+
 /// One try at running a job. The number is the fencing token: it only ever grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttemptId {
@@ -227,6 +271,31 @@ mod tests {
             "a.b",
         ] {
             assert!(text.parse::<AttemptId>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn jobs_and_tasks_are_named() {
+        let task = JobName::Task {
+            array: JobId(1423),
+            index: 7,
+        };
+        for (text, name) in [("1423_7", task), ("1423", JobName::Job(JobId(1423)))] {
+            assert_eq!(text.parse(), Ok(name));
+            assert_eq!(name.to_string(), text);
+        }
+        for text in [
+            "",
+            "0",
+            "_7",
+            "1423_",
+            "0_1",
+            "1_+2",
+            "1_4294967296",
+            "1_2_3",
+            "1.2",
+        ] {
+            assert!(text.parse::<JobName>().is_err(), "{text:?}");
         }
     }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dopq_common::id::{Epoch, JobId, UserName, WorkerId};
+use dopq_common::job::{JobState, Phase};
 use dopq_common::sched::{Change, Settings, State, Unstored};
 use dopq_common::time::Timestamp;
 use dopq_common::wire::{Heartbeat, Hello};
@@ -49,6 +50,27 @@ pub struct Model {
     pub seq: u64,
     /// Why the store cannot be written, while it cannot.
     pub store_fault: Option<String>,
+}
+
+impl Model {
+    /// Everything that runs once, with its phase: jobs, and of arrays each task instead of the array. One
+    /// entry may stand for many tasks that have not begun.
+    pub fn runs(&self) -> impl Iterator<Item = (&UserName, Phase, u64)> {
+        self.state.jobs().filter_map(|job| match &job.state {
+            JobState::Array(array) => {
+                let waiting = u64::from(array.waiting.len());
+                Some((&job.user, Phase::Queued, waiting))
+            }
+            JobState::Finished(finished) if finished.tasks.is_some() => None,
+            JobState::Queued(_)
+            | JobState::Assigned(_)
+            | JobState::Building(_)
+            | JobState::Running(_)
+            | JobState::Paused(_)
+            | JobState::Stopping(..)
+            | JobState::Finished(_) => Some((&job.user, job.state.phase(), 1)),
+        })
+    }
 }
 
 /// Shares the model.

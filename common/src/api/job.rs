@@ -30,7 +30,7 @@ pub struct Job {
     pub started_at: Option<DateTime<Utc>>,
     /// When it finished.
     pub finished_at: Option<DateTime<Utc>>,
-    /// Its place in the queue, from 1, while it waits.
+    /// Its place in the queue, from 1, while it waits; an array's while any of its tasks does.
     pub position: Option<u64>,
     /// Why it waits, while it does.
     pub reason: Option<String>,
@@ -63,9 +63,51 @@ pub struct Job {
     /// How long the last attempt's container ran, once the job has finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ran_seconds: Option<f64>,
+    /// Its tasks, for an array.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub array: Option<Array>,
+    /// Which task of which array it is, for a task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<Task>,
     /// Every change of state, oldest first. Only `GET /v1/jobs/{id}` fills it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timeline: Vec<TimelineEntry>,
+}
+
+/// The tasks of an array.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Array {
+    /// Their indexes, such as `0-99`; in lists a long text ends in `…`.
+    pub indexes: String,
+    /// How many tasks there are.
+    pub total: u32,
+    /// At most so many are under way at once.
+    pub max_running: Option<u32>,
+    /// Tasks that have not begun.
+    pub waiting: u32,
+    /// Tasks that have begun and are not over; one that is to be tried again counts here while it waits.
+    pub active: u32,
+    /// Tasks that succeeded.
+    pub succeeded: u32,
+    /// Tasks that failed.
+    pub failed: u32,
+    /// Tasks that were cancelled, or that never began because the array ended.
+    pub cancelled: u32,
+    /// The indexes of those that failed. Only `GET /v1/jobs/{id}` fills it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub failed_indexes: String,
+    /// The indexes of those that were cancelled. Only `GET /v1/jobs/{id}` fills it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cancelled_indexes: String,
+}
+
+/// Which task of which array a job is. It may be named `array_index`, such as `1423_7`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// The array's id.
+    pub array: u64,
+    /// The task's index in it.
+    pub index: u32,
 }
 
 /// Why a job waits: `GET /v1/jobs/{id}/explain`.
@@ -91,6 +133,15 @@ pub struct Explanation {
 pub struct PriorityRequest {
     /// Among its user's own jobs, the higher the sooner.
     pub priority: i32,
+}
+
+/// `POST /v1/jobs/{id}/retry`, with an optional `Idempotency-Key` header: 201 with the new [`Job`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryRequest {
+    /// Only those tasks of an array that did not succeed: they failed, were cancelled, or never began.
+    #[serde(default)]
+    pub failed: bool,
 }
 
 /// How a job ended.
@@ -168,4 +219,7 @@ pub struct QueueEntry {
     pub since: DateTime<Utc>,
     /// Why it waits.
     pub reason: String,
+    /// Its tasks, for an array.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub array: Option<Array>,
 }

@@ -20,7 +20,7 @@ impl State {
     }
 
     /// The tasks of an array that are jobs of their own and remembered, by index.
-    pub fn tasks(&self, array: JobId) -> impl Iterator<Item = &Arc<Job>> {
+    pub fn tasks(&self, array: JobId) -> impl DoubleEndedIterator<Item = &Arc<Job>> {
         let last = self.job(array).map_or(array, |job| job.last_id());
         let ids = JobId(array.0.saturating_add(1))..=last;
         let ids = (ids.start() <= ids.end()).then_some(ids);

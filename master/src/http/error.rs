@@ -1,5 +1,6 @@
 //! The one way in which a request fails: an [`api::ErrorResponse`] with its status.
 
+use std::fmt;
 use std::time::Duration;
 
 use axum::Json;
@@ -7,7 +8,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use dopq_common::api::{self, ErrorCode};
 use dopq_common::bundle;
-use dopq_common::id::{JobId, ParseIdError};
+use dopq_common::id::ParseIdError;
 use dopq_common::sched::Rejected;
 
 use crate::driver::{ActError, SubmitError};
@@ -93,8 +94,8 @@ impl Error {
     }
 
     /// There is none, or none that the caller may see: the two look the same on purpose.
-    pub(super) fn no_job(id: JobId) -> Self {
-        Self::new(ErrorCode::NotFound, format!("there is no job {id}"))
+    pub(super) fn no_job(name: impl fmt::Display) -> Self {
+        Self::new(ErrorCode::NotFound, format!("there is no job {name}"))
             .hint("see yours with: dopq ps")
     }
 

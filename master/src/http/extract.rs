@@ -5,13 +5,14 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use bytes::{Bytes, BytesMut};
 use dopq_common::api::ErrorCode;
+use dopq_common::id::JobId;
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
 use super::app::Ctx;
 use super::error::{Error, Result};
-use super::guard::QUICK;
+use super::guard::{NamedJob, QUICK};
 
 /// A configuration has at most 1 MiB; written as overrides it may be twice as long.
 const JSON_MAX_BYTES: usize = 2 << 20;
@@ -82,6 +83,20 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
         match Query::from_request_parts(parts, state).await {
             Ok(Query(value)) => Ok(Self(value)),
             Err(error) => Err(Error::new(ErrorCode::BadRequest, error.body_text())),
+        }
+    }
+}
+
+/// The job that the path names, as [`super::guard`] found it: a job, or a task that waits to begin.
+pub(super) struct Named(pub(super) JobId);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self> {
+        match parts.extensions.get::<NamedJob>() {
+            Some(NamedJob(id)) => Ok(Self(*id)),
+            None => Err(Error::new(ErrorCode::Internal, "the route names no job")),
         }
     }
 }

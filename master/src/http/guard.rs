@@ -9,10 +9,11 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use dopq_common::api::{ErrorCode, Role};
-use dopq_common::id::{AttemptId, JobId, UserName, WorkerId};
+use dopq_common::id::{AttemptId, JobId, JobName, UserName, WorkerId};
 use tokio::time::Instant;
 
 use super::app::{Context, Ctx};
+use super::convert;
 use super::error::{Error, LeaderAt, Result};
 use super::table::{Access, Pace, Rule, Who};
 use crate::accounts::{Identified, identify};
@@ -38,6 +39,10 @@ impl Caller {
         self.role >= Role::Operator || self.name == *owner
     }
 }
+
+/// The job that the path names. Handlers take it as [`super::extract::Named`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NamedJob(pub(super) JobId);
 
 /// The worker that asks, as proven, with its attempt, which is current.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,14 +122,9 @@ fn admit(
         }
         Access::Job(role) => {
             let caller = caller(context, request)?;
-            let job: JobId = param(params, "id")?.parse()?;
-            let owner = context
-                .view()
-                .read(|model| model.state.job(job).map(|job| job.user.clone()));
-            match owner {
-                Some(owner) if owner == caller.name || caller.role >= role => {}
-                Some(_) | None => return Err(Error::no_job(job)),
-            }
+            let name: JobName = param(params, "id")?.parse()?;
+            let job = find(context, &caller, role, name)?;
+            request.extensions_mut().insert(NamedJob(job));
             request.extensions_mut().insert(caller);
         }
         Access::Account(role) => {
@@ -145,6 +145,37 @@ fn admit(
         (Who::Any, _) | (Who::Leader, view::Role::Leader) => Ok(()),
         (Who::Leader, view::Role::Standby { leader_url }) => Err(Error::not_leader(leader_url)),
     }
+}
+
+/// The job of that name, if its owner asks or somebody with at least that role.
+fn find(context: &Context, caller: &Caller, role: Role, name: JobName) -> Result<JobId> {
+    let visible = |owner: &UserName| *owner == caller.name || caller.role >= role;
+    context.view().read(|model| {
+        let id = convert::id_of(model, name);
+        if let Some(id) = id
+            && convert::owner(model, id).is_some_and(visible)
+        {
+            return Ok(id);
+        }
+        let JobName::Task { array, index } = name else {
+            return Err(Error::no_job(name));
+        };
+        let Some(job) = model.state.job(array).filter(|job| visible(&job.user)) else {
+            return Err(Error::no_job(array));
+        };
+        let message = match (convert::array_of(job), id) {
+            (None, _) => format!("job {array} is no array, and so has no tasks"),
+            (Some(spec), None) => format!(
+                "array {array} has no task {index}; its tasks are {}",
+                convert::listed(&spec.indexes)
+            ),
+            (Some(_), Some(_)) => {
+                format!("task {index} of array {array} never began, or is no longer remembered")
+            }
+        };
+        Err(Error::new(ErrorCode::NotFound, message)
+            .hint(format!("see the array with: dopq show {array}")))
+    })
 }
 
 fn at_least(caller: &Caller, role: Role) -> Result<()> {

@@ -6,8 +6,8 @@ use dopq_common::api::Role;
 
 use super::app::Ctx;
 use super::routes::{
-    accounts, bundles, data, events, groups, health, jobs, logs, nodes, queue, results, submit,
-    system,
+    accounts, bundles, data, events, groups, health, jobs, logs, nodes, queue, results, retry,
+    submit, system,
 };
 
 /// Who may use a route.
@@ -198,6 +198,7 @@ pub(super) fn table() -> Vec<Route> {
         Job(Operator),
         jobs::priority,
     );
+    t.add(Post, "/v1/jobs/{id}/retry", Job(Operator), retry::retry);
     t.add(Get, "/v1/jobs/{id}/logs", Job(Operator), logs::download)
         .streams();
     t.add(

@@ -242,9 +242,13 @@ impl Reader {
         loop {
             let mut changes = self.sources.view.watch();
             let job = self.want.job;
-            let (there, over) = self.sources.view.read(|model| match model.state.job(job) {
-                Some(job) => (job.last_attempt >= next, finished(&job.state)),
-                None => (false, true),
+            let (there, over, array) = self.sources.view.read(|model| {
+                // A task that has not begun is no job yet, and what happens to it happens to its array.
+                let waits = model.state.waiting_task(job);
+                match model.state.job(job) {
+                    Some(job) => (job.last_attempt >= next, finished(&job.state), None),
+                    None => (false, waits.is_none(), waits.map(|task| task.array)),
+                }
             });
             if there {
                 self.enter(Place {
@@ -256,7 +260,7 @@ impl Reader {
             if over || !self.want.follow {
                 return false;
             }
-            changed(&mut changes, job).await;
+            changed(&mut changes, array.unwrap_or(job)).await;
         }
     }
 }

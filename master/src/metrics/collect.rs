@@ -103,17 +103,21 @@ fn families(model: &Model) -> Vec<Gauges> {
 }
 
 fn jobs(model: &Model) -> Gauges {
-    let mut counts = BTreeMap::from(Phase::ALL.map(|phase| (phase, 0.0)));
-    for job in model.state.jobs() {
-        *counts.entry(job.state.phase()).or_default() += 1.0;
+    let mut counts = BTreeMap::from(Phase::ALL.map(|phase| (phase, 0)));
+    for (_, phase, count) in model.runs() {
+        *counts.entry(phase).or_default() += count;
     }
     Gauges {
         name: "dopq_jobs",
-        help: "Jobs that are remembered, by state",
+        help: "Jobs that are remembered, by state; of arrays, their tasks",
         unit: None,
         samples: counts
             .into_iter()
-            .map(|(phase, count)| (vec![("state", phase.as_str().to_owned())], count))
+            .map(|(phase, count)| {
+                #[expect(clippy::cast_precision_loss, reason = "a figure for a graph")]
+                let count = count as f64;
+                (vec![("state", phase.as_str().to_owned())], count)
+            })
             .collect(),
     }
 }

@@ -1,12 +1,13 @@
 //! Jobs and the queue's entries.
 
 use dopq_common::api;
-use dopq_common::job::{Active, Cause, Class, Job, JobState, Outcome};
+use dopq_common::job::{Active, Cause, Class, Job, JobState, Outcome, Phase};
 use dopq_common::resources::GpuAmount;
 use dopq_common::sched;
 use dopq_common::time::Timestamp;
 
 use super::positions::Positions;
+use super::tasks;
 use crate::view::Model;
 
 /// A job as lists and events show it.
@@ -45,7 +46,7 @@ pub(in crate::http) fn job_page_item(
         gpus: last.map_or_else(Vec::new, gpus),
         submitted_at: job.submitted_at.to_datetime(),
         started_at: last
-            .and_then(|active| active.started_at)
+            .map_or_else(|| begun(job), |active| active.started_at)
             .map(Timestamp::to_datetime),
         finished_at: finished.map(|finished| finished.at.to_datetime()),
         position,
@@ -61,8 +62,20 @@ pub(in crate::http) fn job_page_item(
         expected_most_seconds: expected.map(|expected| expected.longest.as_secs_f64()),
         expected_by: expected.map(|expected| expected.by.to_string()),
         ran_seconds: ran.map(|finished| finished.ran.as_secs_f64()),
+        array: tasks::array(job),
+        task: job.task.map(|task| api::Task {
+            array: task.array.0,
+            index: task.index,
+        }),
         timeline: Vec::new(),
     }
+}
+
+/// When an array's first task began.
+fn begun(job: &Job) -> Option<Timestamp> {
+    let mut timeline = job.timeline.iter();
+    let begun = timeline.find(|entry| entry.phase == Phase::Running)?;
+    tasks::array_of(job).map(|_| begun.at)
 }
 
 /// A job with every change of its state.
@@ -80,18 +93,21 @@ pub(in crate::http) fn job_with_timeline(
     });
     api::Job {
         timeline: timeline.collect(),
+        array: tasks::whole_array(job),
         ..job_page_item(model, positions, now, job)
     }
 }
 
-/// A waiting job at its place; `None` for one that does not wait any more.
+/// A waiting job at its place; `None` for one that does not wait any more. A task that waits again stands
+/// for its array.
 pub(in crate::http) fn queue_entry(
     model: &Model,
     now: Timestamp,
-    position: u64,
-    penalty: f64,
+    (position, penalty): (u64, f64),
     job: &Job,
 ) -> Option<api::QueueEntry> {
+    let array = job.task.and_then(|task| model.state.job(task.array));
+    let row = array.map_or(job, |array| array);
     let since = match &job.state {
         JobState::Queued(queued) => queued.since,
         JobState::Array(array) if !array.waiting.is_empty() => array.since,
@@ -105,7 +121,7 @@ pub(in crate::http) fn queue_entry(
     };
     Some(api::QueueEntry {
         position,
-        id: job.id.0,
+        id: row.id.0,
         name: job.spec.name.clone(),
         user: job.user.to_string(),
         penalty,
@@ -114,6 +130,7 @@ pub(in crate::http) fn queue_entry(
         num_gpus: job.spec.request.gpus,
         since: since.to_datetime(),
         reason: reason(model, now, job),
+        array: tasks::array(row),
     })
 }
 

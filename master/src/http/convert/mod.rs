@@ -4,6 +4,7 @@ mod group;
 mod job;
 mod node;
 mod positions;
+mod tasks;
 mod usage;
 mod user;
 
@@ -11,5 +12,6 @@ pub(super) use group::{group, guards};
 pub(super) use job::{job_page_item, job_with_timeline, queue_entry};
 pub(super) use node::node;
 pub(super) use positions::Positions;
+pub(super) use tasks::{array_of, id_of, listed, owner, waiting_in, waiting_task};
 pub(super) use usage::usage;
 pub(super) use user::{Counts, token, user};

@@ -22,7 +22,7 @@ const DEAR: Duration = Duration::from_millis(5);
 /// ... namely for so many times as long, so that at most a twentieth of the time goes into it.
 const KEPT_FOR: u32 = 20;
 
-/// The waiting jobs in the order in which they are tried.
+/// The waiting jobs in the order in which they are tried, an array once: at the place of its first task.
 #[derive(Debug, Default)]
 pub(in crate::http) struct Order {
     /// Each job with its user's penalty.
@@ -73,8 +73,13 @@ impl Positions {
         }
         let mut order = Order::default();
         for waiting in sched::queue(&model.state, now) {
-            order.jobs.push((waiting.job.id, waiting.penalty));
-            order.places.insert(waiting.job.id, waiting.position);
+            let (job, array) = (waiting.job.id, waiting.job.task.map(|task| task.array));
+            let row = array.unwrap_or(job);
+            let place = order.places.get(&row).copied().unwrap_or_else(|| {
+                order.jobs.push((job, waiting.penalty));
+                u64::try_from(order.jobs.len()).unwrap_or(u64::MAX)
+            });
+            order.places.extend([(row, place), (job, place)]);
         }
         let order = Arc::new(order);
         *last = Some(Found {

@@ -19,16 +19,16 @@ impl Counts {
     /// Counts the jobs of `model`.
     pub(in crate::http) fn of(model: &Model) -> Self {
         let mut counts = Self::default();
-        for job in model.state.jobs() {
-            let [queued, running, finished] = counts.0.entry(job.user.clone()).or_default();
-            match job.state.phase() {
-                Phase::Queued => *queued += 1,
+        for (user, phase, count) in model.runs() {
+            let [queued, running, finished] = counts.0.entry(user.clone()).or_default();
+            match phase {
+                Phase::Queued => *queued += count,
                 Phase::Assigned
                 | Phase::Building
                 | Phase::Running
                 | Phase::Paused
-                | Phase::Stopping => *running += 1,
-                Phase::Finished => *finished += 1,
+                | Phase::Stopping => *running += count,
+                Phase::Finished => *finished += count,
             }
         }
         counts

@@ -1,46 +1,77 @@
 //! Every change of the caller's jobs, as it is committed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use dopq_common::api;
-use dopq_common::id::JobId;
+use dopq_common::api::{self, ErrorCode};
+use dopq_common::id::{JobId, ParseIdError};
+use dopq_common::job::Task;
 use futures::Stream;
 use futures::stream::unfold;
+use serde::Deserialize;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::clock;
 use crate::http::app::Ctx;
 use crate::http::convert::job_page_item;
+use crate::http::error::{Error, Result};
+use crate::http::extract::Params;
 use crate::http::guard::Caller;
 use crate::http::routes::logs::{KEEP_ALIVE, event};
+
+/// `GET /v1/events`: its query string.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct Which {
+    /// Arrays whose tasks are told of, too; ids with commas between.
+    array: Option<String>,
+}
+
+/// The most arrays that may be named.
+const ARRAYS_MAX: usize = 200;
 
 /// A `job` event for each change, and `reset` when so many were missed that the list must be read again.
 pub(in crate::http) async fn stream(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    Params(which): Params<Which>,
+) -> Result<Sse<impl Stream<Item = std::result::Result<Event, Infallible>>>> {
+    let arrays = which.array.as_deref().map(arrays).transpose()?;
     let changes = Changes {
         changed: context.view().watch(),
         context,
         caller,
+        arrays: arrays.unwrap_or_default(),
         waiting: VecDeque::new(),
     };
     let stream = unfold(changes, |mut changes| async move {
         let event = changes.next().await?;
         Some((Ok(event), changes))
     });
-    Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+fn arrays(text: &str) -> Result<BTreeSet<JobId>> {
+    let arrays: BTreeSet<JobId> = text
+        .split(',')
+        .map(|id| id.trim().parse())
+        .collect::<std::result::Result<_, ParseIdError>>()?;
+    if arrays.len() > ARRAYS_MAX {
+        let message = format!("array may name at most {ARRAYS_MAX} arrays");
+        return Err(Error::new(ErrorCode::BadRequest, message));
+    }
+    Ok(arrays)
 }
 
 struct Changes {
     context: Ctx,
     caller: Caller,
+    arrays: BTreeSet<JobId>,
     changed: broadcast::Receiver<Arc<Vec<JobId>>>,
     /// What is left of one commit, which is bounded by the driver's batch.
     waiting: VecDeque<JobId>,
@@ -72,7 +103,8 @@ impl Changes {
         let now = clock::now();
         self.context.view().read(|model| {
             let job = model.state.job(id)?;
-            let visible = self.caller.sees(&job.user);
+            let named = |task: Task| self.arrays.contains(&task.array);
+            let visible = self.caller.sees(&job.user) && job.task.is_none_or(named);
             visible.then(|| job_page_item(model, &self.context.positions, now, job))
         })
     }

@@ -2,21 +2,22 @@
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use dopq_common::api::{self, API_VERSION, ErrorCode};
 use dopq_common::id::{JobId, UserName};
-use dopq_common::job::Phase;
+use dopq_common::job::{Job, Phase};
 use dopq_common::sched::{self, Event};
 use serde::Deserialize;
 
 use crate::clock;
 use crate::http::app::{Context, Ctx};
-use crate::http::convert::{job_page_item, job_with_timeline};
+use crate::http::convert::{array_of, job_page_item, job_with_timeline, waiting_in, waiting_task};
 use crate::http::error::{Error, Result};
-use crate::http::extract::{self, Id, Params};
+use crate::http::extract::{self, Named, Params};
 use crate::http::guard::Caller;
 use crate::http::routes::{AT_ONCE, audit};
 
@@ -37,9 +38,12 @@ pub(in crate::http) struct Filter {
     before: Option<u64>,
     /// Only these, ids and ranges such as `3-7`, with commas between.
     ids: Option<String>,
+    /// The tasks of this array that have begun, instead of jobs.
+    array: Option<String>,
 }
 
-/// A page of the jobs that the caller may see, newest first.
+/// A page of the jobs that the caller may see, newest first. An array stands for its tasks, unless they are
+/// asked for.
 pub(in crate::http) async fn list(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
@@ -47,26 +51,49 @@ pub(in crate::http) async fn list(
 ) -> Result<Json<api::JobPage>> {
     let phases = filter.state.as_deref().map(phases).transpose()?;
     let ids = filter.ids.as_deref().map(ids).transpose()?;
+    let array: Option<JobId> = filter.array.as_deref().map(str::parse).transpose()?;
     let user: Option<UserName> = filter.user.as_deref().map(str::parse).transpose()?;
     let limit = filter.limit.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {
         let message = format!("limit must be 1 to {PAGE_MAX}");
         return Err(Error::new(ErrorCode::BadRequest, message));
     }
+    let is_row = |job: &Job| {
+        let mut named = ids.iter().flatten();
+        job.task.is_none() || named.any(|ids| *ids == (job.id..=job.id))
+    };
+    let wanted = |job: &&Arc<Job>| {
+        filter.before.is_none_or(|before| job.id.0 < before)
+            && caller.sees(&job.user)
+            && user.as_ref().is_none_or(|user| job.user == *user)
+            && ids
+                .as_ref()
+                .is_none_or(|ids| ids.iter().any(|ids| ids.contains(&job.id)))
+            && phases
+                .as_ref()
+                .is_none_or(|phases| phases.contains(&job.state.phase()))
+    };
     let mut found: Vec<JobId> = context.view().read(|model| {
-        let jobs = model.state.jobs().rev().filter(|job| {
-            filter.before.is_none_or(|before| job.id.0 < before)
-                && caller.sees(&job.user)
-                && user.as_ref().is_none_or(|user| job.user == *user)
-                && ids
-                    .as_ref()
-                    .is_none_or(|ids| ids.iter().any(|ids| ids.contains(&job.id)))
-                && phases
-                    .as_ref()
-                    .is_none_or(|phases| phases.contains(&job.state.phase()))
-        });
-        jobs.take(limit + 1).map(|job| job.id).collect()
-    });
+        let id = |job: &Arc<Job>| job.id;
+        match array {
+            Some(array) => {
+                let known = model.state.job(array);
+                let is_array = known.is_some_and(|job| array_of(job).is_some());
+                if !known.is_some_and(|job| caller.sees(&job.user)) {
+                    return Err(Error::no_job(array));
+                } else if !is_array {
+                    let message = format!("job {array} is no array, and so has no tasks");
+                    return Err(Error::new(ErrorCode::BadRequest, message));
+                }
+                let tasks = model.state.tasks(array).rev().filter(wanted);
+                Ok(tasks.take(limit + 1).map(id).collect())
+            }
+            None => {
+                let rows = model.state.jobs().rev().filter(|job| is_row(job));
+                Ok(rows.filter(wanted).take(limit + 1).map(id).collect())
+            }
+        }
+    })?;
     let more = found.len() > limit;
     found.truncate(limit);
     let next = found.last().filter(|_| more).map(|id| id.0);
@@ -114,7 +141,7 @@ fn ids(text: &str) -> Result<Vec<RangeInclusive<JobId>>> {
 /// One job with its timeline.
 pub(in crate::http) async fn show(
     State(context): State<Ctx>,
-    Id(id): Id<JobId>,
+    Named(id): Named,
 ) -> Result<Json<api::Job>> {
     Ok(Json(shown(&context, id)?))
 }
@@ -122,9 +149,9 @@ pub(in crate::http) async fn show(
 /// The job as it now is.
 pub(in crate::http) fn shown(context: &Context, id: JobId) -> Result<api::Job> {
     let now = clock::now();
-    let job = context.view().read(|model| {
-        let job = model.state.job(id)?;
-        Some(job_with_timeline(model, &context.positions, now, job))
+    let job = context.view().read(|model| match model.state.job(id) {
+        Some(job) => Some(job_with_timeline(model, &context.positions, now, job)),
+        None => waiting_task(model, &context.positions, now, id),
     });
     job.ok_or_else(|| Error::no_job(id))
 }
@@ -133,7 +160,7 @@ pub(in crate::http) fn shown(context: &Context, id: JobId) -> Result<api::Job> {
 pub(in crate::http) async fn cancel(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
-    Id(job): Id<JobId>,
+    Named(job): Named,
 ) -> Result<(StatusCode, Json<api::Job>)> {
     let entry = audit(&caller, clock::now(), "cancel", job, String::new());
     let by = caller.name;
@@ -142,21 +169,23 @@ pub(in crate::http) async fn cancel(
     Ok((StatusCode::ACCEPTED, Json(shown(&context, job)?)))
 }
 
-/// Why the job waits, and what would start it.
+/// Why the job waits, and what would start it. A task that has not begun waits as its array does.
 pub(in crate::http) async fn explain(
     State(context): State<Ctx>,
-    Id(id): Id<JobId>,
+    Named(id): Named,
 ) -> Result<Json<api::Explanation>> {
     let now = clock::now();
     let explained = context.view().read(|model| {
-        let job = model.state.job(id)?;
+        let known = model.state.job(id);
+        let job = known.or_else(|| waiting_in(model, id))?;
         let reasons = sched::reasons(&model.state, now, job);
         let remedies = sched::remedies(&model.state, now, job, &reasons);
         let shown = job_page_item(model, &context.positions, now, job);
+        let phase = known.map_or(Phase::Queued, |job| job.state.phase());
         Some(api::Explanation {
             version: API_VERSION,
-            id: shown.id,
-            state: shown.state,
+            id: id.0,
+            state: phase.as_str().to_owned(),
             position: shown.position,
             reasons: reasons.iter().map(ToString::to_string).collect(),
             remedies: remedies.iter().map(ToString::to_string).collect(),
@@ -169,7 +198,7 @@ pub(in crate::http) async fn explain(
 pub(in crate::http) async fn priority(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
-    Id(job): Id<JobId>,
+    Named(job): Named,
     extract::Json(request): extract::Json<api::PriorityRequest>,
 ) -> Result<Json<api::Job>> {
     let priority = request.priority;
@@ -183,7 +212,7 @@ pub(in crate::http) async fn priority(
 pub(in crate::http) async fn hold(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
-    Id(job): Id<JobId>,
+    Named(job): Named,
 ) -> Result<Json<api::Job>> {
     let entry = audit(&caller, clock::now(), "hold", job, String::new());
     let by = caller.name;
@@ -196,7 +225,7 @@ pub(in crate::http) async fn hold(
 pub(in crate::http) async fn release(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
-    Id(job): Id<JobId>,
+    Named(job): Named,
 ) -> Result<Json<api::Job>> {
     let entry = audit(&caller, clock::now(), "release", job, String::new());
     let event = Event::ReleaseRequested { job };

@@ -21,8 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::app::Ctx;
 use crate::http::error::{Error, Result};
-use crate::http::extract::{Id, Params};
+use crate::http::extract::{Named, Params};
 use crate::http::routes::jobs::shown;
+use crate::http::routes::own_output;
 use crate::logs::{self, Item, LastLines, Place, Reader, Want};
 
 /// Proxies close connections on which nothing passes for about a minute.
@@ -42,10 +43,11 @@ pub(in crate::http) struct DownloadQuery {
 /// What was printed, byte for byte, as far as it is stored.
 pub(in crate::http) async fn download(
     State(context): State<Ctx>,
-    Id(job): Id<JobId>,
+    Named(job): Named,
     Params(query): Params<DownloadQuery>,
 ) -> Result<Response> {
     let sources = query.source.as_deref().map(sources).transpose()?;
+    own_output(&context, job, "a log")?;
     let reader = Reader::new(
         context.log_sources(),
         Want {
@@ -105,11 +107,12 @@ pub(in crate::http) struct StreamQuery {
 /// Each frame of the log as an event; with `follow`, until the job has finished.
 pub(in crate::http) async fn stream(
     State(context): State<Ctx>,
-    Id(job): Id<JobId>,
+    Named(job): Named,
     headers: HeaderMap,
     Params(query): Params<StreamQuery>,
 ) -> Result<impl IntoResponse> {
     let attempt = attempt(query.attempt)?;
+    own_output(&context, job, "a log")?;
     // A client that reconnects repeats its query; where it got to is the newer truth.
     let resumed = headers
         .get("last-event-id")

@@ -11,12 +11,16 @@ pub(super) mod logs;
 pub(super) mod nodes;
 pub(super) mod queue;
 pub(super) mod results;
+pub(super) mod retry;
 pub(super) mod submit;
 pub(super) mod system;
 
 use dopq_common::api::ErrorCode;
+use dopq_common::id::JobId;
 use dopq_common::time::Timestamp;
 
+use super::app::Context;
+use super::convert::{array_of, waiting_in};
 use super::error::{Error, Result};
 use super::guard::Caller;
 use crate::store::AuditEntry;
@@ -27,6 +31,22 @@ const LINE_MAX_CHARS: usize = 200;
 /// Why a job waits is worked out against every machine, so long lists are read a piece at a time and
 /// commits are shown between.
 const AT_ONCE: usize = 64;
+
+/// The last attempt of a job that has a log and results of its own, 0 before the first; `what` names those.
+fn own_output(context: &Context, id: JobId, what: &str) -> Result<u32> {
+    context.view().read(|model| {
+        let Some(job) = model.state.job(id) else {
+            let waits = waiting_in(model, id).is_some();
+            return waits.then_some(0).ok_or_else(|| Error::no_job(id));
+        };
+        let Some(first) = array_of(job).and_then(|array| array.indexes.first()) else {
+            return Ok(job.last_attempt);
+        };
+        let message = format!("job {id} is an array, and each of its tasks has {what} of its own");
+        let hint = format!("name a task, such as {id}_{first}");
+        Err(Error::new(ErrorCode::BadRequest, message).hint(hint))
+    })
+}
 
 /// The audit log's line for something that `caller` does.
 fn audit(

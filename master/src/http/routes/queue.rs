@@ -39,7 +39,7 @@ pub(in crate::http) async fn show(
             let waiting = some.iter().filter_map(|(position, (id, penalty))| {
                 let job = model.state.job(*id)?;
                 let visible = caller.sees(&job.user);
-                visible.then(|| queue_entry(model, now, *position, *penalty, job))?
+                visible.then(|| queue_entry(model, now, (*position, *penalty), job))?
             });
             entries.extend(waiting.take(ENTRIES_MAX - entries.len()));
         });

@@ -5,12 +5,13 @@ use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use dopq_common::api::ErrorCode;
-use dopq_common::id::{AttemptId, JobId};
+use dopq_common::id::AttemptId;
 use serde::Deserialize;
 
 use crate::http::app::Ctx;
 use crate::http::error::{Error, Result};
-use crate::http::extract::{Id, Params};
+use crate::http::extract::{Named, Params};
+use crate::http::routes::own_output;
 
 /// `GET /v1/jobs/{id}/results`: its query string.
 #[derive(Debug, Default, Deserialize)]
@@ -22,13 +23,10 @@ pub(in crate::http) struct Which {
 /// The results of an attempt, the last one when none is named.
 pub(in crate::http) async fn download(
     State(context): State<Ctx>,
-    Id(job): Id<JobId>,
+    Named(job): Named,
     Params(which): Params<Which>,
 ) -> Result<Response> {
-    let last = context
-        .view()
-        .read(|model| model.state.job(job).map(|job| job.last_attempt));
-    let last = last.ok_or_else(|| Error::no_job(job))?;
+    let last = own_output(&context, job, "results")?;
     let number = which.attempt.unwrap_or(last);
     let attempt = AttemptId { job, number };
     let results = context.app.bundles.get_results(attempt).await;

@@ -6,9 +6,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::{Extension, Json};
 use dopq_common::api::{self, ErrorCode, Role};
-use dopq_common::bundle::config;
+use dopq_common::bundle::{Fault, config};
 use dopq_common::id::{Digest, UserName};
-use dopq_common::job::{Class, JobSpec};
+use dopq_common::job::{BundleRef, Class, JobSpec};
 use dopq_common::sched::Submission;
 
 use crate::http::app::{Context, Ctx};
@@ -36,8 +36,52 @@ pub(in crate::http) async fn submit(
         Error::new(ErrorCode::NotFound, format!("there is no bundle {digest}"))
             .hint("put it to /v1/bundles/{digest} first")
     })?;
-    let (config, spec) = accepted(&stored.config, &request.overrides)?;
+    let config = config::merge(&stored.config, &request.overrides).map_err(refused)?;
+    let spec = config::parse(&config).map_err(refused)?;
     let user = executor(&context, &caller, &spec)?;
+    hand_over(
+        &context,
+        &caller,
+        user,
+        (config, spec),
+        Some(stored.bundle),
+        key,
+    )
+    .await
+}
+
+/// Accepts a job of `user` that has the configuration of an earlier one, as [`submit`] would.
+pub(super) async fn submit_again(
+    context: &Context,
+    caller: &Caller,
+    user: UserName,
+    config: String,
+    bundle: Option<BundleRef>,
+    key: Option<Arc<str>>,
+) -> Result<(StatusCode, Json<api::Job>)> {
+    let spec = config::parse(&config).map_err(refused)?;
+    if let Some(bundle) = &bundle {
+        let stored = context.app.bundles.find(&bundle.digest).await;
+        let stored = stored
+            .map_err(|error| Error::unavailable("the bundle store does not answer", &error))?;
+        if stored.is_none() {
+            let message = format!("its bundle {} is not there any more", bundle.digest.short());
+            return Err(Error::new(ErrorCode::NotFound, message)
+                .hint("submit the folder again: dopq submit DIR"));
+        }
+    }
+    hand_over(context, caller, user, (config, spec), bundle, key).await
+}
+
+/// Gives the scheduler a job whose bundle is there.
+async fn hand_over(
+    context: &Context,
+    caller: &Caller,
+    user: UserName,
+    (config, spec): (String, JobSpec),
+    bundle: Option<BundleRef>,
+    key: Option<Arc<str>>,
+) -> Result<(StatusCode, Json<api::Job>)> {
     if spec.class == Class::Urgent && caller.role < Role::Operator {
         let message =
             "only operators and admins may submit urgent jobs; normal and nice are for everybody";
@@ -47,7 +91,7 @@ pub(in crate::http) async fn submit(
         user,
         spec: Arc::new(spec),
         config: config.into(),
-        bundle: Some(stored.bundle),
+        bundle,
         key,
     };
     let accepted = context.app.handle.submit(submission).await?;
@@ -56,18 +100,11 @@ pub(in crate::http) async fn submit(
     } else {
         StatusCode::OK
     };
-    Ok((status, Json(shown(&context, accepted.job)?)))
+    Ok((status, Json(shown(context, accepted.job)?)))
 }
 
-/// The document with its overrides, and what it says.
-fn accepted(
-    text: &str,
-    overrides: &serde_json::Map<String, serde_json::Value>,
-) -> Result<(String, JobSpec)> {
-    let refused = |faults| Error::faults("the configuration cannot be accepted", faults);
-    let config = config::merge(text, overrides).map_err(refused)?;
-    let spec = config::parse(&config).map_err(refused)?;
-    Ok((config, spec))
+fn refused(faults: Vec<Fault>) -> Error {
+    Error::faults("the configuration cannot be accepted", faults)
 }
 
 /// Whose the job becomes: the caller's, or, when an admin submits, that of the user it is for.
@@ -93,7 +130,7 @@ fn executor(context: &Context, caller: &Caller, spec: &JobSpec) -> Result<UserNa
 }
 
 /// The caller's key, in a namespace of their own: a user's name holds no colon.
-fn key(headers: &HeaderMap, caller: &Caller) -> Result<Option<Arc<str>>> {
+pub(super) fn key(headers: &HeaderMap, caller: &Caller) -> Result<Option<Arc<str>>> {
     let Some(value) = headers.get("idempotency-key") else {
         return Ok(None);
     };

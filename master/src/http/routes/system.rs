@@ -34,10 +34,8 @@ pub(in crate::http) async fn status(State(context): State<Ctx>) -> Json<api::Sta
             .iter()
             .map(|phase| (phase.as_str().to_owned(), 0))
             .collect();
-        for job in model.state.jobs() {
-            *jobs
-                .entry(job.state.phase().as_str().to_owned())
-                .or_default() += 1;
+        for (_, phase, count) in model.runs() {
+            *jobs.entry(phase.as_str().to_owned()).or_default() += count;
         }
         let mut workers: BTreeMap<String, u64> = BTreeMap::new();
         for worker in model.state.workers() {

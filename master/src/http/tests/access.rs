@@ -65,6 +65,7 @@ const MAY: &[(&str, &str, &[Asker])] = &[
     ("POST", "/v1/jobs/{id}/release", &[Anna, Operator, Admin]),
     ("GET", "/v1/jobs/{id}/explain", &[Anna, Operator, Admin]),
     ("POST", "/v1/jobs/{id}/priority", &[Anna, Operator, Admin]),
+    ("POST", "/v1/jobs/{id}/retry", &[Anna, Operator, Admin]),
     ("GET", "/v1/jobs/{id}/logs", &[Anna, Operator, Admin]),
     ("GET", "/v1/jobs/{id}/logs/stream", &[Anna, Operator, Admin]),
     ("GET", "/v1/jobs/{id}/results", &[Anna, Operator, Admin]),

@@ -1,6 +1,7 @@
 //! Tests over the whole router, on a real driver with its embedded store and in-process broker.
 
 mod access;
+mod arrays;
 mod ask;
 mod data;
 mod errors;

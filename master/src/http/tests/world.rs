@@ -276,7 +276,23 @@ impl World {
     }
 
     async fn submitted(&self, who: &str, bundle: Option<BundleRef>) -> u64 {
-        let config = config(who);
+        self.accepted(who, config(who), bundle).await
+    }
+
+    /// The bundle store forgets everything.
+    pub(super) fn lose_bundles(&self) {
+        let folder = self._dir.path().join("bundles/bundles");
+        std::fs::remove_dir_all(folder).expect("bundles");
+    }
+
+    /// A job for one GPU with these fields; its id.
+    pub(super) async fn submit_with(&self, who: &str, fields: &serde_json::Value) -> u64 {
+        let overrides = fields.as_object().expect("an object");
+        let config = documents::merge(&config(who), overrides).expect("configuration");
+        self.accepted(who, config, None).await
+    }
+
+    async fn accepted(&self, who: &str, config: String, bundle: Option<BundleRef>) -> u64 {
         let submission = Submission {
             user: name(who),
             spec: Arc::new(documents::parse(&config).expect("configuration")),
@@ -342,6 +358,13 @@ impl World {
         let mut outcome = Outcome::new(Cause::Succeeded, "");
         outcome.exit_code = Some(0);
         self.ended(job, worker, outcome, log_bytes).await;
+    }
+
+    /// The job's current attempt has failed by its own code.
+    pub(super) async fn failed(&self, job: u64, worker: &str) {
+        let mut outcome = Outcome::new(Cause::UserError, "the container exited with 3");
+        outcome.exit_code = Some(3);
+        self.ended(job, worker, outcome, 0).await;
     }
 
     async fn ended(&self, job: u64, worker: &str, outcome: Outcome, log_bytes: u64) {

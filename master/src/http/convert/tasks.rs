@@ -1,0 +1,123 @@
+//! Arrays and their tasks: how a name finds its job, and what is told of tasks that have not begun.
+
+use dopq_common::api;
+use dopq_common::id::{JobId, JobName, UserName};
+use dopq_common::job::{ArraySpec, Indexes, Job, JobState, Phase, TaskEnds};
+use dopq_common::time::Timestamp;
+
+use super::job::job_page_item;
+use super::positions::Positions;
+use crate::view::Model;
+
+/// How much of an array's indexes stands in lists, in characters.
+const LISTED_MAX_CHARS: usize = 60;
+
+/// The id that a name stands for. Whether there is a job of that id is not looked at, but there is an array
+/// that has the task.
+pub(in crate::http) fn id_of(model: &Model, name: JobName) -> Option<JobId> {
+    match name {
+        JobName::Job(id) => Some(id),
+        JobName::Task { array, index } => model.state.job(array)?.task_id(index),
+    }
+}
+
+/// Whose it is: a job, or a task that waits to begin.
+pub(in crate::http) fn owner(model: &Model, id: JobId) -> Option<&UserName> {
+    let job = model.state.job(id).or_else(|| waiting_in(model, id))?;
+    Some(&job.user)
+}
+
+/// The array in which the task of this id waits to begin.
+pub(in crate::http) fn waiting_in(model: &Model, id: JobId) -> Option<&std::sync::Arc<Job>> {
+    model.state.job(model.state.waiting_task(id)?.array)
+}
+
+/// A task that has not begun, as the job that it will be: what holds of its array holds of it.
+pub(in crate::http) fn waiting_task(
+    model: &Model,
+    positions: &Positions,
+    now: Timestamp,
+    id: JobId,
+) -> Option<api::Job> {
+    let task = model.state.waiting_task(id)?;
+    let array = job_page_item(model, positions, now, waiting_in(model, id)?);
+    let queued = Phase::Queued.as_str().to_owned();
+    Some(api::Job {
+        id: id.0,
+        state: queued.clone(),
+        started_at: None,
+        array: None,
+        task: Some(api::Task {
+            array: task.array.0,
+            index: task.index,
+        }),
+        timeline: vec![api::TimelineEntry {
+            at: array.submitted_at,
+            state: queued,
+            attempt: None,
+            note: String::new(),
+        }],
+        ..array
+    })
+}
+
+/// What an array asks for; `None` for a task, which has its array's wishes, and for every other job.
+pub(in crate::http) fn array_of(job: &Job) -> Option<&ArraySpec> {
+    job.spec.array.as_ref().filter(|_| job.task.is_none())
+}
+
+/// How it stands with an array's tasks; `None` for what is no array.
+pub(super) fn array(job: &Job) -> Option<api::Array> {
+    let (waiting, active, ends) = standing(job)?;
+    let spec = array_of(job)?;
+    Some(api::Array {
+        indexes: listed(&spec.indexes),
+        total: spec.indexes.len(),
+        max_running: spec.max_running,
+        waiting,
+        active,
+        succeeded: ends.succeeded.len(),
+        failed: ends.failed.len(),
+        cancelled: ends.cancelled.len(),
+        failed_indexes: String::new(),
+        cancelled_indexes: String::new(),
+    })
+}
+
+/// The same with every index.
+pub(super) fn whole_array(job: &Job) -> Option<api::Array> {
+    let (_, _, ends) = standing(job)?;
+    Some(api::Array {
+        indexes: array_of(job)?.indexes.to_string(),
+        failed_indexes: ends.failed.to_string(),
+        cancelled_indexes: ends.cancelled.to_string(),
+        ..array(job)?
+    })
+}
+
+/// How many tasks have not begun, how many have and are not over, and how the others ended.
+fn standing(job: &Job) -> Option<(u32, u32, &TaskEnds)> {
+    match &job.state {
+        JobState::Array(array) => Some((array.waiting.len(), array.open, &array.ends)),
+        JobState::Finished(finished) => Some((0, 0, finished.tasks.as_deref()?)),
+        JobState::Queued(_)
+        | JobState::Assigned(_)
+        | JobState::Building(_)
+        | JobState::Running(_)
+        | JobState::Paused(_)
+        | JobState::Stopping(..) => None,
+    }
+}
+
+/// The beginning of a long set: that of a thousand scattered indexes would fill a page with each row.
+pub(in crate::http) fn listed(indexes: &Indexes) -> String {
+    let text = indexes.to_string();
+    match text.char_indices().nth(LISTED_MAX_CHARS) {
+        None => text,
+        Some((cut, _)) => {
+            let shown = text.get(..cut).unwrap_or_default();
+            let whole = shown.rsplit_once(',').map_or(shown, |(whole, _)| whole);
+            format!("{whole},…")
+        }
+    }
+}

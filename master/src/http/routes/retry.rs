@@ -1,0 +1,100 @@
+//! Running a finished job again: a new job from what the old one was accepted with.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::{Extension, Json};
+use dopq_common::api::{self, ErrorCode, Role};
+use dopq_common::bundle::config;
+use dopq_common::id::JobId;
+use dopq_common::job::{Finished, Indexes, Job, JobState};
+use serde_json::{Map, Value};
+
+use crate::http::app::Ctx;
+use crate::http::convert::waiting_in;
+use crate::http::error::{Error, Result};
+use crate::http::extract::{self, Named};
+use crate::http::guard::Caller;
+use crate::http::routes::submit::{key, submit_again};
+
+/// Accepts the new job: 201, or 200 when its key had given it already.
+pub(in crate::http) async fn retry(
+    State(context): State<Ctx>,
+    Extension(caller): Extension<Caller>,
+    Named(id): Named,
+    headers: HeaderMap,
+    extract::Json(request): extract::Json<api::RetryRequest>,
+) -> Result<(StatusCode, Json<api::Job>)> {
+    let key = key(&headers, &caller)?;
+    let job = context.view().read(|model| match model.state.job(id) {
+        Some(job) => Ok(job.clone()),
+        None if waiting_in(model, id).is_some() => Err(not_over(id)),
+        None => Err(Error::no_job(id)),
+    })?;
+    if job.user != caller.name && caller.role < Role::Admin {
+        let message = format!(
+            "job {id} is {}'s, and a retry would be theirs too",
+            job.user
+        );
+        return Err(Error::new(ErrorCode::Forbidden, message).hint("ask them, or an admin"));
+    }
+    let indexes = tasks_to_run(&job, request.failed)?;
+    let config = again(&job, indexes.as_ref())?;
+    submit_again(&context, &caller, job.user.clone(), config, job.bundle, key).await
+}
+
+/// The tasks of an array that are run; `None` for a job that is no task and no array, and for all tasks.
+fn tasks_to_run(job: &Job, failed: bool) -> Result<Option<Indexes>> {
+    let finished = finished(job)?;
+    match (&finished.tasks, job.task, failed) {
+        (Some(ends), _, true) => {
+            let mut indexes = ends.failed.clone();
+            indexes.extend(&ends.cancelled);
+            if indexes.is_empty() {
+                let message = format!("all tasks of array {} succeeded", job.id);
+                return Err(Error::new(ErrorCode::Conflict, message)
+                    .hint("leave `failed` out to run all of them again"));
+            }
+            Ok(Some(indexes))
+        }
+        (None, _, true) => {
+            let message = format!("job {} is no array, and so has no failed tasks", job.id);
+            Err(Error::new(ErrorCode::BadRequest, message)
+                .hint("leave `failed` out to run it again"))
+        }
+        (None, Some(task), false) => Ok(Some(Indexes::from_range(task.index, task.index))),
+        (Some(_) | None, _, false) => Ok(None),
+    }
+}
+
+fn finished(job: &Job) -> Result<&Finished> {
+    match &job.state {
+        JobState::Finished(finished) => Ok(finished),
+        JobState::Queued(_)
+        | JobState::Array(_)
+        | JobState::Assigned(_)
+        | JobState::Building(_)
+        | JobState::Running(_)
+        | JobState::Paused(_)
+        | JobState::Stopping(..) => Err(not_over(job.id)),
+    }
+}
+
+fn not_over(id: JobId) -> Error {
+    Error::new(
+        ErrorCode::Conflict,
+        format!("job {id} has not finished yet"),
+    )
+    .hint(format!("wait for it with: dopq wait {id}"))
+}
+
+/// The document of the new job. It waits for nothing: what the old one waited for is over or was in vain.
+fn again(job: &Job, indexes: Option<&Indexes>) -> Result<String> {
+    let mut changes = Map::from_iter([("after".to_owned(), Value::Null)]);
+    if let Some(indexes) = indexes {
+        let most = job.spec.array.as_ref().and_then(|array| array.max_running);
+        let most = most.map_or_else(String::new, |most| format!("%{most}"));
+        changes.insert("array".to_owned(), format!("{indexes}{most}").into());
+    }
+    config::merge(&job.config, &changes)
+        .map_err(|faults| Error::faults("the configuration cannot be accepted any more", faults))
+}
