@@ -13,7 +13,7 @@ use crate::penalty::usage::{Rate, after, charged, falls_to, kept, normalised};
 use crate::resources::Allocation;
 use crate::time::Timestamp;
 
-use super::index::Desk;
+use super::desk::Desk;
 use super::room::Room;
 use super::settings::{Policy, UsageSettings};
 use super::state::State;

@@ -11,7 +11,8 @@ use crate::resources::MilliGpu;
 use crate::time::Timestamp;
 
 use super::account::penalty;
-use super::index::{Desk, Index, ShapeId};
+use super::desk::Desk;
+use super::index::{Index, ShapeId};
 use super::order::{Head, Merge};
 use super::rank::{Asked, Ranks};
 use super::state::State;

@@ -7,6 +7,7 @@
 mod account;
 mod array;
 mod control;
+mod desk;
 mod effect;
 mod event;
 mod explain;

@@ -10,7 +10,7 @@ use crate::id::{GroupName, JobId};
 use crate::job::{Class, Job};
 use crate::time::Timestamp;
 
-use super::index::Desk;
+use super::desk::Desk;
 use super::rank::{Rank, Ranks, Standing, Value};
 
 /// A job's place among the jobs of its user.

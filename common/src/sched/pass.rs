@@ -12,8 +12,9 @@ use crate::job::Class;
 use crate::time::Timestamp;
 
 use super::account::penalty;
+use super::desk::Desk;
 use super::floor::has_floor;
-use super::index::{Desk, ShapeId};
+use super::index::ShapeId;
 use super::order::{Head, Merge, Place};
 use super::rank::{Asked, Ranks};
 use super::reserve::{Plan, Reservation, reserve};

@@ -9,8 +9,8 @@ use crate::resources::{ByteSize, MilliCpu, MilliGpu};
 use crate::time::Timestamp;
 
 use super::account::penalty;
+use super::desk::Desk;
 use super::floor::has_floor;
-use super::index::Desk;
 use super::order::{Head, Merge, Place};
 use super::rank::{Asked, Ranks};
 use super::state::State;

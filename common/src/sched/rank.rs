@@ -17,8 +17,8 @@ use crate::resources::{GpuAmount, MilliGpu, Request};
 use crate::time::Timestamp;
 
 use super::account::unweighted;
+use super::desk::Desk;
 use super::floor::{Besides, floor_of};
-use super::index::Desk;
 use super::settings::{Policy, Settings};
 use super::state::State;
 
