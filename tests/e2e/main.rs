@@ -1,5 +1,6 @@
 //! The whole path, through the programs as users run them: real processes, real engine, real services.
 
+mod arrays;
 mod cluster;
 mod crashes;
 mod logs;
