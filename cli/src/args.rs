@@ -17,7 +17,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Run",
         &[
-            "submit", "check", "wait", "cancel", "hold", "release", "priority",
+            "submit", "check", "wait", "retry", "cancel", "hold", "release", "priority",
         ],
     ),
     (
@@ -47,9 +47,12 @@ Examples:
   dopq fetch last                        bring home what it left in /outdir
   dopq usage                             what you have been charged, and what is left of it
   dopq cancel 12-17                      stop six of your jobs
+  dopq submit . --sweep lr=0.1,0.01 --sweep seed=1..5     ten tasks, one for each combination
+  dopq retry last --failed               run again those that failed
   dopq ps --output json | jq .jobs[].id  for programs
 
-Jobs are named by id (1423), range (3-7), list (3,5-7), or `last`.
+Jobs are named by id (1423), range (3-7), list (3,5-7), or `last`, and the tasks of an array by its
+id and their index (1423_7, 1423_0-9).
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 not allowed, 5 unreachable, 6 conflict,
 64 bad configuration. `submit --follow` and `wait` give the container's own code (128 and the
@@ -127,6 +130,8 @@ pub(crate) enum Command {
     Logs(commands::logs::Arguments),
     /// Wait for jobs to finish
     Wait(commands::wait::Arguments),
+    /// Run finished jobs again, or what failed of an array
+    Retry(commands::retry::Arguments),
     /// Stop jobs, whether they wait, build or run
     Cancel(commands::change::Arguments),
     /// Keep waiting jobs from starting

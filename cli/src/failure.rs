@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use dopq_common::api::Fault;
+use dopq_common::id::JobName;
 
 use crate::output::text::{clean, count};
 use crate::output::{Column, Output, Table};
@@ -56,7 +57,7 @@ pub(crate) enum Failure {
     #[error("failed to unpack the results of job {job}")]
     Unpack {
         /// Whose.
-        job: u64,
+        job: JobName,
         /// Why not.
         #[source]
         source: bundle::UnpackError,

@@ -1,9 +1,10 @@
-//! Which jobs a command is about: `1423`, `3-7`, `3,5-7`, `last`.
+//! Which jobs a command is about: `1423`, `3-7`, `3,5-7`, `last`, and tasks of arrays: `1423_7`, `1423_0-9`.
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
-use dopq_common::id::JobId;
+use dopq_common::id::{JobId, JobName};
+use dopq_common::job::Indexes;
 
 use crate::client::{Client, JobFilter};
 use crate::failure::Failure;
@@ -18,8 +19,10 @@ pub(crate) struct Selection(Vec<Part>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Last,
-    One(u64),
+    One(JobName),
     Range(u64, u64),
+    /// Tasks of an array, from an index to another.
+    Tasks(JobId, u32, u32),
 }
 
 impl FromStr for Selection {
@@ -39,6 +42,17 @@ fn part(text: &str) -> Result<Part, String> {
         return Ok(Part::Last);
     }
     if let Some((first, last)) = text.split_once('-')
+        && let (Ok(JobName::Task { array, index }), Some(last)) = (first.parse(), number(last))
+    {
+        return if index > last {
+            Err(format!(
+                "the range {text} is empty; did you mean {array}_{last}-{index}?"
+            ))
+        } else {
+            Ok(Part::Tasks(array, index, last))
+        };
+    }
+    if let Some((first, last)) = text.split_once('-')
         && let (Ok(first), Ok(last)) = (id(first), id(last))
     {
         return if first > last {
@@ -51,14 +65,19 @@ fn part(text: &str) -> Result<Part, String> {
             Ok(Part::Range(first, last))
         };
     }
-    id(text).map(Part::One).map_err(|_| {
-        format!("{text:?} does not name a job; write an id (1423), a range (3-7), a list (3,5-7) or last")
+    text.parse().map(Part::One).map_err(|_| {
+        format!("{text:?} does not name a job; write an id (1423), a range (3-7), a list (3,5-7), last, or a task of an array (1423_7)")
     })
 }
 
-/// Finds the ids of all jobs that the arguments name, each once, in ascending order.
+fn number(text: &str) -> Option<u32> {
+    let digits_only = text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|_| digits_only)
+}
+
+/// Finds the names of all jobs that the arguments name, each once, in ascending order.
 ///
-/// A range names those of its jobs that exist; an id is taken as it is.
+/// A range names those of its jobs or tasks that exist; a single name is taken as it is.
 ///
 /// # Errors
 ///
@@ -66,7 +85,7 @@ fn part(text: &str) -> Result<Part, String> {
 pub(crate) async fn resolve(
     client: &Client,
     selections: &[Selection],
-) -> Result<Vec<u64>, Failure> {
+) -> Result<Vec<JobName>, Failure> {
     let mut ids = BTreeSet::new();
     for part in selections.iter().flat_map(|selection| &selection.0) {
         match *part {
@@ -89,7 +108,7 @@ pub(crate) async fn resolve(
                 let last = page.jobs.first().ok_or_else(|| {
                     Failure::Nothing("you have no jobs yet, so there is no last one".to_owned())
                 })?;
-                ids.insert(last.id);
+                ids.insert(JobName::Job(JobId(last.id)));
             }
             Part::Range(first, last) => {
                 let filter = JobFilter {
@@ -105,26 +124,59 @@ pub(crate) async fn resolve(
                         "there are no jobs {first}-{last}, or none that you may see"
                     )));
                 }
-                ids.extend(page.jobs.iter().map(|job| job.id));
+                ids.extend(page.jobs.iter().map(|job| JobName::Job(JobId(job.id))));
+            }
+            Part::Tasks(array, first, last) => {
+                let tasks = tasks(client, array).await?;
+                let within = tasks.iter().filter(|index| (first..=last).contains(index));
+                let before = ids.len();
+                ids.extend(within.map(|index| JobName::Task { array, index }));
+                if ids.len() == before {
+                    return Err(Failure::Nothing(format!(
+                        "array {array} has no tasks {first}-{last}; its tasks are {tasks}"
+                    )));
+                }
             }
         }
     }
     Ok(ids.into_iter().collect())
 }
 
+/// The indexes of an array's tasks.
+async fn tasks(client: &Client, array: JobId) -> Result<Indexes, Failure> {
+    let job = client
+        .job(JobName::Job(array))
+        .await
+        .map_err(Failure::call(format!("look for the tasks of job {array}")))?;
+    let indexes = job.array.and_then(|array| array.indexes.parse().ok());
+    indexes.ok_or_else(|| Failure::Nothing(format!("job {array} is no array, and so has no tasks")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn job(id: u64) -> JobName {
+        JobName::Job(JobId(id))
+    }
+
     #[test]
     fn ids_ranges_lists_and_last_are_read() {
         let cases = [
-            ("1423", vec![Part::One(1423)]),
+            ("1423", vec![Part::One(job(1423))]),
+            (
+                "1423_7",
+                vec![Part::One(JobName::Task {
+                    array: JobId(1423),
+                    index: 7,
+                })],
+            ),
+            ("1423_0-9", vec![Part::Tasks(JobId(1423), 0, 9)]),
             ("last", vec![Part::Last]),
             ("3-7", vec![Part::Range(3, 7)]),
             (
                 "3,5-7,last",
-                vec![Part::One(3), Part::Range(5, 7), Part::Last],
+                vec![Part::One(job(3)), Part::Range(5, 7), Part::Last],
             ),
         ];
         for (text, parts) in cases {
@@ -135,7 +187,8 @@ mod tests {
     #[test]
     fn what_names_no_job_is_refused_with_what_would() {
         for text in [
-            "", "0", "-3", "7-3", "1-", "1.2", "1-10001", "LAST", "3,,4", "+5",
+            "", "0", "-3", "7-3", "1-", "1.2", "1-10001", "LAST", "3,,4", "+5", "7_", "_1",
+            "7_9-3", "7_1-", "7_1-+2", "7-9_1",
         ] {
             let error = text.parse::<Selection>().unwrap_err();
             assert!(error.len() > 20, "{text}: {error}");

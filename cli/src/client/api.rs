@@ -1,11 +1,13 @@
 //! A function for each route of the control API.
 
+use std::collections::BTreeSet;
+
 use dopq_common::api::{
     Bundle, CordonRequest, ErrorCode, Explanation, Group, GroupLimits, GroupList, Job, JobPage,
-    LockRequest, NewToken, NewUser, NodeList, PriorityRequest, Queue, Status, SubmitRequest,
-    TokenCreated, Usage, User, UserLimits, UserList, WhoAmI,
+    LockRequest, NewToken, NewUser, NodeList, PriorityRequest, Queue, RetryRequest, Status,
+    SubmitRequest, TokenCreated, Usage, User, UserLimits, UserList, WhoAmI,
 };
-use dopq_common::id::Digest;
+use dopq_common::id::{Digest, JobId, JobName};
 use indicatif::ProgressBar;
 use reqwest::{Method, Response};
 
@@ -23,6 +25,8 @@ pub(crate) struct JobFilter {
     pub(crate) user: Option<String>,
     /// Ids and ranges, such as `3-7,12`.
     pub(crate) ids: Option<String>,
+    /// Tasks of this array that have begun, instead of jobs.
+    pub(crate) array: Option<JobId>,
 }
 
 /// What to show of a log.
@@ -81,6 +85,9 @@ impl Client {
             if let Some(ids) = &filter.ids {
                 call = call.query("ids", ids);
             }
+            if let Some(array) = filter.array {
+                call = call.query("array", array.to_string());
+            }
             if let Some(before) = all.as_ref().and_then(|page| page.next) {
                 call = call.query("before", before.to_string());
             }
@@ -103,37 +110,37 @@ impl Client {
     }
 
     /// `GET /v1/jobs/{id}`.
-    pub(crate) async fn job(&self, id: u64) -> Result<Job, Error> {
+    pub(crate) async fn job(&self, id: JobName) -> Result<Job, Error> {
         self.fetch(&Call::new(Method::GET, &["jobs", &id.to_string()]))
             .await
     }
 
     /// The same, waiting out a master that starts again.
-    pub(super) async fn job_patiently(&self, id: u64) -> Result<Job, Error> {
+    pub(super) async fn job_patiently(&self, id: JobName) -> Result<Job, Error> {
         let call = Call::new(Method::GET, &["jobs", &id.to_string()]).patience(Patience::Long);
         self.fetch(&call).await
     }
 
     /// `DELETE /v1/jobs/{id}`.
-    pub(crate) async fn cancel(&self, id: u64) -> Result<Job, Error> {
+    pub(crate) async fn cancel(&self, id: JobName) -> Result<Job, Error> {
         self.fetch(&Call::new(Method::DELETE, &["jobs", &id.to_string()]))
             .await
     }
 
     /// `POST /v1/jobs/{id}/hold`.
-    pub(crate) async fn hold(&self, id: u64) -> Result<Job, Error> {
+    pub(crate) async fn hold(&self, id: JobName) -> Result<Job, Error> {
         let call = Call::new(Method::POST, &["jobs", &id.to_string(), "hold"]);
         self.fetch(&call.repeatable()).await
     }
 
     /// `POST /v1/jobs/{id}/release`.
-    pub(crate) async fn release(&self, id: u64) -> Result<Job, Error> {
+    pub(crate) async fn release(&self, id: JobName) -> Result<Job, Error> {
         let call = Call::new(Method::POST, &["jobs", &id.to_string(), "release"]);
         self.fetch(&call.repeatable()).await
     }
 
     /// `GET /v1/jobs/{id}/explain`.
-    pub(crate) async fn explain(&self, id: u64) -> Result<Explanation, Error> {
+    pub(crate) async fn explain(&self, id: JobName) -> Result<Explanation, Error> {
         self.fetch(&Call::new(
             Method::GET,
             &["jobs", &id.to_string(), "explain"],
@@ -144,7 +151,7 @@ impl Client {
     /// `POST /v1/jobs/{id}/priority`.
     pub(crate) async fn set_priority(
         &self,
-        id: u64,
+        id: JobName,
         request: &PriorityRequest,
     ) -> Result<Job, Error> {
         let call = Call::new(Method::POST, &["jobs", &id.to_string(), "priority"]);
@@ -154,6 +161,21 @@ impl Client {
     /// `POST /v1/jobs`; the key makes a repeat give the same job.
     pub(crate) async fn submit(&self, request: &SubmitRequest, key: &str) -> Result<Job, Error> {
         let call = Call::new(Method::POST, &["jobs"])
+            .json(request)
+            .header("idempotency-key", key)
+            .repeatable()
+            .patience(Patience::Restart);
+        self.fetch(&call).await
+    }
+
+    /// `POST /v1/jobs/{id}/retry`; the key makes a repeat give the same job.
+    pub(crate) async fn retry(
+        &self,
+        id: JobName,
+        request: &RetryRequest,
+        key: &str,
+    ) -> Result<Job, Error> {
+        let call = Call::new(Method::POST, &["jobs", &id.to_string(), "retry"])
             .json(request)
             .header("idempotency-key", key)
             .repeatable()
@@ -191,7 +213,11 @@ impl Client {
     }
 
     /// `GET /v1/jobs/{id}/results`: a tar.
-    pub(crate) async fn results(&self, id: u64, attempt: Option<u32>) -> Result<Response, Error> {
+    pub(crate) async fn results(
+        &self,
+        id: JobName,
+        attempt: Option<u32>,
+    ) -> Result<Response, Error> {
         let mut call = Call::new(Method::GET, &["jobs", &id.to_string(), "results"])
             .accept("application/x-tar");
         if let Some(attempt) = attempt {
@@ -203,7 +229,7 @@ impl Client {
     /// `GET /v1/jobs/{id}/logs/stream`, from where it broke if it did.
     pub(super) async fn open_log(
         &self,
-        id: u64,
+        id: JobName,
         query: &LogQuery,
         reached: Option<(u32, u64)>,
     ) -> Result<Events, Error> {
@@ -227,11 +253,15 @@ impl Client {
         self.send(&call).await.map(Events::new)
     }
 
-    /// `GET /v1/events`.
-    pub(super) async fn open_events(&self) -> Result<Events, Error> {
-        let call = Call::new(Method::GET, &["events"])
+    /// `GET /v1/events`, with the tasks of these arrays.
+    pub(super) async fn open_events(&self, arrays: &BTreeSet<u64>) -> Result<Events, Error> {
+        let mut call = Call::new(Method::GET, &["events"])
             .accept("text/event-stream")
             .patience(Patience::Long);
+        if !arrays.is_empty() {
+            let arrays: Vec<String> = arrays.iter().map(u64::to_string).collect();
+            call = call.query("array", arrays.join(","));
+        }
         self.send(&call).await.map(Events::new)
     }
 

@@ -2,6 +2,7 @@
 //! a break, and hands every piece out once.
 
 use dopq_common::api::{ErrorCode, ErrorResponse, Job, LogEnd, LogEvent};
+use dopq_common::id::JobName;
 
 use super::api::LogQuery;
 use super::events::Events;
@@ -20,7 +21,7 @@ pub(crate) enum Followed {
 #[derive(Debug)]
 pub(crate) struct LogFollower {
     client: Client,
-    job: u64,
+    job: JobName,
     query: LogQuery,
     /// The end of the last piece that was handed out: attempt and offset.
     reached: Option<(u32, u64)>,
@@ -29,7 +30,7 @@ pub(crate) struct LogFollower {
 
 impl LogFollower {
     /// Begins where the query says.
-    pub(crate) const fn new(client: Client, job: u64, query: LogQuery) -> Self {
+    pub(crate) const fn new(client: Client, job: JobName, query: LogQuery) -> Self {
         Self {
             client,
             job,

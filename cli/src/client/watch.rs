@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dopq_common::api::Job;
+use dopq_common::id::{JobId, JobName};
 use tokio::time::Instant;
 
 use super::events::Events;
@@ -16,46 +17,64 @@ pub(super) const BARREN_MAX: u32 = 20;
 /// How often to look even if nothing was told.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
+/// So many arrays may be named to a stream; tasks of further ones are only looked at now and then.
+const ARRAYS_MAX: usize = 200;
+
 /// Waits for a set of jobs.
 #[derive(Debug)]
 pub(crate) struct JobWatcher {
     client: Client,
-    pending: BTreeSet<u64>,
-    finished: BTreeMap<u64, Job>,
+    pending: BTreeSet<JobName>,
+    finished: BTreeMap<JobName, Job>,
+    /// Arrays of which a task is waited for.
+    arrays: BTreeSet<u64>,
 }
 
 impl JobWatcher {
     /// Nothing is asked yet.
-    pub(crate) fn new(client: Client, jobs: impl IntoIterator<Item = u64>) -> Self {
+    pub(crate) fn new(client: Client, jobs: impl IntoIterator<Item = JobName>) -> Self {
+        let pending: BTreeSet<JobName> = jobs.into_iter().collect();
+        let arrays = pending.iter().filter_map(|name| match name {
+            JobName::Task { array, .. } => Some(array.0),
+            JobName::Job(_) => None,
+        });
         Self {
             client,
-            pending: jobs.into_iter().collect(),
+            arrays: arrays.collect(),
+            pending,
             finished: BTreeMap::new(),
         }
     }
 
     /// Those that have finished.
-    pub(crate) const fn finished(&self) -> &BTreeMap<u64, Job> {
+    pub(crate) const fn finished(&self) -> &BTreeMap<JobName, Job> {
         &self.finished
     }
 
     /// Those that have not.
-    pub(crate) const fn pending(&self) -> &BTreeSet<u64> {
+    pub(crate) const fn pending(&self) -> &BTreeSet<JobName> {
         &self.pending
     }
 
-    /// Returns when all have finished. Dropping the future keeps what is known by then.
+    /// Returns when all have finished. Whatever is learned of one of them is shown to `see`. Dropping the
+    /// future keeps what is known by then.
     ///
     /// # Errors
     ///
     /// Those that trying again for minutes did not cure.
-    pub(crate) async fn wait(&mut self) -> Result<(), Error> {
+    pub(crate) async fn wait(&mut self, mut see: impl FnMut(&Job)) -> Result<(), Error> {
         let mut barren = 0;
         while !self.pending.is_empty() {
             // First the stream, then the look, so that no change falls between them.
-            let mut events = self.client.open_events().await?;
-            self.look().await?;
-            let told = self.listen(&mut events).await?;
+            let arrays: BTreeSet<u64> = self.arrays.iter().copied().take(ARRAYS_MAX).collect();
+            let mut events = self.client.open_events(&arrays).await?;
+            let known = self.arrays.len();
+            self.look(&mut see).await?;
+            if self.arrays.len() > known && arrays.len() < ARRAYS_MAX {
+                // A task was named by its id, and the stream does not tell of it.
+                continue;
+            }
+            let told = self.listen(&mut events, &mut see).await?;
             barren = if told { 0 } else { barren + 1 };
             if barren > BARREN_MAX {
                 return Err(Error::Strange {
@@ -72,13 +91,17 @@ impl JobWatcher {
     }
 
     /// Takes changes until all have finished or the stream breaks; whether it brought anything.
-    async fn listen(&mut self, events: &mut Events) -> Result<bool, Error> {
+    async fn listen(
+        &mut self,
+        events: &mut Events,
+        see: &mut impl FnMut(&Job),
+    ) -> Result<bool, Error> {
         let mut told = false;
         let mut look_at = Instant::now() + LOOK_EVERY;
         while !self.pending.is_empty() {
             match tokio::time::timeout_at(look_at, events.next()).await {
                 Err(_) => {
-                    self.look().await?;
+                    self.look(see).await?;
                     look_at = Instant::now() + LOOK_EVERY;
                     told = true;
                 }
@@ -88,11 +111,11 @@ impl JobWatcher {
                     match event.name.as_str() {
                         "job" => {
                             if let Ok(job) = serde_json::from_str::<Job>(&event.data) {
-                                self.take(job);
+                                self.take(job, see);
                             }
                         }
                         // More changed than the master could tell one by one.
-                        "reset" => self.look().await?,
+                        "reset" => self.look(see).await?,
                         // Events of later versions.
                         _ => {}
                     }
@@ -102,17 +125,33 @@ impl JobWatcher {
         Ok(told)
     }
 
-    async fn look(&mut self) -> Result<(), Error> {
-        for id in self.pending.clone() {
-            let job = self.client.job_patiently(id).await?;
-            self.take(job);
+    async fn look(&mut self, see: &mut impl FnMut(&Job)) -> Result<(), Error> {
+        for name in self.pending.clone() {
+            let job = self.client.job_patiently(name).await?;
+            self.arrays.extend(job.task.map(|task| task.array));
+            self.take(job, see);
         }
         Ok(())
     }
 
-    fn take(&mut self, job: Job) {
-        if job.state == "finished" && self.pending.remove(&job.id) {
-            self.finished.insert(job.id, job);
+    /// A job may be waited for under either of its names.
+    fn take(&mut self, job: Job, see: &mut impl FnMut(&Job)) {
+        let task = job.task.map(|task| JobName::Task {
+            array: JobId(task.array),
+            index: task.index,
+        });
+        let names: Vec<JobName> = std::iter::once(JobName::Job(JobId(job.id)))
+            .chain(task)
+            .filter(|name| self.pending.contains(name))
+            .collect();
+        if !names.is_empty() {
+            see(&job);
+        }
+        if job.state == "finished" {
+            for name in names {
+                self.pending.remove(&name);
+                self.finished.insert(name, job.clone());
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use clap::Args;
 use dopq_common::api::{API_VERSION, Job, JobPage, PriorityRequest};
+use dopq_common::id::JobName;
 
 use super::context::Context;
 use super::{jobs, ps};
@@ -57,11 +58,9 @@ pub(super) async fn prioritise(
         next: None,
     };
     let now = context.now();
-    context.output.show(
-        &page,
-        |page| jobs::table(page, now),
-        |page| page.jobs.iter().map(|job| job.id.to_string()).collect(),
-    )?;
+    context
+        .output
+        .show(&page, |page| jobs::table(page, now), jobs::names)?;
     Ok(exit::DONE)
 }
 
@@ -82,7 +81,7 @@ impl Verb {
         }
     }
 
-    async fn perform(self, client: &Client, id: u64) -> Result<Job, crate::client::Error> {
+    async fn perform(self, client: &Client, id: JobName) -> Result<Job, crate::client::Error> {
         match self {
             Self::Cancel => client.cancel(id).await,
             Self::Hold => client.hold(id).await,
@@ -140,11 +139,9 @@ pub(super) async fn run(
         next: None,
     };
     let now = context.now();
-    context.output.show(
-        &page,
-        |page| jobs::table(page, now),
-        |page| page.jobs.iter().map(|job| job.id.to_string()).collect(),
-    )?;
+    context
+        .output
+        .show(&page, |page| jobs::table(page, now), jobs::names)?;
     Ok(code)
 }
 
@@ -153,7 +150,7 @@ async fn filtered(
     client: &Client,
     states: Vec<String>,
     user: Option<String>,
-) -> Result<Vec<u64>, Failure> {
+) -> Result<Vec<JobName>, Failure> {
     let user = match user {
         Some(user) => user,
         None => {
@@ -171,17 +168,17 @@ async fn filtered(
             states
         },
         user: Some(user),
-        ids: None,
+        ..JobFilter::default()
     };
     let page = client
         .jobs(&filter, usize::MAX)
         .await
         .map_err(Failure::call("list jobs"))?;
-    Ok(page.jobs.iter().rev().map(|job| job.id).collect())
+    Ok(page.jobs.iter().rev().map(jobs::name).collect())
 }
 
 fn sentence(verb: Verb, job: &Job) -> String {
-    let (id, state) = (job.id, clean(&job.state));
+    let (id, state) = (jobs::name(job), clean(&job.state));
     match (verb, job.state.as_str()) {
         (Verb::Cancel, "finished") => format!("job {id} is cancelled"),
         (Verb::Cancel, _) => format!("job {id} is {state}; dopq wait {id} tells when it has ended"),

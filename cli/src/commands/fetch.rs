@@ -1,16 +1,18 @@
-//! `dopq fetch`: brings home what a job left in `/outdir`.
+//! `dopq fetch`: brings home what a job left in `/outdir`, and of an array what each of its tasks did.
 
 use std::io::Seek;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use dopq_common::api::{Array, ErrorCode, Job};
+use dopq_common::id::{JobId, JobName};
 use serde::Serialize;
 use tokio::io::AsyncWriteExt;
 
 use super::context::Context;
-use super::progress;
+use super::{jobs, progress};
 use crate::bundle::{Unpacked, unpack};
-use crate::client::{self, Client};
+use crate::client::{self, Client, JobFilter};
 use crate::exit;
 use crate::failure::Failure;
 use crate::output::text::{bytes, clean, count};
@@ -20,7 +22,7 @@ use crate::select::{Selection, resolve};
 /// Arguments of `dopq fetch`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Which jobs: 1423, 3-7, 3,5-7 or last
+    /// Which jobs: 1423, 3-7, 3,5-7, last, or tasks such as 1423_7; an array's tasks go into folders of their own
     #[arg(required = true, value_name = "JOB")]
     jobs: Vec<Selection>,
     /// The new folder for one job's results; dopq-JOB in the current folder when absent
@@ -35,6 +37,8 @@ pub(crate) struct Arguments {
 #[derive(Debug, Serialize)]
 struct Fetched {
     job: u64,
+    #[serde(skip)]
+    name: JobName,
     folder: PathBuf,
     files: u64,
     bytes: u64,
@@ -53,30 +57,21 @@ pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
     }
     let mut all = Vec::new();
     for id in ids {
+        let job = client.job(id).await;
+        let job = job.map_err(Failure::call(format!("look for job {id}")))?;
         let folder = arguments
             .into
             .clone()
             .unwrap_or_else(|| PathBuf::from(format!("dopq-{id}")));
-        let unpacked = fetch(context, &client, id, arguments.attempt, folder.clone()).await?;
-        for name in &unpacked.skipped {
-            context.output.warn(&format!(
-                "{} is a link or special file and was left out",
-                clean(name)
-            ));
+        let wish = Wish {
+            context,
+            client: &client,
+            attempt: arguments.attempt,
+        };
+        match &job.array {
+            None => all.push(wish.fetch(&job, folder).await?),
+            Some(array) => all.extend(wish.fetch_tasks(&job, array, &folder).await?),
         }
-        context.output.note(&format!(
-            "job {id}: {}, {}, in {}",
-            count(unpacked.files, "file", "files"),
-            bytes(unpacked.bytes),
-            folder.display()
-        ));
-        all.push(Fetched {
-            job: id,
-            folder,
-            files: unpacked.files,
-            bytes: unpacked.bytes,
-            skipped: unpacked.skipped,
-        });
     }
     match context.output.format {
         Format::Json => context.output.json(&all)?,
@@ -95,48 +90,130 @@ pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
     Ok(exit::DONE)
 }
 
-async fn fetch(
-    context: &Context,
-    client: &Client,
-    id: u64,
+/// How results are fetched.
+struct Wish<'a> {
+    context: &'a Context,
+    client: &'a Client,
     attempt: Option<u32>,
-    folder: PathBuf,
-) -> Result<Unpacked, Failure> {
-    let failed = |source| Failure::Unpack { job: id, source };
-    if folder.exists() {
-        return Err(failed(crate::bundle::UnpackError::Exists { path: folder }));
+}
+
+impl Wish<'_> {
+    /// Each task that has results, into a folder named by its index. Those that are there already are not
+    /// fetched again, so that a fetch which broke off goes on.
+    async fn fetch_tasks(
+        &self,
+        job: &Job,
+        array: &Array,
+        folder: &Path,
+    ) -> Result<Vec<Fetched>, Failure> {
+        let filter = JobFilter {
+            array: Some(JobId(job.id)),
+            ..JobFilter::default()
+        };
+        let page = self.client.jobs(&filter, usize::MAX).await;
+        let page = page.map_err(Failure::call(format!("list the tasks of job {}", job.id)))?;
+        let (mut fetched, mut there) = (Vec::new(), 0);
+        for task in page.jobs.iter().rev().filter(|task| task.attempt > 0) {
+            let Some(place) = task.task else { continue };
+            let folder = folder.join(place.index.to_string());
+            if folder.exists() {
+                there += 1;
+                continue;
+            }
+            match self.fetch(task, folder).await {
+                Ok(one) => fetched.push(one),
+                Err(Failure::Call {
+                    source: client::Error::Refused(body),
+                    ..
+                }) if body.code == ErrorCode::NotFound => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        if fetched.is_empty() && there == 0 {
+            return Err(Failure::Nothing(format!(
+                "no task of array {} has results",
+                job.id
+            )));
+        }
+        let before = if there == 0 {
+            String::new()
+        } else {
+            format!(", {there} of them before")
+        };
+        self.context.output.note(&format!(
+            "array {}: results of {} of {} tasks{before}, in {}",
+            job.id,
+            fetched.len() + there,
+            array.total,
+            folder.display()
+        ));
+        Ok(fetched)
     }
-    let mut response = client
-        .results(id, attempt)
-        .await
-        .map_err(Failure::call(format!("fetch the results of job {id}")))?;
-    let bar = progress::bytes(&context.output, "fetching", response.content_length());
-    // The archive is stored whole before it is unpacked, so that a broken download leaves nothing.
-    let spool = tempfile::tempfile().map_err(Failure::Start)?;
-    let mut file = tokio::fs::File::from_std(spool);
-    loop {
-        let piece = response.chunk().await.map_err(|source| Failure::Call {
-            doing: format!("fetch the results of job {id}"),
-            source: client::Error::Strange {
-                url: client.url(),
-                detail: format!("the download broke off: {}", source.without_url()),
-                temporary: true,
-            },
-        })?;
-        let Some(piece) = piece else { break };
-        bar.inc(u64::try_from(piece.len()).unwrap_or(0));
-        file.write_all(&piece).await?;
+
+    async fn fetch(&self, job: &Job, folder: PathBuf) -> Result<Fetched, Failure> {
+        let output = &self.context.output;
+        let name = jobs::name(job);
+        let unpacked = self.unpack(name, folder.clone()).await?;
+        for name in &unpacked.skipped {
+            output.warn(&format!(
+                "{} is a link or special file and was left out",
+                clean(name)
+            ));
+        }
+        output.note(&format!(
+            "job {name}: {}, {}, in {}",
+            count(unpacked.files, "file", "files"),
+            bytes(unpacked.bytes),
+            folder.display()
+        ));
+        Ok(Fetched {
+            job: job.id,
+            name,
+            folder,
+            files: unpacked.files,
+            bytes: unpacked.bytes,
+            skipped: unpacked.skipped,
+        })
     }
-    file.flush().await?;
-    bar.finish_and_clear();
-    let mut file = file.into_std().await;
-    let unpacked = tokio::task::spawn_blocking(move || {
-        file.rewind().map_err(crate::bundle::UnpackError::Read)?;
-        unpack(std::io::BufReader::new(file), &folder)
-    });
-    match unpacked.await {
-        Ok(result) => result.map_err(failed),
-        Err(error) => Err(Failure::Start(std::io::Error::other(error))),
+
+    async fn unpack(&self, job: JobName, folder: PathBuf) -> Result<Unpacked, Failure> {
+        let failed = |source| Failure::Unpack { job, source };
+        if folder.exists() {
+            return Err(failed(crate::bundle::UnpackError::Exists { path: folder }));
+        }
+        let mut response = self
+            .client
+            .results(job, self.attempt)
+            .await
+            .map_err(Failure::call(format!("fetch the results of job {job}")))?;
+        let bar = progress::bytes(&self.context.output, "fetching", response.content_length());
+        // The archive is stored whole before it is unpacked, so that a broken download leaves nothing.
+        let spool = tempfile::tempfile().map_err(Failure::Start)?;
+        let mut file = tokio::fs::File::from_std(spool);
+        loop {
+            let piece = response.chunk().await.map_err(|source| Failure::Call {
+                doing: format!("fetch the results of job {job}"),
+                source: client::Error::Strange {
+                    url: self.client.url(),
+                    detail: format!("the download broke off: {}", source.without_url()),
+                    temporary: true,
+                },
+            })?;
+            let Some(piece) = piece else { break };
+            bar.inc(u64::try_from(piece.len()).unwrap_or(0));
+            file.write_all(&piece).await?;
+        }
+        file.flush().await?;
+        bar.finish_and_clear();
+        let mut file = file.into_std().await;
+        let unpacked = tokio::task::spawn_blocking(move || {
+            file.rewind().map_err(crate::bundle::UnpackError::Read)?;
+            unpack(std::io::BufReader::new(file), &folder)
+        });
+        match unpacked.await {
+            Ok(result) => result.map_err(failed),
+            Err(error) => Err(Failure::Start(std::io::Error::other(error))),
+        }
     }
 }
 
@@ -149,7 +226,7 @@ fn table(all: &[Fetched]) -> Table {
     ]);
     for one in all {
         table.row([
-            one.job.to_string().into(),
+            one.name.to_string().into(),
             one.files.to_string().into(),
             bytes(one.bytes).into(),
             one.folder.display().to_string().into(),

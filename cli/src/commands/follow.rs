@@ -1,9 +1,13 @@
-//! Prints a job's log to its end; what `logs -f` and `submit --follow` share.
+//! Follows a job to its end, by its log or by its tasks; what `logs -f`, `submit --follow` and `retry --follow` share.
 
 use dopq_common::api::{Job, LogEnd, Outcome};
+use dopq_common::id::JobName;
 
 use super::context::Context;
-use crate::client::{Client, Followed, LogFollower, LogQuery};
+use super::jobs;
+use super::progress::Progress;
+use crate::client::{Client, Followed, JobWatcher, LogFollower, LogQuery};
+use crate::exit;
 use crate::failure::Failure;
 use crate::output::{Format, LogPrinter};
 
@@ -31,7 +35,7 @@ pub(super) enum Ended {
 pub(super) async fn print(
     context: &Context,
     client: &Client,
-    job: u64,
+    job: JobName,
     wish: Wish,
 ) -> Result<Ended, Failure> {
     let mut follower = LogFollower::new(client.clone(), job, wish.query);
@@ -68,14 +72,14 @@ pub(super) async fn print(
 pub(super) fn verdict(job: &Job) -> String {
     use crate::output::text::clean;
     let Some(outcome) = &job.outcome else {
-        return format!("job {} is {}", job.id, clean(&job.state));
+        return format!("job {} is {}", jobs::name(job), clean(&job.state));
     };
-    let mut text = format!("job {} ended: {}", job.id, clean(&outcome.cause));
+    let mut text = format!("job {} ended: {}", jobs::name(job), clean(&outcome.cause));
     if let Some(code) = outcome.exit_code {
         text.push_str(&format!(", exit code {code}"));
     }
     if outcome.cause != "succeeded" {
-        for part in [outcome.detail.as_str(), &hint(job.id, outcome)] {
+        for part in [outcome.detail.as_str(), &hint(job, outcome)] {
             if !part.is_empty() {
                 text.push_str(&format!("\n  {}", clean(part)));
             }
@@ -84,7 +88,77 @@ pub(super) fn verdict(job: &Job) -> String {
     text
 }
 
-/// What the user can do, with the job's own id in the commands, to be copied as they are.
-pub(super) fn hint(id: u64, outcome: &Outcome) -> String {
-    outcome.hint.replace("JOB", &id.to_string())
+/// What the user can do, with the job's own name in the commands, to be copied as they are.
+pub(super) fn hint(job: &Job, outcome: &Outcome) -> String {
+    let name = jobs::name(job).to_string();
+    let Some(array) = &job.array else {
+        return outcome.hint.replace("JOB", &name);
+    };
+    if outcome.hint.is_empty() {
+        return String::new();
+    }
+    let first = array.failed_indexes.split(['-', ',']).next();
+    let look = match first.filter(|index| !index.is_empty()) {
+        Some(index) => format!("look at the first that failed: dopq logs {name}_{index}"),
+        None => format!("see which failed: dopq show {name}"),
+    };
+    format!("{look}; run again what did not succeed: dopq retry {name} --failed")
+}
+
+/// Prints what a job prints, or how it stands with an array's tasks, until it is over; its exit code.
+pub(super) async fn to_the_end(
+    context: &Context,
+    client: &Client,
+    job: &Job,
+) -> Result<u8, Failure> {
+    let ended = if job.array.is_some() {
+        watch(context, client, job).await?
+    } else {
+        let wish = Wish {
+            query: LogQuery {
+                follow: true,
+                ..LogQuery::default()
+            },
+            ..Wish::default()
+        };
+        print(context, client, jobs::name(job), wish).await?
+    };
+    match ended {
+        Ended::Log(job) => {
+            context.output.note(&verdict(&job));
+            Ok(exit::of_job(&job))
+        }
+        Ended::Interrupted => {
+            let id = jobs::name(job);
+            let join = if job.array.is_some() {
+                "wait"
+            } else {
+                "logs -f"
+            };
+            context.output.note(&format!(
+                "job {id} goes on; dopq {join} {id} joins it again, dopq cancel {id} stops it"
+            ));
+            Ok(exit::INTERRUPTED)
+        }
+    }
+}
+
+/// Tells how it stands with an array's tasks until all are over or somebody interrupts.
+async fn watch(context: &Context, client: &Client, job: &Job) -> Result<Ended, Failure> {
+    let name = jobs::name(job);
+    let mut watcher = JobWatcher::new(client.clone(), [name]);
+    let mut progress = Progress::new(&context.output);
+    let waited = tokio::select! {
+        waited = watcher.wait(|job| progress.see(job)) => waited,
+        _ = tokio::signal::ctrl_c() => return Ok(Ended::Interrupted),
+    };
+    waited.map_err(Failure::call(format!("wait for job {name}")))?;
+    let over = client
+        .job(name)
+        .await
+        .map_err(Failure::call(format!("show job {name}")))?;
+    if context.output.format == Format::Json {
+        context.output.json_line(&LogEnd { job: over.clone() })?;
+    }
+    Ok(Ended::Log(Box::new(over)))
 }

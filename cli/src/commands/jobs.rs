@@ -1,10 +1,48 @@
 //! How jobs look in tables.
 
 use chrono::{DateTime, Utc};
-use dopq_common::api::{Job, JobPage};
+use dopq_common::api::{Array, Job, JobPage};
+use dopq_common::id::{JobId, JobName};
 
 use crate::output::text::{age, between};
 use crate::output::{Cell, Column, Table, Tone};
+
+/// What people call it: a task by its array and its index.
+pub(super) fn name(job: &Job) -> JobName {
+    job.task
+        .map_or(JobName::Job(JobId(job.id)), |task| JobName::Task {
+            array: JobId(task.array),
+            index: task.index,
+        })
+}
+
+/// What people call the jobs of a list.
+pub(super) fn names(page: &JobPage) -> Vec<String> {
+    page.jobs.iter().map(|job| name(job).to_string()).collect()
+}
+
+/// The indexes of an array's tasks, and how many run at once, as it was submitted: `0-999%16`.
+pub(super) fn array(array: &Array) -> String {
+    let most = array.max_running;
+    let most = most.map_or_else(String::new, |most| format!("%{most}"));
+    format!("{}{most}", array.indexes)
+}
+
+/// How it stands with an array's tasks: `3 running, 10 done, 1 failed, 986 waiting`.
+pub(super) fn tally(array: &Array) -> String {
+    let parts = [
+        (array.active, "running"),
+        (array.succeeded, "done"),
+        (array.failed, "failed"),
+        (array.cancelled, "cancelled"),
+        (array.waiting, "waiting"),
+    ];
+    let parts = parts.into_iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<String> = parts
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    parts.join(", ")
+}
 
 /// The state's or outcome's word, in its colour.
 pub(super) fn state(job: &Job) -> Cell {
@@ -44,19 +82,23 @@ pub(super) fn run_time(job: &Job, now: DateTime<Utc>) -> String {
 
 /// Where it is, or why it is nowhere yet, or how it ended.
 fn remark(job: &Job) -> String {
+    let tasks = job.array.as_ref();
+    let tasks = tasks.map(|tasks| format!("array {}: {}", array(tasks), tally(tasks)));
     if let Some(outcome) = &job.outcome {
         return if outcome.cause == "succeeded" {
-            String::new()
+            tasks.unwrap_or_default()
         } else {
             outcome.detail.clone()
         };
     }
-    match (&job.reason, job.position) {
-        (Some(reason), Some(position)) => format!("#{position}: {reason}"),
-        (Some(reason), None) => reason.clone(),
-        (None, Some(position)) => format!("#{position} in the queue"),
-        (None, None) => String::new(),
-    }
+    let waits = match (&job.reason, job.position) {
+        (Some(reason), Some(position)) => Some(format!("#{position}: {reason}")),
+        (Some(reason), None) => Some(reason.clone()),
+        (None, Some(position)) => Some(format!("#{position} in the queue")),
+        (None, None) => None,
+    };
+    let parts: Vec<String> = tasks.into_iter().chain(waits).collect();
+    parts.join("; ")
 }
 
 /// A list of jobs.
@@ -74,7 +116,7 @@ pub(super) fn table(page: &JobPage, now: DateTime<Utc>) -> Table {
     ]);
     for job in &page.jobs {
         table.row([
-            job.id.to_string().into(),
+            name(job).to_string().into(),
             (&job.name).into(),
             (&job.user).into(),
             state(job),

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::context::Context;
 use super::follow::{Ended, Wish, print, verdict};
+use super::jobs;
 use crate::client::LogQuery;
 use crate::exit;
 use crate::failure::Failure;
@@ -12,7 +13,7 @@ use crate::select::{Selection, resolve};
 /// Arguments of `dopq logs`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Which job: 1423 or last
+    /// Which job: 1423, last, or a task such as 1423_7
     #[arg(value_name = "JOB")]
     job: Selection,
     /// Go on until the job has finished
@@ -55,6 +56,11 @@ pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
         Ended::Log(job) => {
             if arguments.follow {
                 context.output.note(&verdict(&job));
+            } else if job.attempt == 0 && job.outcome.is_none() {
+                context.output.note(&format!(
+                    "job {} has not started yet; dopq explain {0} tells why",
+                    jobs::name(&job)
+                ));
             }
             Ok(exit::DONE)
         }

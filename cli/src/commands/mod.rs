@@ -18,6 +18,7 @@ pub(crate) mod overrides;
 mod progress;
 pub(crate) mod ps;
 pub(crate) mod queue;
+pub(crate) mod retry;
 mod run;
 pub(crate) mod show;
 pub(crate) mod sim;

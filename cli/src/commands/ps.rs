@@ -1,7 +1,7 @@
 //! `dopq ps`: lists jobs.
 
 use clap::Args;
-use dopq_common::api::JobPage;
+use dopq_common::id::JobId;
 
 use super::context::Context;
 use super::jobs;
@@ -26,6 +26,9 @@ pub(crate) struct Arguments {
     /// Only those of this user
     #[arg(long, short)]
     user: Option<String>,
+    /// Instead of jobs the tasks of this array that have begun, whatever their state
+    #[arg(long, value_name = "JOB")]
+    array: Option<JobId>,
     /// At most so many
     #[arg(long, short = 'n', default_value_t = 50, value_name = "NUMBER")]
     limit: usize,
@@ -46,7 +49,7 @@ pub(super) fn state(text: &str) -> Result<String, String> {
 /// Lists jobs.
 pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
     let client = context.client()?;
-    let states = if arguments.all {
+    let states = if arguments.all || (arguments.array.is_some() && arguments.state.is_empty()) {
         Vec::new()
     } else if arguments.state.is_empty() {
         ACTIVE.map(str::to_owned).to_vec()
@@ -56,19 +59,20 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<u8, F
     let filter = JobFilter {
         states,
         user: arguments.user,
-        ids: None,
+        array: arguments.array,
+        ..JobFilter::default()
     };
     let page = client
         .jobs(&filter, arguments.limit.max(1))
         .await
         .map_err(Failure::call("list jobs"))?;
     let now = context.now();
-    context.output.show(
-        &page,
-        |page| jobs::table(page, now),
-        |page: &JobPage| page.jobs.iter().map(|job| job.id.to_string()).collect(),
-    )?;
-    if page.jobs.is_empty() && !arguments.all {
+    context
+        .output
+        .show(&page, |page| jobs::table(page, now), jobs::names)?;
+    if page.jobs.is_empty() && arguments.array.is_some() {
+        context.output.note("no such tasks have begun");
+    } else if page.jobs.is_empty() && !arguments.all {
         context
             .output
             .note("no such jobs; dopq ps --all lists finished ones too");

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
-use dopq_common::api::{LockRequest, Queue};
+use dopq_common::api::{LockRequest, Queue, QueueEntry};
 
 use super::context::Context;
+use super::jobs;
 use crate::exit;
 use crate::failure::Failure;
 use crate::output::text::{age, duration};
@@ -67,10 +68,22 @@ fn table(queue: &Queue, now: DateTime<Utc>) -> Table {
             entry.priority.to_string().into(),
             entry.num_gpus.to_string().into(),
             age(entry.since, now).into(),
-            (&entry.reason).into(),
+            reason(entry).into(),
         ]);
     }
     table
+}
+
+fn reason(entry: &QueueEntry) -> String {
+    match &entry.array {
+        Some(array) => format!(
+            "array {}: {}; {}",
+            jobs::array(array),
+            jobs::tally(array),
+            entry.reason
+        ),
+        None => entry.reason.clone(),
+    }
 }
 
 /// Arguments of `dopq lock`.

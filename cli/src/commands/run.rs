@@ -2,8 +2,8 @@
 
 use super::context::Context;
 use super::{
-    change, check, completions, explain, fetch, groups, login, logs, nodes, ps, queue, show, sim,
-    status, submit, usage, users, wait,
+    change, check, completions, explain, fetch, groups, login, logs, nodes, ps, queue, retry, show,
+    sim, status, submit, usage, users, wait,
 };
 use crate::args::{Cli, Command};
 use crate::exit;
@@ -47,6 +47,7 @@ async fn perform(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Priority(arguments) => change::prioritise(context, &arguments).await,
         Command::Logs(arguments) => logs::run(context, &arguments).await,
         Command::Wait(arguments) => wait::run(context, &arguments).await,
+        Command::Retry(arguments) => retry::run(context, &arguments).await,
         Command::Cancel(arguments) => change::run(context, arguments, change::Verb::Cancel).await,
         Command::Hold(arguments) => change::run(context, arguments, change::Verb::Hold).await,
         Command::Release(arguments) => change::run(context, arguments, change::Verb::Release).await,

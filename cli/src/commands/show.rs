@@ -37,7 +37,7 @@ pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
             // One document a line, so that several can be told apart.
             Format::Json if several => context.output.json_line(&job)?,
             Format::Json => context.output.json(&job)?,
-            Format::Quiet => context.output.line(&job.id.to_string())?,
+            Format::Quiet => context.output.line(&jobs::name(&job).to_string())?,
             Format::Table => {
                 if index > 0 {
                     context.output.line("")?;
@@ -70,7 +70,8 @@ where
     };
     let text = |text: &str| (!text.is_empty()).then(|| Cell::from(text));
     let outcome = job.outcome.as_ref();
-    add("Job", text(&format!("{} ({})", job.id, job.name)));
+    add("Job", text(&format!("{} ({})", jobs::name(job), job.name)));
+    add("Id", job.task.map(|_| job.id.to_string().into()));
     add("User", text(&job.user));
     add("State", Some(jobs::state(job)));
     add(
@@ -82,8 +83,14 @@ where
     add("Detail", outcome.and_then(|outcome| text(&outcome.detail)));
     add(
         "Hint",
-        outcome.and_then(|outcome| text(&hint(job.id, outcome))),
+        outcome.and_then(|outcome| text(&hint(job, outcome))),
     );
+    if let Some(array) = &job.array {
+        add("Array", text(&jobs::array(array)));
+        add("Tasks", text(&jobs::tally(array)));
+        add("Failed tasks", text(&array.failed_indexes));
+        add("Cancelled tasks", text(&array.cancelled_indexes));
+    }
     add(
         "Position",
         job.position.map(|position| position.to_string().into()),

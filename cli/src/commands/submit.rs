@@ -10,15 +10,16 @@ use serde_json::{Map, Value};
 
 use super::check::{judge, overridden, pack_folder};
 use super::context::Context;
-use super::follow::{Ended, Wish, print, verdict};
+use super::follow::to_the_end;
+use super::jobs;
 use super::overrides::Overrides;
 use super::progress;
 use crate::bundle::Packed;
-use crate::client::{Client, Error, LogQuery};
+use crate::client::{Client, Error};
 use crate::exit;
 use crate::failure::Failure;
 use crate::output::Format;
-use crate::output::text::{bytes, clean};
+use crate::output::text::{bytes, clean, count};
 
 /// Arguments of `dopq submit`.
 #[derive(Debug, Args)]
@@ -80,26 +81,7 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<u8, F
     if !arguments.follow {
         return Ok(exit::DONE);
     }
-    let wish = Wish {
-        query: LogQuery {
-            follow: true,
-            ..LogQuery::default()
-        },
-        ..Wish::default()
-    };
-    match print(context, &client, job.id, wish).await? {
-        Ended::Log(job) => {
-            context.output.note(&verdict(&job));
-            Ok(exit::of_job(&job))
-        }
-        Ended::Interrupted => {
-            context.output.note(&format!(
-                "job {id} goes on; dopq logs -f {id} joins it again, dopq cancel {id} stops it",
-                id = job.id
-            ));
-            Ok(exit::INTERRUPTED)
-        }
-    }
+    to_the_end(context, &client, &job).await
 }
 
 /// Looks for faults before anything is sent. How large a bundle may be is the master's to say, since its
@@ -184,7 +166,11 @@ async fn upload(
 }
 
 /// The id is the data; where the log follows on stdout, it is told beside it.
-fn tell(context: &Context, job: &Job, follow: bool) -> Result<(), Failure> {
+pub(super) fn tell(context: &Context, job: &Job, follow: bool) -> Result<(), Failure> {
+    let tasks = job.array.as_ref().map_or_else(String::new, |array| {
+        let tasks = count(u64::from(array.total), "task", "tasks");
+        format!(" with {tasks} ({})", jobs::array(array))
+    });
     let place = match (job.position, &job.reason) {
         (Some(position), Some(reason)) => {
             format!(", number {position} in the queue: {}", clean(reason))
@@ -193,7 +179,7 @@ fn tell(context: &Context, job: &Job, follow: bool) -> Result<(), Failure> {
         (None, _) => String::new(),
     };
     context.output.note(&format!(
-        "job {} ({}) is {}{place}",
+        "job {} ({}){tasks} is {}{place}",
         job.id,
         clean(&job.name),
         clean(&job.state)
@@ -207,7 +193,8 @@ fn tell(context: &Context, job: &Job, follow: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn random_key() -> Result<String, Failure> {
+/// The key of one request, however often it has to be repeated.
+pub(super) fn random_key() -> Result<String, Failure> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| Failure::Start(std::io::Error::other(error)))?;
     Ok(hex::encode(bytes))

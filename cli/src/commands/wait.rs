@@ -8,6 +8,7 @@ use dopq_common::api::{API_VERSION, JobPage};
 use super::context::Context;
 use super::follow::verdict;
 use super::jobs;
+use super::progress::Progress;
 use crate::client::JobWatcher;
 use crate::exit;
 use crate::failure::Failure;
@@ -30,8 +31,9 @@ pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
     let client = context.client()?;
     let ids = resolve(&client, &arguments.jobs).await?;
     let mut watcher = JobWatcher::new(client, ids);
+    let mut progress = Progress::new(&context.output);
     let in_time = {
-        let waiting = watcher.wait();
+        let waiting = watcher.wait(|job| progress.see(job));
         let result = match arguments.timeout {
             None => Some(waiting.await),
             Some(timeout) => tokio::time::timeout(timeout, waiting).await.ok(),
@@ -65,16 +67,14 @@ pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
     };
     let now = context.now();
     if !page.jobs.is_empty() || context.output.format == Format::Json {
-        context.output.show(
-            &page,
-            |page| jobs::table(page, now),
-            |page| page.jobs.iter().map(|job| job.id.to_string()).collect(),
-        )?;
+        context
+            .output
+            .show(&page, |page| jobs::table(page, now), jobs::names)?;
     }
     if in_time {
         return Ok(code);
     }
-    let pending: Vec<String> = watcher.pending().iter().map(u64::to_string).collect();
+    let pending: Vec<String> = watcher.pending().iter().map(ToString::to_string).collect();
     context.output.note(&format!(
         "not finished in time, and still going on: {}",
         pending.join(", ")

@@ -211,7 +211,10 @@ fn results_come_home_once() {
     tar.append_data(&mut header, "model/weights", b"1234".as_slice())
         .unwrap();
     let tar = tar.into_inner().unwrap();
-    let server = Server::start(move |_| Reply::new(200, "application/x-tar", &tar));
+    let server = Server::start(move |request| match request.route().as_str() {
+        "GET /v1/jobs/7" => Reply::json(200, &job(7, "finished", Some(("succeeded", Some(0))))),
+        _ => Reply::new(200, "application/x-tar", &tar),
+    });
     let output = dopq(home.path(), &server, &["fetch", "7", "-o", "json"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(

@@ -4,6 +4,7 @@
     reason = "a test that cannot set itself up may panic"
 )]
 
+mod arrays;
 mod commands;
 mod groups;
 mod logs;
