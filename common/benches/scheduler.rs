@@ -13,7 +13,7 @@ use dopq_common::resources::{
     ByteSize, Capacity, GpuAmount, GpuDevice, MilliCpu, MilliGpu, Request,
 };
 use dopq_common::sched::{
-    Effect, Effects, Event, Progress, QueueLock, Settings, State, Submission, queue, step,
+    Effect, Effects, Event, Progress, QueueLock, Settings, State, Submission, forecast, queue, step,
 };
 use dopq_common::sim::spec;
 use dopq_common::time::Timestamp;
@@ -66,6 +66,16 @@ fn main() {
     );
     criterion.bench_function("the queue in order, for readers", |bencher| {
         bencher.iter(|| black_box(queue(&cluster.state, cluster.now).len()));
+    });
+    criterion.bench_function("a copy of the state, for looking ahead", |bencher| {
+        bencher.iter(|| black_box(cluster.state.clone()));
+    });
+    criterion.bench_function("when waiting jobs start, looking ahead", |bencher| {
+        bencher.iter_batched(
+            || cluster.state.clone(),
+            |state| forecast(state, cluster.now),
+            BatchSize::PerIteration,
+        );
     });
     criterion.final_summary();
 }

@@ -1,9 +1,11 @@
-//! `dopq explain`: why a job waits, and which single change would start it now.
+//! `dopq explain`: why a job waits, when it is expected to start, and which single change would start it now.
 
+use chrono::{DateTime, Utc};
 use clap::Args;
 use dopq_common::api::Explanation;
 
 use super::context::Context;
+use super::jobs;
 use crate::exit;
 use crate::failure::Failure;
 use crate::output::text::clean;
@@ -41,14 +43,14 @@ pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
                 if index > 0 {
                     context.output.line("")?;
                 }
-                context.output.table(&table(&explanation))?;
+                context.output.table(&table(&explanation, context.now()))?;
             }
         }
     }
     Ok(exit::DONE)
 }
 
-fn table(explanation: &Explanation) -> Table {
+fn table(explanation: &Explanation, now: DateTime<Utc>) -> Table {
     let mut table = Table::new(&[Column::new("FIELD"), Column::text("VALUE")])
         .untitled()
         .wrapping();
@@ -60,6 +62,13 @@ fn table(explanation: &Explanation) -> Table {
     for reason in &explanation.reasons {
         table.row(["Waits because".into(), reason.into()]);
     }
+    if let Some(start) = &explanation.expected_start {
+        table.row(["Expected to start".into(), jobs::start(start, now).into()]);
+    }
+    if let Some(why) = &explanation.expected_start_unknown {
+        let text = format!("not known: {why}");
+        table.row(["Expected to start".into(), text.into()]);
+    }
     for remedy in &explanation.remedies {
         table.row(["To start it now".into(), remedy.into()]);
     }
@@ -68,28 +77,59 @@ fn table(explanation: &Explanation) -> Table {
 
 #[cfg(test)]
 mod tests {
+    use dopq_common::api::ExpectedStart;
+
     use super::*;
     use crate::output::Screen;
 
-    #[test]
-    fn reasons_and_remedies_stand_below_each_other() {
-        let explanation = Explanation {
+    fn explanation() -> Explanation {
+        Explanation {
             version: 1,
             id: 7,
             state: "queued".to_owned(),
             position: Some(2),
             reasons: vec!["waits for a machine".to_owned()],
             remedies: vec!["ask for 1 GPU".to_owned()],
-        };
+            expected_start: None,
+            expected_start_unknown: None,
+        }
+    }
+
+    fn lines(explanation: &Explanation) -> Vec<String> {
         let screen = Screen {
             terminal: false,
             width: None,
             colour: false,
         };
-        let text = table(&explanation).render(&screen);
-        let lines: Vec<&str> = text.lines().collect();
+        let now = "2026-11-24T07:00:00Z".parse().unwrap();
+        let text = table(explanation, now).render(&screen);
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn reasons_and_remedies_stand_below_each_other() {
+        let lines = lines(&explanation());
         assert_eq!(lines.len(), 5);
         assert!(lines[3].starts_with("Waits because") && lines[3].ends_with("a machine"));
         assert!(lines[4].starts_with("To start it now"));
+    }
+
+    #[test]
+    fn when_it_starts_is_told_or_why_that_is_not_known() {
+        let mut explanation = explanation();
+        explanation.expected_start = Some(ExpectedStart {
+            p50: "2026-11-24T07:12:00Z".parse().unwrap(),
+            p90: "2026-11-24T07:40:30Z".parse().unwrap(),
+        });
+        let told = &lines(&explanation)[4];
+        assert!(
+            told.starts_with("Expected to start")
+                && told.ends_with("in 12m00s (p50), in 40m30s (p90)"),
+            "{told}"
+        );
+        explanation.expected_start = None;
+        explanation.expected_start_unknown = Some("it is held back".to_owned());
+        let told = &lines(&explanation)[4];
+        assert!(told.ends_with("not known: it is held back"), "{told}");
     }
 }

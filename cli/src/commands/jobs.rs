@@ -1,7 +1,7 @@
 //! How jobs look in tables.
 
 use chrono::{DateTime, Utc};
-use dopq_common::api::{Array, Job, JobPage};
+use dopq_common::api::{Array, ExpectedStart, Job, JobPage};
 use dopq_common::id::{JobId, JobName};
 
 use crate::output::text::{age, between};
@@ -77,6 +77,35 @@ pub(super) fn run_time(job: &Job, now: DateTime<Utc>) -> String {
         (Some(started), Some(finished)) => between(started, finished),
         (Some(started), None) if job.state != "queued" => between(started, now),
         (Some(_) | None, _) => String::new(),
+    }
+}
+
+/// When a job is expected to start.
+pub(super) fn start(start: &ExpectedStart, now: DateTime<Utc>) -> String {
+    let when = |at: DateTime<Utc>| {
+        if at <= now {
+            "now".to_owned()
+        } else {
+            format!("in {}", between(now, at))
+        }
+    };
+    format!("{} (p50), {} (p90)", when(start.p50), when(start.p90))
+}
+
+/// The same where there is little room.
+pub(super) fn start_in_brief(start: &ExpectedStart, now: DateTime<Utc>) -> String {
+    let when = |at: DateTime<Utc>| {
+        if at <= now {
+            "now".to_owned()
+        } else {
+            age(now, at)
+        }
+    };
+    let (p50, p90) = (when(start.p50), when(start.p90));
+    if p50 == p90 {
+        p50
+    } else {
+        format!("{p50}-{p90}")
     }
 }
 

@@ -55,6 +55,7 @@ fn table(queue: &Queue, now: DateTime<Utc>) -> Table {
         Column::number("PRIO").spare(),
         Column::number("GPUS").spare(),
         Column::number("WAITS"),
+        Column::number("STARTS IN").spare(),
         Column::text("REASON"),
     ]);
     for entry in &queue.entries {
@@ -68,6 +69,10 @@ fn table(queue: &Queue, now: DateTime<Utc>) -> Table {
             entry.priority.to_string().into(),
             entry.num_gpus.to_string().into(),
             age(entry.since, now).into(),
+            entry
+                .expected_start
+                .map_or_else(String::new, |start| jobs::start_in_brief(&start, now))
+                .into(),
             reason(entry).into(),
         ]);
     }
@@ -136,7 +141,8 @@ mod tests {
             "version": 1, "lock": null,
             "entries": [
                 {"position": 1, "id": 7, "name": "train", "user": "anna", "penalty": 0.0, "class": "normal",
-                 "priority": 5, "num_gpus": 2, "since": "2026-11-24T06:59:30Z", "reason": "2 GPUs needed, 1 free"},
+                 "priority": 5, "num_gpus": 2, "since": "2026-11-24T06:59:30Z", "reason": "2 GPUs needed, 1 free",
+                 "expected_start": {"p50": "2026-11-24T07:00:00Z", "p90": "2026-11-24T07:40:00Z"}},
                 {"position": 2, "id": 5, "name": "evil\u{1b}[2J", "user": "bert", "penalty": 1.36787944, "class": "nice",
                  "priority": 0, "num_gpus": 1, "since": "2026-11-24T05:00:00Z", "reason": "behind job 7"}
             ]
@@ -149,9 +155,9 @@ mod tests {
             colour: false,
         };
         insta::assert_snapshot!(table(&queue, now).render(&pipe), @r"
-        #  ID  NAME           USER  PENALTY  CLASS   PRIO  GPUS  WAITS  REASON
-        1   7  train          anna   0.0000  normal     5     2    30s  2 GPUs needed, 1 free
-        2   5  evil\u{1b}[2J  bert   1.3679  nice       0     1     2h  behind job 7
+        #  ID  NAME           USER  PENALTY  CLASS   PRIO  GPUS  WAITS  STARTS IN  REASON
+        1   7  train          anna   0.0000  normal     5     2    30s    now-40m  2 GPUs needed, 1 free
+        2   5  evil\u{1b}[2J  bert   1.3679  nice       0     1     2h             behind job 7
         ");
     }
 }

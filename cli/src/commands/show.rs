@@ -96,6 +96,10 @@ where
         job.position.map(|position| position.to_string().into()),
     );
     add("Waits because", job.reason.as_deref().map(Cell::from));
+    add(
+        "Expected to start",
+        job.expected_start.map(|at| jobs::start(&at, now).into()),
+    );
     add("Class", text(&job.class));
     add(
         "Priority",

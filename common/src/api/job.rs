@@ -69,6 +69,9 @@ pub struct Job {
     /// Which task of which array it is, for a task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<Task>,
+    /// When it is expected to be given a machine, while it waits. Only `GET /v1/jobs/{id}` fills it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_start: Option<ExpectedStart>,
     /// Every change of state, oldest first. Only `GET /v1/jobs/{id}` fills it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timeline: Vec<TimelineEntry>,
@@ -125,6 +128,21 @@ pub struct Explanation {
     pub reasons: Vec<String>,
     /// Single changes each of which would start it now.
     pub remedies: Vec<String>,
+    /// When it, or the next task of an array, is expected to be given a machine.
+    #[serde(default)]
+    pub expected_start: Option<ExpectedStart>,
+    /// Why that is not known, while it waits and it is not.
+    #[serde(default)]
+    pub expected_start_unknown: Option<String>,
+}
+
+/// When a job is expected to be given a machine, if nobody submits anything more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpectedStart {
+    /// If all jobs take as long as half of their like do at most.
+    pub p50: DateTime<Utc>,
+    /// If all jobs take as long as nine in ten of their like do at most.
+    pub p90: DateTime<Utc>,
 }
 
 /// `POST /v1/jobs/{id}/priority`.
@@ -222,4 +240,7 @@ pub struct QueueEntry {
     /// Its tasks, for an array.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub array: Option<Array>,
+    /// When it, or the next task of an array, is expected to be given a machine.
+    #[serde(default)]
+    pub expected_start: Option<ExpectedStart>,
 }

@@ -13,8 +13,8 @@ mod usage;
 pub use error::{ErrorBody, ErrorCode, ErrorResponse, Fault};
 pub use group::{Group, GroupLimits, GroupList};
 pub use job::{
-    Array, Explanation, Job, JobPage, Outcome, PriorityRequest, Queue, QueueEntry, RetryRequest,
-    Task, TimelineEntry,
+    Array, ExpectedStart, Explanation, Job, JobPage, Outcome, PriorityRequest, Queue, QueueEntry,
+    RetryRequest, Task, TimelineEntry,
 };
 pub use request::{
     Bundle, CancelRequest, CordonRequest, LockRequest, LogEnd, LogEvent, NewToken, NewUser,

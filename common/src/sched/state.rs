@@ -202,6 +202,16 @@ impl State {
         }
     }
 
+    /// For looking ahead: nobody in it falls silent, no start waits for another's, and no run is forgotten of those
+    /// that were learned from.
+    pub(super) fn into_lookahead(mut self) -> Self {
+        self.settings.suspect_after = Duration::MAX;
+        self.settings.lost_after = Duration::MAX;
+        self.settings.starts_per_worker = u32::MAX;
+        self.settings.history_max_jobs = usize::MAX;
+        self
+    }
+
     /// The settings it was made with.
     #[must_use]
     pub const fn settings(&self) -> &Settings {

@@ -8,11 +8,10 @@ use crate::id::{AttemptId, JobId, UserName, WorkerId};
 use crate::job::{Cause, Outcome};
 use crate::resources::{ByteSize, Capacity, GpuAmount, GpuDevice, MilliCpu, Request};
 use crate::sched::{
-    Blocked, Effect, Effects, Event, Guards, Membership, Placement, Progress, Rejected, Settings,
-    State, Submission, step,
+    Blocked, Effect, Effects, Ends, Event, Guards, Membership, Placement, Rejected, Settings,
+    State, Submission, began, ended, step,
 };
 use crate::time::Timestamp;
-use crate::wire::AttemptPhase;
 
 use super::SimError;
 use super::job::spec;
@@ -43,7 +42,7 @@ pub fn run(replay: &Replay<'_>) -> Result<Report, SimError> {
     let mut arrivals = replay.jobs.iter().enumerate().peekable();
     loop {
         let arrival = arrivals.peek().map(|(_, job)| at(job.submitted));
-        let end = world.ends.first().map(|(end, _)| *end);
+        let end = world.ends.next_at();
         // Ends go first, so that a job which arrives at that instant sees what they freed.
         match (end, arrival) {
             (Some(end), Some(arrival)) if end > arrival => world.pass_to(arrival),
@@ -72,8 +71,7 @@ struct World<'a> {
     state: State,
     now: Timestamp,
     config: Arc<str>,
-    ends: BTreeSet<(Timestamp, AttemptId)>,
-    workers: BTreeMap<AttemptId, WorkerId>,
+    ends: Ends,
     waiting: BTreeMap<JobId, (UserName, &'a TraceJob)>,
     promises: BTreeMap<JobId, Timestamp>,
     running: BTreeMap<AttemptId, (UserName, &'a TraceJob)>,
@@ -99,8 +97,7 @@ impl<'a> World<'a> {
             }),
             now: at(Duration::ZERO),
             config: "{}".into(),
-            ends: BTreeSet::new(),
-            workers: BTreeMap::new(),
+            ends: Ends::default(),
             waiting: BTreeMap::new(),
             promises: BTreeMap::new(),
             running: BTreeMap::new(),
@@ -212,42 +209,22 @@ impl<'a> World<'a> {
             gpus: job.held(),
         });
         self.fairness.begin(&user, job.held());
-        self.ends.insert((self.now.after(job.ran), attempt));
-        self.workers.insert(attempt, worker.clone());
+        let end = self.now.after(job.ran);
+        self.ends.add(attempt, worker.clone(), end);
         self.running.insert(attempt, (user, job));
-        let progress = Progress::Entered {
-            phase: AttemptPhase::Running,
-            note: String::new(),
-        };
-        self.step(Event::Reported {
-            worker,
-            attempt,
-            progress,
-        })
+        self.step(began(worker, attempt))
     }
 
     fn end_first(&mut self) -> Result<(), SimError> {
-        let Some((_, attempt)) = self.ends.pop_first() else {
+        let Some((attempt, worker)) = self.ends.pop() else {
             return Ok(());
         };
-        let ended = self
-            .running
-            .remove(&attempt)
-            .zip(self.workers.remove(&attempt));
-        let Some(((user, job), worker)) = ended else {
+        let Some((user, job)) = self.running.remove(&attempt) else {
             return Ok(());
         };
         self.fairness.end(&user, job.held());
-        let progress = Progress::Finished {
-            outcome: Outcome::new(Cause::Succeeded, ""),
-            ran: job.ran,
-            log_bytes: 0,
-        };
-        self.step(Event::Reported {
-            worker,
-            attempt,
-            progress,
-        })
+        let outcome = Outcome::new(Cause::Succeeded, "");
+        self.step(ended(worker, attempt, outcome, job.ran))
     }
 
     fn report(self) -> Report {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::convert::Positions;
 use super::extract::LARGE_BODIES_MAX;
+use super::forecasts::Forecasts;
 use super::limiter::Limiter;
 use super::uploads::Uploads;
 use crate::bundles::{Bundles, Intake};
@@ -67,6 +68,7 @@ pub(super) struct Context {
     pub(super) limiter: Limiter,
     pub(super) uploads: Uploads,
     pub(super) positions: Positions,
+    pub(super) forecasts: Forecasts,
     pub(super) registry: Registry,
     /// Bounds the memory of long bodies.
     pub(super) large_bodies: Semaphore,
@@ -87,6 +89,7 @@ impl Context {
                 app.settings.min_free_bytes,
             ),
             positions: Positions::default(),
+            forecasts: Forecasts::default(),
             registry,
             large_bodies: Semaphore::new(LARGE_BODIES_MAX),
             started_at: clock::now(),

@@ -12,6 +12,7 @@ mod app;
 mod convert;
 mod error;
 mod extract;
+mod forecasts;
 mod guard;
 mod limiter;
 mod observe;

@@ -19,6 +19,7 @@ const RUNS_MIN: u32 = 3;
 /// How long jobs took. Derived, never stored; its size is bounded by that of the history.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(in crate::sched) struct Learned {
+    all: Runs,
     by_user: BTreeMap<UserName, BTreeMap<String, OfName>>,
 }
 
@@ -74,6 +75,7 @@ impl Learned {
         let Some((ran, model)) = run_of(job) else {
             return;
         };
+        self.all.change(|sketch| sketch.add(ran));
         let names = self.by_user.entry(job.user.clone()).or_default();
         let of_name = names.entry(job.spec.name.clone()).or_default();
         of_name.all.change(|sketch| sketch.add(ran));
@@ -88,6 +90,7 @@ impl Learned {
         let Some((ran, model)) = run_of(job) else {
             return;
         };
+        self.all.change(|sketch| sketch.remove(ran));
         let Some(names) = self.by_user.get_mut(&job.user) else {
             return;
         };
@@ -117,6 +120,11 @@ impl Learned {
         let of_name = self.by_user.get(&job.user)?.get(&job.spec.name)?;
         let on_model = model.and_then(|model| of_name.by_model.get(model)?.enough());
         on_model.or_else(|| of_name.all.enough())
+    }
+
+    /// What is known of all jobs together.
+    pub(in crate::sched) const fn of_all(&self) -> Option<Lengths> {
+        self.all.lengths
     }
 }
 

@@ -6,6 +6,7 @@ mod basics;
 mod explained;
 mod fairness;
 mod floors;
+mod forecast;
 mod groups;
 mod preemption;
 mod receipts;

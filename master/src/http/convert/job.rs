@@ -3,7 +3,7 @@
 use dopq_common::api;
 use dopq_common::job::{Active, Cause, Class, Job, JobState, Outcome, Phase};
 use dopq_common::resources::GpuAmount;
-use dopq_common::sched;
+use dopq_common::sched::{self, Forecast};
 use dopq_common::time::Timestamp;
 
 use super::positions::Positions;
@@ -67,6 +67,7 @@ pub(in crate::http) fn job_page_item(
             array: task.array.0,
             index: task.index,
         }),
+        expected_start: None,
         timeline: Vec::new(),
     }
 }
@@ -98,10 +99,24 @@ pub(in crate::http) fn job_with_timeline(
     }
 }
 
+/// When the job is expected to start, as far as that was foreseen; what should have been by now is now.
+pub(in crate::http) fn expected_start(
+    forecast: &Forecast,
+    now: Timestamp,
+    job: &Job,
+) -> Option<api::ExpectedStart> {
+    let start = forecast.start(job)?;
+    Some(api::ExpectedStart {
+        p50: start.p50.max(now).to_datetime(),
+        p90: start.p90.max(now).to_datetime(),
+    })
+}
+
 /// A waiting job at its place; `None` for one that does not wait any more. A task that waits again stands
 /// for its array.
 pub(in crate::http) fn queue_entry(
     model: &Model,
+    forecast: Option<&Forecast>,
     now: Timestamp,
     (position, penalty): (u64, f64),
     job: &Job,
@@ -131,6 +146,7 @@ pub(in crate::http) fn queue_entry(
         since: since.to_datetime(),
         reason: reason(model, now, job),
         array: tasks::array(row),
+        expected_start: forecast.and_then(|forecast| expected_start(forecast, now, job)),
     })
 }
 

@@ -15,7 +15,9 @@ use serde::Deserialize;
 
 use crate::clock;
 use crate::http::app::{Context, Ctx};
-use crate::http::convert::{array_of, job_page_item, job_with_timeline, waiting_in, waiting_task};
+use crate::http::convert::{
+    array_of, expected_start, job_page_item, job_with_timeline, waiting_in, waiting_task,
+};
 use crate::http::error::{Error, Result};
 use crate::http::extract::{self, Named, Params};
 use crate::http::guard::Caller;
@@ -143,7 +145,17 @@ pub(in crate::http) async fn show(
     State(context): State<Ctx>,
     Named(id): Named,
 ) -> Result<Json<api::Job>> {
-    Ok(Json(shown(&context, id)?))
+    let mut job = shown(&context, id)?;
+    // One that does not wait needs no look ahead.
+    if job.reason.is_some()
+        && let Some(forecast) = context.forecasts.of(context.view()).await
+    {
+        let now = clock::now();
+        job.expected_start = context
+            .view()
+            .read(|model| expected_start(&forecast, now, model.state.job(id)?));
+    }
+    Ok(Json(job))
 }
 
 /// The job as it now is.
@@ -174,6 +186,8 @@ pub(in crate::http) async fn explain(
     State(context): State<Ctx>,
     Named(id): Named,
 ) -> Result<Json<api::Explanation>> {
+    let forecast = context.forecasts.of(context.view()).await;
+    let forecast = forecast.as_deref();
     let now = clock::now();
     let explained = context.view().read(|model| {
         let known = model.state.job(id);
@@ -189,6 +203,10 @@ pub(in crate::http) async fn explain(
             position: shown.position,
             reasons: reasons.iter().map(ToString::to_string).collect(),
             remedies: remedies.iter().map(ToString::to_string).collect(),
+            expected_start: forecast.and_then(|forecast| expected_start(forecast, now, job)),
+            expected_start_unknown: forecast
+                .and_then(|forecast| forecast.unforeseen(job))
+                .map(|unforeseen| unforeseen.to_string()),
         })
     });
     explained.map(Json).ok_or_else(|| Error::no_job(id))

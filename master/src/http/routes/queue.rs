@@ -26,6 +26,8 @@ pub(in crate::http) async fn show(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
 ) -> Json<api::Queue> {
+    let forecast = context.forecasts.of(context.view()).await;
+    let forecast = forecast.as_deref();
     let now = clock::now();
     let (order, lock) = context.view().read(|model| {
         let lock = model.state.meta().lock.as_ref();
@@ -39,7 +41,7 @@ pub(in crate::http) async fn show(
             let waiting = some.iter().filter_map(|(position, (id, penalty))| {
                 let job = model.state.job(*id)?;
                 let visible = caller.sees(&job.user);
-                visible.then(|| queue_entry(model, now, (*position, *penalty), job))?
+                visible.then(|| queue_entry(model, forecast, now, (*position, *penalty), job))?
             });
             entries.extend(waiting.take(ENTRIES_MAX - entries.len()));
         });
