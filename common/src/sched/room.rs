@@ -120,7 +120,8 @@ impl Room {
     }
 }
 
-const fn is_starting(state: &JobState) -> bool {
+/// Whether an attempt in this state has no container yet.
+pub(super) const fn is_starting(state: &JobState) -> bool {
     match state {
         JobState::Assigned(_) | JobState::Building(_) => true,
         JobState::Queued(_)

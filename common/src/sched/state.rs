@@ -19,6 +19,7 @@ use super::group::Group;
 use super::index::{Index, ShapeId};
 use super::place::avoided;
 use super::reserve::Reservation;
+use super::room::is_starting;
 use super::score::Rankings;
 use super::settings::{Guards, Settings};
 use super::watch::Watch;
@@ -314,6 +315,12 @@ impl State {
         if let Some(old) = self.jobs.remove(&id) {
             self.index.remove(&old);
         }
+        self.put_job(job);
+        self.watch.stir();
+    }
+
+    fn put_job(&mut self, job: Arc<Job>) {
+        let id = job.id;
         let ready = self.is_ready(&job);
         self.index.insert(&job, ready);
         let ended = job.state.phase() == Phase::Finished;
@@ -321,7 +328,6 @@ impl State {
         if ended {
             self.file_dependents(id);
         }
-        self.watch.stir();
     }
 
     pub(super) fn drop_job(&mut self, id: JobId) {
@@ -370,10 +376,23 @@ impl State {
 
     /// Changes a job in place; without effect on one that is not known.
     pub(super) fn edit_job(&mut self, id: JobId, edit: impl FnOnce(&mut Job)) {
-        if let Some(mut job) = self.jobs.remove(&id) {
-            self.index.remove(&job);
-            edit(Arc::make_mut(&mut job));
-            self.set_job(job);
+        let Some(mut job) = self.jobs.remove(&id) else {
+            return;
+        };
+        self.index.remove(&job);
+        let (attempt, was_starting) = (job.attempt(), is_starting(&job.state));
+        edit(Arc::make_mut(&mut job));
+        // An attempt that goes on holds what it held, so that no job can start for it, unless its machine
+        // had as many starting containers as it may.
+        let goes_on = attempt.is_some() && attempt == job.attempt();
+        let starts = job.state.active().and_then(|active| {
+            let room = self.index.room(&active.worker)?;
+            Some(room.starting.saturating_add(1) >= self.settings.starts_per_worker)
+        });
+        let frees_a_start = was_starting && !is_starting(&job.state) && starts != Some(false);
+        self.put_job(job);
+        if !goes_on || frees_a_start {
+            self.watch.stir();
         }
     }
 
