@@ -1,19 +1,24 @@
 //! How long decisions take, and how much memory a waiting job takes, in a cluster of 1,000 machines with 8
 //! GPUs each, 1,000 users and 100,000 waiting jobs.
+//!
+//! One state is driven forward, as in a master: a job ends, one decision places what fits, what was placed
+//! begins to run, and as many jobs are submitted as were placed. Each step is timed by itself, so that nothing is
+//! measured but the step in a state that the steps before it have left.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use criterion::{BatchSize, Criterion};
-use dopq_common::id::{AttemptId, JobId, UserName, WorkerId};
-use dopq_common::job::{Cause, JobSpec, Outcome};
+use dopq_common::id::{AttemptId, UserName, WorkerId};
+use dopq_common::job::{ArraySpec, Cause, JobSpec, Outcome};
+use dopq_common::record::JobRecord;
 use dopq_common::resources::{
     ByteSize, Capacity, GpuAmount, GpuDevice, MilliCpu, MilliGpu, Request,
 };
 use dopq_common::sched::{
-    Effect, Effects, Event, Progress, QueueLock, Settings, State, Submission, forecast, queue, step,
+    Change, Effect, Effects, Event, Progress, QueueLock, Settings, State, Submission, forecast,
+    penalty_of, queue, step,
 };
 use dopq_common::sim::spec;
 use dopq_common::time::Timestamp;
@@ -22,71 +27,99 @@ use dopq_common::wire::AttemptPhase;
 const WORKERS: u32 = 1_000;
 const USERS: u64 = 1_000;
 const JOBS: u64 = 100_000;
+/// Decisions that are made before any is timed.
+const WARM_UP: usize = 200;
+const DECISIONS: usize = 2_000;
 
+#[expect(clippy::print_stdout, reason = "the figures are what it is run for")]
 fn main() {
-    let mut criterion = Criterion::default()
-        .configure_from_args()
-        .sample_size(20)
-        .measurement_time(Duration::from_secs(5));
     let before = resident_bytes();
     let mut cluster = Cluster::waiting();
-    let after = resident_bytes();
-    if let (Some(before), Some(after)) = (before, after) {
+    if let (Some(before), Some(after)) = (before, resident_bytes()) {
         let each = after.saturating_sub(before) / JOBS;
-        eprintln!("memory of the core per waiting job: {each} bytes");
+        println!(
+            "{:<44}{each:>10} bytes",
+            "memory of the core per waiting job"
+        );
     }
-    criterion.bench_function("first pass over 100,000 jobs", |bencher| {
-        bencher.iter_batched(
-            || cluster.clone(),
-            |mut cluster| {
-                cluster.unlock();
-                cluster
-            },
-            BatchSize::PerIteration,
-        );
-    });
-    cluster.unlock();
+    let (_, first) = timed(|| cluster.unlock());
+    println!("{:<44}{first:>12.1?}", "first pass over all waiting jobs");
     cluster.run_all();
-    criterion.bench_function("decision: a job ends, the next is placed", |bencher| {
-        bencher.iter_batched_ref(
-            || cluster.clone(),
-            |cluster| cluster.end_one(),
-            BatchSize::PerIteration,
-        );
-    });
-    criterion.bench_function(
-        "decision: a job is submitted to a full cluster",
-        |bencher| {
-            bencher.iter_batched_ref(
-                || cluster.clone(),
-                |cluster| cluster.submit(7),
-                BatchSize::PerIteration,
-            );
-        },
+    for _ in 0..WARM_UP {
+        cluster.turn(&mut Times::default());
+    }
+    let mut times = Times::default();
+    for _ in 0..DECISIONS {
+        cluster.turn(&mut times);
+    }
+    println!("{:<44}{:>12}{:>12}{:>12}", "", "median", "99 %", "longest");
+    print("a job ends, and what fits is placed", &mut times.ends);
+    print("a placed job begins to run", &mut times.begins);
+    print(
+        "a job is submitted to a full cluster",
+        &mut times.submissions,
     );
-    criterion.bench_function("the queue in order, for readers", |bencher| {
-        bencher.iter(|| black_box(queue(&cluster.state, cluster.now).len()));
-    });
-    criterion.bench_function("a copy of the state, for looking ahead", |bencher| {
-        bencher.iter(|| black_box(cluster.state.clone()));
-    });
-    criterion.bench_function("when waiting jobs start, looking ahead", |bencher| {
-        bencher.iter_batched(
-            || cluster.state.clone(),
-            |state| forecast(state, cluster.now),
-            BatchSize::PerIteration,
-        );
-    });
-    criterion.final_summary();
+    let placed = times.begins.len();
+    println!("{placed} jobs were placed in {DECISIONS} decisions");
+    let mut penalties = repeated(100, || cluster.penalties());
+    print("the penalties of all users", &mut penalties);
+    let mut queues = repeated(20, || queue(&cluster.state, cluster.now).len());
+    print("the queue in order, for readers", &mut queues);
+    let mut looks = repeated(5, || forecast(cluster.state.clone(), cluster.now));
+    print("when waiting jobs start, looking ahead", &mut looks);
+    let mut arrays = repeated(20, || cluster.submit_array());
+    print("an array of 10,000 tasks, to its record", &mut arrays);
 }
 
-#[derive(Clone)]
+/// How long each step of a kind took.
+#[derive(Default)]
+struct Times {
+    ends: Vec<Duration>,
+    begins: Vec<Duration>,
+    submissions: Vec<Duration>,
+}
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "a benchmark is what reads the clock"
+)]
+fn timed<T>(what: impl FnOnce() -> T) -> (T, Duration) {
+    let began = std::time::Instant::now();
+    let done = what();
+    (done, began.elapsed())
+}
+
+fn repeated<T>(times: usize, mut what: impl FnMut() -> T) -> Vec<Duration> {
+    let mut taken = Vec::with_capacity(times);
+    for _ in 0..times {
+        let (done, took) = timed(&mut what);
+        black_box(done);
+        taken.push(took);
+    }
+    taken
+}
+
+#[expect(clippy::print_stdout, reason = "the figures are what it is run for")]
+fn print(what: &str, times: &mut [Duration]) {
+    times.sort_unstable();
+    let at = |percent: usize| {
+        let rank = (times.len() * percent).div_ceil(100).max(1);
+        times.get(rank - 1).copied().unwrap_or_default()
+    };
+    let [median, high, most] = [50, 99, 100].map(at);
+    println!("{what:<44}{median:>12.1?}{high:>12.1?}{most:>12.1?}");
+}
+
 struct Cluster {
     state: State,
     now: Timestamp,
     shapes: Vec<Arc<JobSpec>>,
     config: Arc<str>,
     running: Vec<(WorkerId, AttemptId)>,
+    /// Placed, and not yet reported to run.
+    placed: Vec<(WorkerId, AttemptId)>,
+    submitted: u64,
+    lot: u64,
 }
 
 impl Cluster {
@@ -101,6 +134,9 @@ impl Cluster {
             shapes: shapes(),
             config: "{}".into(),
             running: Vec::new(),
+            placed: Vec::new(),
+            submitted: 0,
+            lot: 42,
         };
         for number in 0..WORKERS {
             cluster.step(Event::WorkerJoined {
@@ -118,27 +154,30 @@ impl Cluster {
                 until: Timestamp::from_millis(u64::MAX),
             }),
         });
-        for number in 0..JOBS {
-            cluster.submit(number);
+        for _ in 0..JOBS {
+            cluster.submit();
         }
         cluster
     }
 
-    fn step(&mut self, event: Event) {
+    fn step(&mut self, event: Event) -> Effects {
         let mut effects = Effects::default();
         step(&mut self.state, self.now, event, &mut effects).expect("an event that is taken");
-        for act in effects.acts {
+        for act in &effects.acts {
             match act {
-                Effect::Run { worker, attempt } => self.running.push((worker, attempt)),
+                Effect::Run { worker, attempt } => self.placed.push((worker.clone(), *attempt)),
                 Effect::Accepted { .. }
                 | Effect::Stop { .. }
                 | Effect::Forget { .. }
                 | Effect::Archive { .. } => {}
             }
         }
+        effects
     }
 
-    fn submit(&mut self, number: u64) {
+    fn submit(&mut self) {
+        let number = self.submitted;
+        self.submitted += 1;
         let user: UserName = format!("user{}", number % USERS).parse().expect("a name");
         // Jobs of one user are of different shapes, and shapes have many users.
         let shape = usize::try_from((number / USERS + number) % 24).expect("small");
@@ -156,7 +195,8 @@ impl Cluster {
     }
 
     fn run_all(&mut self) {
-        for (worker, attempt) in self.running.clone() {
+        while let Some((worker, attempt)) = self.placed.pop() {
+            self.running.push((worker.clone(), attempt));
             self.step(Event::Reported {
                 worker,
                 attempt,
@@ -168,10 +208,12 @@ impl Cluster {
         }
     }
 
-    fn end_one(&mut self) {
-        self.now = self.now.after(Duration::from_secs(1));
-        let (worker, attempt) = self.running.swap_remove(self.running.len() / 2);
-        self.step(Event::Reported {
+    /// Ends one job, drawn by lot; starts what was placed in its stead, and submits as many again.
+    fn turn(&mut self, times: &mut Times) {
+        self.now = self.now.after(Duration::from_millis(250));
+        let at = self.draw(self.running.len());
+        let (worker, attempt) = self.running.swap_remove(at);
+        let event = Event::Reported {
             worker,
             attempt,
             progress: Progress::Finished {
@@ -179,8 +221,72 @@ impl Cluster {
                 ran: Duration::from_secs(1),
                 log_bytes: 0,
             },
+        };
+        let (_, took) = timed(|| self.step(event));
+        times.ends.push(took);
+        let placed = std::mem::take(&mut self.placed);
+        for (worker, attempt) in placed {
+            self.running.push((worker.clone(), attempt));
+            let event = Event::Reported {
+                worker,
+                attempt,
+                progress: Progress::Entered {
+                    phase: AttemptPhase::Running,
+                    note: String::new(),
+                },
+            };
+            let (_, took) = timed(|| self.step(event));
+            times.begins.push(took);
+            let (_, took) = timed(|| self.submit());
+            times.submissions.push(took);
+        }
+        // Whatever a submission placed begins as well.
+        self.run_all();
+    }
+
+    fn draw(&mut self, below: usize) -> usize {
+        self.lot = self
+            .lot
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        usize::try_from(self.lot >> 33).expect("small") % below
+    }
+
+    fn penalties(&self) -> f64 {
+        let users = self.state.users();
+        users
+            .map(|user| penalty_of(&self.state, self.now, &user.name))
+            .sum()
+    }
+
+    /// Accepts an array as the master does: the step, the changes that it commits, and their records.
+    fn submit_array(&mut self) -> usize {
+        let mut spec = JobSpec::clone(&self.shapes[0]);
+        spec.array = Some(ArraySpec {
+            indexes: "0-9999".parse().expect("indexes"),
+            max_running: None,
         });
-        black_box(JobId(self.state.meta().last_job));
+        let effects = self.step(Event::Submitted(Submission {
+            user: "user7".parse().expect("a name"),
+            spec: Arc::new(spec),
+            config: Arc::clone(&self.config),
+            bundle: None,
+            key: None,
+        }));
+        let changes = effects.dirty.changes(&self.state).into_iter();
+        let jobs = changes.filter_map(|change| match change {
+            Change::Job(job) => Some(JobRecord::from(&*job)),
+            Change::JobDropped(_)
+            | Change::User(_)
+            | Change::Group(_)
+            | Change::GroupDropped(_)
+            | Change::Worker(_)
+            | Change::WorkerDropped(_)
+            | Change::Key(..)
+            | Change::Meta(_) => None,
+        });
+        jobs.map(|record| serde_json::to_vec(&record).expect("it is written").len())
+            .sum()
     }
 }
 

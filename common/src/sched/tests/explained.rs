@@ -5,10 +5,10 @@ use super::*;
 use crate::sched::remedy::Remedy;
 
 /// Draws that are the same in every run.
-struct Draws(u64);
+pub(super) struct Draws(pub(super) u64);
 
 impl Draws {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -17,13 +17,13 @@ impl Draws {
     }
 }
 
-fn feed(state: &mut State, now: Timestamp, event: Event) {
+pub(super) fn feed(state: &mut State, now: Timestamp, event: Event) {
     // Requests that could never fit are refused, which is as good.
     drop(step(state, now, event, &mut Effects::default()));
 }
 
 /// A cluster of a few machines of several kinds, filled with jobs of several kinds.
-fn random_cluster(draws: &mut Draws) -> (State, Timestamp) {
+pub(super) fn random_cluster(draws: &mut Draws) -> (State, Timestamp) {
     let now = Timestamp::from_millis(5_000_000);
     let backfill = [Backfill::Easy, Backfill::BestEffort];
     let mut state = State::new(Settings {
