@@ -118,8 +118,9 @@ impl Fate {
     fn new(half_life: Duration, min_charge: Duration, history_max_jobs: usize) -> Self {
         let mut settings = Settings {
             history_max_jobs,
-            // So that what is remembered does not decide where jobs go.
+            // So that what is remembered decides neither where jobs go nor, by how long they ran, when.
             placement: Placement::BestFit,
+            backfill: Backfill::BestEffort,
             retry_backoff: Duration::ZERO,
             preempt_after: Duration::ZERO,
             ..Settings::default()
