@@ -1,6 +1,8 @@
 //! What workers report on attempts. What is not about the current attempt of its worker is stale, and its
 //! worker is told to clean up; what the job's state has passed is a repetition.
 
+use std::time::Duration;
+
 use crate::id::{AttemptId, JobId, WorkerId};
 use crate::job::{Active, Cause, Job, JobState, Outcome, Phase};
 use crate::wire::AttemptPhase;
@@ -39,11 +41,7 @@ impl Step<'_> {
         match progress {
             Progress::Accepted => self.entered(attempt, AttemptPhase::Accepted, String::new()),
             Progress::Entered { phase, note } => self.entered(attempt, phase, note),
-            Progress::Refused { reason } => {
-                self.refused(attempt, &reason)?;
-                self.act(Effect::Forget { worker, attempt });
-                Ok(())
-            }
+            Progress::Refused { reason } => self.refused(worker, attempt, &reason),
             Progress::Finished {
                 outcome,
                 ran,
@@ -115,25 +113,39 @@ impl Step<'_> {
         self.act(effect);
     }
 
-    fn refused(&mut self, attempt: AttemptId, reason: &str) -> Result<(), Rejected> {
+    fn refused(
+        &mut self,
+        worker: WorkerId,
+        attempt: AttemptId,
+        reason: &str,
+    ) -> Result<(), Rejected> {
         let Some(job) = self.state.job(attempt.job) else {
             return Err(Rejected::Stale(attempt));
         };
+        let ended = |outcome| Ended {
+            outcome,
+            ran: Duration::ZERO,
+            log_bytes: None,
+        };
         match &job.state {
-            JobState::Assigned(_) => self.attempt_refused(attempt.job, reason),
+            JobState::Assigned(_) => {
+                self.attempt_refused(attempt.job, reason);
+                self.act(Effect::Forget { worker, attempt });
+            }
             // Nothing ran, so that the stop has been obeyed.
             JobState::Stopping(_, stop) => {
                 let outcome = super::control::outcome_of(stop, job);
-                let ended = Ended {
-                    outcome,
-                    ran: std::time::Duration::ZERO,
-                    log_bytes: None,
-                };
-                self.attempt_ended(attempt.job, ended);
+                self.attempt_ended(attempt.job, ended(outcome));
+                self.act(Effect::Forget { worker, attempt });
             }
-            // It began, so that an older refusal says nothing any more.
+            // A refusal is the last word on an attempt: a machine that says so of what it had begun has lost its
+            // records of it.
             JobState::Building(_) | JobState::Running(_) | JobState::Paused(_) => {
-                return Err(Rejected::Repeated(attempt));
+                let detail = format!("{worker} had begun it and then refused it: {reason}");
+                let outcome = Outcome::new(Cause::WorkerLost, detail);
+                self.attempt_ended(attempt.job, ended(outcome));
+                // Should the refusal be the older word after all, what runs there must end.
+                self.clean_up(worker, attempt, false);
             }
             JobState::Queued(_) | JobState::Array(_) | JobState::Finished(_) => {
                 return Err(Rejected::Stale(attempt));

@@ -147,6 +147,24 @@ fn a_refusal_never_ends_a_job() {
 }
 
 #[test]
+fn a_machine_that_refuses_what_it_had_begun_has_lost_it() {
+    let mut c = Cluster::new();
+    c.join("w1", 1);
+    c.submit("anna", |_| {});
+    c.report("w1", "1.1", phase(AttemptPhase::Building))
+        .unwrap();
+    let reason = "no space".to_owned();
+    c.report("w1", "1.1", Progress::Refused { reason }).unwrap();
+    assert_eq!(c.phase(1), Phase::Queued, "it is tried again");
+    assert_eq!(c.job(1).faults, 1);
+    assert!(
+        matches!(&*c.acts, [Effect::Stop { .. }]),
+        "what may run there is stopped: {:?}",
+        c.acts
+    );
+}
+
+#[test]
 fn the_users_own_retries_are_counted() {
     let mut c = Cluster::new();
     c.join("w1", 1);

@@ -132,11 +132,7 @@ impl Agent {
             }
             Effect::Stop {
                 attempt, outcome, ..
-            } => {
-                if self.attempts.get(attempt) != Some(&None) {
-                    self.end(*attempt, outcome.clone());
-                }
-            }
+            } => self.end(*attempt, outcome.clone()),
             Effect::Forget { attempt, .. } => {
                 self.attempts.remove(attempt);
                 self.ended.insert(*attempt);
