@@ -37,15 +37,20 @@ pub fn kept(elapsed: Duration, half_life: Duration) -> f64 {
 /// What holding `rate` for `elapsed`, until now, has added: `r·(h/ln 2)·(1 - 2^(-elapsed/h))`.
 #[must_use]
 pub fn charged(rate: Rate, elapsed: Duration, half_life: Duration) -> f64 {
+    rate.gpus() * (half_life.as_secs_f64() / LN_2) * forgotten(elapsed, half_life)
+}
+
+/// How much of a value is forgotten in a time: `1 - 2^(-elapsed/h)`.
+fn forgotten(elapsed: Duration, half_life: Duration) -> f64 {
     // exp_m1 keeps the digits of short times, for which the difference to 1 would lose them.
-    let decayed = -(-LN_2 * elapsed.as_secs_f64() / half_life.as_secs_f64()).exp_m1();
-    rate.gpus() * (half_life.as_secs_f64() / LN_2) * decayed
+    -(-LN_2 * elapsed.as_secs_f64() / half_life.as_secs_f64()).exp_m1()
 }
 
 /// `U(t)`: the usage after `elapsed`, during which `rate` was held.
 #[must_use]
 pub fn after(usage: f64, rate: Rate, elapsed: Duration, half_life: Duration) -> f64 {
-    usage * kept(elapsed, half_life) + charged(rate, elapsed, half_life)
+    let forgotten = forgotten(elapsed, half_life);
+    usage * (1.0 - forgotten) + rate.gpus() * (half_life.as_secs_f64() / LN_2) * forgotten
 }
 
 /// `x`: the usage as a part of what the whole cluster gives, 1 for all of it all the time.
@@ -58,6 +63,44 @@ pub fn normalised(usage: f64, capacity: Rate, half_life: Duration) -> f64 {
         capacity
     };
     usage / (capacity.gpus() * half_life.as_secs_f64() / LN_2)
+}
+
+/// Measures many usages at one instant: what [`normalised`] says of [`after`], with what all have in common worked
+/// out once.
+#[derive(Debug, Clone, Copy)]
+pub struct Meter {
+    /// What a millisecond adds to the exponent of `e`.
+    per_milli: f64,
+    /// What holding one GPU for ever comes to, in GPU-seconds.
+    held: f64,
+    /// What one GPU-second is of all that the cluster gives.
+    part: f64,
+}
+
+impl Meter {
+    /// For a cluster of this capacity.
+    #[must_use]
+    pub fn new(capacity: Rate, half_life: Duration) -> Self {
+        let held = half_life.as_secs_f64() / LN_2;
+        Self {
+            per_milli: -1.0 / (held * 1000.0),
+            held,
+            part: normalised(1.0, capacity, half_life),
+        }
+    }
+
+    /// `x`: the usage after so many milliseconds, during which `rate` was held, as a part of what the whole
+    /// cluster gives.
+    #[must_use]
+    pub fn measure(&self, usage: f64, rate: Rate, millis: u64) -> f64 {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "milliseconds are rounded only beyond 285,000 years"
+        )]
+        let millis = millis as f64;
+        let forgotten = -(self.per_milli * millis).exp_m1();
+        (usage * (1.0 - forgotten) + rate.gpus() * self.held * forgotten) * self.part
+    }
 }
 
 /// How long it takes an idle user's usage to fall to `part` of what it is; zero when it is there.
@@ -109,6 +152,18 @@ mod tests {
         assert!((normalised(usage, capacity, H) - 1.0).abs() < 1e-12);
         assert!((normalised(usage / 2.0, capacity, H) - 0.5).abs() < 1e-12);
         assert!(normalised(1.0, Rate(0), H).is_finite());
+    }
+
+    #[test]
+    fn a_meter_says_the_same() {
+        let capacity = Rate(8_000_000);
+        let meter = Meter::new(capacity, H);
+        for millis in [0, 1, 250, 60_000, 86_400_000, 40_000_000_000] {
+            let elapsed = Duration::from_millis(millis);
+            let exact = normalised(after(77.0, Rate(2_500_000), elapsed, H), capacity, H);
+            let measured = meter.measure(77.0, Rate(2_500_000), millis);
+            assert!((measured / exact - 1.0).abs() < 1e-12, "{millis}");
+        }
     }
 
     #[test]

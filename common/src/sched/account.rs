@@ -9,11 +9,11 @@ use std::time::Duration;
 use crate::id::{GroupName, UserName};
 use crate::job::{Active, Charge, ChargeEnd, Class, Job};
 use crate::penalty::recency;
-use crate::penalty::usage::{Rate, after, charged, falls_to, kept, normalised};
+use crate::penalty::usage::{Meter, Rate, after, charged, falls_to, kept};
 use crate::resources::Allocation;
 use crate::time::Timestamp;
 
-use super::desk::Desk;
+use super::desk::{Desk, Had};
 use super::room::Room;
 use super::settings::{Policy, UsageSettings};
 use super::state::State;
@@ -102,18 +102,46 @@ pub(super) fn penalty(state: &State, now: Timestamp, desk: &Desk) -> f64 {
 
 /// How much a user has had lately by the policy in force, whatever their weight.
 pub(super) fn unweighted(state: &State, now: Timestamp, desk: &Desk) -> f64 {
-    match state.settings().policy {
-        Policy::Usage => {
-            let half_life = state.settings().usage.half_life;
-            let usage = usage_at(state, now, desk);
-            normalised(usage, state.index().capacity(), half_life)
+    Ruler::of(state, now).unweighted(&desk.had, desk.rate)
+}
+
+/// Measures by the policy in force what users have had; the one measure of placing, listing and explaining.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ruler {
+    now: Timestamp,
+    policy: Policy,
+    meter: Meter,
+    finished: u64,
+}
+
+impl Ruler {
+    pub(super) fn of(state: &State, now: Timestamp) -> Self {
+        let half_life = state.settings().usage.half_life;
+        Self {
+            now,
+            policy: state.settings().policy,
+            meter: Meter::new(state.index().capacity(), half_life),
+            finished: state.meta().finished_jobs,
         }
-        Policy::Recency => {
-            let finished = state.meta().finished_jobs;
-            let since = finished.saturating_sub(desk.had.recency_at);
-            recency::decayed(desk.had.recency, since)
+    }
+
+    pub(super) fn penalty(&self, had: &Had, rate: Rate) -> f64 {
+        self.unweighted(had, rate) / had.weight
+    }
+
+    fn unweighted(&self, had: &Had, rate: Rate) -> f64 {
+        match self.policy {
+            Policy::Usage => {
+                let (now, then) = (self.now.as_millis(), had.usage_at.as_millis());
+                let millis = now.saturating_sub(then);
+                self.meter.measure(had.usage, rate, millis)
+            }
+            Policy::Recency => {
+                let since = self.finished.saturating_sub(had.recency_at);
+                recency::decayed(had.recency, since)
+            }
+            Policy::Fifo => 0.0,
         }
-        Policy::Fifo => 0.0,
     }
 }
 

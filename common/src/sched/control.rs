@@ -4,9 +4,9 @@ use crate::id::{JobId, UserName, WorkerId};
 use crate::job::{Active, Cause, Hold, Job, JobState, Outcome, Phase, StopReason};
 
 use super::effect::Effect;
+use super::entities::{Cordon, QueueLock};
 use super::event::Rejected;
 use super::finish::enter;
-use super::state::{Cordon, QueueLock};
 use super::step::Step;
 
 /// How an attempt that is stopped for this reason is to be reported.
@@ -192,7 +192,7 @@ impl Step<'_> {
             return Err(Rejected::Invalid(text));
         }
         self.state.meta_mut().lock = lock;
-        self.state.watch_mut().stir();
+        self.state.news_mut().anything();
         self.effects.dirty.meta = true;
         Ok(())
     }

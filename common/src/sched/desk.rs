@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::GroupName;
+use crate::job::{Class, Job};
 use crate::penalty::usage::Rate;
 use crate::resources::MilliGpu;
 use crate::time::Timestamp;
 
-use super::index::ShapeId;
 use super::order::Place;
+use super::shape::{ShapeId, ShapeMask};
 use super::tally::Tally;
 
 /// One user's jobs.
@@ -16,6 +17,16 @@ use super::tally::Tally;
 pub(super) struct Desk {
     /// Those that may start, by shape.
     pub(super) ready: BTreeMap<ShapeId, BTreeSet<Place>>,
+    /// The shapes of those, in the user's own order of their first ones.
+    order: Vec<ShapeId>,
+    /// Their first ones.
+    firsts: Vec<Place>,
+    /// The best class of the first ones, and when the oldest of them was submitted.
+    pub(super) best: (Class, Timestamp),
+    /// The same shapes, or some more.
+    pub(super) shapes: ShapeMask,
+    /// Of how many of those nobody said how long they run.
+    pub(super) unsaid: usize,
     /// Those that wait for something else than a machine.
     pub(super) parked: BTreeSet<Place>,
     /// How many they are, and what they hold.
@@ -28,6 +39,72 @@ pub(super) struct Desk {
     pub(super) floor: Option<MilliGpu>,
     /// A copy of what the user has had, so that ranking all users looks none of them up.
     pub(super) had: Had,
+}
+
+impl Desk {
+    /// Takes in a job that may start.
+    pub(super) fn enter(&mut self, shape: ShapeId, job: &Job) {
+        let place = Place::of(job);
+        let places = self.ready.entry(shape).or_default();
+        if places.insert(place) {
+            self.unsaid += usize::from(job.spec.time_request.is_none());
+            if places.first() == Some(&place) {
+                self.put_in_order(shape);
+            }
+        }
+    }
+
+    /// Takes out a job. Whether it was one that may start.
+    pub(super) fn leave(&mut self, shape: ShapeId, job: &Job) -> bool {
+        let place = Place::of(job);
+        let Some(places) = self.ready.get_mut(&shape) else {
+            return false;
+        };
+        let was_first = places.first() == Some(&place);
+        if !places.remove(&place) {
+            return false;
+        }
+        self.unsaid -= usize::from(job.spec.time_request.is_none());
+        if places.is_empty() {
+            self.ready.remove(&shape);
+            self.shapes = self.ready.keys().collect();
+        }
+        if was_first {
+            self.put_in_order(shape);
+        }
+        true
+    }
+
+    /// Puts a shape where its first job, which is another than before, belongs.
+    fn put_in_order(&mut self, shape: ShapeId) {
+        if let Some(at) = self.order.iter().position(|other| *other == shape) {
+            self.order.remove(at);
+            self.firsts.remove(at);
+        }
+        if let Some(first) = self.ready.get(&shape).and_then(BTreeSet::first) {
+            let at = self.firsts.partition_point(|other| other < first);
+            self.order.insert(at, shape);
+            self.firsts.insert(at, *first);
+            self.shapes.add(shape);
+        }
+        let (classes, submitted) = (
+            self.firsts.iter().map(|place| place.class),
+            self.firsts.iter().map(|place| place.submitted_at),
+        );
+        self.best = classes.min().zip(submitted.min()).unwrap_or_default();
+    }
+
+    /// The shapes of jobs that may start, in the user's own order of the first job of each.
+    pub(super) fn shapes_in_order(&self) -> &[ShapeId] {
+        &self.order
+    }
+
+    /// The user's first job of the shapes that `is_sought` says.
+    pub(super) fn first(&self, is_sought: impl Fn(ShapeId) -> bool) -> Option<(Place, ShapeId)> {
+        let mut order = self.order.iter();
+        let at = order.position(|shape| is_sought(*shape))?;
+        Some((*self.firsts.get(at)?, *self.order.get(at)?))
+    }
 }
 
 /// What a user has had, as [`super::User`] says.

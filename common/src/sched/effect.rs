@@ -7,8 +7,9 @@ use std::time::Duration;
 use crate::id::{AttemptId, GroupName, JobId, UserName, WorkerId};
 use crate::job::{Job, Outcome};
 
+use super::entities::{Meta, User, Worker};
 use super::group::Group;
-use super::state::{Meta, State, User, Worker};
+use super::state::State;
 
 /// Collects over a batch of steps.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -7,12 +7,13 @@ use crate::id::{GroupName, JobId, UserName, WorkerId};
 use crate::job::{Dependency, DependencyKind, Job, JobState, Phase};
 use crate::time::Timestamp;
 
+use super::entities::QueueLock;
 use super::fit::fit;
 use super::guard::{Limit, guarded};
 use super::place::{blocker, is_locked};
 use super::queue::queue;
 use super::remedy::{Remedy, remedies};
-use super::state::{Blocked, QueueLock, Standing, State};
+use super::state::{Blocked, Standing, State};
 use super::submit::never_fits;
 
 /// Why a job waits.

@@ -6,9 +6,9 @@ use std::fmt;
 use crate::id::WorkerId;
 use crate::resources::{Allocation, ByteSize, Capacity, GpuDevice, MilliCpu, MilliGpu, Request};
 
+use super::entities::Health;
 use super::room::Room;
 use super::settings::Settings;
-use super::state::Health;
 
 /// CPU of a job that asks for neither GPU nor CPU.
 const DEFAULT_CPU: MilliCpu = MilliCpu(1000);
@@ -228,16 +228,12 @@ pub(super) fn fitness(capacity: &Capacity, request: &Request) -> Result<Fitness,
     Ok(Fitness { needs, allowed })
 }
 
-/// The GPUs that it could be given now by their place in the machine's order, the fullest first so that
-/// whole ones stay whole; at least as many as it needs.
-pub(super) fn fitting(room: &Room, fitness: &Fitness) -> Result<Vec<usize>, Blocker> {
+/// Whether enough is free now.
+pub(super) fn has_room(room: &Room, fitness: &Fitness) -> Result<(), Blocker> {
     let needs = fitness.needs;
-    let mut gpus: Vec<usize> = Vec::new();
     if needs.gpus > 0 {
-        let free = room.free.iter().enumerate();
-        let fits = free.filter(|(at, free)| **free >= needs.milli.0 && fitness.allows(*at));
-        gpus.extend(fits.map(|(at, _)| at));
-        if gpus.len() < usize::try_from(needs.gpus).unwrap_or(usize::MAX) {
+        let gpus = u32::try_from(free_enough(room, fitness).count()).unwrap_or(u32::MAX);
+        if gpus < needs.gpus {
             return Err(Blocker::Gpus);
         }
     }
@@ -247,7 +243,26 @@ pub(super) fn fitting(room: &Room, fitness: &Fitness) -> Result<Vec<usize>, Bloc
     if needs.memory > room.free_memory() {
         return Err(Blocker::Memory);
     }
-    gpus.sort_by_key(|at| (room.free.get(*at).copied(), *at));
+    Ok(())
+}
+
+/// The GPUs that it could be given now, by their place in the machine's order.
+fn free_enough<'a>(room: &'a Room, fitness: &'a Fitness) -> impl Iterator<Item = usize> + 'a {
+    let free = room.free.iter().enumerate();
+    let milli = fitness.needs.milli.0;
+    let fits = free.filter(move |(at, free)| **free >= milli && fitness.allows(*at));
+    fits.map(|(at, _)| at)
+}
+
+/// The GPUs that it could be given now by their place in the machine's order, the fullest first so that
+/// whole ones stay whole; at least as many as it needs.
+pub(super) fn fitting(room: &Room, fitness: &Fitness) -> Result<Vec<usize>, Blocker> {
+    has_room(room, fitness)?;
+    let mut gpus: Vec<usize> = Vec::new();
+    if fitness.needs.gpus > 0 {
+        gpus.extend(free_enough(room, fitness));
+        gpus.sort_by_key(|at| (room.free.get(*at).copied(), *at));
+    }
     Ok(gpus)
 }
 

@@ -12,9 +12,10 @@ use crate::time::Timestamp;
 
 use super::account::penalty;
 use super::desk::Desk;
-use super::index::{Index, ShapeId};
+use super::index::Index;
 use super::order::{Head, Merge};
 use super::rank::{Asked, Ranks};
+use super::shape::ShapeId;
 use super::state::State;
 use super::tally::Tally;
 
@@ -134,7 +135,7 @@ pub(super) fn within_floors(state: &State, now: Timestamp) -> Vec<(Head<ShapeId>
             }
         }
     }
-    merge.fill(heads.into_iter());
+    merge.fill(heads);
     let in_order = std::iter::from_fn(|| merge.pop());
     in_order
         .filter_map(|head| Some((floors.get(&head.place.job).copied()?, head)))

@@ -11,17 +11,15 @@ use crate::resources::{ByteSize, Capacity, Request};
 use crate::time::Timestamp;
 
 use super::desk::{Desk, Had};
+use super::entities::{User, Worker};
 use super::group::Group;
+use super::ledger::Ledger;
 use super::order::Place;
 use super::room::Room;
 use super::runtimes::Learned;
 use super::settings::UsageSettings;
-use super::state::{User, Worker};
+use super::shape::ShapeId;
 use super::tally::{Tally, Team};
-
-/// Jobs that ask for the same share a shape: what fits for one fits for all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct ShapeId(u32);
 
 /// Machines that differ in nothing but the ids of their GPUs share a class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -37,7 +35,10 @@ pub(super) struct Index {
     requests: BTreeMap<ShapeId, Arc<Request>>,
     last_shape: u32,
     classes: Vec<Capacity>,
-    desks: BTreeMap<UserName, Desk>,
+    /// Where each user's line is in the ledger, and their desk among the desks.
+    lines: BTreeMap<UserName, usize>,
+    ledger: Ledger,
+    desks: Vec<Desk>,
     teams: BTreeMap<GroupName, Team>,
     /// The users who have a floor of their own.
     floors: BTreeSet<UserName>,
@@ -72,11 +73,22 @@ struct Shape {
 
 impl Index {
     pub(super) fn desk(&self, user: &UserName) -> Option<&Desk> {
-        self.desks.get(user)
+        self.desk_in_line(*self.lines.get(user)?)
     }
 
-    pub(super) const fn desks(&self) -> &BTreeMap<UserName, Desk> {
-        &self.desks
+    /// The desk of the user whose line in the ledger this is.
+    pub(super) fn desk_in_line(&self, line: usize) -> Option<&Desk> {
+        self.desks.get(line)
+    }
+
+    /// Every desk, by the user's name.
+    pub(super) fn desks(&self) -> impl Iterator<Item = (&UserName, &Desk)> {
+        let lines = self.lines.iter();
+        lines.filter_map(|(user, line)| Some((user, self.desk_in_line(*line)?)))
+    }
+
+    pub(super) const fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     pub(super) fn team(&self, group: &GroupName) -> Option<&Team> {
@@ -141,23 +153,25 @@ impl Index {
     }
 
     pub(super) fn set_user(&mut self, user: &User) {
-        let desk = self.desks.entry(user.name.clone()).or_default();
-        desk.had = Had {
-            weight: user.weight,
-            usage: user.usage,
-            usage_at: user.usage_at,
-            recency: user.recency,
-            recency_at: user.recency_at,
-        };
-        desk.floor = user.guards.floor;
-        if desk.floor.is_some() {
+        let (before, tally) = self.edit_desk(&user.name, |desk| {
+            desk.had = Had {
+                weight: user.weight,
+                usage: user.usage,
+                usage_at: user.usage_at,
+                recency: user.recency,
+                recency_at: user.recency_at,
+            };
+            desk.floor = user.guards.floor;
+            let before = std::mem::replace(&mut desk.group, user.group.clone());
+            (before, desk.tally)
+        });
+        if user.guards.floor.is_some() {
             self.floors.insert(user.name.clone());
         } else {
             self.floors.remove(&user.name);
         }
-        if desk.group != user.group {
-            let tally = desk.tally;
-            if let Some(before) = std::mem::replace(&mut desk.group, user.group.clone()) {
+        if before != user.group {
+            if let Some(before) = before {
                 self.edit_team(&before, |team| {
                     team.members.remove(&user.name);
                     team.tally.take(tally);
@@ -170,6 +184,19 @@ impl Index {
                 });
             }
         }
+    }
+
+    /// Changes a user's desk, which is set up if there is none, and their line in the ledger.
+    fn edit_desk<T>(&mut self, user: &UserName, edit: impl FnOnce(&mut Desk) -> T) -> T {
+        let line = *self.lines.entry(user.clone()).or_insert_with(|| {
+            self.desks.push(Desk::default());
+            self.ledger.open(user.clone())
+        });
+        #[expect(clippy::indexing_slicing, reason = "each line has its desk")]
+        let desk = &mut self.desks[line];
+        let edited = edit(desk);
+        self.ledger.write(line, desk);
+        edited
     }
 
     pub(super) fn set_group(&mut self, group: &Group) {
@@ -194,10 +221,11 @@ impl Index {
         if of_job == Tally::default() {
             return;
         }
-        let desk = self.desks.entry(job.user.clone()).or_default();
-        count(&mut desk.tally, of_job);
-        let team = desk.group.as_ref();
-        if let Some(team) = team.and_then(|group| self.teams.get_mut(group)) {
+        let group = self.edit_desk(&job.user, |desk| {
+            count(&mut desk.tally, of_job);
+            desk.group.clone()
+        });
+        if let Some(team) = group.and_then(|group| self.teams.get_mut(&group)) {
             count(&mut team.tally, of_job);
         }
     }
@@ -301,7 +329,7 @@ impl Index {
     }
 
     /// Enters a job; `ready` says whether a waiting one may start.
-    pub(super) fn insert(&mut self, job: &Job, ready: bool) {
+    pub(super) fn insert(&mut self, job: &Arc<Job>, ready: bool) {
         let shape = self.shape_taken(&job.spec.request, ready);
         self.tally(job, Tally::add);
         if let Some(at) = retry(job) {
@@ -324,16 +352,15 @@ impl Index {
                         .or_default()
                         .insert(job.id);
                 }
-                let desk = self.desks.entry(job.user.clone()).or_default();
                 if job.state.waiting() == 0 {
                     // All tasks of the array have been begun.
                 } else if ready {
                     if job.spec.class == Class::Urgent {
                         self.urgent.insert(Place::of(job));
                     }
-                    desk.ready.entry(shape).or_default().insert(Place::of(job));
+                    self.edit_desk(&job.user, |desk| desk.enter(shape, job));
                 } else {
-                    desk.parked.insert(Place::of(job));
+                    self.edit_desk(&job.user, |desk| desk.parked.insert(Place::of(job)));
                 }
             }
             JobState::Assigned(active)
@@ -344,8 +371,7 @@ impl Index {
                 let room = self.rooms.entry(active.worker.clone()).or_default();
                 room.enter(job, active);
                 self.log_change(&active.worker);
-                let desk = self.desks.entry(job.user.clone()).or_default();
-                desk.rate.0 += active.rate.0;
+                self.edit_desk(&job.user, |desk| desk.rate.0 += active.rate.0);
             }
             JobState::Finished(finished) => {
                 self.history.insert((finished.at, job.id));
@@ -354,8 +380,8 @@ impl Index {
         }
     }
 
-    /// Takes a job out again; it must be as it was entered.
-    pub(super) fn remove(&mut self, job: &Job) {
+    /// Takes a job out again; it must be as it was entered. Whether it was one that may start.
+    pub(super) fn remove(&mut self, job: &Job) -> bool {
         let shape = self.shape_of(&job.spec.request);
         self.tally(job, Tally::take);
         let mut was_ready = false;
@@ -377,19 +403,12 @@ impl Index {
                         }
                     }
                 }
-                if let Some(desk) = self.desks.get_mut(&job.user) {
-                    let place = Place::of(job);
-                    self.urgent.remove(&place);
+                let place = Place::of(job);
+                self.urgent.remove(&place);
+                was_ready = self.edit_desk(&job.user, |desk| {
                     desk.parked.remove(&place);
-                    if let Some((shape, places)) = shape
-                        .and_then(|shape| desk.ready.get_mut(&shape).map(|places| (shape, places)))
-                    {
-                        was_ready = places.remove(&place);
-                        if places.is_empty() {
-                            desk.ready.remove(&shape);
-                        }
-                    }
-                }
+                    shape.is_some_and(|shape| desk.leave(shape, job))
+                });
             }
             JobState::Assigned(active)
             | JobState::Building(active)
@@ -403,9 +422,7 @@ impl Index {
                     }
                     self.log_change(&active.worker);
                 }
-                if let Some(desk) = self.desks.get_mut(&job.user) {
-                    desk.rate.0 -= active.rate.0;
-                }
+                self.edit_desk(&job.user, |desk| desk.rate.0 -= active.rate.0);
             }
             JobState::Finished(finished) => {
                 self.history.remove(&(finished.at, job.id));
@@ -413,6 +430,7 @@ impl Index {
             }
         }
         self.shape_given_back(&job.spec.request, was_ready);
+        was_ready
     }
 
     /// Whether both hold the same, by whatever numbers their shapes and classes go. Keys are left out, because jobs do
@@ -425,7 +443,7 @@ impl Index {
                 .collect()
         };
         let desks = |index: &Self| -> Vec<_> {
-            let desks = index.desks.iter();
+            let desks = index.desks();
             desks
                 .map(|(user, desk)| {
                     let ready: BTreeSet<Place> = desk.ready.values().flatten().copied().collect();

@@ -3,9 +3,10 @@
 use crate::job::{JobState, Phase};
 use crate::resources::MilliGpu;
 
+use super::entities::Health;
 use super::finish::TIMELINE_MAX;
 use super::index::Index;
-use super::state::{Health, Standing, State};
+use super::state::{Standing, State};
 
 /// Whether everything that must always hold of a state does.
 ///

@@ -6,9 +6,9 @@ use crate::id::{JobId, WorkerId};
 use crate::job::{Cause, JobState, Outcome, StopReason};
 
 use super::effect::Effect;
+use super::entities::{Health, Worker};
 use super::event::Rejected;
 use super::finish::Ended;
-use super::state::{Health, Worker};
 use super::step::Step;
 
 /// How much longer a worker may be silent that said goodbye.
@@ -51,7 +51,7 @@ impl Step<'_> {
     /// worker's time starts anew.
     pub(super) fn lead_taken(&mut self) {
         self.state.watch_mut().forget_silences();
-        self.state.watch_mut().stir();
+        self.state.news_mut().anything();
         let workers: Vec<WorkerId> = self.state.workers().map(|w| w.id.clone()).collect();
         for worker in workers {
             self.state.watch_mut().silence(&worker, self.now);
@@ -81,7 +81,7 @@ impl Step<'_> {
         let lock = self.state.meta().lock.as_ref();
         if lock.is_some_and(|lock| lock.until <= self.now) {
             self.state.meta_mut().lock = None;
-            self.state.watch_mut().stir();
+            self.state.news_mut().anything();
             self.effects.dirty.meta = true;
         }
     }
@@ -140,7 +140,7 @@ impl Step<'_> {
         self.set_health(id, Health::Lost { since: self.now });
         let room = self.state.index().room(id);
         let jobs: Vec<JobId> =
-            room.map_or_else(Vec::new, |room| room.jobs.iter().copied().collect());
+            room.map_or_else(Vec::new, |room| room.jobs.keys().copied().collect());
         for job in jobs {
             let attempt = self.state.job(job).and_then(|job| job.attempt());
             let ended = Ended {

@@ -114,7 +114,7 @@ impl Ahead {
             begun: 0,
         };
         let rooms = ahead.state.index().rooms().values();
-        let ids: Vec<JobId> = rooms.flat_map(|room| room.jobs.iter().copied()).collect();
+        let ids: Vec<JobId> = rooms.flat_map(|room| room.jobs.keys().copied()).collect();
         for id in ids {
             ahead.follow(id);
         }

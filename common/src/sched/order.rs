@@ -2,8 +2,11 @@
 //!
 //! Class decides first, then the rank of the user or group ([`super::rank`]), then, between equal ranks, who
 //! submitted first. Within one user priority decides, then submission, then the id, so that the order is total.
+//!
+//! Whose turn it is can be told without looking at every user's jobs: their line in the [`super::ledger`] says how
+//! soon their turn could be at best, and only those for whom that comes up are looked up.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BinaryHeap};
 
 use crate::id::{GroupName, JobId};
@@ -36,26 +39,47 @@ impl Place {
 }
 
 /// The next job of a user, in the order in which the members of a group take turns, or the users and groups at
-/// the top. With it goes something that the caller wants back; it breaks no tie, because ids differ.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// the top. With it goes something that the caller wants back.
+#[derive(Debug)]
 pub(super) struct Head<T> {
-    class: Class,
     rank: Rank,
-    submitted_at: Timestamp,
-    job: JobId,
     pub(super) place: Place,
     pub(super) with: T,
     added: Value,
     group: Option<GroupName>,
 }
 
+impl<T> Head<T> {
+    fn order(&self) -> (Class, Rank, Timestamp, JobId) {
+        let place = &self.place;
+        (place.class, self.rank, place.submitted_at, place.job)
+    }
+}
+
+impl<T> PartialEq for Head<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl<T> Eq for Head<T> {}
+
+impl<T> PartialOrd for Head<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> Ord for Head<T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.order().cmp(&other.order())
+    }
+}
+
 impl<T: PartialEq> Head<T> {
     pub(super) fn new(standing: Standing, place: Place, desk: &Desk, with: T) -> Self {
         Self {
-            class: place.class,
             rank: standing.rank,
-            submitted_at: place.submitted_at,
-            job: place.job,
             place,
             with,
             added: standing.added,
@@ -70,12 +94,24 @@ impl<T: PartialEq> Head<T> {
     }
 }
 
+/// How soon the turn of a user whose jobs have not been looked at could be at best.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct AtBest {
+    pub(super) class: Class,
+    pub(super) rank: Rank,
+    pub(super) submitted_at: Timestamp,
+    /// The user's line in the ledger.
+    pub(super) line: usize,
+}
+
 /// Merges the queues of many users into one: those of a group's members into the group's, and those of groups
 /// and of users without a group into the one.
 #[derive(Debug)]
-pub(super) struct Merge<T: Ord> {
+pub(super) struct Merge<T> {
     pub(super) ranks: Ranks,
-    /// Of each user without a group and each group the next job.
+    /// Users without a group whose next jobs have not been looked at.
+    unseen: BinaryHeap<Reverse<AtBest>>,
+    /// Of each other user without a group and each group the next job.
     top: BinaryHeap<Reverse<Head<T>>>,
     /// Of each member the next job, but for the one that stands for its group at the top.
     teams: BTreeMap<GroupName, BinaryHeap<Reverse<Head<T>>>>,
@@ -83,10 +119,11 @@ pub(super) struct Merge<T: Ord> {
     out: Option<GroupName>,
 }
 
-impl<T: Ord> Merge<T> {
+impl<T> Merge<T> {
     pub(super) const fn new(ranks: Ranks) -> Self {
         Self {
             ranks,
+            unseen: BinaryHeap::new(),
             top: BinaryHeap::new(),
             teams: BTreeMap::new(),
             out: None,
@@ -94,22 +131,38 @@ impl<T: Ord> Merge<T> {
     }
 
     /// Puts up the next jobs of all users, at first.
-    pub(super) fn fill(&mut self, heads: impl Iterator<Item = Head<T>>) {
-        let mut top = Vec::new();
-        for head in heads {
-            match &head.group {
-                None => top.push(Reverse(head)),
-                Some(group) => {
-                    let team = self.teams.entry(group.clone()).or_default();
-                    team.push(Reverse(head));
-                }
-            }
-        }
+    pub(super) fn fill(&mut self, heads: Vec<Head<T>>) {
+        let (grouped, single): (Vec<_>, Vec<_>) =
+            heads.into_iter().partition(|head| head.group.is_some());
         // Made from a whole list, because to push them one by one costs more.
-        self.top = top.into();
+        self.top = single.into_iter().map(Reverse).collect::<Vec<_>>().into();
+        grouped.into_iter().for_each(|head| self.push(head));
         let groups: Vec<GroupName> = self.teams.keys().cloned().collect();
         for group in groups {
             self.represent(&group);
+        }
+    }
+
+    /// Puts up, at first, users whose next jobs are looked at only when their turn may have come.
+    pub(super) fn expect(&mut self, users: Vec<AtBest>) {
+        self.unseen = users.into_iter().map(Reverse).collect::<Vec<_>>().into();
+    }
+
+    /// Makes sure that the job whose turn it is has been looked at; `look` gives the next job of the user whose line
+    /// in the ledger this is.
+    pub(super) fn look(&mut self, look: impl Fn(&Ranks, usize) -> Option<Head<T>>) {
+        if let Some(group) = self.out.take() {
+            self.represent(&group);
+        }
+        while let Some(Reverse(user)) = self.unseen.peek() {
+            let at_best = (user.class, user.rank, user.submitted_at);
+            let first = self.top.peek().map(|Reverse(head)| head.order());
+            if first.is_some_and(|(class, rank, at, _)| (class, rank, at) < at_best) {
+                break;
+            }
+            let head = look(&self.ranks, user.line);
+            self.unseen.pop();
+            self.top.extend(head.map(Reverse));
         }
     }
 

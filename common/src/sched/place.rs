@@ -1,7 +1,6 @@
 //! Gives waiting jobs their machines: in the order of [`super::order`], to the machine that
 //! [`super::score`] likes best. What happens behind a job that does not fit is the setting [`super::Backfill`].
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::id::{AttemptId, JobId, WorkerId};
@@ -12,17 +11,18 @@ use crate::time::Timestamp;
 
 use super::account::rate_of;
 use super::effect::Effect;
+use super::entities::Health;
 use super::finish::enter;
 use super::fit::{Blocker, fit, is_open, needs};
 use super::floor::{is_outranked, outranks};
 use super::guard::{may_hold, may_run};
-use super::index::ShapeId;
-use super::pass::{Kept, Pass};
-use super::reserve::{Plan, Reservation, reserve};
+use super::pass::{Kept, Pass, Then};
+use super::rank::Asked;
+use super::reserve::{Plan, Reservation};
 use super::room::Room;
 use super::runtimes::of_request;
-use super::settings::Backfill;
-use super::state::{Blocked, Health, State};
+use super::shape::ShapeId;
+use super::state::{Blocked, State};
 use super::step::Step;
 
 /// Whether nothing may be placed at `now`.
@@ -57,63 +57,42 @@ pub(super) fn avoided<'a>(state: &State, job: &'a Job) -> Option<&'a WorkerId> {
 impl Step<'_> {
     /// Places what can be placed, if anything changed that could let a job start.
     pub(super) fn place(&mut self) {
-        let watch = self.state.watch();
-        if !watch.is_stirred() || !watch.is_link_up() || is_locked(self.state, self.now) {
+        let state = &*self.state;
+        if !state.news().is_due() || !state.watch().is_link_up() || is_locked(state, self.now) {
             return;
         }
-        let ready: Vec<ShapeId> = self.state.index().ready_shapes().collect();
-        let (open, full): (Vec<_>, Vec<_>) = ready
-            .into_iter()
-            .partition(|shape| self.state.has_room(*shape));
-        self.state.watch_mut().settle();
-        if open.is_empty() && self.knows_blocked() {
-            return;
+        while self.walk() == Then::Anew {
+            self.state.news_mut().anything();
         }
+    }
+
+    fn walk(&mut self) -> Then {
+        let now = self.now;
         let kept = self.honour_reservation();
-        let mut pass = Pass::new(self.state, self.now, &open, &full, kept);
-        while let Some(turn) = pass.next(self.state) {
+        let plan = kept.and_then(|kept| Plan::new(self.state, now, &kept));
+        let recent = self.state.take_news(now, plan.as_ref());
+        let mut pass = Pass::new(self.state, now, recent, plan);
+        let mut then = Then::On;
+        while then == Then::On
+            && let Some(turn) = pass.next(self.state)
+        {
             let placed = if turn.is_full {
                 self.may_start(turn.job).and(Err(Kept::Shape))
             } else {
                 self.try_place(turn.job, turn.shape, pass.plan.as_mut())
             };
-            match placed {
-                Ok(()) => {
-                    let still_open: BTreeSet<ShapeId> = open
-                        .iter()
-                        .copied()
-                        .filter(|shape| self.state.has_room(*shape))
-                        .collect();
-                    pass.placed(self.state, &turn, |shape| still_open.contains(&shape));
-                }
-                Err(kept) => {
-                    if pass.kept(self.state, &turn, &kept) {
-                        break;
-                    }
-                }
-            }
+            then = match placed {
+                Ok(()) => pass.placed(self.state, &turn),
+                Err(kept) => pass.kept(self.state, &turn, &kept),
+            };
         }
         match pass.blocked {
             // What was found hopeless lately stays so.
-            None if self.state.is_hopeless(self.now) => {}
+            None if self.state.is_hopeless(now) => {}
             blocked => self.state.set_blocked(blocked),
         }
-        self.state.watch_mut().settle();
-    }
-
-    /// Whether a walk that can place nothing would not even learn which job is the first that cannot start.
-    fn knows_blocked(&self) -> bool {
-        if self.state.settings().backfill == Backfill::BestEffort {
-            return true;
-        }
-        let blocked = match self.state.blocked() {
-            Some(Blocked::Reserved(reservation)) => reservation.job,
-            Some(Blocked::Awaited(job)) => *job,
-            Some(Blocked::Unknown(..)) => return self.state.is_hopeless(self.now),
-            None => return false,
-        };
-        let job = self.state.job(blocked);
-        job.is_some_and(|job| self.state.is_ready(job))
+        self.state.settle_news(now, pass.plan, pass.is_cut);
+        then
     }
 
     /// Starts the job that a place is kept for once its time has come, or says what is still kept for it.
@@ -134,13 +113,15 @@ impl Step<'_> {
                 return None;
             }
         }
-        reserve(self.state, self.now, &job, Some(&reservation))
+        self.state.reserve(self.now, &job, Some(&reservation))
     }
 
     /// Whether the guards let the job start, as far as can be said without a machine.
     pub(super) fn may_start(&self, id: JobId) -> Result<(), Kept> {
         let job = self.state.job(id).ok_or(Kept::Job)?;
-        may_run(self.state, &job.user).map_err(|_| Kept::User)
+        may_run(self.state, &job.user).map_err(|_| Kept::User)?;
+        let asked = Asked::by(self.state, &job.spec.request);
+        may_hold(self.state, &job.user, asked.milli).map_err(|_| Kept::ShapeOfUser)
     }
 
     fn try_place(

@@ -6,12 +6,10 @@ use crate::job::{Active, Class, Job, JobState, StopReason};
 
 use super::fit::is_open;
 use super::floor::{Fence, Floor, within_floors};
-use super::guard::may_hold;
-use super::index::ShapeId;
 use super::place::{avoided, is_kept_from, is_locked};
-use super::rank::Asked;
 use super::reserve::Plan;
 use super::room::Room;
+use super::shape::ShapeId;
 use super::state::Blocked;
 use super::step::Step;
 
@@ -88,13 +86,7 @@ impl Step<'_> {
 
     /// Whether nothing but room is missing for the job to start.
     fn asks(&mut self, id: JobId, shape: ShapeId) -> bool {
-        let Some(job) = self.state.job(id) else {
-            return false;
-        };
-        let asked = Asked::by(self.state, &job.spec.request).milli;
-        self.may_start(id).is_ok()
-            && may_hold(self.state, &job.user, asked).is_ok()
-            && !self.state.has_room(shape)
+        self.may_start(id).is_ok() && !self.state.has_room(shape)
     }
 
     /// The jobs to stop, none when enough is being stopped already; `None` when it would not help.
@@ -134,9 +126,8 @@ impl Step<'_> {
     fn victims_in(&self, room: &Room, asker: &Job, floor: Option<Floor>) -> Option<Victims> {
         let mut plan = Plan::now(room, asker)?;
         let mut fence = floor.map(|floor| Fence::new(self.state, asker, floor));
-        let jobs = room.jobs.iter().filter_map(|id| self.state.job(*id));
         let mut candidates: Vec<(u128, &Job, &Active)> = Vec::new();
-        for job in jobs {
+        for job in room.jobs.values() {
             match &job.state {
                 JobState::Stopping(active, _) => plan.give(&active.allocation),
                 JobState::Running(active) => {

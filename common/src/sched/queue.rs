@@ -105,7 +105,7 @@ fn merged(
     now: Timestamp,
     lots: impl Fn(&Desk) -> Vec<VecDeque<Place>>,
 ) -> Vec<(Place, f64)> {
-    let desks = state.index().desks().values();
+    let desks = state.index().desks().map(|(_, desk)| desk);
     let mut lines: Vec<_> = desks
         .map(|desk| Line {
             desk,
@@ -120,7 +120,7 @@ fn merged(
         .filter_map(|(user, line)| line.head(state, &ranks, user))
         .collect();
     let mut merge = Merge::new(ranks);
-    merge.fill(heads.into_iter());
+    merge.fill(heads);
     let mut order = Vec::new();
     while let Some(head) = merge.pop() {
         let (user, lot) = head.with;
@@ -167,6 +167,6 @@ pub fn held(state: &State, worker: &WorkerId) -> Held {
             .collect(),
         cpu: MilliCpu(room.cpu),
         memory: ByteSize(room.memory),
-        jobs: room.jobs.clone(),
+        jobs: room.jobs.keys().copied().collect(),
     }
 }

@@ -64,6 +64,11 @@ pub(super) struct Asked {
 }
 
 impl Asked {
+    /// Which of two asks for less of the cluster.
+    pub(super) fn cmp_part(&self, other: &Self) -> Ordering {
+        self.part.total_cmp(&other.part)
+    }
+
     pub(super) fn by(state: &State, request: &Request) -> Self {
         let (gpus, slots) = state.index().gpus_and_slots();
         let slots = slots.max(1);
@@ -127,7 +132,7 @@ impl Ranks {
                 };
                 (name.clone(), together)
             }));
-            for desk in index.desks().values() {
+            for (_, desk) in index.desks() {
                 let together = desk.group.as_ref().and_then(|name| teams.get_mut(name));
                 if let Some(together) = together {
                     together.had += unweighted(state, now, desk);

@@ -168,7 +168,7 @@ fn jobs_that_were_placed<'a>(
     let index = state.index();
     let finished = index.history().iter().map(|(_, job)| *job);
     let rooms = index.rooms().values();
-    let held = rooms.flat_map(|room| room.jobs.iter().copied());
+    let held = rooms.flat_map(|room| room.jobs.keys().copied());
     let desk = index.desk(name).into_iter();
     let waiting = desk.flat_map(|desk| desk.ready.values().flatten().chain(&desk.parked));
     let ids = finished.chain(held).chain(waiting.map(|place| place.job));

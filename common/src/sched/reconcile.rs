@@ -9,9 +9,9 @@ use crate::job::{Cause, JobState, Outcome};
 use crate::resources::Capacity;
 use crate::wire::AttemptPhase;
 
+use super::entities::{Health, Worker};
 use super::event::Known;
 use super::finish::Ended;
-use super::state::{Health, Worker};
 use super::step::Step;
 
 impl Step<'_> {
@@ -41,7 +41,7 @@ impl Step<'_> {
             .collect();
         let room = self.state.index().room(&id);
         let ours: Vec<JobId> =
-            room.map_or_else(Vec::new, |room| room.jobs.iter().copied().collect());
+            room.map_or_else(Vec::new, |room| room.jobs.keys().copied().collect());
         let mut current = BTreeSet::new();
         for job in ours {
             if let Some(attempt) = self.state.job(job).and_then(|job| job.attempt()) {

@@ -6,17 +6,19 @@
 //! them took ([`super::runtimes`]). It holds as far as those do: a job that takes longer than was expected moves
 //! it. Jobs of which nothing is expected are taken to run for ever, so that a reservation never rests on a guess.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::id::{GpuId, JobId, WorkerId};
 use crate::job::{Active, Job};
 use crate::resources::Allocation;
 use crate::time::Timestamp;
 
+use super::entities::Health;
 use super::fit::{Fitness, fitness};
 use super::room::Room;
 use super::runtimes::{expected_of, of_request};
-use super::state::{Health, State};
+use super::state::State;
 
 /// A place in time and space that is kept for a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,31 +38,81 @@ fn expected_end(now: Timestamp, job: &Job, active: &Active) -> Option<Timestamp>
     Some(since.after(expected.longest).max(now))
 }
 
-/// The earliest reservation for a job, on the machine of `before` if it is no worse than that one.
-pub(super) fn reserve(
-    state: &State,
-    now: Timestamp,
-    job: &Job,
-    before: Option<&Reservation>,
-) -> Option<Reservation> {
-    let on = |worker: &WorkerId, room: &Room| {
-        let at = Plan::earliest(state, now, room, job)?;
+/// When each machine will have enough free for one job.
+///
+/// Kept between walks and brought up to date by the log of changed machines, so that a reservation costs what has
+/// changed since the last one. On a machine where nothing changes what is expected stays so, but that nothing is
+/// expected of the past: it becomes what is expected at once.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Openings {
+    job: Option<JobId>,
+    read: (u64, usize),
+    order: BTreeSet<(Timestamp, WorkerId)>,
+    of: BTreeMap<WorkerId, Timestamp>,
+}
+
+impl Openings {
+    /// The earliest reservation for a job; on the machine of `before`, if that is for the same job and it is kept no
+    /// longer waiting there than was promised or than elsewhere.
+    pub(super) fn reserve(
+        &mut self,
+        state: &State,
+        now: Timestamp,
+        job: &Job,
+        before: Option<&Reservation>,
+    ) -> Option<Reservation> {
+        self.catch_up(state, now, job);
+        let overdue = self.order.iter().take_while(|(at, _)| *at <= now);
+        let overdue = overdue.map(|(_, worker)| worker).min();
+        let (mut at, mut worker) = match overdue {
+            Some(worker) => (now, worker),
+            None => self.order.first().map(|(at, worker)| (*at, worker))?,
+        };
+        if let Some(before) = before.filter(|before| before.job == job.id)
+            && let Some((again, opening)) = self.of.get_key_value(&before.worker)
+        {
+            let opening = now.max(*opening);
+            if opening <= before.at || opening <= at {
+                (at, worker) = (opening, again);
+            }
+        }
         Some(Reservation {
             job: job.id,
             worker: worker.clone(),
             at,
         })
-    };
-    if let Some(before) = before.filter(|before| before.job == job.id) {
-        let room = state.index().room(&before.worker);
-        let again = room.and_then(|room| on(&before.worker, room));
-        if let Some(again) = again.filter(|again| again.at <= before.at) {
-            return Some(again);
+    }
+
+    fn catch_up(&mut self, state: &State, now: Timestamp, job: &Job) {
+        let index = state.index();
+        let (era, changed) = index.changed_rooms();
+        if self.job == Some(job.id) && self.read.0 == era {
+            let news = changed.get(self.read.1..).unwrap_or_default();
+            let news: BTreeSet<&WorkerId> = news.iter().collect();
+            for id in news {
+                if let Some(before) = self.of.remove(id) {
+                    self.order.remove(&(before, id.clone()));
+                }
+                if let Some(room) = index.room(id) {
+                    self.enter(now, id, room, job);
+                }
+            }
+        } else {
+            *self = Self::default();
+            self.job = Some(job.id);
+            for (id, room) in index.rooms() {
+                self.enter(now, id, room, job);
+            }
+        }
+        self.read = (era, changed.len());
+    }
+
+    fn enter(&mut self, now: Timestamp, id: &WorkerId, room: &Room, job: &Job) {
+        if let Some(at) = Plan::earliest(now, room, job) {
+            self.order.insert((at, id.clone()));
+            self.of.insert(id.clone(), at);
         }
     }
-    let rooms = state.index().rooms().iter();
-    let found = rooms.filter_map(|(id, room)| on(id, room));
-    found.min_by(|a, b| (a.at, &a.worker).cmp(&(b.at, &b.worker)))
 }
 
 /// A machine as it is expected to be at a reservation's instant.
@@ -71,7 +123,7 @@ pub(super) struct Plan {
     free: Vec<u32>,
     cpu: u64,
     memory: u64,
-    places: BTreeMap<GpuId, usize>,
+    places: Arc<BTreeMap<GpuId, usize>>,
 }
 
 impl Plan {
@@ -81,7 +133,7 @@ impl Plan {
         let room = state.index().room(&reservation.worker)?;
         let mut plan = Self::now(room, job)?;
         plan.reservation = reservation.clone();
-        for (end, allocation) in ends(state, now, room) {
+        for (end, allocation) in ends(now, room) {
             if end <= reservation.at {
                 plan.give(allocation);
             }
@@ -90,14 +142,14 @@ impl Plan {
     }
 
     /// When enough will be free in the room.
-    fn earliest(state: &State, now: Timestamp, room: &Room, job: &Job) -> Option<Timestamp> {
+    fn earliest(now: Timestamp, room: &Room, job: &Job) -> Option<Timestamp> {
         let worker = room.worker.as_ref()?;
         if worker.health != Health::Up || worker.cordon.is_some() {
             return None;
         }
         let mut plan = Self::now(room, job)?;
         let mut at = now;
-        for (end, allocation) in ends(state, now, room) {
+        for (end, allocation) in ends(now, room) {
             if end > at && plan.fits() {
                 return Some(at);
             }
@@ -109,7 +161,6 @@ impl Plan {
 
     pub(super) fn now(room: &Room, job: &Job) -> Option<Self> {
         let worker = room.worker.as_ref()?;
-        let gpus = worker.capacity.gpus.iter().enumerate();
         Some(Self {
             reservation: Reservation {
                 job: job.id,
@@ -120,10 +171,7 @@ impl Plan {
             free: room.free.clone(),
             cpu: room.free_cpu().0,
             memory: room.free_memory().0,
-            places: gpus
-                .filter(|(_, gpu)| gpu.healthy)
-                .map(|(at, gpu)| (gpu.id.clone(), at))
-                .collect(),
+            places: Arc::clone(&room.places),
         })
     }
 
@@ -155,6 +203,12 @@ impl Plan {
         let fitting = free.filter(|(at, free)| **free >= needs.milli.0 && self.fitness.allows(*at));
         let enough = u32::try_from(fitting.count()).unwrap_or(u32::MAX) >= needs.gpus;
         enough && self.cpu >= needs.cpu.0 && self.memory >= needs.memory.0
+    }
+
+    /// Whether more of the machine is left than by another plan for it.
+    pub(super) fn is_looser(&self, other: &Self) -> bool {
+        let mut gpus = self.free.iter().zip(&other.free);
+        gpus.any(|(free, other)| free > other) || self.cpu > other.cpu || self.memory > other.memory
     }
 
     /// Whether a job with this allocation on the reserved machine, from now on, would delay the reserved
@@ -192,9 +246,8 @@ impl Plan {
 
 /// The expected ends of the jobs in a room, the earliest first; those of which nothing is expected are
 /// left out.
-fn ends<'a>(state: &'a State, now: Timestamp, room: &Room) -> Vec<(Timestamp, &'a Allocation)> {
-    let jobs = room.jobs.iter().filter_map(|id| {
-        let job = state.job(*id)?;
+fn ends(now: Timestamp, room: &Room) -> Vec<(Timestamp, &Allocation)> {
+    let jobs = room.jobs.iter().filter_map(|(id, job)| {
         let active = job.state.active()?;
         let end = expected_end(now, job, active)?;
         Some((end, *id, &active.allocation))

@@ -1,6 +1,6 @@
 //! What is held and what is free on one machine, kept up to date as jobs come and go.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::id::{GpuId, JobId};
@@ -8,10 +8,10 @@ use crate::job::{Active, Job, JobState};
 use crate::penalty::usage::Rate;
 use crate::resources::{Allocation, ByteSize, MilliCpu, MilliGpu};
 
+use super::entities::{Health, Worker};
 use super::index::ClassId;
 use super::runtimes::model_of;
 use super::settings::UsageSettings;
-use super::state::{Health, Worker};
 
 /// A machine's books. Derived from its worker and its jobs, never stored.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -19,7 +19,7 @@ pub(super) struct Room {
     /// The machine, absent while only jobs that name it are known.
     pub(super) worker: Option<Arc<Worker>>,
     /// The jobs that have it.
-    pub(super) jobs: BTreeSet<JobId>,
+    pub(super) jobs: BTreeMap<JobId, Arc<Job>>,
     /// How many of them have no container yet.
     pub(super) starting: u32,
     /// Held of each GPU; none that is held not at all.
@@ -30,6 +30,8 @@ pub(super) struct Room {
     pub(super) memory: u64,
     /// Free thousandths of each GPU in the machine's order, 0 for one that is quarantined.
     pub(super) free: Vec<u32>,
+    /// Where in that order each GPU is that is not quarantined.
+    pub(super) places: Arc<BTreeMap<GpuId, usize>>,
     /// What all its GPUs would be charged; nothing while it is lost.
     pub(super) worth: Rate,
     /// What kind of machine it is.
@@ -74,11 +76,15 @@ impl Room {
         let rates = gpus.into_iter().flatten();
         let worth = rates.map(|gpu| usage.gpu_rate(&gpu.model).0).sum();
         self.worth = Rate(worth);
+        let gpus = self.worker.as_ref().map(|worker| &worker.capacity.gpus);
+        let gpus = gpus.into_iter().flatten().enumerate();
+        let healthy = gpus.filter(|(_, gpu)| gpu.healthy);
+        self.places = Arc::new(healthy.map(|(at, gpu)| (gpu.id.clone(), at)).collect());
         self.count_free();
     }
 
-    pub(super) fn enter(&mut self, job: &Job, active: &Active) {
-        self.jobs.insert(job.id);
+    pub(super) fn enter(&mut self, job: &Arc<Job>, active: &Active) {
+        self.jobs.insert(job.id, Arc::clone(job));
         self.starting += u32::from(is_starting(&job.state));
         self.cpu += active.allocation.cpu.0;
         self.memory += active.allocation.memory.0;

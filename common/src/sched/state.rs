@@ -9,19 +9,23 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::id::{Digest, GroupName, JobId, UserName, WorkerId};
+use crate::id::{GroupName, JobId, UserName, WorkerId};
 use crate::job::{Cause, Dependency, DependencyKind, Job, JobState, Phase};
-use crate::resources::{Allocation, Capacity};
+use crate::resources::Allocation;
 use crate::time::Timestamp;
 
 use super::effect::Change;
+use super::entities::{Meta, User, Worker};
 use super::group::Group;
-use super::index::{Index, ShapeId};
+use super::index::Index;
+use super::news::{News, Recent};
 use super::place::avoided;
-use super::reserve::Reservation;
+use super::reserve::{Openings, Plan, Reservation};
 use super::room::is_starting;
 use super::score::Rankings;
 use super::settings::{Guards, Settings};
+use super::shape::ShapeId;
+use super::tally::Tally;
 use super::watch::Watch;
 
 /// The scheduler's whole memory; also what readers and a standby keep, fed by committed changes.
@@ -36,7 +40,9 @@ pub struct State {
     keys: BTreeMap<Arc<str>, JobId>,
     index: Index,
     watch: Watch,
+    news: News,
     rankings: Rankings,
+    openings: Openings,
     blocked: Option<Blocked>,
 }
 
@@ -61,114 +67,6 @@ pub struct Unstored {
 /// How long it is not asked again when something could be kept for a job for which nothing can.
 const HOPELESS: Duration = Duration::from_secs(30);
 
-/// Counters and the lock.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Meta {
-    /// The last job id that was given.
-    pub last_job: u64,
-    /// How many finished jobs count for the `recency` penalty, which this dates: those that had a
-    /// machine and did not end by the infrastructure's fault.
-    pub finished_jobs: u64,
-    /// Set while the queue is locked.
-    pub lock: Option<QueueLock>,
-}
-
-/// Why nothing new is placed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueueLock {
-    /// Who locked it.
-    pub by: UserName,
-    /// Why.
-    pub reason: String,
-    /// When it ends by itself.
-    pub until: Timestamp,
-}
-
-/// What the scheduler knows of a user.
-#[derive(Debug, Clone, PartialEq)]
-pub struct User {
-    /// Who.
-    pub name: UserName,
-    /// The group whose share they have a part of; `None` for one with a share of their own.
-    pub group: Option<GroupName>,
-    /// More than 1 means more than an equal share.
-    pub weight: f64,
-    /// Limits.
-    pub guards: Guards,
-    /// The `recency` penalty as of [`User::recency_at`] finished jobs.
-    pub recency: f64,
-    /// The count of finished jobs that `recency` is as of.
-    pub recency_at: u64,
-    /// Weighted GPU-seconds as of [`User::usage_at`].
-    pub usage: f64,
-    /// What `usage` is as of; since then the user is charged what their attempts hold.
-    pub usage_at: Timestamp,
-}
-
-/// What the scheduler knows of a machine.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Worker {
-    /// Which.
-    pub id: WorkerId,
-    /// The agent's session.
-    pub session: Arc<str>,
-    /// What it offers.
-    pub capacity: Capacity,
-    /// Digests of the bundles whose images it holds.
-    pub images: BTreeSet<Digest>,
-    /// When it first joined.
-    pub joined_at: Timestamp,
-    /// Whether it is heard from.
-    pub health: Health,
-    /// Set while it is closed to new jobs.
-    pub cordon: Option<Cordon>,
-}
-
-/// Whether a worker is heard from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Health {
-    /// Heard from lately.
-    Up,
-    /// Silent for a short time: nothing is placed there.
-    Suspect {
-        /// Since when.
-        since: Timestamp,
-    },
-    /// Silent for a long time: its jobs were given to others.
-    Lost {
-        /// Since when.
-        since: Timestamp,
-    },
-}
-
-/// Why a worker is closed to new jobs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cordon {
-    /// Who closed it.
-    pub by: UserName,
-    /// Why.
-    pub reason: String,
-    /// Since when.
-    pub at: Timestamp,
-}
-
-impl User {
-    /// A user of whom nothing is known: an equal share, no limits, nothing had yet.
-    #[must_use]
-    pub fn new(name: UserName) -> Self {
-        Self {
-            name,
-            group: None,
-            weight: 1.0,
-            guards: Guards::default(),
-            recency: 0.0,
-            recency_at: 0,
-            usage: 0.0,
-            usage_at: Timestamp::default(),
-        }
-    }
-}
-
 impl State {
     /// An empty cluster.
     #[must_use]
@@ -183,7 +81,9 @@ impl State {
             keys: BTreeMap::new(),
             index: Index::default(),
             watch: Watch::default(),
+            news: News::default(),
             rankings: Rankings::default(),
+            openings: Openings::default(),
             blocked: None,
         }
     }
@@ -310,16 +210,42 @@ impl State {
         &mut self.meta
     }
 
+    pub(super) const fn news(&self) -> &News {
+        &self.news
+    }
+
+    pub(super) const fn news_mut(&mut self) -> &mut News {
+        &mut self.news
+    }
+
+    /// What could start, now that this is kept for a job; `None` is anything.
+    pub(super) fn take_news(&mut self, now: Timestamp, kept: Option<&Plan>) -> Option<Recent> {
+        self.news.take(&self.index, now, kept)
+    }
+
+    /// A walk over the waiting jobs has ended, as [`News::settle`] says.
+    pub(super) fn settle_news(&mut self, now: Timestamp, kept: Option<Plan>, is_cut: bool) {
+        self.news.settle(&self.index, now, kept, is_cut);
+    }
+
+    pub(super) fn set_link(&mut self, up: bool) {
+        self.watch.set_link(up);
+        self.news.anything();
+    }
+
     pub(super) fn set_job(&mut self, job: Arc<Job>) {
         let id = job.id;
         if let Some(old) = self.jobs.remove(&id) {
             self.index.remove(&old);
+            self.news.anything();
         }
-        self.put_job(job);
-        self.watch.stir();
+        if self.put_job(job) {
+            self.news.job(id);
+        }
     }
 
-    fn put_job(&mut self, job: Arc<Job>) {
+    /// Enters a job. Whether it waits for nothing but a machine.
+    fn put_job(&mut self, job: Arc<Job>) -> bool {
         let id = job.id;
         let ready = self.is_ready(&job);
         self.index.insert(&job, ready);
@@ -328,11 +254,13 @@ impl State {
         if ended {
             self.file_dependents(id);
         }
+        ready
     }
 
     pub(super) fn drop_job(&mut self, id: JobId) {
         if let Some(old) = self.jobs.remove(&id) {
             self.index.remove(&old);
+            self.news.learned(&old.user);
         }
         for key in self.index.keys_given_back(id) {
             self.keys.remove(&key);
@@ -341,32 +269,37 @@ impl State {
 
     pub(super) fn set_user(&mut self, user: User) {
         self.index.set_user(&user);
+        let limits = |user: &User| (user.guards.clone(), user.group.clone());
+        let before = self.users.get(&user.name).map(limits);
+        if before.unwrap_or_default() != limits(&user) {
+            self.news.anything();
+        }
         self.users.insert(user.name.clone(), user);
-        self.watch.stir();
     }
 
     pub(super) fn set_group(&mut self, group: Group) {
         self.index.set_group(&group);
         self.groups.insert(group.name.clone(), group);
-        self.watch.stir();
+        self.news.anything();
     }
 
     pub(super) fn drop_group(&mut self, name: &GroupName) {
         self.index.drop_group(name);
         self.groups.remove(name);
-        self.watch.stir();
+        self.news.anything();
     }
 
     pub(super) fn set_worker(&mut self, worker: Arc<Worker>) {
         self.index
             .set_worker(&worker.id, Some(Arc::clone(&worker)), &self.settings.usage);
         self.workers.insert(worker.id.clone(), worker);
-        self.watch.stir();
+        self.news.anything();
     }
 
     pub(super) fn drop_worker(&mut self, id: &WorkerId) {
         self.workers.remove(id);
         self.index.set_worker(id, None, &self.settings.usage);
+        self.news.anything();
     }
 
     pub(super) fn set_key(&mut self, key: Arc<str>, job: JobId) {
@@ -379,8 +312,9 @@ impl State {
         let Some(mut job) = self.jobs.remove(&id) else {
             return;
         };
-        self.index.remove(&job);
-        let (attempt, was_starting) = (job.attempt(), is_starting(&job.state));
+        let was_ready = self.index.remove(&job);
+        let (attempt, before) = (job.attempt(), Tally::of(&job));
+        let was_starting = is_starting(&job.state);
         edit(Arc::make_mut(&mut job));
         // An attempt that goes on holds what it held, so that no job can start for it, unless its machine
         // had as many starting containers as it may.
@@ -390,15 +324,50 @@ impl State {
             Some(room.starting.saturating_add(1) >= self.settings.starts_per_worker)
         });
         let frees_a_start = was_starting && !is_starting(&job.state) && starts != Some(false);
-        self.put_job(job);
         if !goes_on || frees_a_start {
-            self.watch.stir();
+            self.news.stir();
+        }
+        let after = Tally::of(&job);
+        if after.active < before.active || after.gpus < before.gpus {
+            self.let_have_more(&job.user);
+        }
+        if job.state.phase() == Phase::Finished {
+            self.news.learned(&job.user);
+        }
+        if self.put_job(job) && !was_ready {
+            self.news.job(id);
+        }
+    }
+
+    /// A user holds less than before, so that guards and floors let them, and their group, have more.
+    fn let_have_more(&mut self, name: &UserName) {
+        let is_guarded = |guards: &Guards| {
+            guards.max_gpus.is_some() || guards.max_running.is_some() || guards.floor.is_some()
+        };
+        let Some(user) = self.users.get(name) else {
+            return;
+        };
+        let group = user.group.as_ref().and_then(|group| self.groups.get(group));
+        if group.is_some_and(|group| is_guarded(&group.guards)) {
+            self.news.anything();
+        } else if is_guarded(&user.guards) {
+            self.news.user(name);
         }
     }
 
     /// Whether any machine has room for jobs of this shape now.
     pub(super) fn has_room(&mut self, shape: ShapeId) -> bool {
         self.rankings.has_room(&self.index, &self.settings, shape)
+    }
+
+    /// Which of the shapes some of these machines have room for now.
+    pub(super) fn fitting(
+        &mut self,
+        shapes: impl Iterator<Item = ShapeId>,
+        workers: &BTreeSet<WorkerId>,
+    ) -> BTreeSet<ShapeId> {
+        let (index, settings) = (&self.index, &self.settings);
+        self.rankings.fitting(index, settings, shapes, workers)
     }
 
     /// The best machine for a waiting job now but for one, and what it would hold there.
@@ -413,6 +382,19 @@ impl State {
         let (index, settings) = (&self.index, &self.settings);
         let avoid = [avoid.as_ref(), but];
         self.rankings.best(index, settings, shape, &job, avoid)
+    }
+
+    /// The earliest reservation for a job, as [`Openings::reserve`] says.
+    pub(super) fn reserve(
+        &mut self,
+        now: Timestamp,
+        job: &Job,
+        before: Option<&Reservation>,
+    ) -> Option<Reservation> {
+        let mut openings = std::mem::take(&mut self.openings);
+        let reservation = openings.reserve(self, now, job, before);
+        self.openings = openings;
+        reservation
     }
 
     /// The first job that cannot start, and what is kept for it, as of the last pass of this master.
@@ -432,7 +414,7 @@ impl State {
 
     /// Takes over what the deciding state knows besides its changes, so that both explain the same.
     pub fn set_unstored(&mut self, unstored: Unstored) {
-        self.watch.set_link(unstored.link_up);
+        self.set_link(unstored.link_up);
         self.blocked = unstored.blocked;
     }
 
@@ -508,8 +490,11 @@ impl State {
         for id in dependents {
             if let Some(job) = self.jobs.get(&id) {
                 let ready = self.is_ready(job);
-                self.index.remove(job);
+                let was_ready = self.index.remove(job);
                 self.index.insert(job, ready);
+                if ready && !was_ready {
+                    self.news.job(id);
+                }
             }
         }
     }

@@ -6,8 +6,9 @@ use crate::job::Job;
 use crate::time::Timestamp;
 
 use super::effect::{Effect, Effects};
+use super::entities::{User, Worker};
 use super::event::{Event, Rejected};
-use super::state::{State, User, Worker};
+use super::state::State;
 
 /// Takes one event.
 ///
@@ -29,7 +30,7 @@ pub fn step(
     let ticks = event == Event::Ticked;
     step.take(event)?;
     // For whom others may be stopped changes with what changed, and with time.
-    let is_due = ticks || step.state.watch().is_stirred();
+    let is_due = ticks || step.state.news().is_due();
     step.place();
     if is_due {
         step.preempt();
@@ -84,7 +85,7 @@ impl Step<'_> {
             Event::GroupRemoved { group } => self.group_removed(&group),
             Event::LockSet { lock } => self.lock_set(lock),
             Event::BrokerLink { up } => {
-                self.state.watch_mut().set_link(up);
+                self.state.set_link(up);
                 Ok(())
             }
             Event::LeadTaken => {

@@ -8,11 +8,12 @@ use crate::job::{Array, Job, JobState, Phase, Queued, TaskEnds};
 use crate::resources::{ByteSize, GpuAmount, MilliCpu, MilliGpu, Request};
 
 use super::effect::Effect;
+use super::entities::Worker;
 use super::event::{Rejected, Submission};
 use super::finish::enter;
 use super::fit::{Misfit, is_model_allowed, needs};
 use super::guard::may_wait;
-use super::state::{State, Worker};
+use super::state::State;
 use super::step::Step;
 
 impl Step<'_> {

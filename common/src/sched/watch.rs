@@ -1,5 +1,5 @@
-//! What this master alone watches: who was heard from, which orders wait for an answer, whether anything
-//! changed that could let a job start. Never stored: a new leader begins with it empty.
+//! What this master alone watches: who was heard from, and which orders wait for an answer. Never stored: a new
+//! leader begins with it empty.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,7 +20,6 @@ pub(super) struct Watch {
     link_up: bool,
     heard: BTreeMap<WorkerId, Heard>,
     ordered: BTreeMap<JobId, Duration>,
-    stirred: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +36,6 @@ impl Default for Watch {
             link_up: true,
             heard: BTreeMap::new(),
             ordered: BTreeMap::new(),
-            stirred: true,
         }
     }
 }
@@ -58,20 +56,6 @@ impl Watch {
 
     pub(super) const fn set_link(&mut self, up: bool) {
         self.link_up = up;
-        self.stirred = true;
-    }
-
-    /// Something changed that could let a job start.
-    pub(super) const fn stir(&mut self) {
-        self.stirred = true;
-    }
-
-    pub(super) const fn is_stirred(&self) -> bool {
-        self.stirred
-    }
-
-    pub(super) const fn settle(&mut self) {
-        self.stirred = false;
     }
 
     pub(super) fn last_heard(&self, worker: &WorkerId) -> Option<Timestamp> {

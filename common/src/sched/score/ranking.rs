@@ -9,10 +9,11 @@ use std::sync::Arc;
 use crate::id::WorkerId;
 use crate::job::Job;
 use crate::resources::{Allocation, Request};
-use crate::sched::fit::{Fitness, allocation, fitness, fitting, is_open};
-use crate::sched::index::{ClassId, Index, ShapeId};
+use crate::sched::fit::{Fitness, allocation, fitness, fitting, has_room, is_open};
+use crate::sched::index::{ClassId, Index};
 use crate::sched::room::Room;
 use crate::sched::settings::{Placement, Settings};
+use crate::sched::shape::ShapeId;
 
 use super::frag::Lot;
 use super::mix::Mix;
@@ -53,6 +54,33 @@ impl Rankings {
         };
         let ranking = self.up_to_date(index, settings, shape, request);
         !ranking.order.is_empty()
+    }
+
+    /// Which of the shapes some of these machines have room for now. Asks them alone, and brings nothing else up to
+    /// date.
+    pub(in crate::sched) fn fitting(
+        &mut self,
+        index: &Index,
+        settings: &Settings,
+        shapes: impl Iterator<Item = ShapeId>,
+        workers: &BTreeSet<WorkerId>,
+    ) -> BTreeSet<ShapeId> {
+        let rooms = workers.iter().filter_map(|worker| index.room(worker));
+        let rooms: Vec<&Room> = rooms
+            .filter(|room| is_open(settings, room, None).is_ok())
+            .collect();
+        let shapes = shapes.filter(|shape| {
+            let Some(request) = index.request(*shape).filter(|_| !rooms.is_empty()) else {
+                return false;
+            };
+            self.bound_kept(*shape);
+            let ranking = self.by_shape.entry(*shape).or_default();
+            rooms.iter().any(|room| {
+                let fitness = ranking.fitness(room, request);
+                fitness.is_some_and(|fitness| has_room(room, fitness).is_ok())
+            })
+        });
+        shapes.collect()
     }
 
     /// The best machine for the job but those to be avoided, and what the job would hold of it.
@@ -124,6 +152,13 @@ impl Rankings {
         Some(allocation(&worker.capacity, &fitness, &chosen))
     }
 
+    /// Makes sure that there is room for what is kept of one more shape.
+    fn bound_kept(&mut self, shape: ShapeId) {
+        if self.by_shape.len() >= KEPT_MAX && !self.by_shape.contains_key(&shape) {
+            self.by_shape.clear();
+        }
+    }
+
     fn up_to_date(
         &mut self,
         index: &Index,
@@ -135,9 +170,7 @@ impl Rankings {
             self.mix.learn(index);
             self.by_shape.clear();
         }
-        if self.by_shape.len() >= KEPT_MAX && !self.by_shape.contains_key(&shape) {
-            self.by_shape.clear();
-        }
+        self.bound_kept(shape);
         let ranking = self.by_shape.entry(shape).or_default();
         let (era, changed) = index.changed_rooms();
         let mut context = Context {
@@ -196,19 +229,23 @@ impl Ranking {
     fn score(&mut self, room: &Room, context: &mut Context<'_>) -> Option<Score> {
         is_open(context.settings, room, None).ok()?;
         let capacity = &room.worker.as_ref()?.capacity;
-        let fitness = self
-            .fitness
-            .entry(room.class)
-            .or_insert_with(|| fitness(capacity, context.request).ok().map(Arc::new));
-        let fitness = fitness.as_ref()?;
-        let gpus = fitting(room, fitness).ok()?;
+        let fitness = Arc::clone(self.fitness(room, context.request)?);
+        let gpus = fitting(room, &fitness).ok()?;
         let placement = context.settings.placement;
         let mix = match placement {
             Placement::Default | Placement::Fgd => context.mix.on(room.class, capacity),
             Placement::BestFit | Placement::Random { .. } => Arc::new([]),
         };
         let seen = Seen::new(lot(room), &mix, placement);
-        Some(score(placement, seen, fitness, &gpus, context.scratch).0)
+        Some(score(placement, seen, &fitness, &gpus, context.scratch).0)
+    }
+
+    /// What the request comes to on machines like this one.
+    fn fitness(&mut self, room: &Room, request: &Request) -> Option<&Arc<Fitness>> {
+        let capacity = &room.worker.as_ref()?.capacity;
+        let of_class = self.fitness.entry(room.class);
+        let of_class = of_class.or_insert_with(|| fitness(capacity, request).ok().map(Arc::new));
+        of_class.as_ref()
     }
 }
 

@@ -190,6 +190,8 @@ fn apply(state: &mut State, now: Timestamp, job: JobId, remedy: &Remedy) {
                 let spec = Arc::make_mut(&mut job.spec);
                 spec.request = remedy.applied_to(&spec.request).unwrap();
             });
+            // As if it had been submitted so.
+            state.news_mut().job(job);
             feed(state, now, Event::Ticked);
         }
     }

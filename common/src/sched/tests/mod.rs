@@ -153,7 +153,26 @@ impl Cluster {
         check_invariants(&self.replica).unwrap();
         self.acts = effects.acts;
         self.dirty = effects.dirty;
+        if result.is_ok() {
+            self.check_nothing_left(&event);
+        }
         result
+    }
+
+    /// A walk over everything finds nothing to place that the walk over what was new has left.
+    fn check_nothing_left(&self, event: &Event) {
+        let mut state = self.state.clone();
+        state.news_mut().anything();
+        let mut effects = Effects::default();
+        let mut again = super::step::Step {
+            state: &mut state,
+            now: self.now,
+            effects: &mut effects,
+        };
+        again.place();
+        let mut left = effects.acts.iter();
+        let left = left.find(|act| matches!(act, Effect::Run { .. }));
+        assert_eq!(left, None, "was left lying after {event:?}");
     }
 
     pub(super) fn ok(&mut self, event: Event) {
