@@ -12,6 +12,7 @@ use crate::time::Timestamp;
 use super::floor::has_floor;
 use super::news::Recent;
 use super::order::{Merge, Place};
+use super::place::may_start;
 use super::rank::Ranks;
 use super::reserve::Plan;
 use super::settings::Backfill;
@@ -143,7 +144,8 @@ impl Pass {
     /// Takes note of a job that was placed.
     pub(super) fn placed(&mut self, state: &mut State, turn: &Turn) -> Then {
         let kept = self.plan.as_ref().map(|plan| plan.reservation.job);
-        if kept == Some(turn.job) {
+        // It has started, or its user or group has got what leaves no room for it under a limit.
+        if kept.is_some_and(|kept| kept == turn.job || may_start(state, kept).is_err()) {
             self.plan = None;
             self.blocked = None;
             return Then::Anew;

@@ -54,6 +54,14 @@ pub(super) fn avoided<'a>(state: &State, job: &'a Job) -> Option<&'a WorkerId> {
     has_other.then_some(avoid)
 }
 
+/// Whether the guards let the job start, as far as can be said without a machine.
+pub(super) fn may_start(state: &State, id: JobId) -> Result<(), Kept> {
+    let job = state.job(id).ok_or(Kept::Job)?;
+    may_run(state, &job.user).map_err(|_| Kept::User)?;
+    let asked = Asked::by(state, &job.spec.request);
+    may_hold(state, &job.user, asked.milli).map_err(|_| Kept::ShapeOfUser)
+}
+
 impl Step<'_> {
     /// Places what can be placed, if anything changed that could let a job start.
     pub(super) fn place(&mut self) {
@@ -77,7 +85,7 @@ impl Step<'_> {
             && let Some(turn) = pass.next(self.state)
         {
             let placed = if turn.is_full {
-                self.may_start(turn.job).and(Err(Kept::Shape))
+                may_start(self.state, turn.job).and(Err(Kept::Shape))
             } else {
                 self.try_place(turn.job, turn.shape, pass.plan.as_mut())
             };
@@ -104,7 +112,7 @@ impl Step<'_> {
             Blocked::Awaited(_) | Blocked::Unknown(..) => return None,
         };
         let job = Arc::clone(self.state.job(reservation.job)?);
-        if !self.state.is_ready(&job) || self.may_start(job.id).is_err() {
+        if !self.state.is_ready(&job) || may_start(self.state, job.id).is_err() {
             return None;
         }
         if self.now >= reservation.at && !is_outranked(self.state, self.now, &job) {
@@ -116,21 +124,13 @@ impl Step<'_> {
         self.state.reserve(self.now, &job, Some(&reservation))
     }
 
-    /// Whether the guards let the job start, as far as can be said without a machine.
-    pub(super) fn may_start(&self, id: JobId) -> Result<(), Kept> {
-        let job = self.state.job(id).ok_or(Kept::Job)?;
-        may_run(self.state, &job.user).map_err(|_| Kept::User)?;
-        let asked = Asked::by(self.state, &job.spec.request);
-        may_hold(self.state, &job.user, asked.milli).map_err(|_| Kept::ShapeOfUser)
-    }
-
     fn try_place(
         &mut self,
         id: JobId,
         shape: ShapeId,
         plan: Option<&mut Plan>,
     ) -> Result<(), Kept> {
-        self.may_start(id)?;
+        may_start(self.state, id)?;
         let job = Arc::clone(self.state.job(id).ok_or(Kept::Job)?);
         let kept = if avoided(self.state, &job).is_some() {
             Kept::Job

@@ -6,7 +6,7 @@ use crate::job::{Active, Class, Job, JobState, StopReason};
 
 use super::fit::is_open;
 use super::floor::{Fence, Floor, within_floors};
-use super::place::{avoided, is_kept_from, is_locked};
+use super::place::{avoided, is_kept_from, is_locked, may_start};
 use super::reserve::Plan;
 use super::room::Room;
 use super::shape::ShapeId;
@@ -86,7 +86,7 @@ impl Step<'_> {
 
     /// Whether nothing but room is missing for the job to start.
     fn asks(&mut self, id: JobId, shape: ShapeId) -> bool {
-        self.may_start(id).is_ok() && !self.state.has_room(shape)
+        may_start(self.state, id).is_ok() && !self.state.has_room(shape)
     }
 
     /// The jobs to stop, none when enough is being stopped already; `None` when it would not help.

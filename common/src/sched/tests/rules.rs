@@ -284,6 +284,43 @@ fn guards_hold_at_once() {
 }
 
 #[test]
+fn nothing_is_kept_for_a_job_that_a_limit_keeps_back() {
+    let mut c = Cluster::recency();
+    c.join("w1", 4);
+    c.submit("carl", |spec| {
+        spec.time_request = Some(Duration::from_secs(100))
+    });
+    c.ok(Event::UserSet {
+        user: user("anna"),
+        weight: 1.0,
+        guards: Guards {
+            max_gpus: Some(MilliGpu(4000)),
+            ..Guards::default()
+        },
+        group: Membership::Kept,
+    });
+    let until = c.now.after(Duration::from_secs(20));
+    let (by, reason) = (user("admin"), String::new());
+    let lock = Some(QueueLock { by, reason, until });
+    c.ok(Event::LockSet { lock });
+    c.submit("anna", |spec| spec.request.gpus = 4);
+    c.submit("anna", |spec| {
+        spec.time_request = Some(Duration::from_secs(50))
+    });
+    c.submit("bert", |spec| spec.request.gpus = 2);
+    c.ok(Event::LockSet { lock: None });
+    assert_eq!(c.phase(2), Phase::Queued, "it waits for the whole machine");
+    assert_eq!(
+        c.phase(3),
+        Phase::Assigned,
+        "it is over before that is free"
+    );
+    // With that its owner has come so near to the limit that the first no longer may.
+    assert_eq!(c.phase(4), Phase::Assigned);
+    assert_eq!(c.state.blocked(), None);
+}
+
+#[test]
 fn a_locked_queue_places_nothing_until_the_lock_ends_by_itself() {
     let mut c = Cluster::new();
     c.join("w1", 1);
