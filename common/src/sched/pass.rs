@@ -117,7 +117,7 @@ impl Pass {
             let (place, shape) = (head.place, head.with);
             let user = state.job(place.job)?.user.clone();
             let desk = state.index().desk(&user)?;
-            if !sought.has(&user, shape) {
+            if !sought.looks_at(&user, shape, place) {
                 // The head was put up before it was known that there is no room for it.
                 self.put_up(state, &user, shape, place);
                 continue;
@@ -157,7 +157,8 @@ impl Pass {
         // Of an array a further task may wait.
         let job = state.job(turn.job).filter(|job| state.is_ready(job));
         if let Some(job) = job {
-            self.sought.also(&turn.user, turn.shape, Place::of(job));
+            let (user, shape) = (&turn.user, turn.shape);
+            self.sought.go_on(user, shape, turn.place, Place::of(job));
         }
         self.put_up(state, &turn.user, turn.shape, turn.place);
         Then::On

@@ -39,8 +39,10 @@ pub(super) struct Sought {
 #[derive(Debug)]
 struct OfShape {
     asked: Asked,
-    /// By user; `None` for all of them.
-    only: Option<Only>,
+    /// Whether all of them are looked at, because they may fit on a machine that has changed.
+    is_whole: bool,
+    /// Those that are looked at whatever has changed, by user.
+    only: Only,
 }
 
 type Only = BTreeMap<UserName, BTreeSet<Place>>;
@@ -66,7 +68,7 @@ impl Sought {
         for shape in ready {
             let is_open = state.has_room(shape);
             if is_open || looks_for_blocked {
-                sought.add(state, shape, None);
+                sought.add(state, shape, true, Only::new());
             }
             if !is_open {
                 sought.full.insert(shape);
@@ -85,9 +87,6 @@ impl Sought {
         let mut sought = Self::nothing(now);
         let ready: Vec<ShapeId> = state.index().ready_shapes().collect();
         let open = state.fitting(ready.iter().copied(), &recent.rooms);
-        for shape in &open {
-            sought.add(state, *shape, None);
-        }
         let mut only: BTreeMap<ShapeId, Only> = BTreeMap::new();
         for job in recent.jobs.iter().filter_map(|id| state.job(*id)) {
             if state.is_ready(job)
@@ -113,21 +112,30 @@ impl Sought {
                 }
             }
         }
+        for shape in &open {
+            let only = only.remove(shape).unwrap_or_default();
+            sought.add(state, *shape, true, only);
+        }
         for (shape, only) in only {
-            if !open.contains(&shape) && state.has_room(shape) {
-                sought.add(state, shape, Some(only));
+            if state.has_room(shape) {
+                sought.add(state, shape, false, only);
             }
         }
         sought.rooms = Some(recent.rooms);
         sought
     }
 
-    fn add(&mut self, state: &State, shape: ShapeId, only: Option<Only>) {
+    fn add(&mut self, state: &State, shape: ShapeId, is_whole: bool, only: Only) {
         if let Some(request) = state.index().request(shape) {
             let asked = Asked::by(state, request);
-            self.is_whole &= only.is_none();
+            self.is_whole &= is_whole;
             self.mask.add(shape);
-            self.shapes.insert(shape, OfShape { asked, only });
+            let of_shape = OfShape {
+                asked,
+                is_whole,
+                only,
+            };
+            self.shapes.insert(shape, of_shape);
         }
     }
 
@@ -140,8 +148,18 @@ impl Sought {
         self.full.contains(&shape)
     }
 
-    /// Whether the user's jobs of the shape are looked at.
-    pub(super) fn has(&self, user: &UserName, shape: ShapeId) -> bool {
+    /// Whether the user's job of this shape at this place is looked at.
+    pub(super) fn looks_at(&self, user: &UserName, shape: ShapeId, place: Place) -> bool {
+        let of_shape = self.shapes.get(&shape);
+        self.has(user, shape)
+            && of_shape.is_some_and(|of_shape| {
+                let places = of_shape.only.get(user);
+                of_shape.is_whole || places.is_some_and(|places| places.contains(&place))
+            })
+    }
+
+    /// Whether any jobs of the shape are looked at, and the user's if they are among them.
+    fn has(&self, user: &UserName, shape: ShapeId) -> bool {
         self.mask.may_hold(shape)
             && self.shapes.contains_key(&shape)
             && (self.guarded.is_empty() || !self.guarded.contains(&(user.clone(), shape)))
@@ -167,17 +185,23 @@ impl Sought {
     pub(super) fn drop_outgrown(&mut self, state: &mut State) {
         if let Some(rooms) = &self.rooms {
             let open = state.fitting(self.shapes.keys().copied(), rooms);
+            for (shape, of_shape) in &mut self.shapes {
+                of_shape.is_whole &= open.contains(shape);
+                self.is_whole &= of_shape.is_whole;
+            }
             self.shapes
-                .retain(|shape, of_shape| of_shape.only.is_some() || open.contains(shape));
+                .retain(|_, of_shape| of_shape.is_whole || !of_shape.only.is_empty());
         }
     }
 
-    /// Looks at another job of a user and shape of which not all are looked at.
-    pub(super) fn also(&mut self, user: &UserName, shape: ShapeId, place: Place) {
-        if let Some(of_shape) = self.shapes.get_mut(&shape)
-            && let Some(only) = &mut of_shape.only
+    /// Looks at the next task of an array of which one that stood at `before` was begun.
+    pub(super) fn go_on(&mut self, user: &UserName, shape: ShapeId, before: Place, place: Place) {
+        let of_shape = self.shapes.get_mut(&shape);
+        let places = of_shape.and_then(|of_shape| of_shape.only.get_mut(user));
+        if let Some(places) = places
+            && places.contains(&before)
         {
-            enter(only, user, place);
+            places.insert(place);
         }
     }
 
@@ -191,7 +215,7 @@ impl Sought {
         let ledger = state.index().ledger();
         let head = |user: &UserName| self.head_of(state, &merge.ranks, user);
         let named = self.named();
-        if self.shapes.values().all(|of_shape| of_shape.only.is_some()) {
+        if self.shapes.values().all(|of_shape| !of_shape.is_whole) {
             let heads: Vec<_> = named.into_iter().filter_map(head).collect();
             merge.fill(heads);
             return;
@@ -227,8 +251,8 @@ impl Sought {
     /// Those of whose jobs of some shape only some are looked at.
     fn named(&self) -> BTreeSet<&UserName> {
         let shapes = self.shapes.values();
-        let only = shapes.filter_map(|of_shape| of_shape.only.as_ref());
-        only.flat_map(BTreeMap::keys).collect()
+        let some = shapes.filter(|of_shape| !of_shape.is_whole);
+        some.flat_map(|of_shape| of_shape.only.keys()).collect()
     }
 
     /// The first job of the user whose line in the ledger this is.
@@ -283,9 +307,10 @@ impl Sought {
     ) -> Option<(Place, ShapeId, bool)> {
         let has_floor = has_floor(state.index(), desk);
         let firsts = self.shapes.iter().filter_map(|(shape, of_shape)| {
-            let places = match &of_shape.only {
-                None => desk.ready.get(shape)?,
-                Some(only) => only.get(user)?,
+            let places = if of_shape.is_whole {
+                desk.ready.get(shape)?
+            } else {
+                of_shape.only.get(user)?
             };
             let from = if has_floor {
                 let before = self.looked_at.get(&(user.clone(), *shape));

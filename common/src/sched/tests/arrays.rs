@@ -268,3 +268,19 @@ fn what_began_does_not_wait_again_for_what_is_forgotten() {
     c.pass(6, &["w1"]);
     assert_eq!(c.phase(2), Phase::Assigned);
 }
+
+#[test]
+fn a_new_array_begins_also_where_nothing_has_changed() {
+    let mut c = Cluster::with(Settings {
+        backfill: Backfill::BestEffort,
+        ..Settings::default()
+    });
+    c.join("w1", 2);
+    c.submit("anna", |_| {});
+    c.join("w2", 2);
+    c.report("w1", "1.1", phase(AttemptPhase::Running)).unwrap();
+    // Since then nothing was placed, so that of the machines the first alone is looked at for everybody's jobs.
+    c.submit("carl", |spec| array(spec, "0-5", None));
+    let tasks: Vec<_> = (3..6).map(|id| c.worker_of(id)).collect();
+    assert_eq!(tasks, [Some("w1"), Some("w2"), Some("w2")]);
+}
