@@ -78,11 +78,17 @@ impl Forecast {
     /// held back or given its machine since.
     #[must_use]
     pub fn start(&self, job: &Job) -> Option<Start> {
+        self.start_of(job, job.id)
+    }
+
+    /// The same of the task of an array that will have the id `task`, or of a job itself.
+    #[must_use]
+    pub fn start_of(&self, job: &Job, task: JobId) -> Option<Start> {
         if job.state.waiting() == 0 || hold_of(job).is_some() {
             return None;
         }
-        let p50 = *self.half.starts.get(&job.id)?;
-        let p90 = *self.nine_in_ten.starts.get(&job.id)?;
+        let p50 = *self.half.starts.get(&task)?;
+        let p90 = *self.nine_in_ten.starts.get(&task)?;
         // Where others take longer, a job may find a gap earlier.
         let p90 = p90.max(p50);
         Some(Start { p50, p90 })
@@ -91,7 +97,13 @@ impl Forecast {
     /// Why it is not known when the job starts; `None` when it is or when the job does not wait.
     #[must_use]
     pub fn unforeseen(&self, job: &Job) -> Option<Unforeseen> {
-        if job.state.waiting() == 0 || self.start(job).is_some() {
+        self.unforeseen_of(job, job.id)
+    }
+
+    /// The same of the task of an array that will have the id `task`, or of a job itself.
+    #[must_use]
+    pub fn unforeseen_of(&self, job: &Job, task: JobId) -> Option<Unforeseen> {
+        if job.state.waiting() == 0 || self.start_of(job, task).is_some() {
             return None;
         }
         if hold_of(job).is_some() {
@@ -100,7 +112,7 @@ impl Forecast {
         if self.waiting.binary_search(&job.id).is_err() {
             return Some(Unforeseen::Outdated);
         }
-        let lacks = |outlook: &&Outlook| !outlook.starts.contains_key(&job.id);
+        let lacks = |outlook: &&Outlook| !outlook.starts.contains_key(&task);
         let outlook = [&self.half, &self.nine_in_ten].into_iter().find(lacks)?;
         Some(match outlook.rest {
             Rest::Endless => Unforeseen::Unsaid,

@@ -76,7 +76,8 @@ impl Odds {
     }
 }
 
-/// Looks ahead until all of these jobs, which are in order, have begun, or as far as can be seen.
+/// Looks ahead until all of these jobs, which are in order, and all tasks of those that are arrays have begun, or as
+/// far as can be seen.
 pub(super) fn look(state: State, now: Timestamp, odds: Odds, waiting: &[JobId]) -> Outlook {
     let mut ahead = Ahead::new(state, now, odds);
     let rest = ahead.go_on(waiting);
@@ -95,7 +96,7 @@ struct Ahead {
     /// Whether a job runs of which nothing is expected.
     has_endless: bool,
     starts: BTreeMap<JobId, Timestamp>,
-    /// What began since that was last looked at.
+    /// What began for the first time since that was last looked at: jobs, or the arrays of tasks.
     news: Vec<JobId>,
     /// How many attempts began.
     begun: usize,
@@ -122,7 +123,8 @@ impl Ahead {
     }
 
     fn go_on(&mut self, waiting: &[JobId]) -> Rest {
-        let mut unseen = waiting.len();
+        let tasks = waiting.iter().filter_map(|id| self.state.job(*id));
+        let mut unseen: u64 = tasks.map(|job| u64::from(job.state.waiting())).sum();
         // What could be placed has been, but while the broker is away.
         let is_link_up = self.state.watch().is_link_up();
         let mut event = (!is_link_up).then_some(Event::BrokerLink { up: true });
@@ -132,7 +134,7 @@ impl Ahead {
             }
             // What begins again, having given way, is none of those that wait.
             while let Some(id) = self.news.pop() {
-                unseen -= usize::from(waiting.binary_search(&id).is_ok());
+                unseen -= u64::from(waiting.binary_search(&id).is_ok());
             }
             if unseen == 0 {
                 return Rest::Nothing;
@@ -216,11 +218,14 @@ impl Ahead {
             return None;
         }
         let array = job.task.map(|task| task.array);
-        for id in [Some(attempt.job), array].into_iter().flatten() {
-            if let Entry::Vacant(start) = self.starts.entry(id) {
-                start.insert(self.now);
-                self.news.push(id);
-            }
+        if let Entry::Vacant(start) = self.starts.entry(attempt.job) {
+            start.insert(self.now);
+            // A task that was tried before is a job that waited by itself.
+            let new_of = array.filter(|_| attempt.number == 1);
+            self.news.push(new_of.unwrap_or(attempt.job));
+        }
+        if let Some(array) = array {
+            self.starts.entry(array).or_insert(self.now);
         }
         self.begun += 1;
         self.follow(attempt.job);

@@ -57,8 +57,10 @@ impl Exact {
     fn start(&mut self, worker: WorkerId, attempt: AttemptId) {
         let job = self.state.job(attempt.job).unwrap();
         let runs = job.spec.time_request.unwrap();
-        let id = job.task.map_or(job.id, |task| task.array);
-        self.starts.entry(id).or_insert(self.now);
+        let array = job.task.map(|task| task.array);
+        for id in [Some(job.id), array].into_iter().flatten() {
+            self.starts.entry(id).or_insert(self.now);
+        }
         let end = self.now.after(runs);
         self.ends.add(attempt, worker.clone(), end);
         self.step(began(worker, attempt));
@@ -211,6 +213,12 @@ proptest! {
             let actual = exact.starts.get(&job.id).copied();
             prop_assert_eq!(start.map(|start| start.p50), actual, "job {}", job.id);
             prop_assert_eq!(start.map(|start| start.p90), actual, "job {}", job.id);
+            if let JobState::Array(array) = &job.state {
+                for id in array.waiting.iter().map(|index| job.task_id(index).unwrap()) {
+                    let start = foreseen.start_of(&job, id).map(|start| start.p50);
+                    prop_assert_eq!(start, exact.starts.get(&id).copied(), "task {}", id);
+                }
+            }
             // What is explained of a place that is kept is what is foreseen.
             if let Some(kept) = kept.as_ref().filter(|kept| kept.job == job.id) {
                 prop_assert!(start.unwrap().p90 <= kept.at, "{:?} of {kept:?}", start);
@@ -414,6 +422,13 @@ fn an_array_starts_with_its_next_task() {
         });
     });
     assert_eq!(cluster.starts_in(array), Some((100, 100)));
+    let foreseen = cluster.foreseen();
+    let starts = (3..=6).map(|task| {
+        let start = foreseen.start_of(cluster.job(array.0), JobId(task));
+        start.map(|start| start.p50.since(cluster.now).as_secs())
+    });
+    let starts: Vec<_> = starts.collect();
+    assert_eq!(starts, [100, 200, 300, 400].map(Some), "each has its own");
     let next = cluster.submit("anna", |_| {});
     assert_eq!(cluster.starts_in(next), Some((500, 500)));
 }

@@ -1,6 +1,7 @@
 //! Jobs and the queue's entries.
 
 use dopq_common::api;
+use dopq_common::id::JobId;
 use dopq_common::job::{Active, Cause, Class, Job, JobState, Outcome, Phase};
 use dopq_common::resources::GpuAmount;
 use dopq_common::sched::{self, Forecast};
@@ -99,13 +100,15 @@ pub(in crate::http) fn job_with_timeline(
     }
 }
 
-/// When the job is expected to start, as far as that was foreseen; what should have been by now is now.
+/// When the job, or the task of an array that will have this id, is expected to start, as far as that was foreseen;
+/// what should have been by now is now.
 pub(in crate::http) fn expected_start(
     forecast: &Forecast,
     now: Timestamp,
     job: &Job,
+    id: JobId,
 ) -> Option<api::ExpectedStart> {
-    let start = forecast.start(job)?;
+    let start = forecast.start_of(job, id)?;
     Some(api::ExpectedStart {
         p50: start.p50.max(now).to_datetime(),
         p90: start.p90.max(now).to_datetime(),
@@ -146,7 +149,7 @@ pub(in crate::http) fn queue_entry(
         since: since.to_datetime(),
         reason: reason(model, now, job),
         array: tasks::array(row),
-        expected_start: forecast.and_then(|forecast| expected_start(forecast, now, job)),
+        expected_start: forecast.and_then(|forecast| expected_start(forecast, now, job, job.id)),
     })
 }
 

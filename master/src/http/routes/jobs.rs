@@ -22,6 +22,7 @@ use crate::http::error::{Error, Result};
 use crate::http::extract::{self, Named, Params};
 use crate::http::guard::Caller;
 use crate::http::routes::{AT_ONCE, audit};
+use crate::view::Model;
 
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1000;
@@ -153,7 +154,7 @@ pub(in crate::http) async fn show(
         let now = clock::now();
         job.expected_start = context
             .view()
-            .read(|model| expected_start(&forecast, now, model.state.job(id)?));
+            .read(|model| expected_start(&forecast, now, waits(model, id)?, id));
     }
     Ok(Json(job))
 }
@@ -181,6 +182,12 @@ pub(in crate::http) async fn cancel(
     Ok((StatusCode::ACCEPTED, Json(shown(&context, job)?)))
 }
 
+/// The job, or the array in which the task of this id waits to begin.
+fn waits(model: &Model, id: JobId) -> Option<&Arc<Job>> {
+    let known = model.state.job(id);
+    known.or_else(|| waiting_in(model, id))
+}
+
 /// Why the job waits, and what would start it. A task that has not begun waits as its array does.
 pub(in crate::http) async fn explain(
     State(context): State<Ctx>,
@@ -191,7 +198,7 @@ pub(in crate::http) async fn explain(
     let now = clock::now();
     let explained = context.view().read(|model| {
         let known = model.state.job(id);
-        let job = known.or_else(|| waiting_in(model, id))?;
+        let job = waits(model, id)?;
         let reasons = sched::reasons(&model.state, now, job);
         let remedies = sched::remedies(&model.state, now, job, &reasons);
         let shown = job_page_item(model, &context.positions, now, job);
@@ -203,9 +210,9 @@ pub(in crate::http) async fn explain(
             position: shown.position,
             reasons: reasons.iter().map(ToString::to_string).collect(),
             remedies: remedies.iter().map(ToString::to_string).collect(),
-            expected_start: forecast.and_then(|forecast| expected_start(forecast, now, job)),
+            expected_start: forecast.and_then(|forecast| expected_start(forecast, now, job, id)),
             expected_start_unknown: forecast
-                .and_then(|forecast| forecast.unforeseen(job))
+                .and_then(|forecast| forecast.unforeseen_of(job, id))
                 .map(|unforeseen| unforeseen.to_string()),
         })
     });

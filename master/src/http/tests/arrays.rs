@@ -380,3 +380,18 @@ async fn a_retry_needs_the_bundle_and_waits_for_nothing() {
     assert_eq!(error.code, ErrorCode::NotFound);
     assert!(error.message.contains("bundle"), "{}", error.message);
 }
+
+#[tokio::test]
+async fn a_task_that_waits_is_told_when_it_itself_starts() {
+    let (anna, array) = Anna::with_array().await;
+    anna.world.finished(array + 1, "gpu-1", 0).await;
+    anna.world.runs_again(array + 3, 1, "gpu-1").await;
+    let task = anna.job(format!("{array}_3")).await;
+    let start = task.expected_start.expect("it is foreseen");
+    let path = format!("/v1/jobs/{array}_3/explain");
+    let why: Explanation = anna.ask("GET", &path).await.json();
+    assert!(why.expected_start.is_some_and(|why| why.p50 >= start.p50));
+    assert_eq!(why.expected_start_unknown, None);
+    let begun = anna.job(format!("{array}_2")).await;
+    assert_eq!(begun.expected_start, None);
+}
