@@ -314,7 +314,7 @@ impl State {
         };
         let was_ready = self.index.remove(&job);
         let (attempt, before) = (job.attempt(), Tally::of(&job));
-        let was_starting = is_starting(&job.state);
+        let (started, was_starting) = (started_at(&job), is_starting(&job.state));
         edit(Arc::make_mut(&mut job));
         // An attempt that goes on holds what it held, so that no job can start for it, unless its machine
         // had as many starting containers as it may.
@@ -324,7 +324,9 @@ impl State {
             Some(room.starting.saturating_add(1) >= self.settings.starts_per_worker)
         });
         let frees_a_start = was_starting && !is_starting(&job.state) && starts != Some(false);
-        if !goes_on || frees_a_start {
+        // What is expected to end later leaves others more time before a place that is kept there.
+        let defers = started_at(&job) != started && self.is_kept(&job);
+        if !goes_on || frees_a_start || defers {
             self.news.stir();
         }
         let after = Tally::of(&job);
@@ -337,6 +339,16 @@ impl State {
         if self.put_job(job) && !was_ready {
             self.news.job(id);
         }
+    }
+
+    /// Whether a place is kept on the machine of the job's attempt.
+    fn is_kept(&self, job: &Job) -> bool {
+        let kept = match &self.blocked {
+            Some(Blocked::Reserved(kept)) => &kept.worker,
+            Some(Blocked::Awaited(_) | Blocked::Unknown(..)) | None => return false,
+        };
+        let active = job.state.active();
+        active.is_some_and(|active| active.worker == *kept)
     }
 
     /// A user holds less than before, so that guards and floors let them, and their group, have more.
@@ -509,4 +521,8 @@ pub(super) enum Standing {
     Open,
     /// The other job ended otherwise.
     Impossible,
+}
+
+fn started_at(job: &Job) -> Option<Timestamp> {
+    job.state.active()?.started_at
 }

@@ -321,6 +321,21 @@ fn nothing_is_kept_for_a_job_that_a_limit_keeps_back() {
 }
 
 #[test]
+fn a_later_start_leaves_others_more_time_before_a_place_that_is_kept() {
+    let mut c = Cluster::new();
+    c.join("w1", 2);
+    let lasts = |secs| Some(Duration::from_secs(secs));
+    c.submit("anna", |spec| spec.time_request = lasts(100));
+    c.submit("bert", |spec| spec.request.gpus = 2);
+    c.pass(20, &["w1"]);
+    c.submit("carl", |spec| spec.time_request = lasts(90));
+    assert_eq!(c.phase(3), Phase::Queued, "80 seconds are left");
+    c.pass(10, &["w1"]);
+    c.report("w1", "1.1", phase(AttemptPhase::Running)).unwrap();
+    assert_eq!(c.phase(3), Phase::Assigned, "it goes on for 100 from now");
+}
+
+#[test]
 fn a_locked_queue_places_nothing_until_the_lock_ends_by_itself() {
     let mut c = Cluster::new();
     c.join("w1", 1);
