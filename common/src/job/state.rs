@@ -87,20 +87,9 @@ impl Job {
     /// task which is tried again stands before the rest of its array, and otherwise its own.
     #[must_use]
     pub fn next_id(&self) -> JobId {
-        match &self.state {
-            JobState::Array(array) => {
-                let next = array.waiting.first();
-                next.and_then(|index| self.task_id(index))
-                    .unwrap_or(self.id)
-            }
-            JobState::Queued(_)
-            | JobState::Assigned(_)
-            | JobState::Building(_)
-            | JobState::Running(_)
-            | JobState::Paused(_)
-            | JobState::Stopping(..)
-            | JobState::Finished(_) => self.id,
-        }
+        let next = self.state.array().and_then(|array| array.waiting.first());
+        let next = next.and_then(|index| self.task_id(index));
+        next.unwrap_or(self.id)
     }
 
     /// The last id that belongs to it: that of an array's last task, or its own.
@@ -319,6 +308,21 @@ impl JobState {
             Self::Paused(_) => Phase::Paused,
             Self::Stopping(..) => Phase::Stopping,
             Self::Finished(_) => Phase::Finished,
+        }
+    }
+
+    /// An array's tasks, as long as it is not over.
+    #[must_use]
+    pub fn array(&self) -> Option<&Array> {
+        match self {
+            Self::Array(array) => Some(array),
+            Self::Queued(_)
+            | Self::Assigned(_)
+            | Self::Building(_)
+            | Self::Running(_)
+            | Self::Paused(_)
+            | Self::Stopping(..)
+            | Self::Finished(_) => None,
         }
     }
 

@@ -34,19 +34,8 @@ impl State {
         let job = self.job(array)?;
         let rank = u32::try_from(id.0.checked_sub(array.0)?.checked_sub(1)?).ok()?;
         let index = job.spec.array.as_ref()?.indexes.nth(rank)?;
-        match &job.state {
-            JobState::Array(state) => state
-                .waiting
-                .contains(index)
-                .then_some(Task { array, index }),
-            JobState::Queued(_)
-            | JobState::Assigned(_)
-            | JobState::Building(_)
-            | JobState::Running(_)
-            | JobState::Paused(_)
-            | JobState::Stopping(..)
-            | JobState::Finished(_) => None,
-        }
+        let waits = job.state.array()?.waiting.contains(index);
+        waits.then_some(Task { array, index })
     }
 }
 
@@ -191,29 +180,15 @@ impl Step<'_> {
 
     fn has_too_many_failed(&self, array: JobId) -> bool {
         let job = self.state.job(array);
-        let state = job.and_then(|job| array_of(job).zip(job.spec.max_fails));
+        let state = job.and_then(|job| job.state.array().zip(job.spec.max_fails));
         state.is_some_and(|(array, max)| array.stopping.is_none() && array.ends.failed.len() > max)
     }
 
     /// How the array ends, if its last task is over.
     fn array_end(&self, id: JobId) -> Option<Outcome> {
         let job = self.state.job(id)?;
-        let array = array_of(job)?;
+        let array = job.state.array()?;
         (array.open == 0 && array.waiting.is_empty()).then(|| outcome_of_tasks(array))
-    }
-}
-
-/// The state of an array that is not over.
-fn array_of(job: &Job) -> Option<&Array> {
-    match &job.state {
-        JobState::Array(array) => Some(array),
-        JobState::Queued(_)
-        | JobState::Assigned(_)
-        | JobState::Building(_)
-        | JobState::Running(_)
-        | JobState::Paused(_)
-        | JobState::Stopping(..)
-        | JobState::Finished(_) => None,
     }
 }
 

@@ -148,7 +148,7 @@ proptest! {
         // Which of them, the list cannot know: whose turn it is depends on what the first job asks for that fits.
         if !keeps && first.is_some() {
             let mut next = told.keys().filter(|id| is_next(id));
-            prop_assert!(next.any(|id| starts(id)), "none started that was said to be next");
+            prop_assert!(next.any(starts), "none started that was said to be next");
         }
         for waiting in queue(&state, now) {
             let reasons = reasons(&state, now, waiting.job);
