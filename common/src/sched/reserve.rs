@@ -46,6 +46,8 @@ fn expected_end(now: Timestamp, job: &Job, active: &Active) -> Option<Timestamp>
 #[derive(Debug, Clone, Default)]
 pub(super) struct Openings {
     job: Option<JobId>,
+    /// When it was last brought up to date.
+    now: Timestamp,
     read: (u64, usize),
     order: BTreeSet<(Timestamp, WorkerId)>,
     of: BTreeMap<WorkerId, Timestamp>,
@@ -86,7 +88,7 @@ impl Openings {
     fn catch_up(&mut self, state: &State, now: Timestamp, job: &Job) {
         let index = state.index();
         let (era, changed) = index.changed_rooms();
-        if self.job == Some(job.id) && self.read.0 == era {
+        if self.job == Some(job.id) && self.read.0 == era && self.now <= now {
             let news = changed.get(self.read.1..).unwrap_or_default();
             let news: BTreeSet<&WorkerId> = news.iter().collect();
             for id in news {
@@ -105,6 +107,7 @@ impl Openings {
             }
         }
         self.read = (era, changed.len());
+        self.now = now;
     }
 
     fn enter(&mut self, now: Timestamp, id: &WorkerId, room: &Room, job: &Job) {

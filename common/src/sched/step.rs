@@ -21,7 +21,10 @@ pub fn step(
     event: Event,
     effects: &mut Effects,
 ) -> Result<(), Rejected> {
-    state.watch_mut().advance(now);
+    if state.watch_mut().advance(now) {
+        // What was too late for a gap may be in time again.
+        state.news_mut().anything();
+    }
     let mut step = Step {
         state,
         now,

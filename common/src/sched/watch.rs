@@ -41,13 +41,15 @@ impl Default for Watch {
 }
 
 impl Watch {
-    /// Takes note of the time of a step.
-    pub(super) fn advance(&mut self, now: Timestamp) {
-        if let Some(before) = self.now.replace(now)
-            && self.link_up
-        {
+    /// Takes note of the time of a step. Whether the clock was set back.
+    pub(super) fn advance(&mut self, now: Timestamp) -> bool {
+        let Some(before) = self.now.replace(now) else {
+            return false;
+        };
+        if self.link_up {
             self.listened += now.since(before).min(LONGEST_STEP);
         }
+        now < before
     }
 
     pub(super) const fn is_link_up(&self) -> bool {

@@ -336,6 +336,22 @@ fn a_later_start_leaves_others_more_time_before_a_place_that_is_kept() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_leaves_others_more_time_before_a_place_that_is_kept() {
+    let mut c = Cluster::new();
+    c.join("w1", 2);
+    let lasts = |secs| Some(Duration::from_secs(secs));
+    c.submit("anna", |spec| spec.time_request = lasts(100));
+    c.submit("bert", |spec| spec.request.gpus = 2);
+    let before = c.now;
+    c.pass(20, &["w1"]);
+    c.submit("carl", |spec| spec.time_request = lasts(90));
+    assert_eq!(c.phase(3), Phase::Queued, "80 seconds are left");
+    c.now = before;
+    c.ok(Event::Ticked);
+    assert_eq!(c.phase(3), Phase::Assigned);
+}
+
+#[test]
 fn a_locked_queue_places_nothing_until_the_lock_ends_by_itself() {
     let mut c = Cluster::new();
     c.join("w1", 1);
