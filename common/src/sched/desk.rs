@@ -23,7 +23,7 @@ pub(super) struct Desk {
     firsts: Vec<Place>,
     /// The best class of the first ones, and when the oldest of them was submitted.
     pub(super) best: (Class, Timestamp),
-    /// The same shapes, or some more.
+    /// The shapes of those that may start, or some more.
     pub(super) shapes: ShapeMask,
     /// Of how many of those nobody said how long they run.
     pub(super) unsaid: usize,
@@ -87,10 +87,8 @@ impl Desk {
             self.firsts.insert(at, *first);
             self.shapes.add(shape);
         }
-        let (classes, submitted) = (
-            self.firsts.iter().map(|place| place.class),
-            self.firsts.iter().map(|place| place.submitted_at),
-        );
+        let classes = self.firsts.iter().map(|place| place.class);
+        let submitted = self.firsts.iter().map(|place| place.submitted_at);
         self.best = classes.min().zip(submitted.min()).unwrap_or_default();
     }
 

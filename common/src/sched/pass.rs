@@ -65,7 +65,7 @@ pub(super) enum Then {
     On,
     /// It is over.
     Over,
-    /// It is over, and another is due: nothing is kept any more for the job that something was kept for.
+    /// It is over, and another is due: what was kept for a job is so no more.
     Anew,
 }
 
@@ -143,11 +143,13 @@ impl Pass {
 
     /// Takes note of a job that was placed.
     pub(super) fn placed(&mut self, state: &mut State, turn: &Turn) -> Then {
-        let kept = self.plan.as_ref().map(|plan| plan.reservation.job);
-        // It has started, or its user or group has got what leaves no room for it under a limit.
-        if kept.is_some_and(|kept| kept == turn.job || may_start(state, kept).is_err()) {
-            self.plan = None;
-            self.blocked = None;
+        // The job that something is kept for has started, its user or group has got what leaves no room for it
+        // under a limit, or one that goes before it has taken what was kept.
+        let is_void = self.plan.as_ref().is_some_and(|plan| {
+            let kept = plan.reservation.job;
+            kept == turn.job || may_start(state, kept).is_err() || !plan.fits()
+        });
+        if is_void {
             return Then::Anew;
         }
         if let Some(desk) = state.index().desk(&turn.user) {

@@ -110,6 +110,7 @@ impl State {
         self.settings.lost_after = Duration::MAX;
         self.settings.starts_per_worker = u32::MAX;
         self.settings.history_max_jobs = usize::MAX;
+        self.news.anything();
         self
     }
 

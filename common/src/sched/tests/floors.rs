@@ -265,13 +265,51 @@ fn what_is_freed_for_a_floor_or_an_urgent_job_is_not_kept_for_a_big_one() {
         if class == Class::Normal {
             set_floor(&mut c, "anna", 1000);
         }
-        c.submit("anna", |spec| spec.class = class);
+        c.submit("anna", |spec| {
+            spec.class = class;
+            spec.time_request = Some(Duration::from_secs(500));
+        });
         assert_eq!(stopped(&c), [1], "{class:?}");
         c.report("w1", "1.1", done(Cause::Preempted)).unwrap();
         assert_eq!(c.phase(4), Phase::Assigned, "{class:?}");
-        // The promise to the big job holds against everybody else.
+        // What is kept for the big job is kept from everybody else.
         c.submit("emil", |_| {});
         assert!(matches!(c.state.blocked(), Some(Blocked::Reserved(_))));
         assert_eq!(c.phase(3), Phase::Queued);
     }
+}
+
+#[test]
+fn what_is_taken_from_a_reserved_job_is_kept_from_nobody() {
+    let mut c = Cluster::recency();
+    c.join("w1", 1);
+    c.submit("anna", |spec| {
+        spec.time_request = Some(Duration::from_secs(100))
+    });
+    c.submit("bert", |_| {});
+    let guards = Guards {
+        floor: Some(MilliGpu(500)),
+        ..Guards::default()
+    };
+    c.ok(Event::UserSet {
+        user: user("carl"),
+        weight: 1.0,
+        guards,
+        group: Membership::Kept,
+    });
+    let half = |spec: &mut JobSpec| spec.request.gpu_amount = GpuAmount::Milli(MilliGpu(500));
+    c.submit("carl", half);
+    c.submit("dora", half);
+    c.report("w1", "1.1", done(Cause::Succeeded)).unwrap();
+    assert_eq!(c.phase(3), Phase::Assigned, "it is within a floor");
+    assert_eq!(
+        c.phase(2),
+        Phase::Queued,
+        "the whole GPU is gone, nobody knows for how long"
+    );
+    assert_eq!(
+        c.phase(4),
+        Phase::Assigned,
+        "so that the rest is kept for nobody"
+    );
 }
