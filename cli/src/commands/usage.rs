@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{Local, TimeDelta, TimeZone};
 use clap::Args;
-use dopq_common::api::{Usage, UsageLine};
+use dopq_common::api::{Turn, Usage, UsageLine};
 
 use super::context::Context;
 use crate::exit;
@@ -77,6 +77,9 @@ fn facts(usage: &Usage) -> Table {
         ),
     };
     table.row(["Penalty".into(), penalty.into()]);
+    for (what, value) in rank(usage) {
+        table.row([what.into(), value.into()]);
+    }
     let charged = format!(
         "{} of {} weighted GPUs",
         gpus(usage.charged_gpus),
@@ -94,6 +97,31 @@ fn facts(usage: &Usage) -> Table {
         table.row(["Falls below a tenth of this".into(), tenth.into()]);
     }
     table
+}
+
+/// What ranks the user now, part by part.
+fn rank(usage: &Usage) -> Vec<(&'static str, String)> {
+    let Some(turn) = &usage.turn else {
+        return vec![("Next", "no job waits for its turn".to_owned())];
+    };
+    let Turn { ask, aging, .. } = turn;
+    let sum = |value: f64, penalty: f64| {
+        format!(
+            "{value:.6}, the lower, the sooner: penalty {penalty:.6} + its request {ask:.6} - its waiting {aging:.6}"
+        )
+    };
+    let floor = if turn.within_floor {
+        ", within a floor, which goes first"
+    } else {
+        ""
+    };
+    let mut rows = vec![
+        ("Next", format!("job {}, {}{floor}", turn.job, turn.class)),
+        ("Rank value", sum(turn.rank_value, usage.penalty)),
+    ];
+    let group = turn.group.as_ref();
+    rows.extend(group.map(|group| ("The group's", sum(group.rank_value, group.penalty))));
+    rows
 }
 
 fn in_time(seconds: f64) -> Cell {
@@ -200,6 +228,8 @@ fn account(line: &UsageLine, usage: &Usage) -> Cell {
 mod tests {
     use chrono::{DateTime, Utc};
 
+    use dopq_common::api::GroupTurn;
+
     use super::*;
     use crate::output::Screen;
 
@@ -232,6 +262,15 @@ mod tests {
             policy: "usage".to_owned(),
             penalty: 0.123_45,
             weight: 1.0,
+            turn: Some(Turn {
+                job: 12,
+                class: "normal".to_owned(),
+                within_floor: false,
+                rank_value: 0.123_491_667,
+                ask: 0.000_125,
+                aging: 0.000_083_333,
+                group: None,
+            }),
             usage_gpu_seconds: 10_920.0,
             charged_gpus: 2.0,
             capacity_gpus: 8.0,
@@ -276,6 +315,22 @@ mod tests {
             lines(&usage, &Utc).render(&PIPE)
         );
         insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn what_ranks_a_user_is_told_part_by_part() {
+        let mut usage = usage();
+        let turn = usage.turn.as_mut().expect("a turn");
+        turn.within_floor = true;
+        turn.group = Some(GroupTurn {
+            penalty: 0.5,
+            rank_value: 0.500_041_667,
+        });
+        insta::assert_snapshot!(facts(&usage).render(&PIPE));
+        usage.turn = None;
+        let text = facts(&usage).render(&PIPE);
+        assert!(text.contains("no job waits for its turn"), "{text}");
+        assert!(!text.contains("Rank value"), "{text}");
     }
 
     #[test]

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
-use dopq_common::api::{NewToken, NewUser, Role, User, UserLimits, UserList};
+use dopq_common::api::{NewToken, NewUser, Role, Turn, User, UserLimits, UserList};
 
 use super::context::Context;
 use super::limits::{LimitFlags, Limits};
 use crate::exit;
 use crate::failure::Failure;
 use crate::output::text::{age, gpu_hours, gpus};
-use crate::output::{Column, Format, Table};
+use crate::output::{Cell, Column, Format, Table};
 
 /// What to do with users.
 #[derive(Debug, Subcommand)]
@@ -256,6 +256,9 @@ fn table(list: &UserList) -> Table {
         Column::new("ROLE"),
         Column::new("GROUP").spare(),
         Column::number("PENALTY"),
+        Column::number("RANK VALUE").spare(),
+        Column::number("ASK").spare(),
+        Column::number("AGING").spare(),
         Column::number("WEIGHT").spare(),
         Column::number("USAGE GPU-H").spare(),
         Column::number("CHARGED NOW").spare(),
@@ -266,6 +269,10 @@ fn table(list: &UserList) -> Table {
         Column::number("TOKENS").spare(),
     ]);
     for user in &list.users {
+        let of_turn = |part: fn(&Turn) -> f64| {
+            let part = user.turn.as_ref().map(part);
+            Cell::from(part.map_or_else(String::new, |part| format!("{part:.6}")))
+        };
         table.row([
             (&user.name).into(),
             match user.role {
@@ -276,6 +283,9 @@ fn table(list: &UserList) -> Table {
             .into(),
             user.group.as_deref().unwrap_or("").into(),
             format!("{:.4}", user.penalty).into(),
+            of_turn(|turn| turn.rank_value),
+            of_turn(|turn| turn.ask),
+            of_turn(|turn| turn.aging),
             user.weight.to_string().into(),
             gpu_hours(user.usage_gpu_seconds).into(),
             gpus(user.charged_gpus).into(),

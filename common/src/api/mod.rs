@@ -23,7 +23,7 @@ pub use request::{
 pub use system::{
     Component, Node, NodeGpu, NodeList, Role, Status, User, UserLimits, UserList, WhoAmI,
 };
-pub use usage::{Usage, UsageLine, UsageSum};
+pub use usage::{GroupTurn, Turn, Usage, UsageLine, UsageSum};
 
 /// The version of the JSON, in every list's `version` field.
 pub const API_VERSION: u32 = 1;

@@ -138,6 +138,9 @@ pub struct User {
     pub penalty: f64,
     /// Weight.
     pub weight: f64,
+    /// What ranks them now; absent while no job of theirs waits for its turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<super::Turn>,
     /// Jobs waiting.
     pub queued: u64,
     /// Jobs with a machine.

@@ -18,6 +18,9 @@ pub struct Usage {
     pub penalty: f64,
     /// The weight.
     pub weight: f64,
+    /// What ranks them now; absent while no job of theirs waits for its turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<Turn>,
     /// The usage: the sum of what is left of `lines`, of `more` and of what came `earlier`.
     pub usage_gpu_seconds: f64,
     /// Weighted GPUs that are being charged.
@@ -38,6 +41,37 @@ pub struct Usage {
     /// What is left of attempts that are not remembered one by one. Below 0 only where a changed half-life
     /// or minimum makes older lines come out larger than they were charged.
     pub earlier_gpu_seconds: f64,
+}
+
+/// What ranks a user: the penalty, and what the job that is next of theirs adds to it. The class of that job goes
+/// before all of this.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Turn {
+    /// The first of their jobs that wait for nothing but their turn and a machine; of an array, the array.
+    pub job: u64,
+    /// Its class.
+    pub class: String,
+    /// Whether it is within a floor, and so goes before all of its class that are not.
+    pub within_floor: bool,
+    /// The penalty, and `ask`, less `aging`: what ranks the user among the members of their group, or among all groups
+    /// and users without one; the lower, the sooner.
+    pub rank_value: f64,
+    /// What the job asks for counts against it: `scheduler.ask_weight` for all GPUs of the cluster.
+    pub ask: f64,
+    /// How long it has waited counts for it: `scheduler.aging` after `scheduler.aging_after`, and no more.
+    pub aging: f64,
+    /// Where the group that they are in stands with this job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupTurn>,
+}
+
+/// What ranks a group, were this job the next of its members'.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct GroupTurn {
+    /// The group's penalty.
+    pub penalty: f64,
+    /// The same with what the job adds; the lower, the sooner.
+    pub rank_value: f64,
 }
 
 /// One attempt.

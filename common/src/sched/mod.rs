@@ -46,6 +46,7 @@ mod state;
 mod step;
 mod submit;
 mod tally;
+mod turn;
 mod watch;
 
 pub use account::{Account, account_of, group_account_of, penalty_of};
@@ -65,6 +66,7 @@ pub use runtimes::expected;
 pub use settings::{Backfill, Guards, Placement, Policy, Settings, UsageSettings};
 pub use state::{Blocked, State, Unstored};
 pub use step::step;
+pub use turn::{Turn, Turns};
 
 #[cfg(test)]
 mod tests;

@@ -12,8 +12,9 @@ use super::account::penalty;
 use super::desk::Desk;
 use super::floor::has_floor;
 use super::order::{Head, Merge, Place};
-use super::rank::{Asked, Ranks};
+use super::rank::Ranks;
 use super::state::State;
+use super::turn::{asked, next_of};
 
 /// One waiting job at its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,23 +81,11 @@ struct Line<'a> {
 impl Line<'_> {
     /// The job that is listed next; with it go the user and the lot.
     fn head(&self, state: &State, ranks: &Ranks, user: usize) -> Option<Head<(usize, usize)>> {
-        let has_floor = has_floor(state.index(), self.desk);
-        let firsts = self.lots.iter().enumerate().filter_map(|(lot, places)| {
-            let place = *places.front()?;
-            let asked = asked(state, place)?;
-            let is_past = !has_floor || ranks.is_past_floor(state, self.desk, self.besides, asked);
-            Some(((place.class, is_past, place), lot, asked))
-        });
-        let ((_, is_past, place), lot, asked) = firsts.min_by_key(|(order, ..)| *order)?;
-        let since = place.submitted_at;
-        let standing = ranks.standing(state.settings(), self.penalty, is_past, asked, since);
-        Some(Head::new(standing, place, self.desk, (user, lot)))
+        let firsts = self.lots.iter().map(|lot| lot.front().copied());
+        let next = next_of(state, ranks, self.desk, self.besides, firsts)?;
+        let standing = next.standing(state, ranks, self.penalty);
+        Some(Head::new(standing, next.place, self.desk, (user, next.lot)))
     }
-}
-
-fn asked(state: &State, place: Place) -> Option<Asked> {
-    let job = state.job(place.job)?;
-    Some(Asked::by(state, &job.spec.request))
 }
 
 /// The users' queues merged as a pass merges them.

@@ -87,6 +87,21 @@ impl Asked {
     }
 }
 
+/// What the next job adds to a penalty.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Added {
+    /// What it asks for counts against it.
+    pub(super) ask: f64,
+    /// How long it has waited counts for it.
+    pub(super) aging: f64,
+}
+
+impl Added {
+    fn sum(self) -> f64 {
+        self.ask - self.aging
+    }
+}
+
 /// Where a user stands with one job next.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Standing {
@@ -115,6 +130,12 @@ struct Together {
     besides: u64,
     /// Whether what its members hold, or are counted as holding, has changed since.
     has_moved: bool,
+}
+
+impl Together {
+    fn penalty(&self) -> f64 {
+        self.had / self.weight
+    }
 }
 
 impl Ranks {
@@ -152,13 +173,34 @@ impl Ranks {
         asked: Asked,
         submitted_at: Timestamp,
     ) -> Standing {
-        let added = added(settings, self.now, asked, submitted_at);
+        let added = self.added(settings, asked, submitted_at).sum();
         let rank = Rank {
             is_past_floor,
             value: Value(penalty + added),
         };
         let added = Value(added);
         Standing { rank, added }
+    }
+
+    /// What a job next adds to a penalty. The other policies than `usage` rank by penalties alone.
+    pub(super) fn added(
+        &self,
+        settings: &Settings,
+        asked: Asked,
+        submitted_at: Timestamp,
+    ) -> Added {
+        match settings.policy {
+            Policy::Recency | Policy::Fifo => Added::default(),
+            Policy::Usage => {
+                let usage = &settings.usage;
+                let waited = self.now.since(submitted_at).as_secs_f64();
+                let aged = (waited / usage.aging_after.as_secs_f64()).min(1.0);
+                Added {
+                    ask: usage.ask_weight * asked.part,
+                    aging: usage.aging * aged,
+                }
+            }
+        }
     }
 
     /// Whether a job that asks for this is not within a floor; `besides` is what its user is counted as
@@ -180,9 +222,14 @@ impl Ranks {
     /// Where a group stands at the top with the job next that stands so among its members.
     pub(super) fn at_the_top(&self, group: &GroupName, rank: Rank, added: Value) -> Rank {
         self.teams.get(group).map_or(rank, |together| Rank {
-            value: Value(together.had / together.weight + added.0),
+            value: Value(together.penalty() + added.0),
             ..rank
         })
+    }
+
+    /// The penalty of the group that the user of a desk is in.
+    pub(super) fn group_penalty(&self, desk: &Desk) -> Option<f64> {
+        self.together(desk).map(Together::penalty)
     }
 
     /// What the user of a desk has had, if that counts for a group: to be given to [`Self::charge`] later.
@@ -220,19 +267,5 @@ impl Ranks {
 
     fn together_mut(&mut self, desk: &Desk) -> Option<&mut Together> {
         self.teams.get_mut(desk.group.as_ref()?)
-    }
-}
-
-/// What the next job adds to a penalty: what it asks for counts against it, how long it has waited counts for
-/// it. The other policies rank by penalties alone.
-fn added(settings: &Settings, now: Timestamp, asked: Asked, submitted_at: Timestamp) -> f64 {
-    match settings.policy {
-        Policy::Recency | Policy::Fifo => 0.0,
-        Policy::Usage => {
-            let usage = &settings.usage;
-            let waited = now.since(submitted_at).as_secs_f64();
-            let aged = (waited / usage.aging_after.as_secs_f64()).min(1.0);
-            usage.ask_weight * asked.part - usage.aging * aged
-        }
     }
 }

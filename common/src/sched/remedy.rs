@@ -12,13 +12,13 @@ use crate::time::Timestamp;
 use super::account::penalty;
 use super::explain::{Reason, reasons};
 use super::fit::Blocker;
-use super::floor::has_floor;
 use super::order::{Head, Place};
 use super::place::blocker;
-use super::rank::{Asked, Ranks};
+use super::rank::Ranks;
 use super::room::Room;
 use super::state::State;
 use super::submit::cores;
+use super::turn::{firsts, next_of};
 
 /// A change that would start the job now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,17 +151,9 @@ fn is_first_of<'a>(
     let index = state.index();
     let firsts = users.filter_map(|user| {
         let desk = index.desk(user)?;
-        let has_floor = has_floor(index, desk);
-        let lots = desk.ready.iter().filter_map(|(shape, places)| {
-            let (place, asked) = (*places.first()?, Asked::by(state, index.request(*shape)?));
-            let is_past = !has_floor || ranks.is_past_floor(state, desk, 0, asked);
-            Some(((place.class, is_past, place), asked))
-        });
-        let ((_, is_past, place), asked) = lots.min_by_key(|(order, _)| *order)?;
-        let (settings, since) = (state.settings(), place.submitted_at);
-        let penalty = penalty(state, now, desk);
-        let standing = ranks.standing(settings, penalty, is_past, asked, since);
-        Some(Head::new(standing, place, desk, ()))
+        let next = next_of(state, &ranks, desk, 0, firsts(desk))?;
+        let standing = next.standing(state, &ranks, penalty(state, now, desk));
+        Some(Head::new(standing, next.place, desk, ()))
     });
     firsts
         .min()

@@ -125,6 +125,50 @@ fn two_who_come_at_once_take_turns_from_the_first_job_on() {
 }
 
 #[test]
+fn what_ranks_a_user_is_told_part_by_part() {
+    let mut settings = Settings::default();
+    settings.usage.ask_weight = 0.4;
+    settings.usage.aging = 0.2;
+    settings.usage.aging_after = Duration::from_secs(600);
+    let mut c = Cluster::with(settings);
+    c.join("w1", 4);
+    c.submit("anna", |spec| spec.request.gpus = 4);
+    let none = Turns::new(&c.state, c.now);
+    assert_eq!(
+        none.of(&user("anna")),
+        None,
+        "what has begun has had its turn"
+    );
+    c.submit("anna", |spec| spec.request.gpus = 2);
+    c.pass(150, &["w1"]);
+    let told = |c: &Cluster, name| Turns::new(&c.state, c.now).of(&user(name)).unwrap();
+    let turn = told(&c, "anna");
+    assert_eq!((turn.job.id.0, turn.is_within_floor), (2, false));
+    assert!(close(turn.ask, 0.4 * 2.0 / 4.0) && close(turn.aging, 0.2 * 150.0 / 600.0));
+    let penalty = penalty_of(&c.state, c.now, &user("anna"));
+    assert!(penalty > 0.0 && close(turn.penalty, penalty));
+    assert!(close(turn.rank_value(), penalty + 0.2 - 0.05));
+    assert_eq!(turn.group_rank_value(), None);
+
+    let floor = Guards {
+        floor: Some(MilliGpu(1000)),
+        ..Guards::default()
+    };
+    groups::join_group(&mut c, "ml", floor, &["anna", "bert"]);
+    c.submit("bert", |_| {});
+    let [anna, bert] = ["anna", "bert"].map(|name| told(&c, name));
+    assert!(close(
+        anna.group_rank_value().unwrap(),
+        penalty + 0.2 - 0.05
+    ));
+    assert!(
+        close(bert.rank_value(), 0.1) && close(bert.group_rank_value().unwrap(), penalty + 0.1)
+    );
+    c.pass(100_000, &["w1"]);
+    assert!(close(told(&c, "bert").aging, 0.2), "capped");
+}
+
+#[test]
 fn waiting_improves_a_rank_and_no_more_than_so_much() {
     for (aging, expected) in [(0.0, [4, 2]), (0.2, [2, 4])] {
         let mut settings = Settings::default();

@@ -57,6 +57,15 @@ fn has_no_floor(state: &State, of: &UserName) -> bool {
     user.guards.floor.is_none() && group.is_none_or(|group| group.guards.floor.is_none())
 }
 
+/// Whether the first of two turns comes before the other, by what of them ranks.
+fn before(a: &Turn, b: &Turn, value: impl Fn(&Turn) -> f64) -> bool {
+    let goes_first = |turn: &Turn| (turn.job.spec.class, !turn.is_within_floor);
+    let came = |turn: &Turn| (turn.job.submitted_at, turn.job.next_id());
+    let by_value = value(a).total_cmp(&value(b));
+    let order = goes_first(a).cmp(&goes_first(b));
+    order.then(by_value).then(came(a).cmp(&came(b))).is_lt()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
@@ -97,6 +106,35 @@ proptest! {
                 prop_assert!(in_order || !has_no_floor(&state, &first.user));
             }
         }
+    }
+
+    #[test]
+    fn what_users_are_told_of_their_turn_is_what_orders_the_queue(seed: u64) {
+        let (state, now, _) = cluster(seed);
+        let listed: Vec<_> = queue(&state, now).into_iter().map(|waiting| waiting.job).collect();
+        let turns = Turns::new(&state, now);
+        let turns: Vec<_> = state.users().filter_map(|user| Some((user, turns.of(&user.name)?))).collect();
+        let mut tops: BTreeMap<Result<GroupName, UserName>, _> = BTreeMap::new();
+        for (user, turn) in &turns {
+            prop_assert!(state.is_ready(&turn.job) && turn.job.user == user.name);
+            prop_assert!((turn.penalty - penalty_of(&state, now, &user.name)).abs() < 1e-12);
+            let group = user.group.as_ref().map(|group| group_account_of(&state, now, group).penalty);
+            prop_assert_eq!(turn.group_penalty.is_some(), group.is_some());
+            let (told, group) = (turn.group_penalty.unwrap_or_default(), group.unwrap_or_default());
+            prop_assert!((told - group).abs() < 1e-12);
+            let first_of_own = listed.iter().find(|job| job.user == user.name);
+            prop_assert!(user.group.is_some() || first_of_own.map(|job| job.id) == Some(turn.job.id));
+            let whose = user.group.clone().ok_or_else(|| user.name.clone());
+            let top = tops.entry(whose).or_insert(turn);
+            if before(turn, top, Turn::rank_value) {
+                *top = turn;
+            }
+        }
+        let at_top = |turn: &Turn| turn.group_rank_value().unwrap_or_else(|| turn.rank_value());
+        let first = tops.into_values().reduce(|a, b| if before(b, a, at_top) { b } else { a });
+        let first = first.map(|turn| turn.job.id);
+        let ready = listed.first().filter(|job| state.is_ready(job));
+        prop_assert_eq!(first, ready.map(|job| job.id), "of groups and users without one the first");
     }
 
     #[test]

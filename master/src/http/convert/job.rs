@@ -201,7 +201,7 @@ fn outcome(outcome: &Outcome) -> api::Outcome {
     }
 }
 
-const fn class(class: Class) -> &'static str {
+pub(super) const fn class(class: Class) -> &'static str {
     match class {
         Class::Urgent => "urgent",
         Class::Normal => "normal",

@@ -14,4 +14,4 @@ pub(super) use node::node;
 pub(super) use positions::Positions;
 pub(super) use tasks::{array_of, id_of, listed, owner, waiting_in, waiting_task};
 pub(super) use usage::usage;
-pub(super) use user::{Counts, token, user};
+pub(super) use user::{Users, token};

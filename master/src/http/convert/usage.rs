@@ -2,10 +2,12 @@
 
 use dopq_common::api::{self, API_VERSION};
 use dopq_common::id::UserName;
-use dopq_common::sched::{self, Course, Line, Policy, Receipt};
+use dopq_common::sched::{self, Course, Line, Policy, Receipt, Turns};
 use dopq_common::time::Timestamp;
 
 use crate::view::Model;
+
+use super::user::turn;
 
 /// A user's receipt with at most `limit` lines.
 pub(in crate::http) fn usage(
@@ -25,6 +27,7 @@ pub(in crate::http) fn usage(
         policy: policy(receipt.policy).to_owned(),
         penalty: account.penalty,
         weight: account.weight,
+        turn: Turns::new(&model.state, now).of(name).as_ref().map(turn),
         usage_gpu_seconds: account.usage,
         charged_gpus: account.rate,
         capacity_gpus: account.capacity,

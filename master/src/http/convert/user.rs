@@ -5,22 +5,30 @@ use std::collections::BTreeMap;
 use dopq_common::api;
 use dopq_common::id::UserName;
 use dopq_common::job::Phase;
-use dopq_common::sched;
+use dopq_common::sched::{self, Turn, Turns};
 use dopq_common::time::Timestamp;
 
 use crate::store::{Account, TokenRecord};
 use crate::view::Model;
 
-/// How many jobs each user has, counted in one pass.
-#[derive(Debug, Default)]
-pub(in crate::http) struct Counts(BTreeMap<UserName, [u64; 3]>);
+use super::job::class;
 
-impl Counts {
-    /// Counts the jobs of `model`.
-    pub(in crate::http) fn of(model: &Model) -> Self {
-        let mut counts = Self::default();
+/// What is found out once for all users that are told of.
+#[derive(Debug)]
+pub(in crate::http) struct Users<'a> {
+    model: &'a Model,
+    now: Timestamp,
+    /// Of each user the jobs that wait, that have a machine and that have finished.
+    counts: BTreeMap<UserName, [u64; 3]>,
+    turns: Turns<'a>,
+}
+
+impl<'a> Users<'a> {
+    /// Counts the jobs of `model`, and measures what its groups have had.
+    pub(in crate::http) fn of(model: &'a Model, now: Timestamp) -> Self {
+        let mut counts = BTreeMap::<UserName, [u64; 3]>::new();
         for (user, phase, count) in model.runs() {
-            let [queued, running, finished] = counts.0.entry(user.clone()).or_default();
+            let [queued, running, finished] = counts.entry(user.clone()).or_default();
             match phase {
                 Phase::Queued => *queued += count,
                 Phase::Assigned
@@ -31,41 +39,61 @@ impl Counts {
                 Phase::Finished => *finished += count,
             }
         }
-        counts
+        Self {
+            model,
+            now,
+            counts,
+            turns: Turns::new(&model.state, now),
+        }
+    }
+
+    /// A user as operators see them.
+    pub(in crate::http) fn user(&self, account: &Account) -> api::User {
+        let state = &self.model.state;
+        let [queued, running, finished] =
+            self.counts.get(&account.name).copied().unwrap_or_default();
+        let had = sched::account_of(state, self.now, &account.name);
+        let known = state.user(&account.name);
+        let guards = known.map(|user| user.guards.clone()).unwrap_or_default();
+        api::User {
+            name: account.name.to_string(),
+            role: account.role,
+            group: known.and_then(|user| user.group.as_ref().map(ToString::to_string)),
+            penalty: had.penalty,
+            weight: had.weight,
+            turn: self.turns.of(&account.name).as_ref().map(turn),
+            queued,
+            running,
+            finished,
+            tokens: account.tokens.iter().map(token).collect(),
+            limits: api::UserLimits {
+                weight: Some(had.weight),
+                max_gpus_milli: guards.max_gpus.map(|milli| milli.0),
+                max_running: guards.max_running,
+                max_queued: guards.max_queued,
+                floor_gpus_milli: guards.floor.map(|milli| milli.0),
+                group: None,
+            },
+            usage_gpu_seconds: had.usage,
+            charged_gpus: had.rate,
+        }
     }
 }
 
-/// A user as operators see them.
-pub(in crate::http) fn user(
-    model: &Model,
-    counts: &Counts,
-    now: Timestamp,
-    account: &Account,
-) -> api::User {
-    let [queued, running, finished] = counts.0.get(&account.name).copied().unwrap_or_default();
-    let had = sched::account_of(&model.state, now, &account.name);
-    let known = model.state.user(&account.name);
-    let guards = known.map(|user| user.guards.clone()).unwrap_or_default();
-    api::User {
-        name: account.name.to_string(),
-        role: account.role,
-        group: known.and_then(|user| user.group.as_ref().map(ToString::to_string)),
-        penalty: had.penalty,
-        weight: had.weight,
-        queued,
-        running,
-        finished,
-        tokens: account.tokens.iter().map(token).collect(),
-        limits: api::UserLimits {
-            weight: Some(had.weight),
-            max_gpus_milli: guards.max_gpus.map(|milli| milli.0),
-            max_running: guards.max_running,
-            max_queued: guards.max_queued,
-            floor_gpus_milli: guards.floor.map(|milli| milli.0),
-            group: None,
-        },
-        usage_gpu_seconds: had.usage,
-        charged_gpus: had.rate,
+/// Where a user stands.
+pub(super) fn turn(turn: &Turn) -> api::Turn {
+    let group = turn.group_penalty.zip(turn.group_rank_value());
+    api::Turn {
+        job: turn.job.task.map_or(turn.job.id, |task| task.array).0,
+        class: class(turn.job.spec.class).to_owned(),
+        within_floor: turn.is_within_floor,
+        rank_value: turn.rank_value(),
+        ask: turn.ask,
+        aging: turn.aging,
+        group: group.map(|(penalty, rank_value)| api::GroupTurn {
+            penalty,
+            rank_value,
+        }),
     }
 }
 

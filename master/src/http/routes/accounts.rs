@@ -15,7 +15,7 @@ use serde::Deserialize;
 use crate::accounts::mint;
 use crate::clock;
 use crate::http::app::{Context, Ctx};
-use crate::http::convert::{Counts, token, usage, user};
+use crate::http::convert::{Users, token, usage};
 use crate::http::error::{Error, Result};
 use crate::http::extract::{self, Id, Params};
 use crate::http::guard::Caller;
@@ -34,11 +34,9 @@ const EXPIRY_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 pub(in crate::http) async fn list(State(context): State<Ctx>) -> Json<api::UserList> {
     let now = clock::now();
     let users = context.view().read(|model| {
-        let counts = Counts::of(model);
+        let users = Users::of(model, now);
         let accounts = model.accounts.values();
-        accounts
-            .map(|account| user(model, &counts, now, account))
-            .collect()
+        accounts.map(|account| users.user(account)).collect()
     });
     Json(api::UserList {
         version: API_VERSION,
@@ -72,7 +70,7 @@ pub(in crate::http) async fn create(
     drop(changing);
     let user = context
         .view()
-        .read(|model| user(model, &Counts::of(model), now, &account));
+        .read(|model| Users::of(model, now).user(&account));
     Ok((StatusCode::CREATED, Json(user)))
 }
 
@@ -105,7 +103,7 @@ pub(in crate::http) async fn set_limits(
     context.app.handle.act(event, entry).await?;
     let user = context
         .view()
-        .read(|model| user(model, &Counts::of(model), now, &account));
+        .read(|model| Users::of(model, now).user(&account));
     Ok(Json(user))
 }
 

@@ -50,6 +50,8 @@ async fn a_receipt_adds_up_attempt_by_attempt() {
     assert!(numbers.iter().eq(&[1.0, 2.0, 1.0]), "{numbers:?}");
     assert!((going.tenth_in_seconds - 86_400.0 * 10.0_f64.log2()).abs() < 1.0);
 
+    assert_eq!(going.turn, None, "nothing of theirs waits");
+
     world.finished(id, "gpu-1", 7).await;
     let done = usage(&world, "").await;
     assert!(
@@ -92,4 +94,25 @@ async fn receipts_are_ones_own_and_of_users_that_there_are() {
             Err(code) => assert_eq!(reply.error().code, code, "{who} {of}"),
         }
     }
+}
+
+#[tokio::test]
+async fn what_ranks_a_user_is_told_part_by_part() {
+    let world = World::new().await;
+    world.running_job("anna", "gpu-1").await;
+    let fields = serde_json::json!({"num_gpus": 2});
+    let waiting = world.submit_with("anna", &fields).await;
+    let told = usage(&world, "").await;
+    let turn = told.turn.expect("a job waits");
+    assert_eq!((turn.job, turn.class.as_str()), (waiting, "normal"));
+    assert!((turn.ask - 0.001).abs() < 1e-12, "all GPUs of the cluster");
+    assert!(told.penalty > 0.0 && (0.0..1e-4).contains(&turn.aging));
+    let sum = told.penalty + turn.ask - turn.aging;
+    assert!((turn.rank_value - sum).abs() < 1e-12 && turn.group.is_none());
+
+    let users: UserList = ask(&world, "olga", "/v1/users").await.json();
+    let of = |name| users.users.iter().find(|user| user.name == name);
+    let listed = of("anna").and_then(|user| user.turn.as_ref());
+    assert_eq!(listed.map(|turn| turn.job), Some(waiting));
+    assert!(of("bert").expect("bert").turn.is_none());
 }
