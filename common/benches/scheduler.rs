@@ -34,7 +34,7 @@ const DECISIONS: usize = 2_000;
 #[expect(clippy::print_stdout, reason = "the figures are what it is run for")]
 fn main() {
     let before = resident_bytes();
-    let mut cluster = Cluster::waiting();
+    let mut cluster = Cluster::waiting(Settings::default(), Some(Duration::from_secs(3600)));
     if let (Some(before), Some(after)) = (before, resident_bytes()) {
         let each = after.saturating_sub(before) / JOBS;
         println!(
@@ -44,14 +44,7 @@ fn main() {
     }
     let (_, first) = timed(|| cluster.unlock());
     println!("{:<44}{first:>12.1?}", "first pass over all waiting jobs");
-    cluster.run_all();
-    for _ in 0..WARM_UP {
-        cluster.turn(&mut Times::default());
-    }
-    let mut times = Times::default();
-    for _ in 0..DECISIONS {
-        cluster.turn(&mut times);
-    }
+    let mut times = cluster.decide();
     println!("{:<44}{:>12}{:>12}{:>12}", "", "median", "99 %", "longest");
     print("a job ends, and what fits is placed", &mut times.ends);
     print("a placed job begins to run", &mut times.begins);
@@ -69,6 +62,22 @@ fn main() {
     print("when waiting jobs start, looking ahead", &mut looks);
     let mut arrays = repeated(20, || cluster.submit_array());
     print("an array of 10,000 tasks, to its record", &mut arrays);
+    drop(cluster);
+
+    // Without a past nothing is learned either.
+    let settings = Settings {
+        history_max_jobs: 0,
+        ..Settings::default()
+    };
+    let mut cluster = Cluster::waiting(settings, None);
+    cluster.unlock();
+    let mut times = cluster.decide();
+    println!("where nobody says how long jobs take:");
+    print("a job ends, and what fits is placed", &mut times.ends);
+    print(
+        "a job is submitted to a full cluster",
+        &mut times.submissions,
+    );
 }
 
 /// How long each step of a kind took.
@@ -123,15 +132,15 @@ struct Cluster {
 }
 
 impl Cluster {
-    /// All machines, and all jobs waiting behind a lock.
-    fn waiting() -> Self {
+    /// All machines, and all jobs waiting behind a lock; `lasting` is what their users say of how long they take.
+    fn waiting(settings: Settings, lasting: Option<Duration>) -> Self {
         let mut cluster = Self {
             state: State::new(Settings {
                 starts_per_worker: u32::MAX,
-                ..Settings::default()
+                ..settings
             }),
             now: Timestamp::from_millis(1_000_000),
-            shapes: shapes(),
+            shapes: shapes(lasting),
             config: "{}".into(),
             running: Vec::new(),
             placed: Vec::new(),
@@ -192,6 +201,19 @@ impl Cluster {
 
     fn unlock(&mut self) {
         self.step(Event::LockSet { lock: None });
+    }
+
+    /// Many decisions, one after the other.
+    fn decide(&mut self) -> Times {
+        self.run_all();
+        for _ in 0..WARM_UP {
+            self.turn(&mut Times::default());
+        }
+        let mut times = Times::default();
+        for _ in 0..DECISIONS {
+            self.turn(&mut times);
+        }
+        times
     }
 
     fn run_all(&mut self) {
@@ -290,7 +312,7 @@ impl Cluster {
     }
 }
 
-fn shapes() -> Vec<Arc<JobSpec>> {
+fn shapes(lasting: Option<Duration>) -> Vec<Arc<JobSpec>> {
     let gpus = [1, 1, 1, 2, 4, 8];
     let memories = [8, 16, 32, 64];
     let shapes = gpus.iter().enumerate().flat_map(|(at, gpus)| {
@@ -308,7 +330,7 @@ fn shapes() -> Vec<Arc<JobSpec>> {
     shapes
         .map(|request| {
             let mut spec = spec(user.clone(), request);
-            spec.time_request = Some(Duration::from_secs(3600));
+            spec.time_request = lasting;
             Arc::new(spec)
         })
         .collect()

@@ -90,8 +90,8 @@ pub enum Reason {
     NoRoom(Vec<(String, usize)>),
     /// A place is kept for it.
     Reserved {
-        /// When it is free at the latest, if jobs take no longer than was said.
-        at: Timestamp,
+        /// When it is free at the latest, if jobs take no longer than was said; `None` where that is not known.
+        at: Option<Timestamp>,
         /// On which machine.
         worker: WorkerId,
     },
@@ -163,9 +163,14 @@ impl fmt::Display for Reason {
                 }
                 Ok(())
             }
-            Self::Reserved { at, worker } => {
-                write!(f, "{worker} is kept for it from {at} at the latest")
-            }
+            Self::Reserved {
+                at: Some(at),
+                worker,
+            } => write!(f, "{worker} is kept for it from {at} at the latest"),
+            Self::Reserved { at: None, worker } => write!(
+                f,
+                "{worker} is kept for it; how long what runs there takes is not known"
+            ),
             Self::Behind { job } => write!(f, "the queue waits for job {job}"),
             Self::Next => f.write_str("starts next"),
         }
@@ -227,7 +232,7 @@ pub fn reasons(state: &State, now: Timestamp, job: &Job) -> Vec<Reason> {
     reasons.extend(no_machine(state, now, job));
     match state.blocked() {
         Some(Blocked::Reserved(kept)) if kept.job == job.id => reasons.push(Reason::Reserved {
-            at: kept.at,
+            at: (kept.is_promise && now < kept.at).then_some(kept.at),
             worker: kept.worker.clone(),
         }),
         Some(Blocked::Awaited(head)) if *head != job.id => {

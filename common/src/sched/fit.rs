@@ -77,7 +77,7 @@ impl fmt::Display for Blocker {
             Self::Gpus => "without enough free GPUs",
             Self::Cpu => "without enough free CPU",
             Self::Memory => "without enough free memory",
-            Self::Reserved => "kept for a job that waits for longer",
+            Self::Reserved => "kept for a job that goes first",
         })
     }
 }

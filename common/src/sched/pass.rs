@@ -69,6 +69,15 @@ pub(super) enum Then {
     Anew,
 }
 
+/// Whether it is this job's turn before all others', whether or not there is room for any.
+pub(super) fn is_first(state: &mut State, now: Timestamp, job: JobId) -> bool {
+    let sought = Sought::everything(state, now, true);
+    let mut merge = Merge::new(Ranks::new(state, now));
+    sought.put_up(state, &mut merge);
+    merge.look(|ranks, line| sought.head_in_line(state, ranks, line));
+    merge.pop().is_some_and(|first| first.place.job == job)
+}
+
 impl Pass {
     /// A walk over what is new, or over everything, behind the job that something is kept for.
     pub(super) fn new(
@@ -205,8 +214,12 @@ impl Pass {
                 if state.is_hopeless(self.now) {
                     return false;
                 }
+                let before = match state.blocked() {
+                    Some(Blocked::Reserved(kept)) => Some(kept.clone()),
+                    Some(Blocked::Awaited(_) | Blocked::Unknown(..)) | None => None,
+                };
                 let job = state.job(turn.job).cloned();
-                match job.and_then(|job| state.reserve(self.now, &job, None)) {
+                match job.and_then(|job| state.reserve(self.now, &job, before.as_ref())) {
                     Some(reservation) => {
                         self.plan = Plan::new(state, self.now, &reservation);
                         self.blocked = Some(Blocked::Reserved(reservation));

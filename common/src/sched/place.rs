@@ -16,7 +16,7 @@ use super::finish::enter;
 use super::fit::{Blocker, fit, is_open, needs};
 use super::floor::{is_outranked, outranks};
 use super::guard::{may_hold, may_run};
-use super::pass::{Kept, Pass, Then};
+use super::pass::{Kept, Pass, Then, is_first};
 use super::rank::Asked;
 use super::reserve::{Plan, Reservation};
 use super::room::Room;
@@ -103,14 +103,18 @@ impl Step<'_> {
         then
     }
 
-    /// Starts the job that a place is kept for once its time has come, or says what is still kept for it.
+    /// Starts the job that a place was promised to once its time has come, or says what is still kept for it.
     /// A promise holds although others have come to rank before the job since it was given, but not against
-    /// those that others' jobs may be stopped for: they have their turns before it.
+    /// those that others' jobs may be stopped for: they have their turns before it. What is kept on an assumption
+    /// is no promise, and kept for the job no longer than it is first.
     fn honour_reservation(&mut self) -> Option<Reservation> {
         let reservation = match self.state.blocked()? {
             Blocked::Reserved(reservation) => reservation.clone(),
             Blocked::Awaited(_) | Blocked::Unknown(..) => return None,
         };
+        if !reservation.is_promise && !is_first(self.state, self.now, reservation.job) {
+            return None;
+        }
         let job = Arc::clone(self.state.job(reservation.job)?);
         if !self.state.is_ready(&job) || may_start(self.state, job.id).is_err() {
             return None;

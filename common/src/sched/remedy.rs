@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::id::{GroupName, UserName};
 use crate::job::{Job, JobSpec};
@@ -16,7 +17,7 @@ use super::order::{Head, Place};
 use super::place::blocker;
 use super::rank::Ranks;
 use super::room::Room;
-use super::state::State;
+use super::state::{Blocked, State};
 use super::submit::cores;
 use super::turn::{firsts, next_of};
 
@@ -45,6 +46,8 @@ pub enum Remedy {
     AnyGpuMemory,
     /// It takes machines whatever their labels.
     AnyLabels,
+    /// Its `time_request` says that it runs for so long at most, so that it delays nobody for whom a place is kept.
+    Time(Duration),
 }
 
 impl fmt::Display for Remedy {
@@ -66,14 +69,25 @@ impl fmt::Display for Remedy {
             Self::AnyModel => f.write_str("allow any gpu_model"),
             Self::AnyGpuMemory => f.write_str("ask for no gpu_memory"),
             Self::AnyLabels => f.write_str("ask for no labels of the machine"),
+            Self::Time(length) => {
+                f.write_str("say in time_request that it takes no more than ")?;
+                let seconds = length.as_secs();
+                match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+                    (0, 0, seconds) => write!(f, "{seconds}s"),
+                    (0, minutes, 0) => write!(f, "{minutes}m"),
+                    (0, minutes, seconds) => write!(f, "{minutes}m{seconds}s"),
+                    (hours, minutes, _) => write!(f, "{hours}h{minutes}m"),
+                }
+            }
         }
     }
 }
 
 impl Remedy {
-    /// The request as it would be; `None` for what changes no request.
-    pub(super) fn applied_to(&self, request: &Request) -> Option<Request> {
-        let mut request = request.clone();
+    /// What the job would ask for; `None` for what is not the job's to change.
+    pub(super) fn applied_to(&self, spec: &JobSpec) -> Option<JobSpec> {
+        let mut spec = spec.clone();
+        let request = &mut spec.request;
         match self {
             Self::Release | Self::Unlock | Self::RaiseLimit | Self::RaiseGroupLimit(_) => {
                 return None;
@@ -85,8 +99,9 @@ impl Remedy {
             Self::AnyModel => request.gpu_models.clear(),
             Self::AnyGpuMemory => request.gpu_memory = None,
             Self::AnyLabels => request.labels.clear(),
+            Self::Time(length) => spec.time_request = Some(*length),
         }
-        Some(request)
+        Some(spec)
     }
 }
 
@@ -112,7 +127,6 @@ pub fn remedies(state: &State, now: Timestamp, job: &Job, why: &[Reason]) -> Vec
             raise.into_iter().collect()
         }
         Reason::NoRoom(_) | Reason::NeverFits(_) => {
-            let request = &job.spec.request;
             let candidates = candidates(state, now, job);
             let mut found: Vec<Remedy> = Vec::new();
             for remedy in candidates {
@@ -120,7 +134,7 @@ pub fn remedies(state: &State, now: Timestamp, job: &Job, why: &[Reason]) -> Vec
                 let is_known = found
                     .iter()
                     .any(|known| std::mem::discriminant(known) == std::mem::discriminant(&remedy));
-                let changed = remedy.applied_to(request).filter(|_| !is_known);
+                let changed = remedy.applied_to(&job.spec).filter(|_| !is_known);
                 if let Some(changed) = changed
                     && starts(state, now, job, changed)
                 {
@@ -160,12 +174,8 @@ fn is_first_of<'a>(
         .is_some_and(|first| first.place == Place::of(job))
 }
 
-/// Whether the job would start now if it asked for this.
-fn starts(state: &State, now: Timestamp, job: &Job, request: Request) -> bool {
-    let spec = JobSpec {
-        request,
-        ..(*job.spec).clone()
-    };
+/// Whether the job would start now if it were so.
+fn starts(state: &State, now: Timestamp, job: &Job, spec: JobSpec) -> bool {
     let changed = Job {
         spec: Arc::new(spec),
         ..job.clone()
@@ -195,7 +205,23 @@ fn candidates(state: &State, now: Timestamp, job: &Job) -> Vec<Remedy> {
     if !request.labels.is_empty() {
         candidates.push(Remedy::AnyLabels);
     }
+    candidates.extend(time_left(state, now).map(Remedy::Time));
     candidates
+}
+
+/// How long a job may run without delay for the one for which a place is kept. Less than a second, which a job could
+/// hardly keep to, is nothing, and of hours the seconds are left out.
+fn time_left(state: &State, now: Timestamp) -> Option<Duration> {
+    let Some(Blocked::Reserved(kept)) = state.blocked() else {
+        return None;
+    };
+    let seconds = kept.at.since(now).as_secs();
+    let seconds = if seconds < 3600 {
+        seconds
+    } else {
+        seconds / 60 * 60
+    };
+    (seconds > 0).then(|| Duration::from_secs(seconds))
 }
 
 /// The shares of a GPU that are free somewhere and smaller than what is asked for, the largest first.

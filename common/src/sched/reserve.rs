@@ -4,13 +4,15 @@
 //! A reservation names one machine and the earliest instant at which enough will be free there, by what
 //! running jobs were expected to take when they were placed: what their user said, or what nine in ten like
 //! them took ([`super::runtimes`]). It holds as far as those do: a job that takes longer than was expected moves
-//! it. Jobs of which nothing is expected are taken to run for ever, so that a reservation never rests on a guess.
+//! it. Jobs of which nothing is expected are planned with [`super::Settings::assumed_runtime`], those that wait as those
+//! that run. Such a job begun now then ends after the like of it that run already, so that no stream of them
+//! overtakes a big job for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::id::{GpuId, JobId, WorkerId};
-use crate::job::{Active, Job};
+use crate::job::Job;
 use crate::resources::Allocation;
 use crate::time::Timestamp;
 
@@ -27,15 +29,10 @@ pub struct Reservation {
     pub job: JobId,
     /// On which machine.
     pub worker: WorkerId,
-    /// When enough will be free there at the latest, if jobs take no longer than was said.
+    /// When enough will be free there at the latest, if jobs take no longer than was said or is assumed.
     pub at: Timestamp,
-}
-
-/// When the attempt is expected to end; overdue ones at once.
-fn expected_end(now: Timestamp, job: &Job, active: &Active) -> Option<Timestamp> {
-    let since = active.started_at.unwrap_or(active.assigned_at);
-    let expected = expected_of(job, active)?;
-    Some(since.after(expected.longest).max(now))
+    /// Whether enough will be free then by ends that are expected, none of which is merely assumed.
+    pub is_promise: bool,
 }
 
 /// When each machine will have enough free for one job.
@@ -78,10 +75,13 @@ impl Openings {
                 (at, worker) = (opening, again);
             }
         }
+        let room = state.index().room(worker)?;
         Some(Reservation {
             job: job.id,
             worker: worker.clone(),
             at,
+            is_promise: Plan::at(state, now, room, job, |end| end.is_expected && end.at <= at)?
+                .fits(),
         })
     }
 
@@ -96,22 +96,22 @@ impl Openings {
                     self.order.remove(&(before, id.clone()));
                 }
                 if let Some(room) = index.room(id) {
-                    self.enter(now, id, room, job);
+                    self.enter(state, now, id, room, job);
                 }
             }
         } else {
             *self = Self::default();
             self.job = Some(job.id);
             for (id, room) in index.rooms() {
-                self.enter(now, id, room, job);
+                self.enter(state, now, id, room, job);
             }
         }
         self.read = (era, changed.len());
         self.now = now;
     }
 
-    fn enter(&mut self, now: Timestamp, id: &WorkerId, room: &Room, job: &Job) {
-        if let Some(at) = Plan::earliest(now, room, job) {
+    fn enter(&mut self, state: &State, now: Timestamp, id: &WorkerId, room: &Room, job: &Job) {
+        if let Some(at) = Plan::earliest(state, now, room, job) {
             self.order.insert((at, id.clone()));
             self.of.insert(id.clone(), at);
         }
@@ -134,30 +134,39 @@ impl Plan {
     pub(super) fn new(state: &State, now: Timestamp, reservation: &Reservation) -> Option<Self> {
         let job = state.job(reservation.job)?;
         let room = state.index().room(&reservation.worker)?;
-        let mut plan = Self::now(room, job)?;
+        let mut plan = Self::at(state, now, room, job, |end| end.at <= reservation.at)?;
         plan.reservation = reservation.clone();
-        for (end, allocation) in ends(now, room) {
-            if end <= reservation.at {
-                plan.give(allocation);
-            }
-        }
+        Some(plan)
+    }
+
+    /// What is expected once these jobs have ended.
+    fn at(
+        state: &State,
+        now: Timestamp,
+        room: &Room,
+        job: &Job,
+        has_ended: impl Fn(&End<'_>) -> bool,
+    ) -> Option<Self> {
+        let mut plan = Self::now(room, job)?;
+        let ended = ends(state, now, room).into_iter().filter(has_ended);
+        ended.for_each(|end| plan.give(end.allocation));
         Some(plan)
     }
 
     /// When enough will be free in the room.
-    fn earliest(now: Timestamp, room: &Room, job: &Job) -> Option<Timestamp> {
+    fn earliest(state: &State, now: Timestamp, room: &Room, job: &Job) -> Option<Timestamp> {
         let worker = room.worker.as_ref()?;
         if worker.health != Health::Up || worker.cordon.is_some() {
             return None;
         }
         let mut plan = Self::now(room, job)?;
         let mut at = now;
-        for (end, allocation) in ends(now, room) {
-            if end > at && plan.fits() {
+        for end in ends(state, now, room) {
+            if end.at > at && plan.fits() {
                 return Some(at);
             }
-            at = end;
-            plan.give(allocation);
+            at = end.at;
+            plan.give(end.allocation);
         }
         plan.fits().then_some(at)
     }
@@ -169,6 +178,7 @@ impl Plan {
                 job: job.id,
                 worker: worker.id.clone(),
                 at: Timestamp::default(),
+                is_promise: false,
             },
             fitness: fitness(&worker.capacity, &job.spec.request).ok()?,
             free: room.free.clone(),
@@ -235,8 +245,11 @@ impl Plan {
         // What will be kept in the attempt is asked, so that the job is not held to more once it runs.
         let room = state.index().room(&self.reservation.worker);
         let model = room.and_then(|room| room.model_of(held));
-        let expected = of_request(state, job, model);
-        expected.is_some_and(|expected| now.after(expected.longest) <= self.reservation.at)
+        match of_request(state, job, model) {
+            Some(expected) => now.after(expected.longest) <= self.reservation.at,
+            // After the like of it that run already, also when those began in this very instant.
+            None => now.after(state.settings().assumed_runtime) < self.reservation.at,
+        }
     }
 
     /// Takes note of a job that was placed on the reserved machine.
@@ -247,16 +260,30 @@ impl Plan {
     }
 }
 
-/// The expected ends of the jobs in a room, the earliest first; those of which nothing is expected are
-/// left out.
-fn ends(now: Timestamp, room: &Room) -> Vec<(Timestamp, &Allocation)> {
+/// The end of a job that has a machine, as it is planned.
+struct End<'a> {
+    /// At once for one that is overdue.
+    at: Timestamp,
+    /// Whether it is more than an assumption.
+    is_expected: bool,
+    allocation: &'a Allocation,
+}
+
+/// The planned ends of the jobs in a room, the earliest first.
+fn ends<'a>(state: &State, now: Timestamp, room: &'a Room) -> Vec<End<'a>> {
+    let assumed = state.settings().assumed_runtime;
     let jobs = room.jobs.iter().filter_map(|(id, job)| {
         let active = job.state.active()?;
-        let end = expected_end(now, job, active)?;
-        Some((end, *id, &active.allocation))
+        let expected = expected_of(job, active).map(|expected| expected.longest);
+        let since = active.started_at.unwrap_or(active.assigned_at);
+        let end = End {
+            at: since.after(expected.unwrap_or(assumed)).max(now),
+            is_expected: expected.is_some(),
+            allocation: &active.allocation,
+        };
+        Some((*id, end))
     });
     let mut ends: Vec<_> = jobs.collect();
-    ends.sort_by_key(|(end, id, _)| (*end, *id));
-    let ends = ends.into_iter();
-    ends.map(|(end, _, allocation)| (end, allocation)).collect()
+    ends.sort_by_key(|(id, end)| (end.at, *id));
+    ends.into_iter().map(|(_, end)| end).collect()
 }

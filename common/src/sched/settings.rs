@@ -30,6 +30,8 @@ pub struct Settings {
     pub backfill: Backfill,
     /// How many further jobs are looked at in one pass behind a job with a reservation.
     pub backfill_window: usize,
+    /// How long a job is planned to run of which nothing is expected, so that a place is kept for a big job also then.
+    pub assumed_runtime: Duration,
     /// A job that may be stopped for an urgent one, or for a floor, runs at least for so long before it is.
     pub preempt_after: Duration,
 }
@@ -111,6 +113,7 @@ impl Default for Settings {
             placement: Placement::default(),
             backfill: Backfill::default(),
             backfill_window: 256,
+            assumed_runtime: Duration::from_secs(24 * 3600),
             preempt_after: Duration::from_secs(600),
         }
     }
@@ -151,6 +154,10 @@ impl Settings {
             "starts_per_worker must be above 0",
         );
         check(!usage.half_life.is_zero(), "half_life must be above 0");
+        check(
+            !self.assumed_runtime.is_zero(),
+            "assumed_runtime must be above 0",
+        );
         check(!usage.aging_after.is_zero(), "aging_after must be above 0");
         check(
             is_weight(usage.aging) && is_weight(usage.ask_weight) && is_weight(usage.cpu_weight),

@@ -53,7 +53,7 @@ pub enum Blocked {
     Reserved(Reservation),
     /// The whole queue waits for it.
     Awaited(JobId),
-    /// Nothing can be kept for it, because nobody said how long what runs will take; as of then.
+    /// Nothing can be kept for it, because no machine that is up could run it, whatever ends there; as of then.
     Unknown(JobId, Timestamp),
 }
 

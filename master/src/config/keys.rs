@@ -253,6 +253,11 @@ pub const KEYS: &[Key] = &[
         "How many jobs are looked at behind one that a place is kept for",
     ),
     Key::new(
+        "scheduler.assumed_runtime",
+        Some("24h"),
+        "How long a job is planned to run, for keeping places, that has no time_request, no time_limit and no earlier runs like it",
+    ),
+    Key::new(
         "scheduler.preempt_after",
         Some("10m"),
         "A preemptible job runs at least for so long before an urgent one, or one within a floor, may take its place",

@@ -397,6 +397,7 @@ fn scheduler(layers: &mut Layers) -> Option<sched::Settings> {
     let usage = usage(layers);
     let backfill = layers.get("scheduler.backfill", backfill);
     let backfill_window = layers.get("scheduler.backfill_window", |n| values::number(n, 1));
+    let assumed_runtime = layers.get("scheduler.assumed_runtime", duration);
     Some(sched::Settings {
         suspect_after: suspect_after?,
         lost_after: lost_after?,
@@ -409,6 +410,7 @@ fn scheduler(layers: &mut Layers) -> Option<sched::Settings> {
         placement: sched::Placement::Default,
         backfill: backfill?,
         backfill_window: backfill_window?,
+        assumed_runtime: assumed_runtime?,
         preempt_after: preempt_after?,
     })
 }

@@ -164,7 +164,7 @@ fn what_ranks_a_user_is_told_part_by_part() {
     assert!(
         close(bert.rank_value(), 0.1) && close(bert.group_rank_value().unwrap(), penalty + 0.1)
     );
-    c.pass(100_000, &["w1"]);
+    c.pass(650, &["w1"]);
     assert!(close(told(&c, "bert").aging, 0.2), "capped");
 }
 

@@ -40,8 +40,11 @@ fn a_job_goes_its_whole_way() {
 }
 
 #[test]
-fn a_job_that_does_not_fit_blocks_nobody() {
-    let mut c = Cluster::new();
+fn a_job_that_does_not_fit_blocks_nobody_where_nothing_is_kept() {
+    let mut c = Cluster::with(Settings {
+        backfill: Backfill::BestEffort,
+        ..Settings::default()
+    });
     c.join("w1", 2);
     c.submit("anna", |_| {});
     c.submit("anna", |spec| spec.request.gpus = 2);

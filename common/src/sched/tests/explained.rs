@@ -185,10 +185,10 @@ fn apply(state: &mut State, now: Timestamp, job: JobId, remedy: &Remedy) {
         | Remedy::Memory(_)
         | Remedy::AnyModel
         | Remedy::AnyGpuMemory
-        | Remedy::AnyLabels => {
+        | Remedy::AnyLabels
+        | Remedy::Time(_) => {
             state.edit_job(job, |job| {
-                let spec = Arc::make_mut(&mut job.spec);
-                spec.request = remedy.applied_to(&spec.request).unwrap();
+                job.spec = Arc::new(remedy.applied_to(&job.spec).unwrap());
             });
             // As if it had been submitted so.
             state.news_mut().job(job);
@@ -222,7 +222,7 @@ fn every_remedy_starts_the_job_it_was_told_for() {
     }
     assert!(told > 400, "only {told} remedies were told");
     assert!(
-        kinds.len() >= 8 && kinds.contains("RaiseGroupLimit"),
+        kinds.len() >= 9 && kinds.contains("RaiseGroupLimit") && kinds.contains("Time"),
         "only {kinds:?}"
     );
 }

@@ -196,6 +196,7 @@ fn no_floor_is_broken_for_another() {
     c.submit("anna", |spec| spec.request.gpus = 2);
     c.pass(700, &["w1"]);
     assert_eq!(stopped(&c), [0; 0], "two would be too many");
+    c.cancel(5).unwrap();
     c.submit("anna", |_| {});
     assert_eq!(stopped(&c), [4], "one is not");
 }
@@ -299,17 +300,20 @@ fn what_is_taken_from_a_reserved_job_is_kept_from_nobody() {
     });
     let half = |spec: &mut JobSpec| spec.request.gpu_amount = GpuAmount::Milli(MilliGpu(500));
     c.submit("carl", half);
-    c.submit("dora", half);
+    c.submit("dora", |spec| {
+        half(spec);
+        spec.time_request = Some(Duration::from_secs(3600));
+    });
     c.report("w1", "1.1", done(Cause::Succeeded)).unwrap();
     assert_eq!(c.phase(3), Phase::Assigned, "it is within a floor");
     assert_eq!(
         c.phase(2),
         Phase::Queued,
-        "the whole GPU is gone, nobody knows for how long"
+        "the whole GPU is gone, for a day as is assumed"
     );
     assert_eq!(
         c.phase(4),
         Phase::Assigned,
-        "so that the rest is kept for nobody"
+        "so that the rest is kept for nobody until then"
     );
 }

@@ -8,6 +8,7 @@ mod fairness;
 mod floors;
 mod forecast;
 mod groups;
+mod kept;
 mod order;
 mod preemption;
 mod promises;

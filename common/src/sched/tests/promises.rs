@@ -1,4 +1,4 @@
-//! What is promised about time, on random workloads whose run times are known: a place that is kept is there
+//! What is promised about time, on random workloads: a place that is kept is there
 //! when it was said to be, nobody waits for ever, and no machine gives more than it has.
 
 use std::collections::BTreeSet;
@@ -49,6 +49,8 @@ struct Mill {
     now: Timestamp,
     ends: BTreeSet<(Timestamp, AttemptId)>,
     fates: BTreeMap<JobId, Fate>,
+    /// Whether jobs say how long they run.
+    is_said: bool,
 }
 
 fn name_of(of: u8) -> String {
@@ -66,6 +68,7 @@ impl Mill {
             now: Timestamp::from_millis(1_000_000),
             ends: BTreeSet::new(),
             fates: BTreeMap::new(),
+            is_said: true,
         };
         for (number, gpus) in machines.iter().enumerate() {
             let name = format!("w{number}");
@@ -182,6 +185,7 @@ impl Mill {
                 + waiting.map(|fate| fate.wish.work()).sum::<f64>()
                 + running.sum::<f64>(),
         };
+        let is_said = self.is_said;
         let id = JobId(self.state.meta().last_job + 1);
         self.fates.insert(id, fate);
         let submitted = self.step(Event::Submitted(submission(&name_of(wish.of), |spec| {
@@ -189,7 +193,7 @@ impl Mill {
             spec.request.gpu_amount = GpuAmount::Milli(MilliGpu(wish.milli));
             spec.request.cpu = Some(MilliCpu(1000 * wish.cores));
             spec.request.memory = Some(ByteSize(wish.cores * ByteSize::GIB));
-            spec.time_request = Some(wish.runs);
+            spec.time_request = is_said.then_some(wish.runs);
             spec.class = wish.class;
         })));
         if let Err(Rejected::NeverFits(_)) = submitted {
@@ -295,10 +299,14 @@ proptest! {
     }
 
     #[test]
-    fn by_submission_nobody_waits_for_those_who_come_later(wishes in steady(6, 6, 3, 1.2)) {
-        let mill = Mill::new(settings(Policy::Fifo), &[6]);
+    fn by_submission_nobody_waits_for_those_who_come_later(
+        wishes in steady(6, 6, 3, 1.2),
+        is_said: bool,
+    ) {
+        let mut mill = Mill::new(settings(Policy::Fifo), &[6]);
+        mill.is_said = is_said;
         for (id, fate) in mill.grant(&wishes).fates {
-            // Each of those before it in turn is promised the end of all that runs, at the latest.
+            // Each of those before it in turn starts at the end of all that runs, at the latest.
             let bound = LONGEST * fate.waiting;
             prop_assert!(fate.waited() <= bound, "job {id} waited: {fate:?}");
         }
