@@ -7,7 +7,9 @@ use std::sync::Arc;
 use crate::id::{JobId, UserName};
 use crate::job::Phase;
 use crate::resources::{Capacity, Request};
-use crate::sched::{Effects, Event, Placement, Rejected, Settings, State, Submission, held, step};
+use crate::sched::{
+    Backfill, Effects, Event, Placement, Rejected, Settings, State, Submission, held, step,
+};
 use crate::time::Timestamp;
 
 use super::SimError;
@@ -38,6 +40,8 @@ pub fn run(experiment: Experiment<'_>, at: &[f64]) -> Result<Vec<f64>, SimError>
     let now = Timestamp::from_millis(0);
     let mut state = State::new(Settings {
         placement: experiment.placement,
+        // A task that does not fit is dropped, and nothing is kept for it.
+        backfill: Backfill::BestEffort,
         starts_per_worker: u32::MAX,
         history_max_jobs: usize::MAX,
         ..Settings::default()
