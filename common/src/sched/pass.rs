@@ -47,7 +47,7 @@ pub(super) struct Pass {
 
 /// A job whose turn it is.
 #[derive(Debug, Clone)]
-pub(super) struct Turn {
+pub(super) struct Candidate {
     pub(super) job: JobId,
     pub(super) shape: ShapeId,
     /// Whether it is known that no machine has room for it.
@@ -114,7 +114,7 @@ impl Pass {
         }
     }
 
-    pub(super) fn next(&mut self, state: &State) -> Option<Turn> {
+    pub(super) fn next(&mut self, state: &State) -> Option<Candidate> {
         loop {
             if self.sought.is_empty() {
                 return None;
@@ -139,7 +139,7 @@ impl Pass {
                     continue;
                 }
             }
-            return Some(Turn {
+            return Some(Candidate {
                 job: place.job,
                 shape,
                 is_full: self.sought.is_full(shape),
@@ -151,32 +151,33 @@ impl Pass {
     }
 
     /// Takes note of a job that was placed.
-    pub(super) fn placed(&mut self, state: &mut State, turn: &Turn) -> Then {
+    pub(super) fn placed(&mut self, state: &mut State, candidate: &Candidate) -> Then {
         // The job that something is kept for has started, its user or group has got what leaves no room for it
         // under a limit, or one that goes before it has taken what was kept.
         let is_void = self.plan.as_ref().is_some_and(|plan| {
             let kept = plan.reservation.job;
-            kept == turn.job || may_start(state, kept).is_err() || !plan.fits()
+            kept == candidate.job || may_start(state, kept).is_err() || !plan.fits()
         });
         if is_void {
             return Then::Anew;
         }
-        if let Some(desk) = state.index().desk(&turn.user) {
-            self.merge.ranks.charge(state, desk, turn.had);
+        if let Some(desk) = state.index().desk(&candidate.user) {
+            self.merge.ranks.charge(state, desk, candidate.had);
         }
         self.sought.drop_outgrown(state);
         // Of an array a further task may wait.
-        let job = state.job(turn.job).filter(|job| state.is_ready(job));
+        let job = state.job(candidate.job).filter(|job| state.is_ready(job));
         if let Some(job) = job {
-            let (user, shape) = (&turn.user, turn.shape);
-            self.sought.go_on(user, shape, turn.place, Place::of(job));
+            let (user, shape) = (&candidate.user, candidate.shape);
+            self.sought
+                .go_on(user, shape, candidate.place, Place::of(job));
         }
-        self.put_up(state, &turn.user, turn.shape, turn.place);
+        self.put_up(state, &candidate.user, candidate.shape, candidate.place);
         Then::On
     }
 
     /// Takes note of a job that was not placed.
-    pub(super) fn kept(&mut self, state: &mut State, turn: &Turn, kept: &Kept) -> Then {
+    pub(super) fn kept(&mut self, state: &mut State, candidate: &Candidate, kept: &Kept) -> Then {
         if self.plan.is_some() {
             self.looked_behind += 1;
             if self.looked_behind > state.settings().backfill_window {
@@ -187,27 +188,27 @@ impl Pass {
         match kept {
             Kept::Job => {}
             Kept::Shape => {
-                self.sought.drop(turn.shape);
-                if self.waits_for(state, turn) {
+                self.sought.drop(candidate.shape);
+                if self.waits_for(state, candidate) {
                     return Then::Over;
                 }
             }
-            Kept::ShapeOfUser => self.sought.drop_of(turn.user.clone(), turn.shape),
+            Kept::ShapeOfUser => self.sought.drop_of(candidate.user.clone(), candidate.shape),
             Kept::User => return Then::On,
         }
-        self.put_up(state, &turn.user, turn.shape, turn.place);
+        self.put_up(state, &candidate.user, candidate.shape, candidate.place);
         Then::On
     }
 
     /// What follows from the first job that cannot start. Whether all wait for it.
-    fn waits_for(&mut self, state: &mut State, turn: &Turn) -> bool {
+    fn waits_for(&mut self, state: &mut State, candidate: &Candidate) -> bool {
         if self.blocked.is_some() {
             return false;
         }
         match self.backfill {
             Backfill::BestEffort => false,
             Backfill::Strict => {
-                self.blocked = Some(Blocked::Awaited(turn.job));
+                self.blocked = Some(Blocked::Awaited(candidate.job));
                 true
             }
             Backfill::Easy => {
@@ -218,13 +219,13 @@ impl Pass {
                     Some(Blocked::Reserved(kept)) => Some(kept.clone()),
                     Some(Blocked::Awaited(_) | Blocked::Unknown(..)) | None => None,
                 };
-                let job = state.job(turn.job).cloned();
+                let job = state.job(candidate.job).cloned();
                 match job.and_then(|job| state.reserve(self.now, &job, before.as_ref())) {
                     Some(reservation) => {
                         self.plan = Plan::new(state, self.now, &reservation);
                         self.blocked = Some(Blocked::Reserved(reservation));
                     }
-                    None => self.blocked = Some(Blocked::Unknown(turn.job, self.now)),
+                    None => self.blocked = Some(Blocked::Unknown(candidate.job, self.now)),
                 }
                 self.sought.drop_full();
                 false

@@ -82,16 +82,16 @@ impl Step<'_> {
         let mut pass = Pass::new(self.state, now, recent, plan);
         let mut then = Then::On;
         while then == Then::On
-            && let Some(turn) = pass.next(self.state)
+            && let Some(candidate) = pass.next(self.state)
         {
-            let placed = if turn.is_full {
-                may_start(self.state, turn.job).and(Err(Kept::Shape))
+            let placed = if candidate.is_full {
+                may_start(self.state, candidate.job).and(Err(Kept::Shape))
             } else {
-                self.try_place(turn.job, turn.shape, pass.plan.as_mut())
+                self.try_place(candidate.job, candidate.shape, pass.plan.as_mut())
             };
             then = match placed {
-                Ok(()) => pass.placed(self.state, &turn),
-                Err(kept) => pass.kept(self.state, &turn, &kept),
+                Ok(()) => pass.placed(self.state, &candidate),
+                Err(kept) => pass.kept(self.state, &candidate, &kept),
             };
         }
         match pass.blocked {

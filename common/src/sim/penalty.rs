@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use chrono::{DateTime, Utc};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::penalty::recency;
 use crate::penalty::usage::{Rate, charged, kept};
+use crate::time::Timestamp;
 
 use super::table::TraceError;
 
@@ -15,9 +18,11 @@ use super::table::TraceError;
 pub struct HistoryJob {
     /// Whose it was.
     pub user: String,
-    /// When it started, seconds since 1970.
+    /// When it started, seconds since 1970; or as the API writes it, such as 2026-09-01T12:00:00Z.
+    #[serde(deserialize_with = "instant")]
     pub started_at: f64,
-    /// When it ended, seconds since 1970.
+    /// When it ended, likewise.
+    #[serde(deserialize_with = "instant")]
     pub finished_at: f64,
     /// How many GPUs it held.
     #[serde(default = "one")]
@@ -26,6 +31,36 @@ pub struct HistoryJob {
 
 const fn one() -> f64 {
     1.0
+}
+
+fn instant<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Instant {
+        Seconds(f64),
+        Text(String),
+    }
+    match Instant::deserialize(from)? {
+        Instant::Seconds(seconds) => Ok(seconds),
+        Instant::Text(text) => read_instant(&text).map_err(D::Error::custom),
+    }
+}
+
+/// Reads an instant that is seconds since 1970, or such as 2026-09-01T12:00:00Z.
+///
+/// # Errors
+/// When it is neither.
+pub fn read_instant(text: &str) -> Result<f64, String> {
+    let seconds = text
+        .parse::<f64>()
+        .ok()
+        .filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
+    let at = || text.parse::<DateTime<Utc>>().ok();
+    seconds
+        .or_else(|| Some(Timestamp::from_datetime(at()?).as_secs_f64()))
+        .ok_or_else(|| {
+            "an instant is seconds since 1970, or such as 2026-09-01T12:00:00Z".to_owned()
+        })
 }
 
 /// Reads a history: a JSON object a line, the oldest first.
@@ -108,8 +143,11 @@ mod tests {
         let expected = after(0.0, Rate(2_000_000), Duration::from_secs(100), half_life) / 2.0;
         assert!((usage["anna"] - expected).abs() < 1e-9);
         assert!((usage["bert"] - charged(Rate::GPU, half_life, half_life)).abs() < 1e-9);
+        let same = r#"{"user":"bert","started_at":"1970-01-01T00:01:40Z","finished_at":"1970-01-02T01:01:40+01:00"}"#;
+        assert_eq!(read(same).expect("a history"), history[1..2]);
         for bad in [
             r#"{"user":"a"}"#,
+            r#"{"user":"a","started_at":"noon","finished_at":1}"#,
             r#"{"user":"a","started_at":9,"finished_at":1}"#,
             "x",
         ] {

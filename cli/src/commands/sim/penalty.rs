@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use dopq_common::bundle::config::duration;
-use dopq_common::sim::penalty::{by_recency, by_usage, read as read_history};
+use dopq_common::sim::penalty::{by_recency, by_usage, read as read_history, read_instant};
 use serde::Serialize;
 
 use super::{bad_trace, read};
@@ -21,11 +21,11 @@ pub(crate) struct Arguments {
     /// Which penalty
     #[arg(long, value_enum, default_value = "usage")]
     policy: Policy,
-    /// Finished jobs, a JSON object a line, the oldest first: user, started_at, finished_at, gpus
+    /// Finished jobs, a JSON object a line, the oldest first: user, started_at, finished_at, gpus; times as in --now
     #[arg(long, value_name = "FILE")]
     history: PathBuf,
-    /// When, in seconds since 1970; the last end when this is not given
-    #[arg(long, value_name = "SECONDS")]
+    /// When, in seconds since 1970 or such as 2026-09-01T12:00:00Z; the last end when this is not given
+    #[arg(long, value_name = "INSTANT", value_parser = read_instant)]
     now: Option<f64>,
     /// After so long half of a user's usage is forgotten
     #[arg(long, default_value = "24h", value_name = "TIME", value_parser = duration)]
