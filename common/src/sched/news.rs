@@ -56,6 +56,11 @@ impl News {
         !self.is_settled
     }
 
+    /// Whether anything could start.
+    pub(super) const fn is_anything(&self) -> bool {
+        self.recent.is_none()
+    }
+
     /// Anything could start.
     pub(super) fn anything(&mut self) {
         self.is_settled = false;

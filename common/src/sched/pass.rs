@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 use super::floor::has_floor;
 use super::news::Recent;
 use super::order::{Merge, Place};
-use super::place::may_start;
+use super::place::{avoided, may_start};
 use super::rank::Ranks;
 use super::reserve::Plan;
 use super::settings::Backfill;
@@ -69,13 +69,24 @@ pub(super) enum Then {
     Anew,
 }
 
-/// Whether it is this job's turn before all others', whether or not there is room for any.
+/// Whether of all jobs that guards let start, on any machine, it is this one's turn first.
 pub(super) fn is_first(state: &mut State, now: Timestamp, job: JobId) -> bool {
-    let sought = Sought::everything(state, now, true);
-    let mut merge = Merge::new(Ranks::new(state, now));
-    sought.put_up(state, &mut merge);
-    merge.look(|ranks, line| sought.head_in_line(state, ranks, line));
-    merge.pop().is_some_and(|first| first.place.job == job)
+    let mut pass = Pass::new(state, now, None, None);
+    while let Some(candidate) = pass.next(state) {
+        let kept = match may_start(state, candidate.job) {
+            Ok(()) if candidate.job == job => return true,
+            Ok(()) => {
+                let first = state.job(candidate.job);
+                if first.is_none_or(|first| avoided(state, first).is_none()) {
+                    return false;
+                }
+                Kept::Job
+            }
+            Err(kept) => kept,
+        };
+        pass.kept(state, &candidate, &kept);
+    }
+    false
 }
 
 impl Pass {

@@ -66,12 +66,33 @@ impl Step<'_> {
     /// Places what can be placed, if anything changed that could let a job start.
     pub(super) fn place(&mut self) {
         let state = &*self.state;
-        if !state.news().is_due() || !state.watch().is_link_up() || is_locked(state, self.now) {
+        if !state.watch().is_link_up() || is_locked(state, self.now) {
             return;
         }
-        while self.walk() == Then::Anew {
+        if self.is_overtaken() {
             self.state.news_mut().anything();
         }
+        while self.state.news().is_due() {
+            let (acts, is_whole) = (self.effects.acts.len(), self.state.news().is_anything());
+            let then = self.walk();
+            // A walk over everything that starts nothing finds whose turn it is, and changes it no more.
+            let may_move = !is_whole || self.effects.acts.len() > acts;
+            if then == Then::Anew || (may_move && self.is_overtaken()) {
+                self.state.news_mut().anything();
+            }
+        }
+    }
+
+    /// Whether a place is kept on an assumption, which is no promise, for a job that is not first any more. Time alone
+    /// may bring that about.
+    fn is_overtaken(&mut self) -> bool {
+        let job = match self.state.blocked() {
+            Some(Blocked::Reserved(kept)) if !kept.is_promise => kept.job,
+            Some(Blocked::Reserved(_) | Blocked::Awaited(_) | Blocked::Unknown(..)) | None => {
+                return false;
+            }
+        };
+        !is_first(self.state, self.now, job)
     }
 
     fn walk(&mut self) -> Then {
@@ -112,7 +133,7 @@ impl Step<'_> {
             Blocked::Reserved(reservation) => reservation.clone(),
             Blocked::Awaited(_) | Blocked::Unknown(..) => return None,
         };
-        if !reservation.is_promise && !is_first(self.state, self.now, reservation.job) {
+        if self.is_overtaken() {
             return None;
         }
         let job = Arc::clone(self.state.job(reservation.job)?);

@@ -207,6 +207,8 @@ proptest! {
             Some(Blocked::Reserved(kept)) => Some(kept.clone()),
             Some(Blocked::Awaited(_) | Blocked::Unknown(..)) | None => None,
         };
+        // A user's turn is that of their first job that is looked at, and the look ahead looks at everything first.
+        exact.state.news_mut().anything();
         exact.run_out();
         for job in waiting {
             let start = foreseen.start(&job);
