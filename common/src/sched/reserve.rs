@@ -245,11 +245,9 @@ impl Plan {
         // What will be kept in the attempt is asked, so that the job is not held to more once it runs.
         let room = state.index().room(&self.reservation.worker);
         let model = room.and_then(|room| room.model_of(held));
-        match of_request(state, job, model) {
-            Some(expected) => now.after(expected.longest) <= self.reservation.at,
-            // After the like of it that run already, also when those began in this very instant.
-            None => now.after(state.settings().assumed_runtime) < self.reservation.at,
-        }
+        let expected = of_request(state, job, model).map(|expected| expected.longest);
+        let length = expected.unwrap_or_else(|| state.settings().assumed_runtime);
+        now.after(length) <= self.reservation.at
     }
 
     /// Takes note of a job that was placed on the reserved machine.

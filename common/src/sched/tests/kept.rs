@@ -90,6 +90,7 @@ fn a_big_job_has_its_turn_also_where_nobody_says_how_long_jobs_take() {
     c.submit("bert", |_| {});
     c.report("w1", "2.1", done(Cause::Succeeded)).unwrap();
     assert_eq!(c.phase(6), Phase::Assigned, "carl had nothing yet");
+    c.pass(60, &["w1"]);
     c.report("w1", "5.1", done(Cause::Succeeded)).unwrap();
     assert_eq!(c.queue(), [3, 7]);
     assert_eq!(c.phase(4), Phase::Assigned, "three like it took minutes");
