@@ -72,6 +72,11 @@ impl Step<'_> {
         if self.is_overtaken() {
             self.state.news_mut().anything();
         }
+        // Once the instant of a reservation is past, time alone may leave others more room beside it: what else has
+        // become overdue is taken to end at once as well.
+        if matches!(self.state.blocked(), Some(Blocked::Reserved(kept)) if kept.at < self.now) {
+            self.state.news_mut().stir();
+        }
         while self.state.news().is_due() {
             let (acts, is_whole) = (self.effects.acts.len(), self.state.news().is_anything());
             let then = self.walk();
