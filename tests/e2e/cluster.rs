@@ -134,6 +134,7 @@ fn no_gpu_is_given_to_two_running_containers() {
         "the check saw no two GPUs in use at once"
     );
     for id in ids {
-        assert_eq!(admin.job(id)["outcome"]["cause"], json!("succeeded"));
+        let outcome = &admin.job(id)["outcome"];
+        assert_eq!(outcome["cause"], json!("succeeded"), "{outcome}");
     }
 }

@@ -2,7 +2,9 @@
 //! leader looks at everything first.
 //!
 //! A walk leaves nothing behind that could start. Time alone lets nothing start either: a job that would have
-//! delayed another with a reservation would do so later as well. So what the next walk has to look at is what is
+//! delayed another with a reservation would do so later as well. Two things are not so, and [`super::place`] asks for
+//! them at each event: whether the instant of a reservation is past, and whether one that is no promise is for a job
+//! that is not first any more. Else what the next walk has to look at is what is
 //! new: jobs that have begun to wait, jobs that fit on machines on which something has changed, and all jobs of
 //! users who may have more than before. What the scheduler costs follows from what happens, not from how much there
 //! is.

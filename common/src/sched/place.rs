@@ -69,7 +69,8 @@ impl Step<'_> {
         if !state.watch().is_link_up() || is_locked(state, self.now) {
             return;
         }
-        if self.is_overtaken() {
+        let mut is_overtaken = self.is_overtaken();
+        if is_overtaken {
             self.state.news_mut().anything();
         }
         // Once the instant of a reservation is past, time alone may leave others more room beside it: what else has
@@ -79,10 +80,16 @@ impl Step<'_> {
         }
         while self.state.news().is_due() {
             let (acts, is_whole) = (self.effects.acts.len(), self.state.news().is_anything());
-            let then = self.walk();
+            let kept = if is_overtaken {
+                None
+            } else {
+                self.honour_reservation()
+            };
+            let then = self.walk(kept);
             // A walk over everything that starts nothing finds whose turn it is, and changes it no more.
             let may_move = !is_whole || self.effects.acts.len() > acts;
-            if then == Then::Anew || (may_move && self.is_overtaken()) {
+            is_overtaken = may_move && self.is_overtaken();
+            if then == Then::Anew || is_overtaken {
                 self.state.news_mut().anything();
             }
         }
@@ -100,9 +107,9 @@ impl Step<'_> {
         !is_first(self.state, self.now, job)
     }
 
-    fn walk(&mut self) -> Then {
+    /// Walks over the waiting jobs, behind what is kept for one of them.
+    fn walk(&mut self, kept: Option<Reservation>) -> Then {
         let now = self.now;
-        let kept = self.honour_reservation();
         let plan = kept.and_then(|kept| Plan::new(self.state, now, &kept));
         let recent = self.state.take_news(now, plan.as_ref());
         let mut pass = Pass::new(self.state, now, recent, plan);
@@ -138,9 +145,6 @@ impl Step<'_> {
             Blocked::Reserved(reservation) => reservation.clone(),
             Blocked::Awaited(_) | Blocked::Unknown(..) => return None,
         };
-        if self.is_overtaken() {
-            return None;
-        }
         let job = Arc::clone(self.state.job(reservation.job)?);
         if !self.state.is_ready(&job) || may_start(self.state, job.id).is_err() {
             return None;
