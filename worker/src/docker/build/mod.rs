@@ -3,6 +3,7 @@
 //! Docker's classic builder is used: it needs no session with the client and no frontend from a
 //! registry. When a build is wanted, and what its failure means for a job, is left to the worker's core.
 
+mod blame;
 mod context;
 mod ignore;
 mod image_tar;

@@ -13,11 +13,12 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
+use super::blame;
 use super::context::{self, ContextError, PIECES, Pieces};
 use super::partial::LastLayer;
 use super::progress::Progress;
 use super::{BuildLimits, BuildRequest};
-use crate::docker::client::{Client, translate};
+use crate::docker::client::Client;
 use crate::docker::error::{BuildError, Error};
 
 const CALL: &str = "build";
@@ -25,12 +26,11 @@ const CALL: &str = "build";
 /// The scheduler's period for the CPU limit, in microseconds; the kernel's usual one.
 const CPU_PERIOD_US: u64 = 100_000;
 
-/// How often a build is tried whose cached layers are removed under it.
+/// How often a build is tried whose layers are removed under it.
 const TRIES: u32 = 3;
 
-/// What the engine says when a cached layer that it builds on was removed meanwhile, with the image that
-/// it belonged to.
-const LAYER_GONE: &str = "failed to get digest sha256:";
+/// What the log says then.
+const AGAIN: &str = "What this build goes on from was removed meanwhile, as by a clean-up of the engine; building again\n";
 
 /// What the engine says while it works.
 pub(super) type Messages<'a> = BoxStream<'a, Result<BuildInfo, ApiError>>;
@@ -54,7 +54,10 @@ impl Client {
                 let (path, limits) = (request.bundle.clone(), request.limits.bundle.clone());
                 let context = move |pieces| context::send(&path, &limits, pieces);
                 match self.build_from(request, context, &output, &last).await {
-                    Err(error) if tries < TRIES && is_layer_gone(&error) => {}
+                    Err(error) if tries < TRIES && blame::is_taken_away(&error) => {
+                        // A reader that is gone does not want the line; the image is wanted all the same.
+                        drop(output.send(Bytes::from_static(AGAIN.as_bytes())).await);
+                    }
                     done => return done,
                 }
             }
@@ -224,57 +227,13 @@ pub(super) async fn listen(
         Err(error) => return Err(error.into()),
     }
     match (failure, progress.image()) {
-        (Some(error), _) => Err(judge(error, &progress)),
+        (Some(error), _) => Err(blame::judge(CALL, error, &progress)),
         (None, Some(image)) => Ok(image.to_owned()),
         (None, None) => Err(BuildError::Engine(Error::Unreachable {
             call: CALL,
             source: "the engine broke off".into(),
         })),
     }
-}
-
-/// Tells the Dockerfile's faults from the engine's.
-fn judge(error: ApiError, progress: &Progress) -> BuildError {
-    let own_words = match &error {
-        ApiError::DockerStreamError { error } => Some(error.clone()),
-        ApiError::DockerResponseServerError { message, .. } => Some(message.clone()),
-        // Everything else is the connection's.
-        _ => None,
-    };
-    match (translate(CALL, error), own_words) {
-        (Error::DiskFull { message }, _) => BuildError::DiskFull { detail: message },
-        (error, None) => BuildError::Engine(error),
-        (error, Some(words))
-            if is_engine_s_own(&words) && !matches!(error, Error::Command { .. }) =>
-        {
-            BuildError::Engine(error)
-        }
-        (_, Some(words)) => BuildError::Failed {
-            step: progress.step().map(str::to_owned),
-            detail: progress.detail(&words),
-        },
-    }
-}
-
-fn is_layer_gone(error: &BuildError) -> bool {
-    matches!(
-        error,
-        BuildError::Engine(Error::Other { message, .. }) if message.contains(LAYER_GONE)
-    )
-}
-
-/// What no Dockerfile can cause.
-fn is_engine_s_own(words: &str) -> bool {
-    const OWN: [&str; 7] = [
-        LAYER_GONE,
-        "OCI runtime create failed",
-        "failed to create shim",
-        "failed to create endpoint",
-        "failed to set up container networking",
-        "error creating overlay mount",
-        "containerd: ",
-    ];
-    OWN.iter().any(|own| words.contains(own))
 }
 
 fn options(request: &BuildRequest, cache_from: Vec<String>) -> BuildImageOptions {
