@@ -273,9 +273,16 @@ async fn meet_engine(engine: &Engine, options: &Options) -> Met {
         match greet(engine, options).await {
             Ok(info) => {
                 let gpus = Gpus::open(options.gpu, &options.name).await;
-                let have = !gpus.look().await.devices.is_empty();
+                let devices = gpus.look().await.devices;
+                let offer = offer(options.gpu, !devices.is_empty(), &info);
+                tracing::info!(
+                    gpus = devices.len(),
+                    model = devices.first().map(|device| device.model.as_str()),
+                    by = offer.as_str(),
+                    "GPUs are offered"
+                );
                 return Met {
-                    offer: offer(options.gpu, have, &info),
+                    offer,
                     info,
                     gpus: Arc::new(gpus),
                 };

@@ -85,10 +85,8 @@ pub enum Event {
     Uploaded {
         /// Which attempt.
         attempt: AttemptId,
-        /// Length of the log stream.
-        log_bytes: u64,
-        /// Size of the results, when there are any.
-        results_bytes: Option<u64>,
+        /// What became of them.
+        stored: Stored,
     },
     /// The agent began anew with the records it found; this is what the engine shows.
     Resumed {
@@ -122,6 +120,17 @@ pub enum Event {
     Leaving,
     /// Time passed.
     Ticked,
+}
+
+/// What an attempt left behind, once it is stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Length of the log stream.
+    pub log_bytes: u64,
+    /// Size of the results, when there are any.
+    pub results_bytes: Option<u64>,
+    /// The last line in which the program said that a GPU's memory ran out.
+    pub gpu_memory: Option<String>,
 }
 
 /// A container that exists.

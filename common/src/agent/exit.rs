@@ -113,6 +113,20 @@ fn by_itself(exit: &Exit, memory: ByteSize) -> (Cause, String) {
     }
 }
 
+/// Gives the true cause to a program that failed of its own after it said, in this line, that a GPU's memory ran
+/// out. No exit code tells that.
+#[must_use]
+pub(super) fn blame_gpu_memory(outcome: Outcome, said: Option<&str>) -> Outcome {
+    match (&outcome.cause, said) {
+        (Cause::UserError, Some(line)) => Outcome {
+            cause: Cause::OomGpu,
+            detail: format!("{}, after it said: {line}", outcome.detail),
+            ..outcome
+        },
+        (_, Some(_) | None) => outcome,
+    }
+}
+
 const fn signal_name(signal: i64) -> &'static str {
     match signal {
         1 => " (SIGHUP)",
@@ -171,6 +185,33 @@ mod tests {
             let outcome = classify(&exit(code, oom), &by, LIMIT);
             assert_eq!(outcome.cause, cause, "{code} {oom} {by:?}");
             assert_eq!(outcome.exit_code, i32::try_from(code).ok());
+        }
+    }
+
+    #[test]
+    fn only_a_programs_own_failure_is_blamed_on_the_gpus_memory() {
+        let line = "CUDA error: out of memory";
+        let failed = classify(&exit(1, false), &Ender::Itself, LIMIT);
+        let blamed = blame_gpu_memory(failed.clone(), Some(line));
+        assert_eq!(blamed.cause, Cause::OomGpu);
+        assert_eq!(blamed.exit_code, Some(1));
+        assert_eq!(
+            blamed.detail,
+            "exited with code 1, after it said: CUDA error: out of memory"
+        );
+        assert_eq!(blame_gpu_memory(failed.clone(), None), failed);
+        let anna = Ender::Order(Outcome::new(
+            Cause::Cancelled("anna".parse().expect("name")),
+            "said so",
+        ));
+        for (code, oom, by) in [
+            (0, false, Ender::Itself),
+            (137, true, Ender::Itself),
+            (1, false, Ender::Engine),
+            (1, false, anna),
+        ] {
+            let outcome = classify(&exit(code, oom), &by, LIMIT);
+            assert_eq!(blame_gpu_memory(outcome.clone(), Some(line)), outcome);
         }
     }
 

@@ -25,7 +25,7 @@ mod step;
 mod tests;
 
 pub use effect::{Act, Effects};
-pub use event::{Created, Event, Rejected, Seen, StartFault, Status};
+pub use event::{Created, Event, Rejected, Seen, StartFault, Status, Stored};
 pub use exit::{Ender, Exit, classify};
 pub use order::{Order, ReadError, read};
 pub use run::{Run, Unreadable};

@@ -9,8 +9,8 @@ use crate::resources::ByteSize;
 use crate::time::Timestamp;
 
 use super::effect::Act;
-use super::event::{Created, Rejected, StartFault, Status};
-use super::exit::{Ender, Exit, classify};
+use super::event::{Created, Rejected, StartFault, Status, Stored};
+use super::exit::{Ender, Exit, blame_gpu_memory, classify};
 use super::state::{Ended, Stage};
 use super::step::Step;
 
@@ -367,12 +367,7 @@ impl Step<'_> {
         }
     }
 
-    pub(super) fn uploaded(
-        &mut self,
-        id: AttemptId,
-        log_bytes: u64,
-        results_bytes: Option<u64>,
-    ) -> Result<(), Rejected> {
+    pub(super) fn uploaded(&mut self, id: AttemptId, stored: Stored) -> Result<(), Rejected> {
         let attempt = self.get(id)?;
         let Stage::Uploading { container, ended } = &attempt.stage else {
             return Err(self.stale(id));
@@ -380,9 +375,10 @@ impl Step<'_> {
         let unwanted = attempt.stop.as_ref().is_some_and(|stop| stop.forget);
         let container = container.clone();
         let ended = Ended {
-            log_bytes,
-            results_bytes,
-            ..ended.clone()
+            outcome: blame_gpu_memory(ended.outcome.clone(), stored.gpu_memory.as_deref()),
+            ran_ms: ended.ran_ms,
+            log_bytes: stored.log_bytes,
+            results_bytes: stored.results_bytes,
         };
         if unwanted {
             self.forget(id, container, ended);

@@ -52,11 +52,7 @@ pub fn step(
         } => step.verified(attempt, engine_stopped, oom_killed),
         Event::ContainerPaused(attempt) => step.froze(attempt, true),
         Event::ContainerUnpaused(attempt) => step.froze(attempt, false),
-        Event::Uploaded {
-            attempt,
-            log_bytes,
-            results_bytes,
-        } => step.uploaded(attempt, log_bytes, results_bytes),
+        Event::Uploaded { attempt, stored } => step.uploaded(attempt, stored),
         Event::Resumed { boot, containers } => {
             step.resumed(boot, &containers);
             Ok(())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dopq_common::agent::{Event, Run, Stage};
+use dopq_common::agent::{Event, Run, Stage, Stored};
 use dopq_common::id::AttemptId;
 use dopq_common::job::{Artifacts, Cause};
 
@@ -12,7 +12,7 @@ use super::owner::Driver;
 use super::perform::run_of;
 use crate::docker;
 use crate::images::chain;
-use crate::logs::{CaptureError, Log, capture};
+use crate::logs::{CaptureError, Log, capture, ran_out};
 use crate::results;
 
 const RETRY_FIRST: Duration = Duration::from_millis(200);
@@ -30,6 +30,8 @@ struct Ending {
     /// A container that must go before anything is told.
     discard: Option<Arc<str>>,
     results: bool,
+    /// Whether the output is looked through for a GPU's memory that ran out.
+    may_exhaust_gpu: bool,
 }
 
 /// Begins it.
@@ -42,6 +44,9 @@ pub(super) fn finish(driver: &mut Driver, attempt: AttemptId, discard: Option<Ar
     let run = run_of(driver, attempt).ok();
     let ran = container.is_some() && discard.is_none();
     let wanted = run.as_ref().map(|run| run.spec.artifacts);
+    let has_gpus = run
+        .as_ref()
+        .is_some_and(|run| !run.allocation.gpus.is_empty());
     let ending = Ending {
         attempt,
         container: container.filter(|_| ran),
@@ -52,21 +57,20 @@ pub(super) fn finish(driver: &mut Driver, attempt: AttemptId, discard: Option<Ar
                 Some(Artifacts::Success) => ended.outcome.cause == Cause::Succeeded,
                 Some(Artifacts::Never) | None => false,
             },
+        may_exhaust_gpu: ran && has_gpus && ended.outcome.cause == Cause::UserError,
         run,
     };
     let context = Arc::clone(&driver.context);
     driver.context.spawn(async move {
-        let (log_bytes, results_bytes) = end(&context, &ending).await;
         let event = Event::Uploaded {
             attempt: ending.attempt,
-            log_bytes,
-            results_bytes,
+            stored: end(&context, &ending).await,
         };
         context.tell(event).await;
     });
 }
 
-async fn end(context: &Context, ending: &Ending) -> (u64, Option<u64>) {
+async fn end(context: &Context, ending: &Ending) -> Stored {
     let attempt = ending.attempt;
     if let Some(container) = &ending.discard {
         remove(context, attempt, container).await;
@@ -75,6 +79,11 @@ async fn end(context: &Context, ending: &Ending) -> (u64, Option<u64>) {
     if let Some(container) = &ending.container {
         rest_of_output(context, ending, container, &log).await;
     }
+    let gpu_memory = if ending.may_exhaust_gpu {
+        gpu_memory(attempt, &log).await
+    } else {
+        None
+    };
     let log_bytes = log.finish().await;
     let results_bytes = match &ending.run {
         Some(run) if ending.results => {
@@ -99,7 +108,21 @@ async fn end(context: &Context, ending: &Ending) -> (u64, Option<u64>) {
         }
         Some(_) | None => None,
     };
-    (log_bytes, results_bytes)
+    Stored {
+        log_bytes,
+        results_bytes,
+        gpu_memory,
+    }
+}
+
+async fn gpu_memory(attempt: AttemptId, log: &Log) -> Option<String> {
+    match log.spool.last_words().await {
+        Ok(words) => words.iter().rev().find_map(|words| ran_out(words)),
+        Err(error) => {
+            tracing::warn!(%attempt, %error, "the end of the log cannot be read");
+            None
+        }
+    }
 }
 
 async fn open(context: &Context, ending: &Ending) -> Arc<Log> {

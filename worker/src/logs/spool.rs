@@ -18,6 +18,9 @@ use tokio::sync::{Mutex, watch};
 /// How much of a spool is read at once when it is opened; many frames, and at least one.
 const SCAN_BYTES: usize = 1 << 20;
 
+/// How much of the end is looked at when it is asked for what was said last; up to twice as much is read.
+const END_BYTES: u64 = 64 * 1024;
+
 /// Begins the frame that stands where the log was cut.
 const CUT_MARK: &[u8] = b"[dopq] the log is cut here:";
 
@@ -48,9 +51,22 @@ struct Written {
     stdout: u64,
     stderr: u64,
     cut: bool,
+    /// Where a frame begins from which it is [`END_BYTES`] or more to the end, unless the file is shorter.
+    end: u64,
+    /// Where a later one begins, to which `end` moves once it is far enough from the end.
+    next_end: u64,
 }
 
 impl Written {
+    /// Goes on to where the next frame begins.
+    const fn reach(&mut self, length: u64) {
+        self.length = length;
+        if length - self.next_end >= END_BYTES {
+            self.end = self.next_end;
+            self.next_end = length;
+        }
+    }
+
     fn count(&mut self, source: Source, bytes: usize) {
         let bytes = as_u64(bytes);
         match source {
@@ -121,7 +137,7 @@ impl Spool {
                     log::append(&mut buffer, Source::Dopq, piece.at, mark.as_bytes());
                     next.cut = true;
                 }
-                next.length = written.length + as_u64(buffer.len());
+                next.reach(written.length + as_u64(buffer.len()));
             }
         }
         self.write(&mut written, next, buffer).await
@@ -134,7 +150,7 @@ impl Spool {
         let mut buffer = Vec::new();
         let line = format!("[dopq] {text}\n");
         log::append(&mut buffer, Source::Dopq, at, line.as_bytes());
-        next.length += as_u64(buffer.len());
+        next.reach(written.length + as_u64(buffer.len()));
         self.write(&mut written, next, buffer).await
     }
 
@@ -147,6 +163,23 @@ impl Spool {
         *written = next;
         self.length.send_replace(next.length);
         Ok(())
+    }
+
+    /// What the program printed last: standard output and standard error.
+    pub(crate) async fn last_words(&self) -> io::Result<[Vec<u8>; 2]> {
+        let end = self.written.lock().await.end;
+        let bytes = self.read(end, usize::MAX).await?;
+        let [mut stdout, mut stderr] = [Vec::new(), Vec::new()];
+        let mut rest = &bytes[..];
+        while let Ok(Some((frame, used))) = log::next(rest) {
+            match frame.source {
+                Source::Stdout => stdout.extend_from_slice(frame.payload),
+                Source::Stderr => stderr.extend_from_slice(frame.payload),
+                Source::Dopq | Source::Build => {}
+            }
+            rest = rest.get(used..).unwrap_or_default();
+        }
+        Ok([stdout, stderr])
     }
 
     /// Up to `most` bytes from `offset`, fewer at the end.
@@ -186,7 +219,7 @@ fn scan(file: &File) -> io::Result<Written> {
         while let Ok(Some((frame, used))) = log::next(rest) {
             written.count(frame.source, frame.payload.len());
             written.cut |= frame.source == Source::Dopq && frame.payload.starts_with(CUT_MARK);
-            written.length += as_u64(used);
+            written.reach(written.length + as_u64(used));
             rest = rest.get(used..).unwrap_or_default();
         }
         if written.length == before {

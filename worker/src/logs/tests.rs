@@ -97,3 +97,30 @@ async fn long_output_becomes_several_frames() {
     );
     assert_eq!(spool.taken().await, (100_000, 0));
 }
+
+#[tokio::test]
+async fn the_last_words_are_there_also_after_a_restart() {
+    let dir = tempfile::tempdir().expect("folder");
+    let path = dir.path().join("log");
+    let spool = Spool::open(&path, PLENTY).expect("open");
+    let short = [piece(Source::Build, b"built"), piece(Source::Stdout, b"a")];
+    spool.append(&short).await.expect("append");
+    assert_eq!(
+        spool.last_words().await.expect("read"),
+        [b"a".to_vec(), vec![]],
+        "a short log is looked at from its beginning"
+    );
+    for n in 0..10 {
+        let lines = [
+            piece(Source::Stdout, &vec![b'x'; 20_000]),
+            piece(Source::Stderr, format!("error {n}\n").as_bytes()),
+        ];
+        spool.append(&lines).await.expect("append");
+    }
+    let before = spool.last_words().await.expect("read");
+    assert!((64 * 1024..=2 * (64 * 1024 + 20_000)).contains(&before[0].len()));
+    assert!(before[1].ends_with(b"error 8\nerror 9\n"));
+    drop(spool);
+    let spool = Spool::open(&path, PLENTY).expect("open");
+    assert_eq!(spool.last_words().await.expect("read"), before);
+}

@@ -165,8 +165,11 @@ fn a_job_goes_its_way_to_success() {
     }));
     let uploaded = Event::Uploaded {
         attempt: a,
-        log_bytes: 7,
-        results_bytes: Some(9),
+        stored: Stored {
+            log_bytes: 7,
+            results_bytes: Some(9),
+            ..Stored::default()
+        },
     };
     let effects = after(&mut state, [uploaded]);
     assert_eq!(finished(&effects), ["1.1 succeeded"]);
@@ -241,8 +244,7 @@ fn a_lost_gpu_ends_what_runs_on_it() {
     after(&mut state, [Event::GpusFound([].into_iter().collect())]);
     let uploaded = Event::Uploaded {
         attempt: a,
-        log_bytes: 0,
-        results_bytes: None,
+        stored: Stored::default(),
     };
     let status = Some(exit(143));
     let effects = after(
@@ -317,8 +319,7 @@ fn an_exit_by_signal_is_doubted_until_the_engine_is_cleared() {
             },
             Event::Uploaded {
                 attempt: a,
-                log_bytes: 0,
-                results_bytes: None,
+                stored: Stored::default(),
             },
         ];
         let effects = after(&mut state, events);
@@ -511,8 +512,7 @@ fn what_the_masters_gave_up_ends_without_a_report() {
         },
         Event::Uploaded {
             attempt: a,
-            log_bytes: 0,
-            results_bytes: None,
+            stored: Stored::default(),
         },
     ];
     let effects = after(&mut state, events);

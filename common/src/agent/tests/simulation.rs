@@ -185,8 +185,7 @@ impl World {
                 }
                 Some(Event::Uploaded {
                     attempt: *attempt,
-                    log_bytes: 0,
-                    results_bytes: None,
+                    stored: Stored::default(),
                 })
             }
             Act::Clean { attempt, container } => {

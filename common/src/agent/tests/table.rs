@@ -19,8 +19,10 @@ fn stages(a: AttemptId) -> Vec<(&'static str, State)> {
     };
     let uploaded = || Event::Uploaded {
         attempt: a,
-        log_bytes: 1,
-        results_bytes: None,
+        stored: Stored {
+            log_bytes: 1,
+            ..Stored::default()
+        },
     };
     let draining = || {
         let mut state = fresh();
@@ -134,8 +136,11 @@ fn events(a: AttemptId) -> Vec<(&'static str, Event)> {
             "uploaded",
             Event::Uploaded {
                 attempt: a,
-                log_bytes: 5,
-                results_bytes: Some(6),
+                stored: Stored {
+                    log_bytes: 5,
+                    results_bytes: Some(6),
+                    ..Stored::default()
+                },
             },
         ),
         ("listed: nothing", Event::Listed { containers: vec![] }),

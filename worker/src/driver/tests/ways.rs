@@ -339,3 +339,27 @@ async fn results_are_published_as_one_tar() {
     assert_eq!(entry.path().expect("path").to_str(), Some("model"));
     rig.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ran_out_of_gpu_memory_is_told_so() {
+    let mut rig = Rig::started().await;
+    let line = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB";
+    let program = || {
+        let traceback = format!("Traceback (most recent call last):\n{line}\n");
+        Program::new().complains(traceback).exits(1)
+    };
+    rig.fake.script("dopq-1-1", program());
+    rig.run("1.1", "").await;
+    let outcome = rig.finished("1.1").await.outcome;
+    assert_eq!(outcome.cause, "oom_gpu");
+    assert_eq!(outcome.exit_code, Some(1));
+    assert_eq!(
+        outcome.detail,
+        format!("exited with code 1, after it said: {line}")
+    );
+    // A program that went on from there has succeeded.
+    rig.fake.script("dopq-2-1", program().exits(0));
+    rig.run("2.1", "").await;
+    assert_eq!(rig.finished("2.1").await.outcome.cause, "succeeded");
+    rig.end().await;
+}
