@@ -115,7 +115,11 @@ async fn end(context: &Context, ending: &Ending) -> Stored {
     }
 }
 
+/// The line that tells it, if the end of the output is there to look at.
 async fn gpu_memory(attempt: AttemptId, log: &Log) -> Option<String> {
+    if log.spool.is_cut().await {
+        return None;
+    }
     match log.spool.last_words().await {
         Ok(words) => words.iter().rev().find_map(|words| ran_out(words)),
         Err(error) => {

@@ -1,8 +1,8 @@
 //! An attempt's log on its way from the build and the container to the masters.
 //!
 //! [`spool`] keeps it on disk, which is also the cursor; [`mod@capture`] fills it from the engine;
-//! [`mod@gpu_memory`] finds in its
-//! end what no exit code tells; [`upload`] stores it in pieces and sends its tail to those who follow it.
+//! [`mod@gpu_memory`] finds in its end what no
+//! exit code tells; [`upload`] stores it in pieces and sends its tail to those who follow it.
 
 mod capture;
 mod gpu_memory;
