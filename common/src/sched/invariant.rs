@@ -3,10 +3,10 @@
 use crate::job::{JobState, Phase};
 use crate::resources::MilliGpu;
 
-use super::entities::Health;
-use super::finish::TIMELINE_MAX;
-use super::index::Index;
-use super::state::{Standing, State};
+use crate::sched::events::finish::TIMELINE_MAX;
+use crate::sched::model::entities::Health;
+use crate::sched::state::core::{Standing, State};
+use crate::sched::state::index::Index;
 
 /// Whether everything that must always hold of a state does.
 ///

@@ -2,7 +2,7 @@
 
 use super::shares::USERS;
 use super::*;
-use crate::sched::remedy::Remedy;
+use crate::sched::answers::remedy::Remedy;
 
 /// Draws that are the same in every run.
 pub(super) struct Draws(pub(super) u64);

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::job::{ArraySpec, Dependency, DependencyKind, Indexes};
-use crate::sched::ends::{Ends, began, ended};
+use crate::sched::state::expected_ends::{Ends, began, ended};
 
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)

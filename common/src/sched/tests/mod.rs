@@ -165,7 +165,7 @@ impl Cluster {
         let mut state = self.state.clone();
         state.news_mut().anything();
         let mut effects = Effects::default();
-        let mut again = super::step::Step {
+        let mut again = super::events::step::Step {
             state: &mut state,
             now: self.now,
             effects: &mut effects,

@@ -1,0 +1,186 @@
+//! Time: silent workers, time limits, retries that are due, locks that end, orders without an answer.
+
+use std::time::Duration;
+
+use crate::id::{JobId, WorkerId};
+use crate::job::{Cause, JobState, Outcome, StopReason};
+
+use crate::sched::events::finish::Ended;
+use crate::sched::events::step::Step;
+use crate::sched::model::effect::Effect;
+use crate::sched::model::entities::{Health, Worker};
+use crate::sched::model::event::Rejected;
+
+/// How much longer a worker may be silent that said goodbye.
+const GOODBYE: Duration = Duration::from_secs(600);
+
+/// An order whose answer is this late is given again: its queue may have lost it. Repeats are harmless.
+const ORDER_AGAIN: Duration = Duration::from_secs(30);
+
+/// The most finished jobs that a new leader archives again, because the old one may have committed their
+/// end and died before it wrote their record.
+const ARCHIVE_AGAIN: usize = 64;
+
+impl Step<'_> {
+    pub(crate) fn worker_heard(&mut self, id: &WorkerId, session: &str) -> Result<(), Rejected> {
+        let known = self.state.worker(id);
+        let known = known.ok_or_else(|| Rejected::NoSuchWorker(id.clone()))?;
+        if *known.session != *session {
+            let text = format!("{id} speaks of a session that it has not introduced");
+            return Err(Rejected::Invalid(text));
+        }
+        self.state.watch_mut().hear(id, self.now);
+        self.set_health(id, Health::Up);
+        Ok(())
+    }
+
+    pub(crate) fn worker_left(&mut self, id: &WorkerId) -> Result<(), Rejected> {
+        let known = self.state.worker(id);
+        let health = known
+            .ok_or_else(|| Rejected::NoSuchWorker(id.clone()))?
+            .health;
+        self.state.watch_mut().excuse(id, self.now, GOODBYE);
+        match health {
+            Health::Up => self.set_health(id, Health::Suspect { since: self.now }),
+            Health::Suspect { .. } | Health::Lost { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// The lead was taken with a state from the store: what its orders were is given again, and every
+    /// worker's time starts anew.
+    pub(crate) fn lead_taken(&mut self) {
+        self.state.watch_mut().forget_silences();
+        self.state.news_mut().anything();
+        let workers: Vec<WorkerId> = self.state.workers().map(|w| w.id.clone()).collect();
+        for worker in workers {
+            self.state.watch_mut().silence(&worker, self.now);
+        }
+        let unanswered: Vec<JobId> = self.state.index().unanswered().iter().copied().collect();
+        for job in unanswered {
+            self.order_again(job);
+        }
+        let history = self.state.index().history().iter().rev();
+        let latest: Vec<JobId> = history.take(ARCHIVE_AGAIN).map(|(_, id)| *id).collect();
+        for job in latest {
+            self.act(Effect::Archive { job });
+        }
+    }
+
+    pub(crate) fn ticked(&mut self) {
+        self.end_lock();
+        self.end_waits();
+        self.end_runs();
+        if self.state.watch().is_link_up() {
+            self.judge_silences();
+            self.repeat_orders();
+        }
+    }
+
+    fn end_lock(&mut self) {
+        let lock = self.state.meta().lock.as_ref();
+        if lock.is_some_and(|lock| lock.until <= self.now) {
+            self.state.meta_mut().lock = None;
+            self.state.news_mut().anything();
+            self.effects.dirty.meta = true;
+        }
+    }
+
+    fn end_waits(&mut self) {
+        let retries = self.state.index().retries();
+        // Nobody is made to wait longer than the longest wait, so one that is due later was dated by a
+        // clock that has since been set back.
+        let last = self.now.after(self.longest_backoff());
+        let due = retries.iter().take_while(|(at, _)| *at <= self.now);
+        let misdated = retries.iter().rev().take_while(|(at, _)| *at > last);
+        let due: Vec<JobId> = due.chain(misdated).map(|(_, id)| *id).collect();
+        for id in due {
+            self.edit(id, |job| {
+                if let JobState::Queued(queued) = &mut job.state {
+                    queued.not_before = None;
+                }
+            });
+        }
+    }
+
+    fn end_runs(&mut self) {
+        let deadlines = self.state.index().deadlines().iter();
+        let due = deadlines.take_while(|(at, _)| *at <= self.now);
+        let due: Vec<JobId> = due.map(|(_, id)| *id).collect();
+        for id in due {
+            let active = self.state.job(id).and_then(|job| job.state.active());
+            if let Some(active) = active.cloned() {
+                self.stop(id, active, StopReason::TimeLimit);
+            }
+        }
+    }
+
+    fn judge_silences(&mut self) {
+        let workers: Vec<(WorkerId, Health)> = self
+            .state
+            .workers()
+            .map(|worker| (worker.id.clone(), worker.health))
+            .collect();
+        let suspect_after = self.state.settings().suspect_after;
+        let lost_after = self.state.settings().lost_after;
+        for (id, health) in workers {
+            let silence = self.state.watch_mut().silence(&id, self.now);
+            match health {
+                Health::Up | Health::Suspect { .. } if silence >= lost_after => self.lose(&id),
+                Health::Up if silence >= suspect_after => {
+                    self.set_health(&id, Health::Suspect { since: self.now });
+                }
+                Health::Up | Health::Suspect { .. } | Health::Lost { .. } => {}
+            }
+        }
+    }
+
+    /// Gives a silent worker's jobs to others, and orders it to end them should it come back.
+    fn lose(&mut self, id: &WorkerId) {
+        self.set_health(id, Health::Lost { since: self.now });
+        let room = self.state.index().room(id);
+        let jobs: Vec<JobId> =
+            room.map_or_else(Vec::new, |room| room.jobs.keys().copied().collect());
+        for job in jobs {
+            let attempt = self.state.job(job).and_then(|job| job.attempt());
+            let ended = Ended {
+                outcome: Outcome::new(Cause::WorkerLost, format!("{id} has fallen silent")),
+                ran: Duration::ZERO,
+                log_bytes: None,
+            };
+            self.attempt_ended(job, ended);
+            if let Some(attempt) = attempt {
+                self.clean_up(id.clone(), attempt, false);
+            }
+        }
+    }
+
+    fn repeat_orders(&mut self) {
+        let unanswered = self.state.index().unanswered().iter();
+        let late: Vec<JobId> = unanswered
+            .filter(|id| {
+                let age = self.state.watch().order_age(**id);
+                let worker = self.state.job(**id).and_then(|job| job.state.active());
+                let worker = worker.and_then(|active| self.state.worker(&active.worker));
+                age.is_none_or(|age| age >= ORDER_AGAIN)
+                    && worker.is_some_and(|worker| worker.health == Health::Up)
+            })
+            .copied()
+            .collect();
+        for id in late {
+            self.order_again(id);
+        }
+    }
+
+    fn set_health(&mut self, id: &WorkerId, health: Health) {
+        if let Some(known) = self.state.worker(id)
+            && known.health != health
+        {
+            let changed = Worker {
+                health,
+                ..(**known).clone()
+            };
+            self.put_worker(changed);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Brings together what this side and a worker that introduces itself know of its attempts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::id::{AttemptId, Digest, JobId, WorkerId};
+use crate::job::{Cause, JobState, Outcome};
+use crate::resources::Capacity;
+use crate::wire::AttemptPhase;
+
+use crate::sched::events::finish::Ended;
+use crate::sched::events::step::Step;
+use crate::sched::model::entities::{Health, Worker};
+use crate::sched::model::event::Known;
+
+impl Step<'_> {
+    pub(crate) fn worker_joined(
+        &mut self,
+        id: WorkerId,
+        session: Arc<str>,
+        capacity: Capacity,
+        images: BTreeSet<Digest>,
+        known: &[Known],
+    ) {
+        let before = self.state.worker(&id);
+        let worker = Worker {
+            session,
+            capacity,
+            images,
+            joined_at: before.map_or(self.now, |worker| worker.joined_at),
+            health: Health::Up,
+            cordon: before.and_then(|worker| worker.cordon.clone()),
+            id: id.clone(),
+        };
+        self.put_worker(worker);
+        self.state.watch_mut().hear(&id, self.now);
+        let known: BTreeMap<AttemptId, Option<AttemptPhase>> = known
+            .iter()
+            .map(|known| (known.attempt, known.phase))
+            .collect();
+        let room = self.state.index().room(&id);
+        let ours: Vec<JobId> =
+            room.map_or_else(Vec::new, |room| room.jobs.keys().copied().collect());
+        let mut current = BTreeSet::new();
+        for job in ours {
+            if let Some(attempt) = self.state.job(job).and_then(|job| job.attempt()) {
+                current.insert(attempt);
+                match known.get(&attempt) {
+                    Some(phase) => self.both_know(attempt, *phase),
+                    None => self.worker_does_not_know(attempt),
+                }
+            }
+        }
+        for (attempt, phase) in known {
+            if !current.contains(&attempt) {
+                self.clean_up(id.clone(), attempt, phase.is_none());
+            }
+        }
+    }
+
+    fn both_know(&mut self, attempt: AttemptId, phase: Option<AttemptPhase>) {
+        // Without a phase its end is reported already, and that report is on its way here.
+        if let Some(phase) = phase {
+            // That it is in that phase already is as good as that it now enters it.
+            drop(self.entered(attempt, phase, String::new()));
+            let state = self.state.job(attempt.job).map(|job| &job.state);
+            if matches!(state, Some(JobState::Stopping(..))) && phase < AttemptPhase::Stopping {
+                self.order_again(attempt.job);
+            }
+        }
+    }
+
+    fn worker_does_not_know(&mut self, attempt: AttemptId) {
+        let Some(job) = self.state.job(attempt.job) else {
+            return;
+        };
+        match &job.state {
+            // The order may still be on its way to it; repeats are harmless. A stop of an unknown attempt
+            // is answered with its end.
+            JobState::Assigned(active) if !active.confirmed => self.order_again(attempt.job),
+            JobState::Stopping(..) => self.order_again(attempt.job),
+            JobState::Assigned(active)
+            | JobState::Building(active)
+            | JobState::Running(active)
+            | JobState::Paused(active) => {
+                let worker = active.worker.clone();
+                let detail = format!("{worker} came back without it");
+                let ended = Ended {
+                    outcome: Outcome::new(Cause::WorkerLost, detail),
+                    ran: Duration::ZERO,
+                    log_bytes: None,
+                };
+                self.attempt_ended(attempt.job, ended);
+                // So that it is never begun there should its order turn up after all.
+                self.clean_up(worker, attempt, false);
+            }
+            JobState::Queued(_) | JobState::Array(_) | JobState::Finished(_) => {}
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! What workers report on attempts. What is not about the current attempt of its worker is stale, and its
+//! worker is told to clean up; what the job's state has passed is a repetition.
+
+use std::time::Duration;
+
+use crate::id::{AttemptId, JobId, WorkerId};
+use crate::job::{Active, Cause, Job, JobState, Outcome, Phase};
+use crate::wire::AttemptPhase;
+
+use crate::sched::events::finish::{Ended, enter};
+use crate::sched::events::step::Step;
+use crate::sched::model::effect::Effect;
+use crate::sched::model::event::{Progress, Rejected};
+
+impl Step<'_> {
+    pub(crate) fn reported(
+        &mut self,
+        worker: WorkerId,
+        attempt: AttemptId,
+        progress: Progress,
+    ) -> Result<(), Rejected> {
+        if !self.is_current(&worker, attempt) {
+            let is_over = match &progress {
+                Progress::Finished { .. } | Progress::Refused { .. } => true,
+                Progress::Accepted => false,
+                Progress::Entered { phase, .. } => match phase {
+                    // It is ending as it is; a further order would change nothing.
+                    AttemptPhase::Stopping | AttemptPhase::Uploading => {
+                        return Err(Rejected::Stale(attempt));
+                    }
+                    AttemptPhase::Accepted
+                    | AttemptPhase::Building
+                    | AttemptPhase::Running
+                    | AttemptPhase::Paused => false,
+                },
+            };
+            let is_over = is_over || self.has_ended_with(&worker, attempt);
+            self.clean_up(worker, attempt, is_over);
+            return Err(Rejected::Stale(attempt));
+        }
+        match progress {
+            Progress::Accepted => self.entered(attempt, AttemptPhase::Accepted, String::new()),
+            Progress::Entered { phase, note } => self.entered(attempt, phase, note),
+            Progress::Refused { reason } => self.refused(worker, attempt, &reason),
+            Progress::Finished {
+                outcome,
+                ran,
+                log_bytes,
+            } => {
+                let ended = Ended {
+                    outcome,
+                    ran,
+                    log_bytes: Some(log_bytes),
+                };
+                self.attempt_ended(attempt.job, ended);
+                self.act(Effect::Forget { worker, attempt });
+                Ok(())
+            }
+        }
+    }
+
+    fn is_current(&self, worker: &WorkerId, attempt: AttemptId) -> bool {
+        let job = self.state.job(attempt.job);
+        let active = job.and_then(|job| job.state.active());
+        active.is_some_and(|active| active.attempt == attempt.number && active.worker == *worker)
+    }
+
+    /// Whether the job ended with this very attempt, so that its worker has said all there is to say.
+    fn has_ended_with(&self, worker: &WorkerId, attempt: AttemptId) -> bool {
+        let job = self.state.job(attempt.job);
+        let last = job.and_then(|job| match &job.state {
+            JobState::Finished(finished) => finished.last.as_ref(),
+            JobState::Queued(_)
+            | JobState::Array(_)
+            | JobState::Assigned(_)
+            | JobState::Building(_)
+            | JobState::Running(_)
+            | JobState::Paused(_)
+            | JobState::Stopping(..) => None,
+        });
+        last.is_some_and(|last| last.attempt == attempt.number && last.worker == *worker)
+    }
+
+    /// Tells a worker what to do with an attempt that is not current there.
+    pub(crate) fn clean_up(&mut self, worker: WorkerId, attempt: AttemptId, is_over: bool) {
+        let effect = if is_over {
+            Effect::Forget { worker, attempt }
+        } else {
+            let job = self.state.job(attempt.job);
+            let outcome = match job.map(|job| &job.state) {
+                Some(JobState::Finished(finished)) => finished.outcome.clone(),
+                Some(
+                    JobState::Queued(_)
+                    | JobState::Array(_)
+                    | JobState::Assigned(_)
+                    | JobState::Building(_)
+                    | JobState::Running(_)
+                    | JobState::Paused(_)
+                    | JobState::Stopping(..),
+                )
+                | None => Outcome::new(
+                    Cause::WorkerLost,
+                    "the attempt was given up while its machine was silent",
+                ),
+            };
+            Effect::Stop {
+                worker,
+                attempt,
+                outcome,
+                grace: job.map(|job| job.spec.grace).unwrap_or_default(),
+            }
+        };
+        self.act(effect);
+    }
+
+    fn refused(
+        &mut self,
+        worker: WorkerId,
+        attempt: AttemptId,
+        reason: &str,
+    ) -> Result<(), Rejected> {
+        let Some(job) = self.state.job(attempt.job) else {
+            return Err(Rejected::Stale(attempt));
+        };
+        let ended = |outcome| Ended {
+            outcome,
+            ran: Duration::ZERO,
+            log_bytes: None,
+        };
+        match &job.state {
+            JobState::Assigned(_) => {
+                self.attempt_refused(attempt.job, reason);
+                self.act(Effect::Forget { worker, attempt });
+            }
+            // Nothing ran, so that the stop has been obeyed.
+            JobState::Stopping(_, stop) => {
+                let outcome = crate::sched::events::control::outcome_of(stop, job);
+                self.attempt_ended(attempt.job, ended(outcome));
+                self.act(Effect::Forget { worker, attempt });
+            }
+            // A refusal is the last word on an attempt: a machine that says so of what it had begun has lost its
+            // records of it.
+            JobState::Building(_) | JobState::Running(_) | JobState::Paused(_) => {
+                let detail = format!("{worker} had begun it and then refused it: {reason}");
+                let outcome = Outcome::new(Cause::WorkerLost, detail);
+                self.attempt_ended(attempt.job, ended(outcome));
+                // Should the refusal be the older word after all, what runs there must end.
+                self.clean_up(worker, attempt, false);
+            }
+            JobState::Queued(_) | JobState::Array(_) | JobState::Finished(_) => {
+                return Err(Rejected::Stale(attempt));
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings a current attempt to the phase that its worker says it is in. Phases only go forward,
+    /// except between running and paused.
+    pub(crate) fn entered(
+        &mut self,
+        attempt: AttemptId,
+        phase: AttemptPhase,
+        note: String,
+    ) -> Result<(), Rejected> {
+        let id = attempt.job;
+        let repeated = Err(Rejected::Repeated(attempt));
+        let Some(job) = self.state.job(id) else {
+            return Err(Rejected::Stale(attempt));
+        };
+        match (&job.state, phase) {
+            (JobState::Queued(_) | JobState::Array(_) | JobState::Finished(_), _) => {
+                Err(Rejected::Stale(attempt))
+            }
+            (JobState::Assigned(active), AttemptPhase::Accepted) => {
+                if active.confirmed {
+                    return repeated;
+                }
+                self.confirm(id);
+                Ok(())
+            }
+            (JobState::Assigned(_), AttemptPhase::Building) => {
+                self.advance(id, Phase::Building, note);
+                Ok(())
+            }
+            (JobState::Assigned(_) | JobState::Building(_), AttemptPhase::Running) => {
+                self.advance(id, Phase::Running, note);
+                Ok(())
+            }
+            (JobState::Paused(_), AttemptPhase::Running) => {
+                self.advance(id, Phase::Running, note);
+                Ok(())
+            }
+            (
+                JobState::Assigned(_) | JobState::Building(_) | JobState::Running(_),
+                AttemptPhase::Paused,
+            ) => {
+                self.advance(id, Phase::Paused, note);
+                Ok(())
+            }
+            (
+                JobState::Assigned(_)
+                | JobState::Building(_)
+                | JobState::Running(_)
+                | JobState::Paused(_),
+                AttemptPhase::Stopping | AttemptPhase::Uploading,
+            ) => {
+                let note = if note.is_empty() {
+                    match phase {
+                        AttemptPhase::Uploading => "ended, uploading log and results".to_owned(),
+                        AttemptPhase::Stopping
+                        | AttemptPhase::Accepted
+                        | AttemptPhase::Building
+                        | AttemptPhase::Running
+                        | AttemptPhase::Paused => "stopping".to_owned(),
+                    }
+                } else {
+                    note
+                };
+                self.remark(id, attempt, note)
+            }
+            (JobState::Stopping(active, _), phase) => {
+                let started = match phase {
+                    AttemptPhase::Running | AttemptPhase::Paused => true,
+                    AttemptPhase::Accepted
+                    | AttemptPhase::Building
+                    | AttemptPhase::Stopping
+                    | AttemptPhase::Uploading => false,
+                };
+                if active.confirmed && (active.started_at.is_some() || !started) {
+                    return repeated;
+                }
+                let now = self.now;
+                self.edit(id, |job| {
+                    if let JobState::Stopping(active, _) = &mut job.state {
+                        active.confirmed = true;
+                        if started {
+                            active.started_at.get_or_insert(now);
+                        }
+                    }
+                });
+                Ok(())
+            }
+            (JobState::Building(_), AttemptPhase::Accepted | AttemptPhase::Building)
+            | (
+                JobState::Running(_),
+                AttemptPhase::Accepted | AttemptPhase::Building | AttemptPhase::Running,
+            )
+            | (
+                JobState::Paused(_),
+                AttemptPhase::Accepted | AttemptPhase::Building | AttemptPhase::Paused,
+            ) => repeated,
+        }
+    }
+
+    fn confirm(&mut self, id: JobId) {
+        self.edit(id, |job| {
+            if let JobState::Assigned(active) = &mut job.state {
+                active.confirmed = true;
+            }
+        });
+        self.state.watch_mut().answered(id);
+    }
+
+    fn advance(&mut self, id: JobId, phase: Phase, note: String) {
+        let now = self.now;
+        self.edit(id, |job| {
+            let Some(active) = job.state.active() else {
+                return;
+            };
+            let mut active = Active {
+                confirmed: true,
+                ..active.clone()
+            };
+            job.state = match phase {
+                Phase::Running => {
+                    active.started_at.get_or_insert(now);
+                    JobState::Running(active)
+                }
+                Phase::Paused => {
+                    active.started_at.get_or_insert(now);
+                    JobState::Paused(active)
+                }
+                Phase::Queued
+                | Phase::Assigned
+                | Phase::Building
+                | Phase::Stopping
+                | Phase::Finished => JobState::Building(active),
+            };
+            enter(job, now, phase, note);
+        });
+        self.state.watch_mut().answered(id);
+    }
+
+    /// Writes a line into the timeline without a change of state; once.
+    fn remark(&mut self, id: JobId, attempt: AttemptId, note: String) -> Result<(), Rejected> {
+        let is_last = |job: &Job| job.timeline.last().is_some_and(|last| last.note == note);
+        if self.state.job(id).is_none_or(|job| is_last(job)) {
+            return Err(Rejected::Repeated(attempt));
+        }
+        let now = self.now;
+        self.edit(id, |job| {
+            let phase = job.state.phase();
+            enter(job, now, phase, note);
+        });
+        Ok(())
+    }
+}

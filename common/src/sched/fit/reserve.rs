@@ -1,0 +1,287 @@
+//! Big jobs: the first job that cannot start gets a reservation, and others may run before it only where
+//! they do not delay it (EASY backfill: Lifka, "The ANL/IBM SP scheduling system", JSSPP 1995).
+//!
+//! A reservation names one machine and the earliest instant at which enough will be free there, by what
+//! running jobs were expected to take when they were placed: what their user said, or what nine in ten like
+//! them took ([`crate::sched::fit::run_times`]). It holds as far as those do: a job that takes longer than was expected moves
+//! it. Jobs of which nothing is expected are planned with [`crate::sched::Settings::assumed_runtime`], those that wait as those
+//! that run. Such a job begun now then ends after the like of it that run already, so that no stream of them
+//! overtakes a big job for ever.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::id::{GpuId, JobId, WorkerId};
+use crate::job::Job;
+use crate::resources::Allocation;
+use crate::time::Timestamp;
+
+use crate::sched::fit::fits::{Fitness, fitness};
+use crate::sched::fit::run_times::{expected_of, of_request};
+use crate::sched::model::entities::Health;
+use crate::sched::state::core::State;
+use crate::sched::state::node_load::Room;
+
+/// A place in time and space that is kept for a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// For whom.
+    pub job: JobId,
+    /// On which machine.
+    pub worker: WorkerId,
+    /// When enough will be free there at the latest, if jobs take no longer than was said or is assumed.
+    pub at: Timestamp,
+    /// Whether enough will be free then by ends that are expected, none of which is merely assumed.
+    pub is_promise: bool,
+}
+
+/// When each machine will have enough free for one job.
+///
+/// Kept between walks and brought up to date by the log of changed machines, so that a reservation costs what has
+/// changed since the last one. On a machine where nothing changes what is expected stays so, but that nothing is
+/// expected of the past: it becomes what is expected at once.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Openings {
+    job: Option<JobId>,
+    /// When it was last brought up to date.
+    now: Timestamp,
+    read: (u64, usize),
+    order: BTreeSet<(Timestamp, WorkerId)>,
+    of: BTreeMap<WorkerId, Timestamp>,
+}
+
+impl Openings {
+    /// The earliest reservation for a job; on the machine of `before`, if that is for the same job and it is kept no
+    /// longer waiting there than was promised or than elsewhere.
+    pub(crate) fn reserve(
+        &mut self,
+        state: &State,
+        now: Timestamp,
+        job: &Job,
+        before: Option<&Reservation>,
+    ) -> Option<Reservation> {
+        self.catch_up(state, now, job);
+        let overdue = self.order.iter().take_while(|(at, _)| *at <= now);
+        let overdue = overdue.map(|(_, worker)| worker).min();
+        let (mut at, mut worker) = match overdue {
+            Some(worker) => (now, worker),
+            None => self.order.first().map(|(at, worker)| (*at, worker))?,
+        };
+        if let Some(before) = before.filter(|before| before.job == job.id)
+            && let Some((again, opening)) = self.of.get_key_value(&before.worker)
+        {
+            let opening = now.max(*opening);
+            if opening <= before.at || opening <= at {
+                (at, worker) = (opening, again);
+            }
+        }
+        let room = state.index().room(worker)?;
+        Some(Reservation {
+            job: job.id,
+            worker: worker.clone(),
+            at,
+            is_promise: Plan::at(state, now, room, job, |end| end.is_expected && end.at <= at)?
+                .fits(),
+        })
+    }
+
+    fn catch_up(&mut self, state: &State, now: Timestamp, job: &Job) {
+        let index = state.index();
+        let (era, changed) = index.changed_rooms();
+        if self.job == Some(job.id) && self.read.0 == era && self.now <= now {
+            let news = changed.get(self.read.1..).unwrap_or_default();
+            let news: BTreeSet<&WorkerId> = news.iter().collect();
+            for id in news {
+                if let Some(before) = self.of.remove(id) {
+                    self.order.remove(&(before, id.clone()));
+                }
+                if let Some(room) = index.room(id) {
+                    self.enter(state, now, id, room, job);
+                }
+            }
+        } else {
+            *self = Self::default();
+            self.job = Some(job.id);
+            for (id, room) in index.rooms() {
+                self.enter(state, now, id, room, job);
+            }
+        }
+        self.read = (era, changed.len());
+        self.now = now;
+    }
+
+    fn enter(&mut self, state: &State, now: Timestamp, id: &WorkerId, room: &Room, job: &Job) {
+        if let Some(at) = Plan::earliest(state, now, room, job) {
+            self.order.insert((at, id.clone()));
+            self.of.insert(id.clone(), at);
+        }
+    }
+}
+
+/// A machine as it is expected to be at a reservation's instant.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) reservation: Reservation,
+    fitness: Fitness,
+    free: Vec<u32>,
+    cpu: u64,
+    memory: u64,
+    places: Arc<BTreeMap<GpuId, usize>>,
+}
+
+impl Plan {
+    /// What is expected at the instant of the reservation; `None` when its job or machine is gone.
+    pub(crate) fn new(state: &State, now: Timestamp, reservation: &Reservation) -> Option<Self> {
+        let job = state.job(reservation.job)?;
+        let room = state.index().room(&reservation.worker)?;
+        let mut plan = Self::at(state, now, room, job, |end| end.at <= reservation.at)?;
+        plan.reservation = reservation.clone();
+        Some(plan)
+    }
+
+    /// What is expected once these jobs have ended.
+    fn at(
+        state: &State,
+        now: Timestamp,
+        room: &Room,
+        job: &Job,
+        has_ended: impl Fn(&End<'_>) -> bool,
+    ) -> Option<Self> {
+        let mut plan = Self::now(room, job)?;
+        let ended = ends(state, now, room).into_iter().filter(has_ended);
+        ended.for_each(|end| plan.give(end.allocation));
+        Some(plan)
+    }
+
+    /// When enough will be free in the room.
+    fn earliest(state: &State, now: Timestamp, room: &Room, job: &Job) -> Option<Timestamp> {
+        let worker = room.worker.as_ref()?;
+        if worker.health != Health::Up || worker.cordon.is_some() {
+            return None;
+        }
+        let mut plan = Self::now(room, job)?;
+        let mut at = now;
+        for end in ends(state, now, room) {
+            if end.at > at && plan.fits() {
+                return Some(at);
+            }
+            at = end.at;
+            plan.give(end.allocation);
+        }
+        plan.fits().then_some(at)
+    }
+
+    pub(crate) fn now(room: &Room, job: &Job) -> Option<Self> {
+        let worker = room.worker.as_ref()?;
+        Some(Self {
+            reservation: Reservation {
+                job: job.id,
+                worker: worker.id.clone(),
+                at: Timestamp::default(),
+                is_promise: false,
+            },
+            fitness: fitness(&worker.capacity, &job.spec.request).ok()?,
+            free: room.free.clone(),
+            cpu: room.free_cpu().0,
+            memory: room.free_memory().0,
+            places: Arc::clone(&room.places),
+        })
+    }
+
+    pub(crate) fn give(&mut self, allocation: &Allocation) {
+        for (id, milli) in &allocation.gpus {
+            let place = self.places.get(id);
+            if let Some(free) = place.and_then(|at| self.free.get_mut(*at)) {
+                *free += milli.0;
+            }
+        }
+        self.cpu += allocation.cpu.0;
+        self.memory += allocation.memory.0;
+    }
+
+    pub(crate) fn take(&mut self, allocation: &Allocation) {
+        for (id, milli) in &allocation.gpus {
+            let place = self.places.get(id);
+            if let Some(free) = place.and_then(|at| self.free.get_mut(*at)) {
+                *free = free.saturating_sub(milli.0);
+            }
+        }
+        self.cpu = self.cpu.saturating_sub(allocation.cpu.0);
+        self.memory = self.memory.saturating_sub(allocation.memory.0);
+    }
+
+    pub(crate) fn fits(&self) -> bool {
+        let needs = self.fitness.needs;
+        let free = self.free.iter().enumerate();
+        let fitting = free.filter(|(at, free)| **free >= needs.milli.0 && self.fitness.allows(*at));
+        let enough = u32::try_from(fitting.count()).unwrap_or(u32::MAX) >= needs.gpus;
+        enough && self.cpu >= needs.cpu.0 && self.memory >= needs.memory.0
+    }
+
+    /// Whether more of the machine is left than by another plan for it.
+    pub(crate) fn is_looser(&self, other: &Self) -> bool {
+        let mut gpus = self.free.iter().zip(&other.free);
+        gpus.any(|(free, other)| free > other) || self.cpu > other.cpu || self.memory > other.memory
+    }
+
+    /// Whether a job with this allocation on the reserved machine, from now on, would delay the reserved
+    /// one.
+    pub(crate) fn is_delayed_by(
+        &self,
+        state: &State,
+        now: Timestamp,
+        job: &Job,
+        more: &Allocation,
+    ) -> bool {
+        if self.ends_in_time(state, now, job, more) {
+            return false;
+        }
+        let mut with = self.clone();
+        with.take(more);
+        !with.fits()
+    }
+
+    fn ends_in_time(&self, state: &State, now: Timestamp, job: &Job, held: &Allocation) -> bool {
+        // What will be kept in the attempt is asked, so that the job is not held to more once it runs.
+        let room = state.index().room(&self.reservation.worker);
+        let model = room.and_then(|room| room.model_of(held));
+        let expected = of_request(state, job, model).map(|expected| expected.longest);
+        let length = expected.unwrap_or_else(|| state.settings().assumed_runtime);
+        now.after(length) <= self.reservation.at
+    }
+
+    /// Takes note of a job that was placed on the reserved machine.
+    pub(crate) fn note(&mut self, state: &State, now: Timestamp, job: &Job, more: &Allocation) {
+        if !self.ends_in_time(state, now, job, more) {
+            self.take(more);
+        }
+    }
+}
+
+/// The end of a job that has a machine, as it is planned.
+struct End<'a> {
+    /// At once for one that is overdue.
+    at: Timestamp,
+    /// Whether it is more than an assumption.
+    is_expected: bool,
+    allocation: &'a Allocation,
+}
+
+/// The planned ends of the jobs in a room, the earliest first.
+fn ends<'a>(state: &State, now: Timestamp, room: &'a Room) -> Vec<End<'a>> {
+    let assumed = state.settings().assumed_runtime;
+    let jobs = room.jobs.iter().filter_map(|(id, job)| {
+        let active = job.state.active()?;
+        let expected = expected_of(job, active).map(|expected| expected.longest);
+        let since = active.started_at.unwrap_or(active.assigned_at);
+        let end = End {
+            at: since.after(expected.unwrap_or(assumed)).max(now),
+            is_expected: expected.is_some(),
+            allocation: &active.allocation,
+        };
+        Some((*id, end))
+    });
+    let mut ends: Vec<_> = jobs.collect();
+    ends.sort_by_key(|(id, end)| (end.at, *id));
+    ends.into_iter().map(|(_, end)| end).collect()
+}

@@ -1,0 +1,247 @@
+//! What may happen to the scheduler. Events are past tense and already authenticated by the shell.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::id::{AttemptId, Digest, GroupName, JobId, UserName, WorkerId};
+use crate::job::{BundleRef, JobSpec, Outcome};
+use crate::resources::Capacity;
+use crate::time::Timestamp;
+use crate::wire::AttemptPhase;
+
+use crate::sched::model::settings::Guards;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A bundle was accepted by the validator.
+    Submitted(Submission),
+    /// Somebody wants a job ended.
+    CancelRequested {
+        /// Which.
+        job: JobId,
+        /// Who.
+        by: UserName,
+    },
+    /// Somebody holds a waiting job back.
+    HoldRequested {
+        /// Which.
+        job: JobId,
+        /// Who.
+        by: UserName,
+    },
+    /// Somebody lets a held job go.
+    ReleaseRequested {
+        /// Which.
+        job: JobId,
+    },
+    /// Somebody changed a waiting job's priority among its user's own jobs.
+    PriorityRequested {
+        /// Which.
+        job: JobId,
+        /// The higher, the sooner.
+        priority: i32,
+    },
+    /// A worker introduced itself.
+    WorkerJoined {
+        /// Which.
+        worker: WorkerId,
+        /// Differs after every start of the agent.
+        session: Arc<str>,
+        /// What it offers now.
+        capacity: Capacity,
+        /// Digests of the bundles whose images it holds.
+        images: BTreeSet<Digest>,
+        /// Every attempt that it knows.
+        known: Vec<Known>,
+    },
+    /// A worker gave a sign of life.
+    WorkerHeard {
+        /// Which.
+        worker: WorkerId,
+        /// The agent's session.
+        session: Arc<str>,
+    },
+    /// A worker went away on purpose; its containers go on, and its time does not run for 10 minutes more.
+    WorkerLeft {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// An operator closes a worker to new jobs, or opens it again.
+    CordonSet {
+        /// Which.
+        worker: WorkerId,
+        /// `Some` to close it.
+        cordon: Option<crate::sched::Cordon>,
+    },
+    /// A worker reported on an attempt.
+    Reported {
+        /// Who reports.
+        worker: WorkerId,
+        /// On what.
+        attempt: AttemptId,
+        /// What.
+        progress: Progress,
+    },
+    /// An admin set a user's weight, guards and group.
+    UserSet {
+        /// Whose.
+        user: UserName,
+        /// More than 1 means more than an equal share, of the cluster or of their group's share of it; above
+        /// 0 and finite.
+        weight: f64,
+        /// Limits.
+        guards: Guards,
+        /// What becomes of their membership.
+        group: Membership,
+    },
+    /// An admin made a group, or set its weight and guards.
+    GroupSet {
+        /// Which.
+        group: GroupName,
+        /// More than 1 means more than an equal share; above 0 and finite.
+        weight: f64,
+        /// Limits of all members together.
+        guards: Guards,
+    },
+    /// An admin removed a group, which nobody may be in.
+    GroupRemoved {
+        /// Which.
+        group: GroupName,
+    },
+    /// An operator locked the queue (nothing new is placed), or unlocked it.
+    LockSet {
+        /// `Some` to lock.
+        lock: Option<crate::sched::QueueLock>,
+    },
+    /// The master lost its link to the broker, or has it again. While it is lost nobody's time runs.
+    BrokerLink {
+        /// Whether it is up.
+        up: bool,
+    },
+    /// This master took the lead with the state as loaded: orders that their workers have not confirmed
+    /// are given again, and every worker's time starts anew.
+    LeadTaken,
+    /// Time passed. At least once a second.
+    Ticked,
+}
+
+/// What becomes of a user's membership of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Membership {
+    /// It stays as it is.
+    Kept,
+    /// They are in no group.
+    None,
+    /// They are in this one, which must be there.
+    Of(GroupName),
+}
+
+/// An accepted request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Submission {
+    /// Who, as proven.
+    pub user: UserName,
+    /// What.
+    pub spec: Arc<JobSpec>,
+    /// The configuration document that `spec` was read from.
+    pub config: Arc<str>,
+    /// The bundle.
+    pub bundle: Option<BundleRef>,
+    /// The same key always gives the same job.
+    pub key: Option<Arc<str>>,
+}
+
+/// An attempt that a worker says it knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Which.
+    pub attempt: AttemptId,
+    /// Where it stands; `None` once its end has been reported.
+    pub phase: Option<AttemptPhase>,
+}
+
+/// What a worker reports on an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Progress {
+    /// The order is durably recorded there.
+    Accepted,
+    /// It will not take it.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// It entered a phase.
+    Entered {
+        /// Which.
+        phase: AttemptPhase,
+        /// What a reader should know.
+        note: String,
+    },
+    /// It is over, log and results are stored.
+    Finished {
+        /// How.
+        outcome: Outcome,
+        /// How long the container ran.
+        ran: Duration,
+        /// Length of the log stream.
+        log_bytes: u64,
+    },
+}
+
+/// An event that changes nothing, and why. The shell logs it, counts it and acknowledges its source.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// No such job.
+    #[error("there is no job {0}")]
+    NoSuchJob(JobId),
+    /// No such worker.
+    #[error("there is no worker {0}")]
+    NoSuchWorker(WorkerId),
+    /// No such group.
+    #[error("there is no group {0}")]
+    NoSuchGroup(GroupName),
+    /// The group has members.
+    #[error("the group {group} still has members: {members}")]
+    GroupInUse {
+        /// Which.
+        group: GroupName,
+        /// Their names, the first few of many.
+        members: String,
+    },
+    /// The job is over already.
+    #[error("job {job} has already finished")]
+    AlreadyFinished {
+        /// Which.
+        job: JobId,
+        /// Since when.
+        at: Timestamp,
+    },
+    /// The job's state does not allow it.
+    #[error("job {job} is {phase}, and only a waiting job can be held, released or moved")]
+    NotQueued {
+        /// Which.
+        job: JobId,
+        /// Its phase.
+        phase: &'static str,
+    },
+    /// A report on an attempt that is not the current one, or from another worker than it has.
+    #[error("attempt {0} is not current")]
+    Stale(AttemptId),
+    /// A report that its job's state has already passed.
+    #[error("attempt {0} has already passed this report")]
+    Repeated(AttemptId),
+    /// No worker could ever run it.
+    #[error("{0}")]
+    NeverFits(String),
+    /// A guard forbids it.
+    #[error("{0}")]
+    Guarded(String),
+    /// The user gave this key to another request before.
+    #[error("the idempotency key was used before, for job {0}")]
+    KeyUsed(JobId),
+    /// A value out of range.
+    #[error("{0}")]
+    Invalid(String),
+}

@@ -1,0 +1,102 @@
+//! What users, and groups of them, have at once: counted as jobs come and go, so that no limit is found by
+//! looking at jobs.
+
+use std::collections::BTreeSet;
+
+use crate::id::UserName;
+use crate::job::{Job, JobState};
+use crate::resources::MilliGpu;
+
+use crate::sched::events::group::Group;
+
+/// What a user or a group has at once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// How many runs wait, each task of an array for itself.
+    pub(crate) queued: u64,
+    /// How many have a machine.
+    pub(crate) active: u32,
+    /// Thousandths of GPUs that those hold.
+    pub(crate) gpus: u64,
+    /// Thousandths of them that are held by attempts which are being stopped.
+    pub(crate) leaving: u64,
+}
+
+impl Tally {
+    /// What one job adds.
+    pub(crate) fn of(job: &Job) -> Self {
+        let mut tally = Self {
+            queued: u64::from(job.state.waiting()),
+            ..Self::default()
+        };
+        match &job.state {
+            JobState::Assigned(active)
+            | JobState::Building(active)
+            | JobState::Running(active)
+            | JobState::Paused(active) => {
+                tally.active = 1;
+                tally.gpus = active.allocation.milli_gpus();
+            }
+            JobState::Stopping(active, _) => {
+                tally.active = 1;
+                tally.gpus = active.allocation.milli_gpus();
+                tally.leaving = tally.gpus;
+            }
+            JobState::Queued(_) | JobState::Array(_) | JobState::Finished(_) => {}
+        }
+        tally
+    }
+
+    pub(crate) const fn add(&mut self, more: Self) {
+        self.queued += more.queued;
+        self.active += more.active;
+        self.gpus += more.gpus;
+        self.leaving += more.leaving;
+    }
+
+    /// Takes away what was added before.
+    pub(crate) const fn take(&mut self, less: Self) {
+        self.queued -= less.queued;
+        self.active -= less.active;
+        self.gpus -= less.gpus;
+        self.leaving -= less.leaving;
+    }
+}
+
+/// One group's members and what they have together.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Team {
+    /// False while only users that name it are known.
+    pub(crate) is_known: bool,
+    /// A copy of the group's.
+    pub(crate) weight: f64,
+    /// A copy of the group's.
+    pub(crate) floor: Option<MilliGpu>,
+    pub(crate) members: BTreeSet<UserName>,
+    pub(crate) tally: Tally,
+}
+
+impl Default for Team {
+    fn default() -> Self {
+        Self {
+            is_known: false,
+            weight: 1.0,
+            floor: None,
+            members: BTreeSet::new(),
+            tally: Tally::default(),
+        }
+    }
+}
+
+impl Team {
+    /// Takes over what the group says, or that there is no such group.
+    pub(crate) fn set_group(&mut self, group: Option<&Group>) {
+        self.is_known = group.is_some();
+        self.weight = group.map_or(1.0, |group| group.weight);
+        self.floor = group.and_then(|group| group.guards.floor);
+    }
+
+    pub(crate) fn is_unused(&self) -> bool {
+        !self.is_known && self.members.is_empty()
+    }
+}
