@@ -102,8 +102,8 @@ pub(crate) struct Global {
 }
 
 impl Global {
-    /// What they say about the master.
-    pub(crate) fn flags(&self) -> Flags {
+    /// Which master to call, and with which token.
+    pub(crate) fn master(&self) -> Flags {
         Flags {
             url: self.url.clone(),
             token_file: self.token_file.clone(),

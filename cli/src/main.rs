@@ -10,13 +10,14 @@ mod config;
 mod exit;
 mod failure;
 mod output;
+mod run;
 mod select;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match args::parse(std::env::args_os()) {
-        Ok(cli) => ExitCode::from(commands::run(cli)),
+        Ok(cli) => ExitCode::from(run::run(cli)),
         Err(error) => {
             // Where even this cannot be printed there is nobody left to tell.
             error.print().ok();

@@ -13,8 +13,9 @@ use indicatif::ProgressBar;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
+use super::content::Content;
+use super::error::Error;
 use super::walk::{Entry, walk};
-use super::{Content, Error};
 
 /// Fixed, because another level would give another digest.
 const LEVEL: i64 = 6;

@@ -6,7 +6,7 @@
 use std::fs::{self, FileType};
 use std::path::{Path, PathBuf};
 
-use super::Error;
+use super::error::Error;
 
 /// Never packed, at any depth: version control, caches that the image would not use, and the project's
 /// DoPQ settings, which may hold a token.

@@ -11,8 +11,8 @@ use dopq_common::id::{Digest, JobId, JobName};
 use indicatif::ProgressBar;
 use reqwest::{Method, Response};
 
-use super::Error;
 use super::call::{Call, Client, Patience, Payload};
+use super::error::Error;
 use super::events::Events;
 use crate::bundle::Content;
 

@@ -15,7 +15,7 @@ use reqwest::{Body, Method, Response, StatusCode, redirect};
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use super::Error;
+use super::error::Error;
 use crate::bundle::Content;
 use crate::config::{Settings, is_loopback, origin_of};
 use crate::output::Output;

@@ -8,8 +8,9 @@ use dopq_common::api::Job;
 use dopq_common::id::{JobId, JobName};
 use tokio::time::Instant;
 
+use super::call::Client;
+use super::error::Error;
 use super::events::Events;
-use super::{Client, Error};
 
 /// So many streams in a row may break before they bring anything.
 pub(super) const BARREN_MAX: u32 = 20;

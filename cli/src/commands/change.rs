@@ -39,7 +39,7 @@ pub(crate) struct PriorityArguments {
 }
 
 /// Moves waiting jobs among their user's own.
-pub(super) async fn prioritise(
+pub(crate) async fn prioritise(
     context: &Context,
     arguments: &PriorityArguments,
 ) -> Result<u8, Failure> {
@@ -66,7 +66,7 @@ pub(super) async fn prioritise(
 
 /// What to do to each job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verb {
+pub(crate) enum Verb {
     Cancel,
     Hold,
     Release,
@@ -92,7 +92,7 @@ impl Verb {
 
 /// Changes every selected job. One that cannot be changed does not keep the others from it; the code
 /// is that of the first such failure.
-pub(super) async fn run(
+pub(crate) async fn run(
     context: &Context,
     arguments: Arguments,
     verb: Verb,

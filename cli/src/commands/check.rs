@@ -123,7 +123,7 @@ impl Array {
 }
 
 /// Checks a folder or zip with the master's default limits.
-pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let packed = pack_folder(&context.output, &arguments.place)?;
     let judged = judge(&packed, &Limits::default())
         .and_then(|found| Ok((overridden(&found, &arguments.overrides.fields())?, found)));

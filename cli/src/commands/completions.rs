@@ -1,10 +1,9 @@
 //! `dopq completions`: scripts for shells.
 
-use clap::Args;
+use clap::{Args, Command};
 use clap_complete::Shell;
 
 use super::context::Context;
-use crate::args;
 use crate::exit;
 use crate::failure::Failure;
 
@@ -17,9 +16,13 @@ pub(crate) struct Arguments {
 }
 
 /// Prints the script.
-pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub(crate) fn run(
+    context: &Context,
+    arguments: &Arguments,
+    mut command: Command,
+) -> Result<u8, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut args::command(), "dopq", &mut script);
+    clap_complete::generate(arguments.shell, &mut command, "dopq", &mut script);
     context.output.data(&script)?;
     Ok(exit::DONE)
 }

@@ -2,17 +2,16 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::args::Global;
 use crate::client::Client;
 use crate::config::{self, Environment, Flags};
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{Format, Output};
 
 /// What every command is given.
 #[derive(Debug)]
-pub(super) struct Context {
+pub(crate) struct Context {
     /// Where to write.
-    pub(super) output: Output,
+    pub(crate) output: Output,
     /// The process's surroundings.
     pub(super) environment: Environment,
     flags: Flags,
@@ -20,11 +19,11 @@ pub(super) struct Context {
 
 impl Context {
     /// Of this process.
-    pub(super) fn new(global: &Global) -> Self {
+    pub(crate) fn new(format: Format, flags: Flags) -> Self {
         Self {
-            output: Output::of_process(global.output),
+            output: Output::of_process(format),
             environment: Environment::of_process(),
-            flags: global.flags(),
+            flags,
         }
     }
 

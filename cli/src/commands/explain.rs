@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
 }
 
 /// Explains each job.
-pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let client = context.client()?;
     let ids = resolve(&client, &arguments.jobs).await?;
     let several = ids.len() > 1;

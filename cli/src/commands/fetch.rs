@@ -46,7 +46,7 @@ struct Fetched {
 }
 
 /// Fetches the results of each job.
-pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let client = context.client()?;
     let ids = resolve(&client, &arguments.jobs).await?;
     if ids.len() > 1 && arguments.into.is_some() {

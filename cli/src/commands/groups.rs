@@ -39,7 +39,7 @@ pub(crate) struct NameArgument {
 }
 
 /// Does it.
-pub(super) async fn run(context: &Context, command: GroupCommand) -> Result<u8, Failure> {
+pub(crate) async fn run(context: &Context, command: GroupCommand) -> Result<u8, Failure> {
     match command {
         GroupCommand::List => list(context).await,
         GroupCommand::Set(arguments) => set(context, &arguments).await,

@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
 
 /// Asks for the token on the terminal, or reads it from stdin or `--token-file`; tries it, and keeps
 /// it in the user's own file.
-pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
+pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
     let flags = Flags {
         url: arguments.master.or_else(|| context.flags().url.clone()),
         token_file: None,
@@ -81,7 +81,7 @@ fn ask(settings: &Settings) -> Result<Token, Failure> {
 }
 
 /// Tells who the master takes one for.
-pub(super) async fn whoami(context: &Context) -> Result<u8, Failure> {
+pub(crate) async fn whoami(context: &Context) -> Result<u8, Failure> {
     let client = context.client()?;
     let me = client
         .whoami()

@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
 }
 
 /// Prints the log.
-pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let client = context.client()?;
     let ids = resolve(&client, std::slice::from_ref(&arguments.job)).await?;
     let [id] = ids.as_slice() else {

@@ -19,13 +19,12 @@ mod progress;
 pub(crate) mod ps;
 pub(crate) mod queue;
 pub(crate) mod retry;
-mod run;
 pub(crate) mod show;
 pub(crate) mod sim;
-mod status;
+pub(crate) mod status;
 pub(crate) mod submit;
 pub(crate) mod usage;
 pub(crate) mod users;
 pub(crate) mod wait;
 
-pub(crate) use run::run;
+pub(crate) use context::Context;

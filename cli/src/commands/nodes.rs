@@ -12,7 +12,7 @@ use crate::output::text::{age, bytes};
 use crate::output::{Cell, Column, Table, Tone};
 
 /// Lists the machines.
-pub(super) async fn run(context: &Context) -> Result<u8, Failure> {
+pub(crate) async fn run(context: &Context) -> Result<u8, Failure> {
     let nodes = context
         .client()?
         .nodes()
@@ -122,7 +122,7 @@ pub(crate) struct UncordonArguments {
 }
 
 /// Closes machines to new jobs.
-pub(super) async fn cordon(context: &Context, arguments: &CordonArguments) -> Result<u8, Failure> {
+pub(crate) async fn cordon(context: &Context, arguments: &CordonArguments) -> Result<u8, Failure> {
     let client = context.client()?;
     for node in &arguments.nodes {
         client
@@ -137,7 +137,7 @@ pub(super) async fn cordon(context: &Context, arguments: &CordonArguments) -> Re
 }
 
 /// Opens machines again.
-pub(super) async fn uncordon(
+pub(crate) async fn uncordon(
     context: &Context,
     arguments: &UncordonArguments,
 ) -> Result<u8, Failure> {

@@ -47,7 +47,7 @@ pub(super) fn state(text: &str) -> Result<String, String> {
 }
 
 /// Lists jobs.
-pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
+pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
     let client = context.client()?;
     let states = if arguments.all || (arguments.array.is_some() && arguments.state.is_empty()) {
         Vec::new()

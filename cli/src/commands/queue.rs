@@ -14,7 +14,7 @@ use crate::output::text::{age, duration};
 use crate::output::{Column, Table};
 
 /// Shows the queue in order.
-pub(super) async fn run(context: &Context) -> Result<u8, Failure> {
+pub(crate) async fn run(context: &Context) -> Result<u8, Failure> {
     let queue = context
         .client()?
         .queue()
@@ -102,7 +102,7 @@ pub(crate) struct LockArguments {
 }
 
 /// Locks the queue.
-pub(super) async fn lock(context: &Context, arguments: LockArguments) -> Result<u8, Failure> {
+pub(crate) async fn lock(context: &Context, arguments: LockArguments) -> Result<u8, Failure> {
     let request = LockRequest {
         reason: arguments.reason,
         for_seconds: arguments.duration.as_secs().max(1),
@@ -120,7 +120,7 @@ pub(super) async fn lock(context: &Context, arguments: LockArguments) -> Result<
 }
 
 /// Unlocks the queue.
-pub(super) async fn unlock(context: &Context) -> Result<u8, Failure> {
+pub(crate) async fn unlock(context: &Context) -> Result<u8, Failure> {
     context
         .client()?
         .unlock()

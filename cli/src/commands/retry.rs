@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
 
 /// Makes a new job of each. Each request's key is made once, so that repeating one whose answer was lost
 /// cannot retry twice.
-pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let client = context.client()?;
     let names = resolve(&client, &arguments.jobs).await?;
     let several = names.len() > 1;

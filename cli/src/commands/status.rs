@@ -10,7 +10,7 @@ use crate::output::text::{age, duration};
 use crate::output::{Cell, Column, Table, Tone};
 
 /// Shows the system's state.
-pub(super) async fn run(context: &Context) -> Result<u8, Failure> {
+pub(crate) async fn run(context: &Context) -> Result<u8, Failure> {
     let status = context
         .client()?
         .status()

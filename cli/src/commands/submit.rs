@@ -41,7 +41,7 @@ pub(crate) struct Arguments {
 }
 
 /// Submits. The key is made once, so that repeating a request whose answer was lost cannot submit twice.
-pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
+pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
     let client = context.client()?;
     let mut overrides = arguments.overrides.fields();
     let key = random_key()?;

@@ -30,7 +30,7 @@ fn limit(text: &str) -> Result<usize, String> {
 }
 
 /// Shows the receipt.
-pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let client = context.client()?;
     let user = match &arguments.user {
         Some(user) => user.clone(),

@@ -115,7 +115,7 @@ pub(crate) struct RevokeArguments {
 }
 
 /// Does it.
-pub(super) async fn run(context: &Context, command: UserCommand) -> Result<u8, Failure> {
+pub(crate) async fn run(context: &Context, command: UserCommand) -> Result<u8, Failure> {
     match command {
         UserCommand::Add(arguments) => add(context, arguments).await,
         UserCommand::List => list(context).await,
@@ -127,7 +127,7 @@ pub(super) async fn run(context: &Context, command: UserCommand) -> Result<u8, F
 }
 
 /// Lists users.
-pub(super) async fn list(context: &Context) -> Result<u8, Failure> {
+pub(crate) async fn list(context: &Context) -> Result<u8, Failure> {
     let users = context
         .client()?
         .users()

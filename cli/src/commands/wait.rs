@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
 }
 
 /// Waits. With several jobs the code is that of the first one, by id, that did not end with 0.
-pub(super) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let client = context.client()?;
     let ids = resolve(&client, &arguments.jobs).await?;
     let mut watcher = JobWatcher::new(client, ids);

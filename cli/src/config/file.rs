@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 use url::Url;
 
-use super::{Mistake, Token};
+use super::mistake::Mistake;
+use super::token::Token;
 
 /// The name of a project's file.
 pub(super) const PROJECT_FILE: &str = ".dopq.toml";

@@ -6,18 +6,11 @@
 //! in [`mod@resolve`].
 
 mod file;
+mod mistake;
 mod resolve;
 mod token;
 
 pub(crate) use file::{UserFile, origin_of};
+pub(crate) use mistake::Mistake;
 pub(crate) use resolve::{Environment, Flags, Settings, is_loopback, resolve};
 pub(crate) use token::Token;
-
-/// Something wrong in the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Mistake {
-    /// The variable, flag, or file and line.
-    pub(crate) place: String,
-    /// What is wrong and what would be right.
-    pub(crate) message: String,
-}

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use url::{Host, Url};
 
 use super::file::{PROJECT_FILE, ProjectFile, UserFile, origin_of, read_project, read_user};
-use super::{Mistake, Token};
+use super::mistake::Mistake;
+use super::token::Token;
 
 /// Where a master of one's own machine listens.
 const DEFAULT_URL: &str = "http://127.0.0.1:7070";

@@ -7,11 +7,14 @@ mod format;
 mod json;
 mod log;
 mod printable;
+mod screen;
 mod stdout;
 mod table;
 pub(crate) mod text;
 
 pub(crate) use format::Format;
 pub(crate) use log::LogPrinter;
-pub(crate) use stdout::{Output, Screen};
+#[cfg(test)]
+pub(crate) use screen::Screen;
+pub(crate) use stdout::Output;
 pub(crate) use table::{Cell, Column, Table, Tone};

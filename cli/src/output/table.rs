@@ -7,7 +7,7 @@ use comfy_table::{
     Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table as Layout, Width,
 };
 
-use super::Screen;
+use super::screen::Screen;
 use super::text::clean;
 
 /// A column: its title and how it behaves.

@@ -26,7 +26,7 @@ pub(crate) enum SimCommand {
 }
 
 /// Runs a simulation.
-pub(super) async fn run(context: &Context, command: &SimCommand) -> Result<u8, Failure> {
+pub(crate) async fn run(context: &Context, command: &SimCommand) -> Result<u8, Failure> {
     match command {
         SimCommand::Placement(arguments) => placement::run(context, arguments),
         SimCommand::Replay(arguments) => replay::run(context, arguments).await,

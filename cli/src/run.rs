@@ -1,20 +1,18 @@
-//! Runs the chosen command and turns its end into an exit code.
+//! Runs the chosen command and turns its result into an exit code.
 
-use super::context::Context;
-use super::{
-    change, check, completions, explain, fetch, groups, login, logs, nodes, ps, queue, retry, show,
-    sim, status, submit, usage, users, wait,
+use crate::args::{self, Cli, Command};
+use crate::commands::{
+    Context, change, check, completions, explain, fetch, groups, login, logs, nodes, ps, queue,
+    retry, show, sim, status, submit, usage, users, wait,
 };
-use crate::args::{Cli, Command};
 use crate::exit;
 use crate::failure::Failure;
 
 /// Runs a command; its exit code.
 pub(crate) fn run(cli: Cli) -> u8 {
-    let context = Context::new(&cli.global);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        // One connection and one pipe need no more.
-        .worker_threads(2)
+    let context = Context::new(cli.global.output, cli.global.master());
+    // One connection needs no more than this thread; files are read on blocking threads.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let result = match runtime {
@@ -65,6 +63,6 @@ async fn perform(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Sim(command) => sim::run(context, &command).await,
         Command::Login(arguments) => login::run(context, arguments).await,
         Command::Whoami => login::whoami(context).await,
-        Command::Completions(arguments) => completions::run(context, &arguments),
+        Command::Completions(arguments) => completions::run(context, &arguments, args::command()),
     }
 }
