@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The whole of DoPQ in a minute: starts a queue of its own with two simulated GPUs, submits the five
-# examples for three users, shows the queue, a log and the outcomes, and stops what it started.
+# DoPQ in a minute: starts a queue with two simulated GPUs, submits the five examples for three users,
+# shows the queue, a log and the outcomes, and stops what it started.
 #
-# DOPQ_MASTER_BIN and DOPQ_BIN name the programs; the ones in the PATH otherwise. Docker must run.
-# Exits with 0 only if every job ended as it should have.
+# DOPQ_MASTER_BIN and DOPQ_BIN name the programs; by default those in the PATH. Needs a running Docker.
+# Exits with 0 only if every job ends as expected.
 set -euo pipefail
 
 examples=$(cd "$(dirname "$0")" && pwd)
@@ -20,7 +20,7 @@ step() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
 note() { printf '%s%s%s\n' "$dim" "$*" "$plain"; }
 fail() { printf 'demo: %s\n' "$*" >&2; exit 1; }
 
-# As USER ARGUMENT...: shows the command as that user would type it, and runs it.
+# as USER ARGUMENT...: prints the command as that user would type it, and runs it.
 as() {
   local user=$1
   shift
@@ -32,7 +32,7 @@ quietly() {
   shift
   DOPQ_TOKEN_FILE=$home/$user.token "$dopq_bin" "$@"
 }
-# submit USER ARGUMENT...: the same for a submission; its id is left in $job.
+# submit USER ARGUMENT...: the same for a submission; stores the id in $job.
 submit() {
   local user=$1
   shift
@@ -52,7 +52,7 @@ finish() {
     printf '\ndemo: the last lines of the master'\''s log:\n' >&2
     tail -n 30 "$home/master.log" >&2
   fi
-  # A stopped worker leaves its containers running for the next one to adopt; here none will come.
+  # A stopped worker leaves its containers to the next one, which never comes here.
   local left
   left=$(docker ps -aq --filter "label=dopq.cluster=$cluster" 2>/dev/null || true)
   # shellcheck disable=SC2086 # ids are words
@@ -71,7 +71,7 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# Waits for a command to succeed; what it waits for cannot be waited for otherwise.
+# Polls until a command succeeds.
 until_true() { # until_true SECONDS WHAT COMMAND...
   local tries=$(($1 * 10)) what=$2
   shift 2
@@ -86,7 +86,7 @@ until_true() { # until_true SECONDS WHAT COMMAND...
 [ -x "$busybox" ] || fail "needs a static busybox at $busybox (Debian: busybox-static)"
 docker version >/dev/null 2>&1 || fail "needs a running Docker"
 
-step "One process is the whole queue: master, worker, store and broker"
+step "One process is master, worker, store and broker"
 port=$((20000 + RANDOM % 20000))
 while (: </dev/tcp/127.0.0.1/$port) 2>/dev/null; do port=$((port + 1)); done
 export DOPQ_URL=http://127.0.0.1:$port DOPQ_CLIENT_CONFIG=$home/none.toml
@@ -114,7 +114,7 @@ cp -r "$examples" "$home/bundles"
 for bundle in "$home"/bundles/*/; do cp "$busybox" "$bundle/busybox"; done
 cd "$home/bundles"
 
-step "Anna looks whether her bundle is right, then runs it and follows it to its end"
+step "Anna checks her bundle, runs it and follows its log"
 as anna check hello
 as anna submit hello --follow || fail "hello ended with $?"
 note "(the exit code is the container's: 0)"
@@ -126,7 +126,7 @@ two=$job
 busy() { [ "$(quietly bert ps --state running --output quiet)" = "$two" ]; }
 until_true 60 "two-gpus to run" busy
 
-step "Meanwhile the others submit: Anna first, who has had a turn already"
+step "Meanwhile the others submit: first Anna, who has run a job already"
 submit anna train
 train=$job
 submit carla exits-3
@@ -134,19 +134,19 @@ exits=$job
 submit bert fails-to-build
 fails=$job
 
-step "The queue: who has had less lately comes first, whoever submitted first"
+step "The queue: recent heavy users wait behind light users"
 queue=$(as admin queue)
 printf '%s\n' "$queue"
 rows=$(printf '%s\n' "$queue" | awk '$1 ~ /^[0-9]+$/ { print $5, $4 }')
 [ "$(printf '%s\n' "$rows" | wc -l)" = 3 ] || fail "three jobs should wait"
 printf '%s\n' "$rows" | sort -n -s -k1,1 -c || fail "the queue is not in the order of the penalties"
-[[ $rows = *carla* && ${rows%%$'\n'*} = *carla ]] || fail "Carla, who had nothing yet, should come first"
+[[ $rows = *carla* && ${rows%%$'\n'*} = *carla ]] || fail "Carla, who has used nothing, should come first"
 as admin ps
 
-step "Anna follows her training as it runs"
+step "Anna follows the log of her training"
 as anna logs "$train" --follow --source stdout,stderr
 
-step "All have ended"
+step "All jobs have finished"
 as admin wait "$hello-$fails" --timeout 90s --output quiet >/dev/null || true
 as admin ps --all
 
@@ -154,11 +154,11 @@ step "Why did Bert's build fail, and Carla's job?"
 as bert show "$fails"
 as carla logs "$exits" --source stdout,stderr
 
-step "The results come home"
+step "Anna downloads her results"
 as anna fetch "$hello" --into "$home/results/hello"
 as anna fetch "$train" --into "$home/results/train"
 
-step "Did everything end as it should?"
+step "Did every job end as expected?"
 wrong=0
 outcome() { # outcome JOB NAME EXPECTED
   local cause code
@@ -176,7 +176,7 @@ outcome "$fails" fails-to-build "build_failed"
 for file in hello/hello.txt train/checkpoint.txt train/report.txt; do
   [ -s "$home/results/$file" ] || { printf '  results/%s is missing\n' "$file"; wrong=1; }
 done
-[ "$wrong" = 0 ] || fail "something did not end as it should"
-printf '\nThe results lie in %s/results:\n' "$home"
+[ "$wrong" = 0 ] || fail "not every job ended as expected"
+printf '\nThe results are in %s/results:\n' "$home"
 (cd "$home/results" && find . -type f | sort | sed 's,^\./,  ,')
 printf '\n%sThat was DoPQ.%s Start your own: dopq-master --standalone --data-dir ~/.dopq\n' "$bold" "$plain"

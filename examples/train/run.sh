@@ -1,4 +1,4 @@
-# A training as a queue sees it: progress lines, a checkpoint each epoch, a clean end on SIGTERM.
+# A training: progress lines, a checkpoint per epoch, a clean exit on SIGTERM.
 epochs=${EPOCHS:-6}
 trap 'echo "asked to stop; the last checkpoint is kept"; exit 143' TERM
 epoch=1
