@@ -4,6 +4,7 @@
 //! Whether a bundle is acceptable is decided by `dopq_common::bundle::archive` alone.
 
 mod content;
+mod density;
 mod error;
 mod pack;
 mod unpack;

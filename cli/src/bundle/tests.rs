@@ -103,6 +103,45 @@ fn a_zip_is_taken_as_it_is_and_other_files_are_not() {
     ));
 }
 
+/// Bytes that no method makes smaller, always the same ones.
+fn noise(length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+#[test]
+fn dense_files_are_stored_and_the_rest_is_deflated() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("photo.jpg"), noise(300_000)).unwrap();
+    put(root.path(), "train.py", &"import torch\n".repeat(1000));
+    put(root.path(), "empty", "");
+    let zip = packed(root.path());
+    let mut archive = zip::ZipArchive::new(zip.content.reader()).unwrap();
+    let mut method = |name: &str| archive.by_name(name).unwrap().compression();
+    assert_eq!(method("photo.jpg"), CompressionMethod::Stored);
+    assert_eq!(method("train.py"), CompressionMethod::Deflated);
+    assert_eq!(method("empty"), CompressionMethod::Deflated);
+    let mut photo = Vec::new();
+    let mut entry = archive.by_name("photo.jpg").unwrap();
+    entry.read_to_end(&mut photo).unwrap();
+    assert_eq!(photo, noise(300_000));
+    assert!(zip.size_bytes < 302_000, "{}", zip.size_bytes);
+}
+
+#[test]
+fn the_bar_reaches_the_end_of_each_step() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("data"), noise(700_000)).unwrap();
+    let bar = ProgressBar::hidden();
+    let zip = pack(root.path(), &bar).unwrap();
+    assert_eq!(bar.message(), "hashing");
+    assert_eq!(
+        (bar.position(), bar.length()),
+        (zip.size_bytes, Some(zip.size_bytes))
+    );
+}
+
 #[cfg(unix)]
 #[test]
 fn a_file_that_grows_is_noticed() {

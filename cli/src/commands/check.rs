@@ -1,5 +1,6 @@
 //! `dopq check`: the master's own validator, at home and without a master.
 
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -60,6 +61,9 @@ struct Task {
     #[serde(serialize_with = "as_object")]
     env: Vec<(String, String)>,
 }
+
+/// How much of a zip is read at a time.
+const READ_BYTES: usize = 256 * 1024;
 
 /// How many tasks are listed.
 const TASKS_SHOWN: usize = 5;
@@ -125,7 +129,7 @@ impl Array {
 /// Checks a folder or zip with the master's default limits.
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let packed = pack_folder(&context.output, &arguments.place)?;
-    let judged = judge(&packed, &Limits::default())
+    let judged = judge(&context.output, &packed, &Limits::default())
         .and_then(|found| Ok((overridden(&found, &arguments.overrides.fields())?, found)));
     let faults = judged.as_ref().err().cloned().unwrap_or_default();
     let (spec, inspected) = judged.ok().unzip();
@@ -195,10 +199,16 @@ pub(super) fn pack_folder(output: &Output, place: &Path) -> Result<Packed, Failu
 }
 
 /// Judges a zip by the master's rules.
-pub(super) fn judge(packed: &Packed, limits: &Limits) -> Result<Inspected, Vec<Fault>> {
-    let reader = std::io::BufReader::new(packed.content.reader());
-    inspect(reader, packed.size_bytes, limits)
-        .map_err(|faults| faults.into_iter().map(convert).collect())
+pub(super) fn judge(
+    output: &Output,
+    packed: &Packed,
+    limits: &Limits,
+) -> Result<Inspected, Vec<Fault>> {
+    let bar = progress::bytes(output, "checking", Some(packed.size_bytes));
+    let reader = BufReader::with_capacity(READ_BYTES, packed.content.reader());
+    let judged = inspect(bar.wrap_read(reader), packed.size_bytes, limits);
+    bar.finish_and_clear();
+    judged.map_err(|faults| faults.into_iter().map(convert).collect())
 }
 
 /// What the flags make of the bundle's configuration, by the master's rules.

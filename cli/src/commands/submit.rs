@@ -49,7 +49,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<u8, F
     let inspected = if arguments.no_check {
         None
     } else {
-        Some(check(&packed, &arguments, &overrides)?)
+        Some(check(context, &packed, &arguments, &overrides)?)
     };
     let me = client
         .whoami()
@@ -87,6 +87,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<u8, F
 /// Looks for faults before anything is sent. How large a bundle may be is the master's to say, since its
 /// admin may have raised the limits.
 fn check(
+    context: &Context,
     packed: &Packed,
     arguments: &Arguments,
     overrides: &Map<String, Value>,
@@ -98,7 +99,7 @@ fn check(
         ratio: u64::MAX,
         ..Limits::default()
     };
-    judge(packed, &limits)
+    judge(&context.output, packed, &limits)
         .and_then(|found| overridden(&found, overrides).map(|_| found))
         .map_err(|faults| Failure::Bundle {
             place: arguments.place.clone(),
