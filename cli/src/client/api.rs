@@ -11,9 +11,10 @@ use dopq_common::id::{Digest, JobId, JobName};
 use indicatif::ProgressBar;
 use reqwest::{Method, Response};
 
-use super::call::{Call, Client, Patience, Payload};
+use super::call::{Call, Client, Payload};
 use super::error::Error;
 use super::events::Events;
+use super::retry::Patience;
 use crate::bundle::Content;
 
 /// Which jobs to list.

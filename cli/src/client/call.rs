@@ -2,60 +2,33 @@
 //! repeats what can safely be repeated, and turns what is not a success into an [`Error`].
 
 use std::io::{self, Read};
-use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
 
+use backon::Retryable;
 use dopq_common::api::{ErrorBody, ErrorCode, ErrorResponse};
 use futures::stream;
 use indicatif::ProgressBar;
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION,
 };
-use reqwest::{Body, Method, Response, StatusCode, redirect};
+use reqwest::{Body, Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::error::Error;
+use super::http::{Clients, Size};
+use super::retry::Patience;
+use super::tls::TlsFault;
 use crate::bundle::Content;
-use crate::config::{Settings, is_loopback, origin_of};
+use crate::config::{Settings, origin_of};
 use crate::output::Output;
 use crate::output::text::clean;
 
 /// More redirects than a chain of standbys ever needs.
 const REDIRECTS_MAX: usize = 4;
 
-/// How long a connection may take to open.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The longest silence that is not taken for a broken connection; masters fill streams with comments
-/// every 15 seconds.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// How much of a body is read at a time.
 const PIECE_BYTES: usize = 256 * 1024;
-
-/// How long to go on when nobody answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Patience {
-    /// Once more, at once: a person waits for the prompt.
-    Brief,
-    /// For some seconds: a master may be starting again, and the work up to here would be lost.
-    Restart,
-    /// For minutes: a stream that somebody follows.
-    Long,
-}
-
-impl Patience {
-    /// The pauses between tries.
-    fn pauses(self) -> impl Iterator<Item = Duration> {
-        let (first_ms, tries) = match self {
-            Self::Brief => (200, 1),
-            Self::Restart => (250, 7),
-            Self::Long => (250, 40),
-        };
-        (0..tries).map(move |n| Duration::from_millis(first_ms << n.min(4)))
-    }
-}
 
 /// What goes into a request.
 #[derive(Debug, Clone)]
@@ -134,10 +107,7 @@ impl Call {
 /// The way to one master. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
-    /// For answers that begin soon.
-    quick: reqwest::Client,
-    /// For bodies that take as long as they take.
-    bulk: reqwest::Client,
+    clients: Arc<Clients>,
     base: Url,
     named_by: String,
     token: Option<HeaderValue>,
@@ -155,29 +125,8 @@ impl Client {
                     .ok_or_else(|| Error::SetUp("the token cannot be sent".to_owned()))?,
             ),
         };
-        let builder = || -> Result<reqwest::ClientBuilder, Error> {
-            let mut builder = reqwest::Client::builder()
-                .user_agent(concat!("dopq/", env!("CARGO_PKG_VERSION")))
-                .connect_timeout(CONNECT_TIMEOUT)
-                // The token must not follow blindly; redirects are handled here.
-                .redirect(redirect::Policy::none());
-            if is_loopback(&settings.url) {
-                builder = builder.no_proxy();
-            }
-            if let Some(path) = &settings.ca_file {
-                for certificate in certificates(path)? {
-                    builder = builder.tls_certs_merge([certificate]);
-                }
-            }
-            Ok(builder)
-        };
-        let set_up = |error: reqwest::Error| Error::SetUp(error.to_string());
         Ok(Self {
-            quick: builder()?
-                .read_timeout(SILENCE_TIMEOUT)
-                .build()
-                .map_err(set_up)?,
-            bulk: builder()?.build().map_err(set_up)?,
+            clients: Arc::new(Clients::new(settings)),
             base: settings.url.clone(),
             named_by: settings.source.to_string(),
             token,
@@ -212,23 +161,16 @@ impl Client {
 
     /// Sends a call until it is answered; the answer is a success.
     pub(super) async fn send(&self, call: &Call) -> Result<Response, Error> {
-        let mut pauses = call.patience.pauses();
-        let mut told = false;
-        loop {
-            let error = match self.follow(call).await {
-                Ok(response) => return Ok(response),
-                Err(error) => error,
-            };
-            let again = may_pass(&error, call.repeatable);
-            let Some(pause) = pauses.next().filter(|_| again) else {
-                return Err(error);
-            };
-            if !told && call.patience != Patience::Brief {
-                told = true;
-                self.output.note(&format!("{error}; trying again"));
-            }
-            tokio::time::sleep(pause).await;
-        }
+        let mut is_silent = call.patience == Patience::Brief;
+        (|| self.follow(call))
+            .retry(call.patience.policy())
+            .when(|error| may_pass(error, call.repeatable))
+            .notify(|error, _| {
+                if !std::mem::replace(&mut is_silent, true) {
+                    self.output.note(&format!("{error}; trying again"));
+                }
+            })
+            .await
     }
 
     /// Sends a call, to the leader where the master says so.
@@ -283,11 +225,13 @@ impl Client {
     }
 
     async fn once(&self, call: &Call, url: &Url) -> Result<Response, Error> {
-        let http = match call.payload {
-            Payload::None | Payload::Json(_) => &self.quick,
-            Payload::Content { .. } => &self.bulk,
+        let size = match call.payload {
+            Payload::None | Payload::Json(_) => Size::Small,
+            Payload::Content { .. } => Size::Large,
         };
-        let mut request = http
+        let mut request = self
+            .clients
+            .get(url, size)?
             .request(call.method.clone(), url.clone())
             .headers(call.headers.clone());
         if let Some(token) = &self.token {
@@ -319,14 +263,19 @@ impl Client {
             url.set_path("");
             (url.origin() != self.base.origin()).then(|| origin_of(&url))
         });
+        let named_by = match &asked {
+            None => self.named_by.clone(),
+            Some(_) => format!("{}, which names it as the leader", self.url()),
+        };
+        let url = asked.unwrap_or_else(|| self.url());
+        if let Some(fault) = TlsFault::of(&source) {
+            return Error::Tls { url, fault };
+        }
         Error::Unreachable {
-            named_by: match &asked {
-                None => self.named_by.clone(),
-                Some(_) => format!("{}, which names it as the leader", self.url()),
-            },
-            url: asked.unwrap_or_else(|| self.url()),
+            named_by,
+            url,
             sent,
-            // The URL is already told.
+            // The URL is already in the message.
             source: source.without_url(),
         }
     }
@@ -338,7 +287,7 @@ fn may_pass(error: &Error, repeatable: bool) -> bool {
         Error::Unreachable { sent, .. } => repeatable || !sent,
         Error::Refused(body) => repeatable && body.code == ErrorCode::Unavailable,
         Error::Strange { temporary, .. } => repeatable && *temporary,
-        Error::Redirect { .. } | Error::SetUp(_) => false,
+        Error::Tls { .. } | Error::Redirect { .. } | Error::SetUp(_) => false,
     }
 }
 
@@ -386,15 +335,4 @@ fn body(content: &Content, progress: &ProgressBar) -> Body {
         progress.inc(u64::try_from(piece.len()).unwrap_or(0));
         Ok::<_, io::Error>((!piece.is_empty()).then_some((piece, (content, progress))))
     }))
-}
-
-fn certificates(path: &Path) -> Result<Vec<reqwest::Certificate>, Error> {
-    let wrong = |detail: String| Error::SetUp(format!("{}: {detail}", path.display()));
-    let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-    let found =
-        reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
-    if found.is_empty() {
-        return Err(wrong("holds no PEM certificate".to_owned()));
-    }
-    Ok(found)
 }

@@ -2,6 +2,7 @@
 
 use dopq_common::api::{ErrorBody, Fault};
 
+use super::tls::TlsFault;
 use crate::exit;
 
 /// A call that did not succeed.
@@ -19,6 +20,14 @@ pub(crate) enum Error {
         /// Why.
         #[source]
         source: reqwest::Error,
+    },
+    /// Something answered, but not with TLS that can be trusted.
+    #[error("failed to connect securely to the master at {url}: {fault}")]
+    Tls {
+        /// Which master.
+        url: String,
+        /// What is wrong.
+        fault: TlsFault,
     },
     /// The master said no.
     #[error("{}", .0.message)]
@@ -52,9 +61,10 @@ impl Error {
     /// The exit code that belongs to it.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Unreachable { .. } | Self::Strange { .. } | Self::Redirect { .. } => {
-                exit::UNREACHABLE
-            }
+            Self::Unreachable { .. }
+            | Self::Tls { .. }
+            | Self::Strange { .. }
+            | Self::Redirect { .. } => exit::UNREACHABLE,
             Self::Refused(body) => exit::of_error(body.code),
             Self::SetUp(_) => exit::BAD_CONFIGURATION,
         }
@@ -67,6 +77,7 @@ impl Error {
                 "the URL comes from {named_by}; is the master running there? choose another with --url or \
                  DOPQ_URL, or start one of your own: dopq-master --standalone --data-dir DIR"
             )),
+            Self::Tls { fault, .. } => Some(fault.hint().to_owned()),
             Self::Refused(body) => Some(body.hint.clone()).filter(|hint| !hint.is_empty()),
             Self::Strange { .. } => {
                 Some("check the URL; a proxy in between must pass /v1/ on unchanged".to_owned())
@@ -83,6 +94,7 @@ impl Error {
         match self {
             Self::Refused(body) => &body.faults,
             Self::Unreachable { .. }
+            | Self::Tls { .. }
             | Self::Strange { .. }
             | Self::Redirect { .. }
             | Self::SetUp(_) => &[],

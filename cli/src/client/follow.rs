@@ -5,8 +5,10 @@ use dopq_common::api::{ErrorCode, ErrorResponse, Job, LogEnd, LogEvent};
 use dopq_common::id::JobName;
 
 use super::api::LogQuery;
+use super::call::Client;
+use super::error::Error;
 use super::events::Events;
-use super::{Client, Error};
+use super::retry::stream_pauses;
 
 /// What comes next.
 #[derive(Debug)]
@@ -46,14 +48,13 @@ impl LogFollower {
     ///
     /// Those that trying again for minutes did not cure.
     pub(crate) async fn next(&mut self) -> Result<Followed, Error> {
-        // So many streams in a row that broke before they brought anything.
-        let mut barren = 0_u32;
+        let mut pauses = stream_pauses();
+        let mut pause = None;
         loop {
             let mut events = match self.events.take() {
                 Some(events) => events,
                 None => {
-                    if barren > 0 {
-                        let pause = std::time::Duration::from_millis(200 << barren.min(5));
+                    if let Some(pause) = pause.take() {
                         tokio::time::sleep(pause).await;
                     }
                     self.client
@@ -64,12 +65,12 @@ impl LogFollower {
             let event = match events.next().await {
                 Ok(event) => event,
                 Err(broken) => {
-                    barren += 1;
                     self.client.output().note(&format!(
                         "the log stream of job {} broke ({broken}); going on",
                         self.job
                     ));
-                    if barren > super::watch::BARREN_MAX {
+                    pause = pauses.next();
+                    if pause.is_none() {
                         return Err(
                             self.strange(format!("its log stream keeps breaking: {broken}"))
                         );
@@ -79,7 +80,7 @@ impl LogFollower {
             };
             self.events = Some(events);
             if event.name != "error" {
-                barren = 0;
+                pauses = stream_pauses();
             }
             match event.name.as_str() {
                 "log" => {
@@ -105,8 +106,8 @@ impl LogFollower {
                         return Err(Error::Refused(Box::new(answer.error)));
                     }
                     self.events = None;
-                    barren += 1;
-                    if barren > super::watch::BARREN_MAX {
+                    pause = pauses.next();
+                    if pause.is_none() {
                         return Err(Error::Refused(Box::new(answer.error)));
                     }
                 }

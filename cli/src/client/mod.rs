@@ -2,13 +2,16 @@
 //! after a break.
 //!
 //! [`call`] sends one request; [`api`] has a function for each route; [`follow`] and [`watch`] keep
-//! streams alive. Nothing here prints data.
+//! streams alive; [`retry`] knows every pause. Nothing here prints data.
 
 mod api;
 mod call;
 mod error;
 mod events;
 mod follow;
+mod http;
+mod retry;
+mod tls;
 mod watch;
 
 pub(crate) use api::{JobFilter, LogQuery};

@@ -11,9 +11,7 @@ use tokio::time::Instant;
 use super::call::Client;
 use super::error::Error;
 use super::events::Events;
-
-/// So many streams in a row may break before they bring anything.
-pub(super) const BARREN_MAX: u32 = 20;
+use super::retry::stream_pauses;
 
 /// How often to look even if nothing was told.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -64,7 +62,7 @@ impl JobWatcher {
     ///
     /// Those that trying again for minutes did not cure.
     pub(crate) async fn wait(&mut self, mut see: impl FnMut(&Job)) -> Result<(), Error> {
-        let mut barren = 0;
+        let mut pauses = stream_pauses();
         while !self.pending.is_empty() {
             // First the stream, then the look, so that no change falls between them.
             let arrays: BTreeSet<u64> = self.arrays.iter().copied().take(ARRAYS_MAX).collect();
@@ -75,17 +73,17 @@ impl JobWatcher {
                 // A task was named by its id, and the stream does not tell of it.
                 continue;
             }
-            let told = self.listen(&mut events, &mut see).await?;
-            barren = if told { 0 } else { barren + 1 };
-            if barren > BARREN_MAX {
-                return Err(Error::Strange {
-                    url: self.client.url(),
-                    detail: "its stream of changes keeps breaking".to_owned(),
-                    temporary: false,
-                });
+            if self.listen(&mut events, &mut see).await? {
+                pauses = stream_pauses();
+                continue;
             }
-            if !self.pending.is_empty() && !told {
-                tokio::time::sleep(Duration::from_millis(200 << barren.min(5))).await;
+            let pause = pauses.next().ok_or_else(|| Error::Strange {
+                url: self.client.url(),
+                detail: "its stream of changes keeps breaking".to_owned(),
+                temporary: false,
+            })?;
+            if !self.pending.is_empty() {
+                tokio::time::sleep(pause).await;
             }
         }
         Ok(())

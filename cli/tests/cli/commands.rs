@@ -1,6 +1,7 @@
 //! The other commands, as programs and scripts see them: stdout, stderr and exit codes.
 
 use std::fs;
+use std::io::Write;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -64,6 +65,28 @@ fn something_else_that_answers_is_not_taken_for_a_master() {
         stderr(&output)
     );
     assert!(!output.stderr.contains(&0x1b));
+}
+
+#[test]
+fn https_to_a_master_without_tls_is_told_as_such() {
+    let home = tempfile::tempdir().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let master = std::thread::spawn(move || {
+        for stream in listener.incoming().take(1) {
+            stream
+                .unwrap()
+                .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                .unwrap();
+        }
+    });
+    let output = command(home.path(), &url, &["ps"]).output().unwrap();
+    master.join().unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    let text = stderr(&output);
+    for part in ["it answers plain HTTP there", "use http:// in the URL"] {
+        assert!(text.contains(part), "{text}");
+    }
 }
 
 #[test]
