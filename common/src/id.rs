@@ -235,16 +235,16 @@ fn check_name(text: &str, min_chars: usize) -> Result<(), &'static str> {
         return Err("it is empty");
     }
     if text.len() > NAME_MAX_BYTES {
-        return Err("it is longer than 128 bytes");
+        return Err("the maximum is 128 bytes");
     }
     if !text
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || b"._-@+".contains(&b))
     {
-        return Err("only letters, digits and . _ - @ + may stand in it");
+        return Err("only letters, digits and . _ - @ + are allowed");
     }
     if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) || text.contains("..") {
-        return Err("it must begin with a letter or digit and hold no '..'");
+        return Err("it must start with a letter or digit and not contain '..'");
     }
     Ok(())
 }

@@ -37,7 +37,7 @@ fn event(job: &Value) -> String {
 fn over() -> Value {
     let mut over = array("finished", Some(("user_error", Some(3))), [0, 0, 5, 1]);
     over["outcome"]["detail"] = json!("5 of 6 tasks succeeded, 1 failed (3)");
-    over["outcome"]["hint"] = json!("read the last lines of the log: dopq logs JOB");
+    over["outcome"]["hint"] = json!("read the end of the log: dopq logs JOB");
     over
 }
 

@@ -40,14 +40,14 @@ fn directives(text: &str, place: &str, faults: &mut Faults) -> char {
             // Some builders take the same directive from a JSON object at the top.
             if line.starts_with('{') {
                 let place = format!("{place}: line {}", number + 1);
-                faults.add("dockerfile_syntax", place, "it begins with a JSON object");
+                faults.add("dockerfile_syntax", place, "it starts with a JSON object");
             }
             break;
         };
         match comment.split_once('=') {
             Some((name, _)) if name.trim().eq_ignore_ascii_case("syntax") => {
                 let place = format!("{place}: line {}", number + 1);
-                let message = "a `syntax=` line would load a foreign builder; remove it";
+                let message = "remove the `syntax=` line; it would load another builder";
                 faults.add("dockerfile_syntax", place, message);
             }
             Some((name, value))
@@ -118,9 +118,9 @@ fn judge(instruction: &str, place: &str, bases: &mut Bases, faults: &mut Faults)
             for flag in flags(rest) {
                 let name = flag.split('=').next().unwrap_or_default();
                 let why = match name {
-                    "--mount" => "mounts of a build could reach other builds' files",
-                    "--security" => "a build has no privileges to ask for",
-                    "--network" => "the network of builds is the administrator's setting",
+                    "--mount" => "build mounts could reach other builds' files",
+                    "--security" => "builds have no privileges",
+                    "--network" => "the administrator sets the network of builds",
                     _ => continue,
                 };
                 faults.add(

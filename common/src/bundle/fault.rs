@@ -121,7 +121,7 @@ impl Faults {
     /// The faults, with a last one that tells how many more there were.
     pub(super) fn into_list(mut self) -> Vec<Fault> {
         if self.dropped > 0 {
-            let message = format!("and {} more faults", self.dropped);
+            let message = format!("and {} more errors", self.dropped);
             self.list.push(Fault::new("more_faults", "", message));
         }
         self.list
@@ -155,6 +155,6 @@ mod tests {
         }
         let list = faults.into_list();
         assert_eq!(list.len(), MOST + 1);
-        assert_eq!(list[MOST].message, "and 7 more faults");
+        assert_eq!(list[MOST].message, "and 7 more errors");
     }
 }

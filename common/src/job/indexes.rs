@@ -18,12 +18,10 @@ pub struct Indexes {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseIndexesError {
     /// It is not written as indexes are.
-    #[error(
-        "`{0}` is no index such as 7, no range such as 0-99 and no range with steps such as 0-99:10"
-    )]
+    #[error("`{0}` is not an index such as 7, or a range such as 0-99 or 0-99:10")]
     NoRange(String),
     /// A range runs backwards.
-    #[error("in `{0}` the last index is before the first")]
+    #[error("`{0}` ends before it starts")]
     Backwards(String),
     /// It names too many.
     #[error("it has more than {INDEXES_MAX} tasks")]

@@ -149,35 +149,35 @@ impl Cause {
     pub const fn hint(&self) -> &'static str {
         match self {
             Self::Succeeded => "",
-            Self::UserError => "read the last lines of the log: dopq logs JOB",
+            Self::UserError => "read the end of the log: dopq logs JOB",
             Self::BuildFailed => {
-                "read the failing step: dopq logs JOB; try it at home with docker build"
+                "read the failed step with dopq logs JOB; try docker build locally"
             }
-            Self::BundleInvalid => "run dopq check on the folder; it names every fault",
+            Self::BundleInvalid => "run dopq check on the folder; it lists every error",
             Self::ImageMissing => {
-                "check the image's name, or put a Dockerfile or an image.tar into the bundle"
+                "check the image's name, or add a Dockerfile or image.tar to the bundle"
             }
-            Self::OomHost => "raise required_memory, or load less at once",
-            Self::OomGpu => "use smaller batches, or ask for gpu_memory or a larger gpu_share",
+            Self::OomHost => "increase required_memory, or load less data at once",
+            Self::OomGpu => "use smaller batches, or request gpu_memory or a larger gpu_share",
             Self::TimeLimit => {
-                "raise time_limit, or save checkpoints and exit with 85 on SIGTERM to be run again"
+                "increase time_limit, or save a checkpoint on SIGTERM and exit with 85 to run again"
             }
-            Self::IdleStopped => "make sure that the GPU is used; see dopq nodes",
-            Self::Preempted => "it is queued again at its old place; save checkpoints on SIGTERM",
-            Self::Cancelled(_) => "submit it again if that was a mistake",
+            Self::IdleStopped => "check that the job uses its GPU: dopq nodes",
+            Self::Preempted => {
+                "it is queued again at its old position; save a checkpoint on SIGTERM"
+            }
+            Self::Cancelled(_) => "to run it again: dopq retry JOB",
             Self::DependencyFailed => {
-                "mend the job it waited for, then submit both again; --after any:ID waits for any end"
+                "fix the job it waited for, then submit both again; --after ID:any accepts any end"
             }
             Self::WorkerLost => {
-                "submit it again, or set on_worker_loss to requeue; an admin sees the machine in dopq nodes"
+                "submit it again, or set on_worker_loss to requeue; dopq nodes shows the machine"
             }
-            Self::GpuFault => "the GPU is quarantined; submit it again",
+            Self::GpuFault => "DoPQ no longer uses this GPU; submit the job again",
             Self::DiskFull => {
-                "write less to /outdir and the image, or ask an admin to free the machine's disk"
+                "write less to /outdir and the image, or ask an admin to free disk space"
             }
-            Self::EngineError => {
-                "the container engine failed; submit it again, and tell an admin if it happens again"
-            }
+            Self::EngineError => "submit it again; tell an admin if it happens again",
         }
     }
 }

@@ -46,27 +46,27 @@ enum Piece {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SweepError {
     /// No variable, or one without values.
-    #[error("it has no values; write NAME=0.1,0.01 or NAME=1..5")]
+    #[error("no values; write NAME=0.1,0.01 or NAME=1..5")]
     Empty,
     /// Nothing stands between two commas.
-    #[error("a value in it is empty; an empty one can stand in a list of values")]
+    #[error("it contains an empty value; write empty values in a list")]
     EmptyValue,
     /// A name that no environment variable can have.
-    #[error("`{0}` is no name of an environment variable")]
+    #[error("`{0}` is not a name of an environment variable")]
     Name(String),
     /// A variable that DoPQ sets itself.
-    #[error("`{0}` is set by DoPQ itself; sweep over another name")]
+    #[error("DoPQ sets `{0}` itself; use another name")]
     Ours(String),
     /// A range that runs backwards.
-    #[error("in `{0}` the last number is before the first")]
+    #[error("`{0}` ends before it starts")]
     Backwards(String),
     /// What looks like a range and is none.
     #[error(
-        "`{0}` is no range of whole numbers such as 1..5, or 1..9..2 for every second; write other values one by one"
+        "`{0}` is not a range of whole numbers, such as 1..5 or 1..9..2 for every second; list other values"
     )]
     NoRange(String),
     /// One variable in two places.
-    #[error("`{0}` stands in it twice")]
+    #[error("it contains `{0}` twice")]
     Twice(String),
     /// More combinations than an array may have tasks.
     #[error("it has more than {INDEXES_MAX} combinations")]

@@ -7,7 +7,7 @@ use crate::sched::Rejected;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SimError {
     /// A name that the simulation made up is none.
-    #[error("a simulated name is refused")]
+    #[error("invalid simulated name")]
     Name(#[from] ParseIdError),
     /// The scheduler refused what the simulation did.
     #[error("the scheduler refused a simulated event")]

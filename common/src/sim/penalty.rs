@@ -58,9 +58,7 @@ pub fn read_instant(text: &str) -> Result<f64, String> {
     let at = || text.parse::<DateTime<Utc>>().ok();
     seconds
         .or_else(|| Some(Timestamp::from_datetime(at()?).as_secs_f64()))
-        .ok_or_else(|| {
-            "an instant is seconds since 1970, or such as 2026-09-01T12:00:00Z".to_owned()
-        })
+        .ok_or_else(|| "a time is seconds since 1970, or like 2026-09-01T12:00:00Z".to_owned())
 }
 
 /// Reads a history: a JSON object a line, the oldest first.

@@ -50,13 +50,13 @@ pub(super) enum Refused {
     Expanded(u64),
     #[error("the archive expands to more than {0} times its size")]
     Ratio(u64),
-    #[error("it has more or fewer bytes than it declares")]
+    #[error("its size differs from the size it declares")]
     Size,
     #[error("its checksum is wrong")]
     Checksum,
-    #[error("its compressed data are damaged")]
+    #[error("its compressed data is damaged")]
     Damaged,
-    #[error("its compressed data end before the space they take")]
+    #[error("its compressed data ends too early")]
     Hidden,
 }
 

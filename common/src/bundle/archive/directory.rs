@@ -79,11 +79,11 @@ pub(super) fn read<R: Read + Seek>(
     for _ in 0..layout.entries {
         match record(&mut bytes, faults) {
             Some(record) => records.push(record),
-            None => return Err(lie("an entry of its directory is cut or has no signature")),
+            None => return Err(lie("a directory entry is truncated or has no signature")),
         }
     }
     if !bytes.is_empty() {
-        return Err(lie("its directory holds more than the entries it claims"));
+        return Err(lie("its directory contains more than its entries"));
     }
     locals(reader, layout.directory_offset, &mut records, faults)?;
     Ok(records)
@@ -131,11 +131,11 @@ fn record(bytes: &mut Bytes<'_>, faults: &mut Faults) -> Option<Record> {
     if flags & ENCRYPTED != 0 || method == 99 {
         fault("encrypted", "it is encrypted");
     } else if method != 0 && method != 8 {
-        let message = format!("its compression method {method} is not one of stored and deflated");
+        let message = format!("compression method {method} is not supported; use store or deflate");
         fault("compression_method", &message);
     }
     match extra_fields(extra) {
-        None => fault("extra_field", "its extra fields are cut"),
+        None => fault("extra_field", "its extra fields are truncated"),
         Some(fields) => {
             if !zip64(&fields, &mut record, [expanded, compressed, offset], disk) {
                 fault("zip64_lie", "its 64-bit sizes contradict the short ones");
@@ -144,7 +144,7 @@ fn record(bytes: &mut Bytes<'_>, faults: &mut Faults) -> Option<Record> {
         }
     }
     if disk != 0 && disk != u16::MAX {
-        fault("multi_disk", "it begins in another part of a split archive");
+        fault("multi_disk", "it starts in another part of a split archive");
     }
     record.mode = kind(&record, made_by, attributes, &mut fault);
     Some(record)
@@ -225,12 +225,12 @@ fn kind(
         }
         KIND_LINK => fault(
             "link",
-            "it is a symbolic link; put the file itself into the bundle",
+            "it is a symbolic link; add the file itself to the bundle",
         ),
         _ => fault("special_file", "it is a device, pipe or socket"),
     }
     if record.is_folder() && (record.expanded != 0 || record.compressed > 2) {
-        fault("kind_mismatch", "it is a folder and has content");
+        fault("kind_mismatch", "it is a folder but has content");
     }
     // Archives made on Windows carry no modes; as in Docker's own contexts, everything may be executed then.
     let has_modes = mode & 0o777 != 0 || matches!(made_by >> 8, 3 | 19);
@@ -256,7 +256,7 @@ fn locals<R: Read + Seek>(
         .chain([directory_offset])
         .collect();
     if starts.first().is_some_and(|first| *first != 0) {
-        let message = "something stands before its first entry";
+        let message = "there is data before its first entry";
         faults.add("prefix_bytes", "", message);
     }
     for (position, &i) in order.iter().enumerate() {
@@ -350,7 +350,7 @@ fn local<R: Read + Seek>(
             }
         }
         (false | true, _) => {
-            let message = "bytes that belong to no entry follow it";
+            let message = "data that belongs to no entry follows it";
             return Err(Local::Fault("hidden_bytes", message));
         }
     }

@@ -152,11 +152,7 @@ fn read_all<R: Read + Seek>(
             Ok(Some(bytes)) => kept.dockerfile = utf8(bytes, &record.name, faults),
             Ok(None) => {
                 if text.is_some() {
-                    faults.add(
-                        "text_too_large",
-                        &record.name,
-                        "it is too large for a file of its kind",
-                    );
+                    faults.add("text_too_large", &record.name, "the file is too large");
                 }
             }
             Err(error) => match refused(&error) {

@@ -49,14 +49,14 @@ pub(super) fn read<R: Read + Seek>(
 ) -> Result<Layout, Fault> {
     if size > limits.compressed_bytes {
         let message = format!(
-            "it has {size} bytes, and {} are the most",
+            "it has {size} bytes; the maximum is {}",
             limits.compressed_bytes
         );
         return Err(Fault::new("too_large", "", message));
     }
     let found = reader.seek(SeekFrom::End(0)).map_err(unreadable)?;
     if found != size {
-        let message = format!("it has {found} bytes where {size} were announced");
+        let message = format!("it has {found} bytes, not {size} as announced");
         return Err(Fault::new("size_changed", "", message));
     }
     let (end, end_at) = find_end(reader, size)?;
@@ -76,10 +76,10 @@ fn find_end<R: Read + Seek>(reader: &mut R, size: u64) -> Result<(End, u64), Fau
     let from = size.saturating_sub(END_BYTES + u64::from(u16::MAX));
     let tail = read_at(reader, from, size - from).map_err(unreadable)?;
     let Some(at) = tail.windows(4).rposition(|window| window == END_SIGNATURE) else {
-        let message = "it is not a zip, or only the beginning of one";
+        let message = "it is not a zip, or it is truncated";
         return Err(Fault::new("not_a_zip", "", message));
     };
-    let cut = || Fault::new("not_a_zip", "", "it ends in the middle of its end record");
+    let cut = || Fault::new("not_a_zip", "", "its end record is truncated");
     let mut bytes = Bytes(tail.split_at(at).1);
     let mut parse = || {
         bytes.take(4)?;
@@ -96,7 +96,7 @@ fn find_end<R: Read + Seek>(reader: &mut R, size: u64) -> Result<(End, u64), Fau
     };
     let (end, comment) = parse().ok_or_else(cut)?;
     if comment != bytes.0.len() {
-        let message = "something follows the end of the archive";
+        let message = "data follows the end of the archive";
         return Err(Fault::new("trailing_bytes", "", message));
     }
     Ok((end, from + u64::try_from(at).unwrap_or(u64::MAX)))
@@ -113,7 +113,7 @@ fn find_end64<R: Read + Seek>(reader: &mut R, at: u64) -> Result<Option<(End, u6
         Fault::new(
             "zip64_lie",
             "",
-            "its 64-bit end record is not what its locator says",
+            "its 64-bit end record does not match its locator",
         )
     };
     let mut parse = || Some((bytes.u32()?, bytes.u64()?, bytes.u32()?));
@@ -169,7 +169,7 @@ fn check(end: End, directory_end: u64, limits: &Limits) -> Result<Layout, Fault>
     }
     if end.entries > limits.entries {
         let message = format!(
-            "it has {} entries, and {} are the most",
+            "it has {} entries; the maximum is {}",
             end.entries, limits.entries
         );
         return fault("too_many_entries", message);
@@ -181,7 +181,7 @@ fn check(end: End, directory_end: u64, limits: &Limits) -> Result<Layout, Fault>
     let room = end.directory_bytes / RECORD_MIN_BYTES;
     if end.entries > room {
         let message = format!(
-            "it claims {} entries, and its directory has room for {room}",
+            "it claims {} entries, but its directory has room for {room}",
             end.entries
         );
         return fault("entry_count", message);
@@ -194,21 +194,17 @@ fn check(end: End, directory_end: u64, limits: &Limits) -> Result<Layout, Fault>
         }),
         Some(found) if found < directory_end => fault(
             "prefix_bytes",
-            "something stands before the archive or beside its directory".to_owned(),
+            "there is data before the archive or beside its directory".to_owned(),
         ),
         Some(_) | None => fault(
             "directory_lie",
-            "its directory is not where its end record says".to_owned(),
+            "its directory is not at the place in its end record".to_owned(),
         ),
     }
 }
 
 fn multi_disk() -> Fault {
-    Fault::new(
-        "multi_disk",
-        "",
-        "it is one part of an archive that was split",
-    )
+    Fault::new("multi_disk", "", "it is one part of a split archive")
 }
 
 /// Exactly `count` bytes from `from`.

@@ -40,14 +40,14 @@ fn one(name: &str, limits: &Limits, fault: &mut impl FnMut(&'static str, &str)) 
     if name.len() > limits.name_bytes {
         fault(
             "name_too_long",
-            &format!("its name has more than {} bytes", limits.name_bytes),
+            &format!("its name is longer than {} bytes", limits.name_bytes),
         );
     }
     if name.contains('\0') {
-        fault("name_nul", "its name holds a NUL character");
+        fault("name_nul", "its name contains a NUL character");
     }
     if name.chars().any(|c| c.is_control() && c != '\0') {
-        fault("name_control", "its name holds control characters");
+        fault("name_control", "its name contains control characters");
     }
     if name
         .chars()
@@ -55,19 +55,19 @@ fn one(name: &str, limits: &Limits, fault: &mut impl FnMut(&'static str, &str)) 
     {
         fault(
             "name_bidirectional",
-            "its name holds characters that turn or break the line of text",
+            "its name contains line breaks or text direction marks",
         );
     }
     if name.contains('\\') {
         fault(
             "name_backslash",
-            "its name holds a backslash; paths are written with /",
+            "its name contains a backslash; use / in paths",
         );
     }
     if name.starts_with('/') {
         fault(
             "name_absolute",
-            "its name begins with /; names are relative",
+            "its name starts with /; use a relative path",
         );
     }
     let drive =
@@ -75,27 +75,27 @@ fn one(name: &str, limits: &Limits, fault: &mut impl FnMut(&'static str, &str)) 
     if drive {
         fault(
             "name_drive",
-            "its name begins with a drive letter; names are relative",
+            "its name starts with a drive letter; use a relative path",
         );
     } else if name.contains(':') {
-        fault("name_colon", "its name holds a colon");
+        fault("name_colon", "its name contains a colon");
     }
     let trimmed = name.strip_suffix('/').unwrap_or(name);
     let parts: Vec<&str> = trimmed.split(['/', '\\']).collect();
     if parts.len() > limits.path_depth {
         fault(
             "path_too_deep",
-            &format!("it lies more than {} folders deep", limits.path_depth),
+            &format!("it is more than {} folders deep", limits.path_depth),
         );
     }
     if parts.contains(&"..") {
-        fault("name_parent", "its name leaves the bundle by ..");
+        fault("name_parent", "its name leads out of the bundle with ..");
     }
     // An empty first part is an absolute name, told above.
     if parts.iter().skip(1).any(|part| part.is_empty()) || parts.contains(&".") {
         fault(
             "name_not_normal",
-            "its name holds an empty part or a . between slashes",
+            "its name contains an empty part or a . part",
         );
     }
     let named = |part: &&str| !matches!(*part, "" | "." | "..");
@@ -103,19 +103,19 @@ fn one(name: &str, limits: &Limits, fault: &mut impl FnMut(&'static str, &str)) 
     if named.clone().any(|part| part.ends_with(['.', ' '])) {
         fault(
             "name_trailing",
-            "a part of its name ends in a dot or a space",
+            "a part of its name ends with a dot or a space",
         );
     }
     if named.clone().any(|part| part.len() > PART_MAX_BYTES) {
         fault(
             "name_too_long",
-            "a part of its name has more than 255 bytes",
+            "a part of its name is longer than 255 bytes",
         );
     }
     if named.any(is_device) {
         fault(
             "name_reserved",
-            "a part of its name is a device on some systems",
+            "a part of its name is a device name on some systems",
         );
     }
 }
@@ -146,11 +146,11 @@ fn together(records: &[Record], faults: &mut Faults) {
                 faults.add(
                     "name_duplicate",
                     quote(&record.name),
-                    "its name stands in the bundle twice",
+                    "the bundle contains this name twice",
                 );
             } else {
                 let message = format!(
-                    "its name is that of `{}` for a reader that ignores case or Unicode form",
+                    "its name equals `{}` if case or Unicode form is ignored",
                     quote(&first.name)
                 );
                 faults.add("name_twin", quote(&record.name), message);
@@ -166,7 +166,7 @@ fn together(records: &[Record], faults: &mut Faults) {
             .filter_map(|(above, _)| seen.get(above))
             .find(|above| !above.is_folder());
         if let Some(above) = inside {
-            let message = format!("it lies inside `{}`, which is a file", quote(&above.name));
+            let message = format!("it is inside `{}`, which is a file", quote(&above.name));
             faults.add("file_and_folder", quote(&record.name), message);
         }
     }

@@ -26,7 +26,7 @@ pub(super) fn find(records: &[Record]) -> Result<String, Fault> {
         [] => Err(missing(records)),
         [first, second, ..] => {
             let message = format!(
-                "it stands in several folders, such as `{first}` and `{second}`, and not at the top"
+                "several folders contain it, such as `{first}` and `{second}`, but not the root"
             );
             Err(Fault::new("config_ambiguous", CONFIG, message))
         }
@@ -44,7 +44,7 @@ fn missing(records: &[Record]) -> Fault {
         Some(record) if record.is_folder() => Fault::new(
             "config_is_folder",
             &record.name,
-            "it is a folder and must be a file",
+            "it must be a file, not a folder",
         ),
         Some(record) => Fault::new(
             "config_missing",
@@ -83,7 +83,7 @@ pub(super) fn check_dockerfile(records: &[Record], root: &str) -> Option<Fault> 
     match presence(records, &place) {
         Presence::File => None,
         Presence::Folder => {
-            let message = "it is a folder and must be a file";
+            let message = "it must be a file, not a folder";
             Some(Fault::new("dockerfile_is_folder", place, message))
         }
         Presence::Absent => {
@@ -116,13 +116,13 @@ pub(super) fn check_image_tar(records: &[Record], root: &str) -> Option<Fault> {
     match presence(records, &place) {
         Presence::File => None,
         Presence::Folder => {
-            let message = "it is a folder and must be a file";
+            let message = "it must be a file, not a folder";
             Some(Fault::new("image_is_folder", place, message))
         }
         Presence::Absent => Some(Fault::new(
             "image_missing",
             place,
-            "with `build_flag` false the bundle must hold image.tar, or the configuration name an `image`",
+            "with `build_flag` false the bundle needs image.tar or the configuration an `image`",
         )),
     }
 }

@@ -27,10 +27,10 @@ pub enum EntriesError<E> {
     #[error("the bundle is not valid")]
     Invalid(Vec<Fault>),
     /// Reading it failed.
-    #[error("the bundle cannot be read")]
+    #[error("cannot read the bundle")]
     Read(#[source] io::Error),
     /// The visitor failed.
-    #[error("an entry could not be taken")]
+    #[error("cannot process an entry")]
     Visit(E),
 }
 

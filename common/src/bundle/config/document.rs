@@ -13,7 +13,7 @@ use crate::bundle::Fault;
 use crate::bundle::fault::{Faults, quote};
 
 /// What a refusal for nesting says; also how it is told apart from a mistake in the syntax.
-const TOO_DEEP: &str = "it is nested deeper than 32 levels";
+const TOO_DEEP: &str = "it is nested more than 32 levels deep";
 
 /// Reads the document's object, telling all its duplicate keys at once. A mistake in the syntax ends the
 /// reading, so that it is the only fault.
@@ -23,7 +23,7 @@ pub(super) fn read(text: &str) -> Result<Map<String, Value>, Vec<Fault>> {
         faults.add(
             "config_too_large",
             "",
-            format!("it has {} bytes, and 1 MiB is the most", text.len()),
+            format!("it has {} bytes; the maximum is 1 MiB", text.len()),
         );
         return Err(faults.into_list());
     }
@@ -31,7 +31,7 @@ pub(super) fn read(text: &str) -> Result<Map<String, Value>, Vec<Fault>> {
         faults.add(
             "config_bom",
             "line 1, column 1",
-            "it begins with a byte order mark; save it as UTF-8 without one",
+            "it starts with a byte order mark; save it as UTF-8 without one",
         );
     }
     let mut reader = serde_json::Deserializer::from_str(text.trim_start_matches('\u{feff}'));
@@ -141,7 +141,7 @@ impl<'de> Visitor<'de> for Node<'_> {
         while let Some(key) = entries.next_key::<String>()? {
             let path = join(&self.path, &key);
             if map.contains_key(&key) {
-                let message = "the same key stands here twice; keep one";
+                let message = "duplicate key; keep one";
                 self.faults.add("config_duplicate_key", &path, message);
             }
             let seed = Node {

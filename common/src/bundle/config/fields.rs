@@ -115,7 +115,7 @@ fn spec(map: &Map<String, Value>, faults: &mut Faults) -> Option<JobSpec> {
     let tasks = tasks::take(&mut fields);
     let preemptible = fields.take("preemptible", shape::boolean);
     let grace = fields.take("grace", |value| match shape::duration(value)? {
-        grace if grace > GRACE_MAX => wrong("it must be at most an hour"),
+        grace if grace > GRACE_MAX => wrong("the maximum is 1 h"),
         grace => Ok(grace),
     });
     let strict_once = fields.take("strict_once", shape::boolean);
@@ -170,7 +170,7 @@ fn image(fields: &mut Fields<'_>) -> Option<ImageSource> {
     let build = fields.take("build_flag", shape::boolean);
     let image = fields.take("image", image_name);
     if fields.has("image") && build == Some(true) {
-        let message = "a job either builds its image or names one; set `build_flag` to false";
+        let message = "set `build_flag` to false to use an `image`";
         fields.fault("config_conflict", "image", message);
         return None;
     }
@@ -200,7 +200,7 @@ fn request(fields: &mut Fields<'_>) -> Request {
     let slots = fields.take("num_slots", |v| shape::whole_as(v, 1, 1000));
     let share = fields.take("gpu_share", gpu_share);
     if fields.has("num_slots") && fields.has("gpu_share") {
-        let message = "`num_slots` and `gpu_share` both say how much of each GPU; keep one";
+        let message = "`num_slots` and `gpu_share` exclude each other; keep one";
         fields.fault("config_conflict", "gpu_share", message);
     }
     Request {
@@ -219,7 +219,7 @@ fn request(fields: &mut Fields<'_>) -> Request {
 /// Docker refuses containers with less than 6 MiB.
 fn memory(value: &Value) -> Read<ByteSize> {
     match shape::size(value, ByteSize::GIB)? {
-        size if size.0 < 6 * ByteSize::MIB => wrong("a container needs at least 6m"),
+        size if size.0 < 6 * ByteSize::MIB => wrong("the minimum is 6m"),
         size => Ok(size),
     }
 }
@@ -227,7 +227,7 @@ fn memory(value: &Value) -> Read<ByteSize> {
 fn gpu_share(value: &Value) -> Read<MilliGpu> {
     let share = shape::number(value)?;
     if !(0.001..=1.0).contains(&share) {
-        return wrong("it must be 0.001 to 1, the share of each GPU");
+        return wrong("it must be 0.001 to 1");
     }
     #[expect(
         clippy::cast_possible_truncation,
@@ -284,11 +284,11 @@ fn after(value: &Value) -> Read<Vec<Dependency>> {
         }
     };
     if dependencies.len() > AFTER_MAX {
-        return wrong(format!("at most {AFTER_MAX} jobs may be waited for"));
+        return wrong(format!("a job can wait for at most {AFTER_MAX} jobs"));
     }
     let distinct: BTreeSet<JobId> = dependencies.iter().map(|d| d.job).collect();
     if distinct.len() < dependencies.len() {
-        return wrong("a job stands in it twice");
+        return wrong("it contains a job twice");
     }
     Ok(dependencies)
 }
@@ -298,12 +298,12 @@ fn dependency(text: &str) -> Read<Dependency> {
         None => (text, DependencyKind::Ok),
         Some((job, "ok")) => (job, DependencyKind::Ok),
         Some((job, "any")) => (job, DependencyKind::Any),
-        Some(_) => return wrong("after a job id may stand `:ok` or `:any`"),
+        Some(_) => return wrong("only `:ok` or `:any` may follow a job id"),
     };
     match job.parse() {
         Ok(job) => Ok(Dependency { job, kind }),
         Err(_) => wrong(format!(
-            "`{}` is no job id such as 1423, 1423:ok or 1423:any",
+            "`{}` is not a job id; write 1423, 1423:ok or 1423:any",
             quote(text)
         )),
     }
@@ -321,7 +321,7 @@ fn secrets(value: &Value) -> Read<Vec<String>> {
         if fits {
             Ok(name)
         } else {
-            wrong("a secret's name has up to 64 letters, digits and . _ -")
+            wrong("a secret's name must be 1 to 64 letters, digits or . _ -")
         }
     })
 }
@@ -329,9 +329,9 @@ fn secrets(value: &Value) -> Read<Vec<String>> {
 /// What is said of a field that nobody knows.
 fn unknown(name: &str, known: &BTreeSet<&'static str>) -> (&'static str, String) {
     let message = if run_params::is_allowed(name) {
-        "this is one of Docker's parameters; put it inside `run_params`".to_owned()
+        "this is a Docker parameter; move it into `run_params`".to_owned()
     } else {
-        format!("there is no such field{}", shape::nearest(name, known))
+        format!("unknown field{}", shape::nearest(name, known))
     };
     ("config_unknown_field", message)
 }

@@ -62,9 +62,9 @@ const ALLOWED: [&str; 26] = [
 const REFUSED: [(&str, &str); 38] = [
     (
         "auto_remove",
-        "DoPQ removes containers itself, once their logs are kept",
+        "DoPQ removes containers itself, after it has stored their logs",
     ),
-    ("blkio_weight", "disk bandwidth is not shared out"),
+    ("blkio_weight", "DoPQ does not manage disk bandwidth"),
     ("cap_add", "containers run without capabilities"),
     ("cap_drop", "all capabilities are dropped already"),
     ("cgroup_parent", "DoPQ sets it"),
@@ -72,7 +72,7 @@ const REFUSED: [(&str, &str); 38] = [
     ("cpu_count", "use the field `cpus`"),
     ("cpu_period", "use the field `cpus`"),
     ("cpu_quota", "use the field `cpus`"),
-    ("detach", "every job runs detached; leave it out"),
+    ("detach", "every job runs detached; remove it"),
     (
         "device_cgroup_rules",
         "the only devices are the assigned GPUs",
@@ -102,10 +102,7 @@ const REFUSED: [(&str, &str); 38] = [
         "use the field `name` of the document; DoPQ names containers itself",
     ),
     ("network", "use `network_mode` with bridge or none"),
-    (
-        "oom_kill_disable",
-        "a job that outgrows its memory must end",
-    ),
+    ("oom_kill_disable", "a job that exceeds its memory must end"),
     ("pid_mode", "containers have their own process ids"),
     ("pids_limit", "the administrator sets it"),
     ("ports", "jobs offer no ports"),
@@ -113,7 +110,7 @@ const REFUSED: [(&str, &str); 38] = [
     ("publish_all_ports", "jobs offer no ports"),
     (
         "remove",
-        "DoPQ removes containers itself, once their logs are kept",
+        "DoPQ removes containers itself, after it has stored their logs",
     ),
     ("restart_policy", "use the field `retries`"),
     ("runtime", "DoPQ chooses it by the assigned GPUs"),
@@ -194,10 +191,10 @@ fn read(map: &Map<String, Value>, faults: &mut Faults) -> ContainerSpec {
 
 fn refuse(name: &str, known: &BTreeSet<&'static str>) -> (&'static str, String) {
     match REFUSED.iter().find(|(refused, _)| *refused == name) {
-        Some((_, why)) => ("run_param_refused", format!("this may not be set: {why}")),
+        Some((_, why)) => ("run_param_refused", format!("not allowed: {why}")),
         None => {
             let near = shape::nearest(name, known);
-            let message = format!("this is not on the list of allowed parameters{near}");
+            let message = format!("unknown parameter{near}");
             ("run_param_unknown", message)
         }
     }
@@ -210,9 +207,9 @@ pub(super) fn environment(value: &Value) -> Read<Vec<(String, String)>> {
         .iter()
         .find(|(key, _)| key.contains('=') || key.starts_with(OUR_ENV))
     {
-        Some((key, _)) if key.contains('=') => wrong(format!("`{}` holds a =", quote(key))),
+        Some((key, _)) if key.contains('=') => wrong(format!("`{}` contains a =", quote(key))),
         Some((key, _)) => wrong(format!(
-            "`{}`: names that begin with {OUR_ENV} are DoPQ's own",
+            "`{}`: names that start with {OUR_ENV} are reserved",
             quote(key)
         )),
         None => Ok(pairs),
@@ -234,7 +231,7 @@ fn labels(value: &Value) -> Read<BTreeMap<String, String>> {
     let ours = |key: &str| key.to_ascii_lowercase().starts_with(OUR_LABELS);
     match pairs.iter().find(|(key, _)| key.is_empty() || ours(key)) {
         Some((key, _)) => wrong(format!(
-            "`{}`: a label needs a name, and those below {OUR_LABELS} are DoPQ's own",
+            "`{}`: a label needs a name that does not start with {OUR_LABELS}",
             quote(key)
         )),
         None => Ok(pairs.into_iter().collect()),
@@ -248,7 +245,7 @@ fn absolute(text: &str) -> Read<()> {
         .skip(1)
         .any(|part| part == ".." || part == ".");
     if !text.starts_with('/') || odd || text.contains(|c: char| c.is_control() || c == ':') {
-        return wrong("it must be an absolute path without . or .. in it");
+        return wrong("it must be an absolute path without . or ..");
     }
     let flat: String = text
         .split('/')
@@ -259,7 +256,7 @@ fn absolute(text: &str) -> Read<()> {
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     if KERNEL_PATHS.into_iter().any(inside) {
-        return wrong("it may not lie in /proc, /sys or /dev");
+        return wrong("it must not be in /proc, /sys or /dev");
     }
     Ok(())
 }
@@ -278,11 +275,11 @@ fn tmpfs(value: &Value) -> Read<BTreeMap<String, String>> {
         let read = || {
             absolute(path)?;
             if matches!(path.trim_matches('/'), "" | "imgdir" | "outdir") {
-                return wrong("something else stands at that path already");
+                return wrong("DoPQ uses this path");
             }
             let options = shape::text(options)?;
             match options.split(',').find(|option| !safe_mount_option(option)) {
-                Some(option) => wrong(format!("the option `{}` may not be set", quote(option))),
+                Some(option) => wrong(format!("the option `{}` is not allowed", quote(option))),
                 None => Ok((path.clone(), options.to_owned())),
             }
         };
@@ -378,7 +375,7 @@ fn cpu_set(value: &Value) -> Read<String> {
 fn address(text: &str) -> Read<String> {
     match text.parse::<IpAddr>() {
         Ok(address) => Ok(address.to_string()),
-        Err(_) => wrong(format!("`{}` is no IP address", quote(text))),
+        Err(_) => wrong(format!("`{}` is not an IP address", quote(text))),
     }
 }
 
@@ -425,10 +422,7 @@ fn only(map: &Map<String, Value>, known: &[&str]) -> Read<()> {
         let read = if fits {
             Ok(())
         } else {
-            wrong(format!(
-                "there is no such key; known are {}",
-                known.join(", ")
-            ))
+            wrong(format!("unknown key; allowed are {}", known.join(", ")))
         };
         (format!(".{}", quote(key)), read)
     }))?;

@@ -166,13 +166,13 @@ pub(super) fn kind(value: &Value) -> &'static str {
 }
 
 pub(super) fn mismatch<T>(expected: &str, value: &Value) -> Read<T> {
-    wrong(format!("it must be {expected}, and is {}", kind(value)))
+    wrong(format!("it must be {expected}, not {}", kind(value)))
 }
 
 /// A text without NUL, which no file name, argument or environment can hold.
 pub(super) fn text(value: &Value) -> Read<&str> {
     match value {
-        Value::String(text) if text.contains('\0') => wrong("it holds a NUL character"),
+        Value::String(text) if text.contains('\0') => wrong("it contains a NUL character"),
         Value::String(text) => Ok(text),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
             mismatch("a text", value)
@@ -190,7 +190,7 @@ pub(super) fn line(value: &Value) -> Read<String> {
         .chars()
         .any(|c| c.is_control() || crate::bundle::fault::is_invisible(c))
     {
-        return wrong("it holds control or invisible characters");
+        return wrong("it contains control or invisible characters");
     }
     Ok(text.to_owned())
 }
@@ -244,7 +244,7 @@ pub(super) fn size(value: &Value, bare: u64) -> Read<ByteSize> {
                 .filter(|bytes| *bytes <= 1 << 62)
                 .map(ByteSize)
                 .or_else(fraction)
-                .ok_or_else(|| "it is no possible size".to_owned())
+                .ok_or_else(|| "the size is out of range".to_owned())
         }
         Value::String(text) => units::size(text, bare),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
@@ -326,10 +326,10 @@ pub(super) fn pairs(value: &Value, separator: char) -> Read<Vec<(String, String)
     let mut seen = BTreeSet::new();
     for (key, _) in &pairs {
         if key.is_empty() || key.contains(['\0', '\n', '\r']) {
-            return wrong("a name in it is empty or holds a line break or NUL");
+            return wrong("it contains an empty name or one with a line break or NUL");
         }
         if !seen.insert(key) {
-            return wrong(format!("`{}` stands in it twice", quote(key)));
+            return wrong(format!("it contains `{}` twice", quote(key)));
         }
     }
     Ok(pairs)
@@ -342,7 +342,7 @@ pub(super) fn one_of<T: Copy>(value: &Value, words: &[(&str, T)]) -> Read<T> {
     match words.iter().find(|(word, _)| *word == found) {
         Some((_, meaning)) => Ok(*meaning),
         None => wrong(format!(
-            "`{}` is not one of {}",
+            "`{}` is not allowed; use one of {}",
             quote(found),
             known.join(", ")
         )),

@@ -25,14 +25,14 @@ pub(super) fn take(fields: &mut Fields<'_>) -> Tasks {
         && let Some(last) = array.indexes.last().filter(|last| *last >= sweep.len())
     {
         let message = format!(
-            "the sweep has {} combinations, so that indexes go from 0 to {}, and {last} is beyond",
+            "the sweep has {} combinations with indexes 0 to {}; {last} is too large",
             sweep.len(),
             sweep.len() - 1
         );
         fields.fault("config_conflict", "array", message);
     }
     if max_fails.is_some() && !fields.has("array") && !fields.has("sweep") {
-        let message = "only a job of many tasks has it; set `array` or `sweep` too";
+        let message = "it needs `array` or `sweep`";
         fields.fault("config_conflict", "max_fails", message);
     }
     let all = |sweep: &Sweep| ArraySpec {
@@ -56,7 +56,7 @@ fn array(value: &Value) -> Read<ArraySpec> {
     let max_running = match most.map(str::parse::<std::num::NonZeroU32>) {
         None => None,
         Some(Ok(most)) => Some(most.get()),
-        Some(Err(_)) => return wrong("after `%` stands how many run at once, 1 or more: 0-99%8"),
+        Some(Err(_)) => return wrong("the number after `%` must be at least 1: 0-99%8"),
     };
     match indexes.parse::<Indexes>() {
         Ok(indexes) => Ok(ArraySpec {
@@ -64,7 +64,7 @@ fn array(value: &Value) -> Read<ArraySpec> {
             max_running,
         }),
         Err(error) => wrong(format!(
-            "{error}; write it as 0-99, or 0-99%8 for at most 8 at once"
+            "{error}; write 0-99, or 0-99%8 for at most 8 at once"
         )),
     }
 }

@@ -377,8 +377,8 @@ fn unknown_fields_offer_the_nearest_known_one() {
         ("num_gpu", "did you mean `num_gpus`?"),
         ("requred_memory", "did you mean `required_memory`?"),
         ("Priority", "did you mean `priority`?"),
-        ("working_dir", "put it inside `run_params`"),
-        ("zzz", "there is no such field"),
+        ("working_dir", "move it into `run_params`"),
+        ("zzz", "unknown field"),
     ] {
         let faults = parse(&document(&json!({ (field): 1 }))).expect_err(field);
         assert_eq!(faults.len(), 1);

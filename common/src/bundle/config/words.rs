@@ -18,7 +18,7 @@ pub(super) fn split(text: &str) -> Result<Vec<String>, String> {
             '"' => double(&mut chars, word.get_or_insert_default())?,
             '\\' => match chars.next() {
                 Some(next) => word.get_or_insert_default().push(next),
-                None => return Err("it ends in a backslash that escapes nothing".to_owned()),
+                None => return Err("it ends with a single backslash".to_owned()),
             },
             c => word.get_or_insert_default().push(c),
         }
@@ -34,7 +34,7 @@ fn single(chars: &mut std::str::Chars<'_>, word: &mut String) -> Result<(), Stri
         }
         word.push(c);
     }
-    Err("a ' is never closed".to_owned())
+    Err("missing closing '".to_owned())
 }
 
 fn double(chars: &mut std::str::Chars<'_>, word: &mut String) -> Result<(), String> {
@@ -49,7 +49,7 @@ fn double(chars: &mut std::str::Chars<'_>, word: &mut String) -> Result<(), Stri
             c => word.push(c),
         }
     }
-    Err("a \" is never closed".to_owned())
+    Err("missing closing \"".to_owned())
 }
 
 #[cfg(test)]

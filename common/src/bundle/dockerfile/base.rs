@@ -36,7 +36,7 @@ impl Bases {
     pub(super) fn judge(&self, image: &str, place: &str, faults: &mut Faults) {
         let Some(resolved) = self.resolve(image) else {
             let message = format!(
-                "`{}` cannot be read; write variables as ${{NAME}}",
+                "cannot expand `{}`; write variables as ${{NAME}}",
                 quote(image)
             );
             faults.add("dockerfile_base", place, message);
@@ -49,16 +49,19 @@ impl Bases {
             .unwrap_or(&name);
         let is_hexadecimal = name.bytes().all(|b| b.is_ascii_hexdigit());
         let why = if name.starts_with(OURS) {
-            "images that were built for jobs are their users' own"
+            "images built for jobs are private"
         } else if name.starts_with("sha256:") || (name.len() >= ID_MIN_CHARS && is_hexadecimal) {
-            "an image's id could be that of another's; name the image"
+            "an id could refer to another user's image; use a name"
         } else {
             return;
         };
         faults.add(
             "dockerfile_base",
             place,
-            format!("`{}` may not be built on: {why}", quote(&resolved)),
+            format!(
+                "`{}` is not allowed as a base image: {why}",
+                quote(&resolved)
+            ),
         );
     }
 

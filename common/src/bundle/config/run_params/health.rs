@@ -54,7 +54,7 @@ fn time(value: Option<&Value>) -> Read<Option<Duration>> {
     let Some(value) = value else { return Ok(None) };
     match shape::whole(value, 0, DAY)? {
         0 => Ok(None),
-        nanos if nanos < MILLI => wrong("times are in nanoseconds, and a millisecond is the least"),
+        nanos if nanos < MILLI => wrong("times are in nanoseconds, at least one millisecond"),
         nanos => Ok(Some(Duration::from_nanos(nanos.unsigned_abs()))),
     }
 }

@@ -72,7 +72,7 @@ pub(super) fn ulimit(map: &Map<String, Value>) -> Read<Ulimit> {
     let name = shape::text(name)?;
     if !LIMITS.contains(&name) {
         return wrong(format!(
-            "the limit `{}` may not be set; those that may: {}",
+            "the limit `{}` is not allowed; allowed are {}",
             quote(name),
             LIMITS.join(", ")
         ));
@@ -107,7 +107,7 @@ pub(super) fn sysctls(value: &Value) -> Read<BTreeMap<String, String>> {
                 .all(|b| b.is_ascii_digit() || b == b' ' || b == b'\t' || b == b'-');
         let read = if !PARAMETERS.contains(&name.as_str()) {
             wrong(format!(
-                "this kernel parameter may not be set; those that may: {}",
+                "this kernel parameter is not allowed; allowed are {}",
                 PARAMETERS.join(", ")
             ))
         } else if !digits {
@@ -135,7 +135,7 @@ pub(super) fn signal(value: &Value) -> Read<String> {
         Ok(format!("SIG{name}"))
     } else {
         wrong(format!(
-            "`{}` is no signal that a process can answer, such as SIGTERM or SIGINT",
+            "`{}` is not a signal that a process can handle, such as SIGTERM or SIGINT",
             quote(&text)
         ))
     }
