@@ -214,7 +214,7 @@ impl Step<'_> {
             .collect();
         self.state.gate.gpus = Some(gpus);
         for (id, gpu) in lost {
-            let outcome = Outcome::new(Cause::GpuFault, format!("GPU {gpu} failed under it"));
+            let outcome = Outcome::new(Cause::GpuFault, format!("GPU {gpu} failed"));
             self.stop_on_own(id, outcome);
         }
     }
@@ -322,7 +322,7 @@ impl Step<'_> {
             .map(|a| a.id)
             .collect();
         for id in strict {
-            let detail = "the worker could not reach the broker, and the job may only run once";
+            let detail = "the worker lost the broker, and the job may only run once";
             self.stop_on_own(id, Outcome::new(Cause::WorkerLost, detail));
         }
     }

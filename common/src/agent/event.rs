@@ -185,7 +185,7 @@ pub enum StartFault {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
     /// A former leader gave the order.
-    #[error("the order is of epoch {given}, and epoch {highest} has been seen")]
+    #[error("the order has epoch {given}, but epoch {highest} is known")]
     OldEpoch {
         /// The order's.
         given: Epoch,
@@ -193,10 +193,10 @@ pub enum Rejected {
         highest: Epoch,
     },
     /// No such attempt here.
-    #[error("attempt {0} is not known here")]
+    #[error("unknown attempt {0}")]
     Unknown(AttemptId),
     /// The attempt's stage has passed this, or never awaited it.
-    #[error("attempt {attempt} is {stage} and does not await this")]
+    #[error("attempt {attempt} is {stage} and does not expect this")]
     Stale {
         /// Which.
         attempt: AttemptId,
@@ -204,6 +204,6 @@ pub enum Rejected {
         stage: &'static str,
     },
     /// Nothing new is in it.
-    #[error("attempt {0} has had this before")]
+    #[error("attempt {0} has seen this before")]
     Repeated(AttemptId),
 }

@@ -60,26 +60,20 @@ pub fn classify(exit: &Exit, by: &Ender, memory: ByteSize) -> Outcome {
         Ender::Order(outcome) => match (&outcome.cause, exit.code) {
             (Cause::Preempted | Cause::TimeLimit, CHECKPOINTED) => (
                 Cause::Preempted,
-                format!("{}; it saved its state and is run again", outcome.detail),
+                format!("{}; it saved its state and runs again", outcome.detail),
             ),
             (cause, _) => (cause.clone(), outcome.detail.clone()),
         },
         Ender::Itself => by_itself(exit, memory),
         Ender::Engine => (
             Cause::EngineError,
-            "the container engine stopped under it".to_owned(),
+            "the container engine stopped".to_owned(),
         ),
         Ender::Unproven => (
             Cause::EngineError,
-            format!(
-                "it was ended with code {} while the agent was away",
-                exit.code
-            ),
+            format!("it ended with code {} while the worker was down", exit.code),
         ),
-        Ender::Reboot => (
-            Cause::WorkerLost,
-            "the machine was restarted under it".to_owned(),
-        ),
+        Ender::Reboot => (Cause::WorkerLost, "the machine restarted".to_owned()),
     };
     Outcome {
         cause,
@@ -98,15 +92,14 @@ fn by_itself(exit: &Exit, memory: ByteSize) -> (Cause, String) {
         ),
         CHECKPOINTED => (
             Cause::UserError,
-            "exited with code 85, which asks to be run again, without having been told to end"
-                .to_owned(),
+            "exited with code 85 (run me again) although DoPQ did not stop it".to_owned(),
         ),
         code @ 129..=192 => {
             let signal = code - 128;
             let name = signal_name(signal);
             (
                 Cause::UserError,
-                format!("ended by signal {signal}{name} from inside"),
+                format!("ended by its own signal {signal}{name}"),
             )
         }
         code => (Cause::UserError, format!("exited with code {code}")),
@@ -120,7 +113,7 @@ pub(super) fn blame_gpu_memory(outcome: Outcome, said: Option<&str>) -> Outcome 
     match (&outcome.cause, said) {
         (Cause::UserError, Some(line)) => Outcome {
             cause: Cause::OomGpu,
-            detail: format!("{}, after it said: {line}", outcome.detail),
+            detail: format!("{} after it printed: {line}", outcome.detail),
             ..outcome
         },
         (_, Some(_) | None) => outcome,
@@ -197,7 +190,7 @@ mod tests {
         assert_eq!(blamed.exit_code, Some(1));
         assert_eq!(
             blamed.detail,
-            "exited with code 1, after it said: CUDA error: out of memory"
+            "exited with code 1 after it printed: CUDA error: out of memory"
         );
         assert_eq!(blame_gpu_memory(failed.clone(), None), failed);
         let anna = Ender::Order(Outcome::new(

@@ -34,10 +34,10 @@ pub enum Order {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// It is not JSON of the right shape.
-    #[error("the order is not understood")]
+    #[error("cannot parse the order")]
     Shape(#[source] serde_json::Error),
     /// The attempt's id breaks a rule.
-    #[error("the order's attempt is not valid")]
+    #[error("the order's attempt id is invalid")]
     Attempt(#[source] ParseIdError),
     /// A newer master sent a kind that this version does not know.
     #[error("the order for attempt {0} is of an unknown kind")]

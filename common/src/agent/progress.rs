@@ -233,7 +233,7 @@ impl Step<'_> {
         match stop {
             Some(stop) => self.finish_as_ordered(id, &stop, Some(container)),
             None if given_up => {
-                let detail = "the engine did not say whether the container was started";
+                let detail = "the engine did not confirm the container's start";
                 let outcome = Outcome::new(Cause::EngineError, detail);
                 self.finish(id, Some(container), true, Ended::new(outcome, 0));
             }
@@ -310,11 +310,11 @@ impl Step<'_> {
             Some(stop) => stop.outcome.clone(),
             None if attempt.boot != self.state.boot => Outcome::new(
                 Cause::WorkerLost,
-                "the machine was restarted and its container is gone",
+                "the machine restarted and the container is gone",
             ),
             None => Outcome::new(
                 Cause::EngineError,
-                "its container was removed behind the worker's back",
+                "something other than DoPQ removed its container",
             ),
         };
         let ran = self.now.since(since);

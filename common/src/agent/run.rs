@@ -25,13 +25,13 @@ pub struct Run {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// A name, a digest or a GPU breaks a rule.
-    #[error("the order is not valid: {0}")]
+    #[error("invalid order: {0}")]
     Id(#[from] crate::id::ParseIdError),
     /// The configuration does not hold.
-    #[error("the job's configuration is not valid: {0}")]
+    #[error("invalid job configuration: {0}")]
     Config(String),
     /// The image is to be made from a bundle that the order does not name.
-    #[error("the order names no bundle, and the image is to be made from one")]
+    #[error("the order names no bundle to build the image from")]
     NoBundle,
 }
 

@@ -343,7 +343,10 @@ impl Step<'_> {
             .map(GpuId::as_str)
             .collect::<Vec<_>>();
         if !missing.is_empty() {
-            return Err(format!("no healthy GPU here is {}", missing.join(", ")));
+            return Err(format!(
+                "this worker has no healthy GPU {}",
+                missing.join(", ")
+            ));
         }
         Ok(())
     }
@@ -459,7 +462,7 @@ impl Step<'_> {
             | Stage::Stopping { .. }
             | Stage::Exited { .. }
             | Stage::Uploading { .. } => {
-                let detail = "the masters gave this attempt up";
+                let detail = "the master abandoned this attempt";
                 let stop = StopOrder {
                     outcome: Outcome::new(Cause::WorkerLost, detail),
                     grace: Duration::from_secs(10),

@@ -24,14 +24,14 @@ pub enum Error {
         queue: String,
     },
     /// The queue was gone, and gone again after each time it was declared.
-    #[error("queue the message: {queue} does not stay")]
+    #[error("queue the message: {queue} keeps disappearing")]
     NoQueue {
         /// Which queue.
         queue: String,
     },
     /// The message is longer than the broker is asked to carry.
     #[error(
-        "send a message of {bytes} bytes: at most {} are carried",
+        "send a message of {bytes} bytes: the maximum is {}",
         crate::wire::MESSAGE_MAX_BYTES
     )]
     TooLong {
@@ -39,7 +39,7 @@ pub enum Error {
         bytes: usize,
     },
     /// The delivery's consumer is gone, so it can no longer be settled; it comes again.
-    #[error("settle the delivery: its channel is gone and it will come again")]
+    #[error("settle the delivery: its channel is closed, and the broker will redeliver it")]
     Lost,
     /// The broker refused the operation.
     #[error("{doing}")]
@@ -56,17 +56,15 @@ pub enum Error {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OptionsError {
     /// The text is no AMQP URL; it is not repeated because it may hold a password.
-    #[error("the broker's URL is not of the form amqp[s]://user:password@host:port/vhost")]
+    #[error("the broker's URL must be amqp[s]://user:password@host:port/vhost")]
     Url,
     /// The account that every RabbitMQ is installed with, over a network.
-    #[error(
-        "guest/guest is refused for {host}, which is not this machine: make an account of its own"
-    )]
+    #[error("guest/guest is refused for another machine ({host}); create an account")]
     Guest {
         /// The broker's host.
         host: String,
     },
     /// The prefix cannot begin a queue's name.
-    #[error("the broker's prefix {0:?} is not 1 to 64 letters, digits or any of . _ -")]
+    #[error("the broker's prefix {0:?} must be 1 to 64 letters, digits or . _ -")]
     Prefix(String),
 }

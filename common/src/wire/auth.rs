@@ -137,13 +137,13 @@ pub enum OpenError {
     #[error("the message is not sealed")]
     NotSealed(#[source] serde_json::Error),
     /// The worker's name breaks a rule.
-    #[error("the sender's name is not valid")]
+    #[error("the sender's name is invalid")]
     Name(#[source] crate::id::ParseIdError),
     /// The proof is wrong: another key, or changed on the way.
-    #[error("the seal of worker {0} does not fit")]
+    #[error("the seal of worker {0} is wrong")]
     Forged(WorkerId),
     /// The proof fits, the content is not understood.
-    #[error("the message of worker {worker} is not understood")]
+    #[error("cannot parse the message of worker {worker}")]
     Content {
         /// Who says it.
         worker: WorkerId,

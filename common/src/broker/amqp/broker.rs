@@ -69,7 +69,7 @@ impl Broker {
             workers: Mutex::default(),
             link: watch::Sender::new(Link::Down {
                 since: tokio::time::Instant::now(),
-                why: "it has not been connected yet".to_owned(),
+                why: "not connected yet".to_owned(),
             }),
             closed: watch::Sender::new(false),
         });

@@ -78,7 +78,7 @@ impl Lane {
             purpose,
             state: watch::Sender::new(State::Down {
                 since: Instant::now(),
-                why: "it has not been connected yet".to_owned(),
+                why: "not connected yet".to_owned(),
             }),
         }
     }
@@ -140,8 +140,8 @@ impl Lane {
     /// The error that tells why there is no connection.
     pub(super) fn error(&self) -> Error {
         let why = match self.link() {
-            Link::Up => "its connection comes and goes".to_owned(),
-            Link::Blocked => "it takes no publications: its memory or disk alarm is on".to_owned(),
+            Link::Up => "the connection is unstable".to_owned(),
+            Link::Blocked => "it accepts no messages: its memory or disk alarm is on".to_owned(),
             Link::Down { why, .. } => why,
         };
         Error::Down { why }
@@ -171,7 +171,7 @@ impl Lane {
                         drop(tokio::time::timeout(CLOSE_WITHIN, close).await);
                         return;
                     };
-                    tracing::warn!(purpose = ?self.purpose, why, "the link to the broker is down");
+                    tracing::warn!(purpose = ?self.purpose, why, "lost the connection to the broker");
                     self.set_down(shared, why);
                 }
                 Ok(Err(error)) => self.set_down(shared, error.to_string()),
@@ -225,7 +225,7 @@ impl Lane {
             tokio::select! {
                 event = events.next() => match event {
                     Some(Event::ConnectionBlocked(why)) => {
-                        tracing::warn!(why, "the broker takes no publications");
+                        tracing::warn!(why, "the broker accepts no messages");
                         session.blocked.send_replace(true);
                         shared.show_link();
                     }

@@ -77,7 +77,7 @@ impl Shared {
             // Only this means that the message is in the queue.
             Ok(Ok(Confirmation::Ack(None))) => Ok(()),
             Ok(Ok(Confirmation::Ack(Some(_)))) => {
-                tracing::debug!(queue = queue(), "it is not there, and is declared");
+                tracing::debug!(queue = queue(), "the queue is missing; declaring it");
                 // The broker is given time to cancel the consumers of a queue that was deleted: it would
                 // move those that are left to the new one, and drop what that delivers to them.
                 tokio::time::sleep(PAUSE_BEFORE_DECLARING).await;
@@ -172,8 +172,8 @@ impl Shared {
         });
         match published.await {
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::debug!(topic, %error, "a live message is lost"),
-            Err(_) => tracing::debug!(topic, "a live message is lost: the broker does not take it"),
+            Ok(Err(error)) => tracing::debug!(topic, %error, "lost a live message"),
+            Err(_) => tracing::debug!(topic, "lost a live message: the broker does not accept it"),
         }
     }
 }

@@ -229,10 +229,10 @@ impl<'a> Declarer<'a> {
         };
         match soft(&error) {
             Some(AMQPSoftError::ACCESSREFUSED) => {
-                tracing::debug!(name, "this account may not declare it; it must be there");
+                tracing::debug!(name, "no permission to declare it; it must exist");
             }
             Some(AMQPSoftError::PRECONDITIONFAILED) => {
-                tracing::warn!(name, %error, "it is there with other settings, which are kept");
+                tracing::warn!(name, %error, "it exists with other settings; keeping them");
             }
             _ => return Err(error),
         }
