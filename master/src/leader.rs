@@ -136,7 +136,7 @@ impl Term<'_> {
         if let Some(ended) = &ended {
             tracing::info!(epoch = %self.epoch, why = %ended, "no longer leading");
         }
-        self.note(PartState::Degraded, "seeks the lead".to_owned());
+        self.note(PartState::Degraded, "wants to lead".to_owned());
         self.parts.handle.view().stand_by(None);
         self.release().await;
         ended
@@ -162,7 +162,7 @@ impl Term<'_> {
                 }
                 Ok((_, Ok(false))) => return,
                 Ok((_, Err(error))) => {
-                    tracing::debug!(%error, "the lease was not confirmed");
+                    tracing::debug!(%error, "failed to renew the lease");
                     next = Instant::now() + *ttl / 10;
                 }
                 Err(_) => return,

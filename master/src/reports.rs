@@ -141,7 +141,7 @@ async fn take(
 /// Acknowledges what needs no commit.
 async fn settle(delivery: Delivery) {
     if let Err(error) = delivery.ack().await {
-        tracing::debug!(%error, "a report was not acknowledged");
+        tracing::debug!(%error, "failed to acknowledge a report");
     }
 }
 

@@ -48,7 +48,7 @@ pub struct Model {
     pub epoch: Epoch,
     /// How many batches have been committed.
     pub seq: u64,
-    /// Why the store cannot be written, while it cannot.
+    /// Why the store rejects writes, while it cannot.
     pub store_fault: Option<String>,
 }
 
@@ -181,7 +181,7 @@ impl View {
         }
     }
 
-    /// Shows why the store cannot be written, or that it can; returns what was shown before.
+    /// Shows why the store rejects writes, or that it can; returns what was shown before.
     pub(crate) fn set_store_fault(&self, fault: Option<String>) -> Option<String> {
         if self.read(|model| model.store_fault == fault) {
             return fault;

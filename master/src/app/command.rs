@@ -107,7 +107,7 @@ async fn watch_signals(shutdown: CancellationToken, insisted: CancellationToken)
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
     ) else {
-        tracing::warn!("signals cannot be watched; the process ends when it is killed");
+        tracing::warn!("cannot handle signals; only SIGKILL stops the process");
         return;
     };
     for token in [shutdown, insisted] {
@@ -116,7 +116,7 @@ async fn watch_signals(shutdown: CancellationToken, insisted: CancellationToken)
             _ = interrupt.recv() => {}
         }
         if !token.is_cancelled() {
-            tracing::info!("asked to stop");
+            tracing::info!("stopping on a signal");
         }
         token.cancel();
     }

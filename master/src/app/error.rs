@@ -13,7 +13,7 @@ use crate::{bundles, http, store};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another process uses the data folder.
-    #[error("{} is in use: another dopq-master runs there", .path.display())]
+    #[error("another dopq-master uses {}", .path.display())]
     InUse {
         /// The folder.
         path: PathBuf,
@@ -49,7 +49,7 @@ pub enum Error {
     #[error("the bundle store cannot be used")]
     Bundles(#[source] bundles::Error),
     /// The first account could not be made.
-    #[error("cannot make the first account: failed to {0}")]
+    #[error("cannot create the first account: failed to {0}")]
     FirstStart(#[source] FirstStartError),
     /// The standalone worker's settings are not acceptable.
     #[error("the worker's settings cannot be used")]

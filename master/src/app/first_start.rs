@@ -67,7 +67,10 @@ pub(super) async fn stand_by(
         }
         let leads = *stands.borrow_and_update() == Standing::Leads;
         if leads && let Err(error) = make_admin(&handle, &data_dir).await {
-            tracing::error!(error = describe(&error), "the first account was not made");
+            tracing::error!(
+                error = describe(&error),
+                "failed to create the first account"
+            );
         }
     }
 }
@@ -90,7 +93,7 @@ async fn make_admin(handle: &Handle, data_dir: &DataDir) -> Result<(), Error> {
         by: "first start".to_owned(),
         action: "user.add".to_owned(),
         target: ADMIN.to_owned(),
-        detail: "there was no account".to_owned(),
+        detail: "no account existed".to_owned(),
     };
     match handle
         .change_account(AccountChange::Set(account), audit)

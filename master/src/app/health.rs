@@ -20,11 +20,11 @@ pub(super) async fn watch_broker(
             Link::Down { why, .. } => (PartState::Down, format!("{name}: {why}")),
             Link::Blocked => (
                 PartState::Degraded,
-                format!("{name} takes no messages: its memory or disk alarm is on"),
+                format!("{name} accepts no messages: its memory or disk alarm is on"),
             ),
         };
         match state {
-            PartState::Up => tracing::info!("the broker can be used"),
+            PartState::Up => tracing::info!("the broker is up"),
             PartState::Down | PartState::Degraded | PartState::Off => {
                 tracing::warn!(detail, "waiting for the broker");
             }

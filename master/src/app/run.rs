@@ -174,7 +174,7 @@ impl Master {
         feeders.wait().await;
         stop_owner.cancel();
         if tokio::time::timeout(END_WITHIN, owner).await.is_err() {
-            tracing::warn!("the last commit is not confirmed; it is looked for at the next start");
+            tracing::warn!("the last commit is not confirmed; the next start checks it");
         }
         broker.close().await;
         prepared
@@ -223,11 +223,11 @@ fn watched(config: &Config, parts: &Parts, intake: &Intake) -> Option<Watched> {
 fn note_parts(config: &Config, name: &str, board: &Board) {
     let now = clock::now();
     board.set(now, Part::Scheduler, PartState::Up, "");
-    board.set(now, Part::Leader, PartState::Degraded, "seeks the lead");
+    board.set(now, Part::Leader, PartState::Degraded, "wants to lead");
     board.set(now, Part::Bundles, PartState::Up, name);
     match &config.ingest {
-        Some(_) => board.set(now, Part::Ingest, PartState::Off, "only the leader watches"),
-        None => board.set(now, Part::Ingest, PartState::Off, "no folder is watched"),
+        Some(_) => board.set(now, Part::Ingest, PartState::Off, "only the leader ingests"),
+        None => board.set(now, Part::Ingest, PartState::Off, "ingest.url is not set"),
     }
 }
 
@@ -250,7 +250,7 @@ async fn run_worker(options: dopq_worker::Options, broker: Broker, shutdown: Can
         };
         tracing::error!(
             error = describe(&error),
-            "the worker of this process ended; it is started again"
+            "the worker of this process ended; restarting it"
         );
         tokio::select! {
             () = shutdown.cancelled() => {}

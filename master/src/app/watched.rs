@@ -57,7 +57,7 @@ impl Watched {
                 () = lost => {}
             }
             if !shutdown.is_cancelled() {
-                let detail = "only the leader watches";
+                let detail = "only the leader ingests";
                 self.board
                     .set(clock::now(), Part::Ingest, PartState::Off, detail);
             }
@@ -76,10 +76,7 @@ impl Watched {
                 continue;
             };
             let error = describe(&error);
-            tracing::warn!(
-                error,
-                "the watched folder cannot be opened; it is tried again"
-            );
+            tracing::warn!(error, "cannot open the share; trying again");
             self.board
                 .set(clock::now(), Part::Ingest, PartState::Down, error);
             tokio::select! {

@@ -124,7 +124,7 @@ pub enum IntakeError {
     #[error("the bundle is not valid: {}", first(.0))]
     Invalid(Vec<Fault>),
     /// Its content is not what its sender announced.
-    #[error("the bundle's digest is {found}, and {announced} was announced")]
+    #[error("the bundle's digest is {found}, not {announced} as announced")]
     Digest {
         /// As announced.
         announced: Digest,
@@ -132,7 +132,7 @@ pub enum IntakeError {
         found: Digest,
     },
     /// The spool's disk is full.
-    #[error("no space is left to take the bundle in")]
+    #[error("the disk is too full for the bundle")]
     Full,
     /// The spool failed.
     #[error("spool the bundle")]
@@ -168,6 +168,6 @@ fn first(faults: &[Fault]) -> String {
     match faults {
         [] => String::new(),
         [only] => only.to_string(),
-        [first, rest @ ..] => format!("{first}, and {} more", rest.len()),
+        [first, rest @ ..] => format!("{first} and {} more errors", rest.len()),
     }
 }

@@ -161,7 +161,7 @@ impl Parts<'_> {
         for (name, value) in self.options {
             let key = name
                 .parse()
-                .map_err(|_| settings(self.url, format!("there is no option {name:?}")))?;
+                .map_err(|_| settings(self.url, format!("unknown option {name:?}")))?;
             builder = set(builder, key, value);
         }
         Ok(builder)

@@ -49,7 +49,7 @@ impl Spooled {
     pub async fn write(&mut self, bytes: &Bytes) -> Result<(), IntakeError> {
         let size = self.size_bytes.saturating_add(bytes.len() as u64);
         if size > self.limit_bytes {
-            let message = format!("it has more than {} bytes", self.limit_bytes);
+            let message = format!("it exceeds {} bytes", self.limit_bytes);
             return Err(IntakeError::Invalid(vec![Fault::new(
                 "too_large",
                 "",

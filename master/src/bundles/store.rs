@@ -370,7 +370,7 @@ impl Bundles {
             };
             // The upload is given up already; that its leftovers stay as well is only worth a line.
             if let Err(error) = upload.abort().await {
-                tracing::debug!(%path, %error, "an upload could not be cleaned up");
+                tracing::debug!(%path, %error, "failed to clean up an upload");
             }
             return Err(step);
         }

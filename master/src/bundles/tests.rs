@@ -219,7 +219,7 @@ fn a_store_is_opened_by_url_and_its_mistakes_are_named() {
         (
             "s3://lab",
             options("endpiont", "http://x"),
-            "no option \"endpiont\"",
+            "unknown option \"endpiont\"",
         ),
         (
             "/tmp",

@@ -114,17 +114,14 @@ async fn run(archive: &Archive, pending: &Pending) {
         match failure {
             None if failing => {
                 failing = false;
-                tracing::info!("records are archived again");
+                tracing::info!("archiving records works again");
                 let at = clock::now();
                 archive.board.set(at, Part::Bundles, PartState::Up, "");
             }
             None => {}
             Some(error) => {
                 if !failing {
-                    tracing::warn!(
-                        error,
-                        "records are not archived; they are written once this works again"
-                    );
+                    tracing::warn!(error, "cannot archive records; trying again");
                 }
                 failing = true;
                 let at = clock::now();

@@ -129,7 +129,7 @@ impl Sender {
         match self.orders.broker.declare_worker(&self.worker).await {
             Ok(()) => true,
             Err(error) => {
-                tracing::debug!(worker.id = %self.worker, %error, "the worker's queue cannot be declared");
+                tracing::debug!(worker.id = %self.worker, %error, "failed to declare the worker's queue");
                 false
             }
         }
@@ -171,14 +171,14 @@ impl Sender {
         let body = match serde_json::to_vec(&order) {
             Ok(body) => Bytes::from(body),
             Err(error) => {
-                tracing::error!(%attempt, worker.id = %self.worker, %error, "an order cannot be written");
+                tracing::error!(%attempt, worker.id = %self.worker, %error, "failed to encode an order");
                 return true;
             }
         };
         match orders.broker.publish_order(&self.worker, body).await {
             Ok(()) => true,
             Err(error) => {
-                tracing::debug!(%attempt, worker.id = %self.worker, %error, "an order was not confirmed; it is sent again");
+                tracing::debug!(%attempt, worker.id = %self.worker, %error, "the broker did not confirm an order; sending it again");
                 false
             }
         }

@@ -102,7 +102,7 @@ impl Batch {
     /// Steps an event of the shell's own, to which nobody waits for an answer.
     pub(super) fn note(&mut self, state: &mut State, now: Timestamp, event: Event) {
         if let Err(rejected) = sched::step(state, now, event, &mut self.effects) {
-            tracing::debug!(%rejected, "the scheduler has no use for an event of the shell");
+            tracing::debug!(%rejected, "the scheduler rejected an internal event");
         }
     }
 
@@ -115,9 +115,9 @@ impl Batch {
         let before = self.effects.acts.len();
         sched::step(state, now, event, &mut self.effects)?;
         let acts = self.effects.acts.iter().skip(before);
-        acts.filter_map(accepted)
-            .next()
-            .ok_or_else(|| Rejected::Invalid("the scheduler gave the submission no job".to_owned()))
+        acts.filter_map(accepted).next().ok_or_else(|| {
+            Rejected::Invalid("the scheduler created no job for the submission".to_owned())
+        })
     }
 
     /// What is to be committed; `None` when nothing changed.

@@ -74,7 +74,7 @@ impl Committer {
         if !told_before {
             tracing::warn!(
                 error = fault,
-                "the store does not take the commit; it is repeated until it does"
+                "the store rejects the commit; trying again until it succeeds"
             );
         }
         self.board
@@ -84,7 +84,7 @@ impl Committer {
     fn recovered(&self, since: Instant) {
         if self.view.set_store_fault(None).is_some() {
             let waited_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-            tracing::info!(waited_ms, "the store takes commits again");
+            tracing::info!(waited_ms, "the store accepts commits again");
             self.board
                 .set(clock::now(), Part::Store, PartState::Up, String::new());
         }

@@ -36,13 +36,13 @@ pub enum SubmitError {
     #[error(transparent)]
     Rejected(#[from] Rejected),
     /// Another master leads.
-    #[error("this master does not lead")]
+    #[error("this master is not the leader")]
     NotLeader {
         /// Where the leader answers, when one is known.
         leader_url: Option<String>,
     },
     /// The store cannot be written for now; whether it was taken is open, so repeat it with its key.
-    #[error("the store cannot be written: {0}")]
+    #[error("the store rejects writes: {0}")]
     Unavailable(String),
 }
 
@@ -53,13 +53,13 @@ pub enum ActError {
     #[error(transparent)]
     Rejected(#[from] Rejected),
     /// Another master leads.
-    #[error("this master does not lead")]
+    #[error("this master is not the leader")]
     NotLeader {
         /// Where the leader answers, when one is known.
         leader_url: Option<String>,
     },
     /// The store cannot be written for now; whether it was done is open.
-    #[error("the store cannot be written: {0}")]
+    #[error("the store rejects writes: {0}")]
     Unavailable(String),
 }
 

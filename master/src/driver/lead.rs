@@ -77,7 +77,7 @@ pub enum Ended {
     #[error("this master is stopping")]
     Shutdown,
     /// The lease was not confirmed in time, or another master has it.
-    #[error("the lease was not confirmed in time")]
+    #[error("the lease was not renewed in time")]
     LeaseLost,
     /// Another master has taken the lead.
     #[error("failed to {0}")]
@@ -106,7 +106,7 @@ pub async fn lead(
         .await
         .is_err()
     {
-        tracing::warn!("some tasks of the former lead have not ended yet");
+        tracing::warn!("some tasks of the former leadership still run");
     }
     inputs.refuse_ready(|| ActError::NotLeader { leader_url: None });
     ended
@@ -213,7 +213,7 @@ impl<'a> Leader<'a> {
     fn tick(&self, stood_still: bool, link_up: bool) -> Vec<Event> {
         let mut events = Vec::new();
         if stood_still && link_up {
-            tracing::warn!("this master stood still; no worker's silence is counted for that time");
+            tracing::warn!("this master was paused; no worker is counted as silent for that time");
             events.push(Event::BrokerLink { up: false });
             events.push(Event::BrokerLink { up: true });
         }
@@ -251,7 +251,7 @@ impl<'a> Leader<'a> {
     async fn settle(&mut self, batch: Batch, lease_lost: &CancellationToken) -> Result<(), Ended> {
         if let Some(commit) = batch.to_commit(&self.state, self.epoch, self.seq + 1) {
             if let Err(ended) = self.committer.commit(&commit, lease_lost).await {
-                batch.abandon(&format!("{ended}, so whether this was done is not known"));
+                batch.abandon(&format!("{ended}; it is unknown whether this took effect"));
                 return Err(ended);
             }
             self.seq = commit.seq;

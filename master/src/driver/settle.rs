@@ -38,8 +38,8 @@ async fn run(mut reports: mpsc::Receiver<Delivery>) {
     while let Some(report) = reports.recv().await {
         match tokio::time::timeout(ACK_WITHIN, report.ack()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "a report was not acknowledged"),
-            Err(_) => tracing::debug!("the broker was slow to take an acknowledgement"),
+            Ok(Err(error)) => tracing::debug!(%error, "failed to acknowledge a report"),
+            Err(_) => tracing::debug!("the broker took too long to accept an acknowledgement"),
         }
     }
 }

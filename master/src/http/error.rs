@@ -96,14 +96,14 @@ impl Error {
     /// There is none, or none that the caller may see: the two look the same on purpose.
     pub(super) fn no_job(name: impl fmt::Display) -> Self {
         Self::new(ErrorCode::NotFound, format!("there is no job {name}"))
-            .hint("see yours with: dopq ps")
+            .hint("list your jobs with: dopq ps")
     }
 
     /// A fault of DoPQ itself. The sender gets no more than that; the log has the rest.
     pub(super) fn internal(what: &str, source: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error = source, "{what}");
         Self::new(ErrorCode::Internal, what)
-            .hint("the master's log says more; tell an admin the answer's X-Request-Id")
+            .hint("send the answer's X-Request-Id to an admin, who finds it in the master's log")
     }
 
     /// A part that the master needs does not answer.
@@ -114,8 +114,8 @@ impl Error {
 
     /// Another master decides.
     pub(super) fn not_leader(leader_url: Option<String>) -> Self {
-        let mut error = Self::new(ErrorCode::Unavailable, "this master does not lead")
-            .hint("no leader is known yet; try again in a few seconds");
+        let mut error = Self::new(ErrorCode::Unavailable, "this master is not the leader")
+            .hint("no leader is known; try again in a few seconds");
         error.leader_url = leader_url;
         error
     }
@@ -186,14 +186,14 @@ impl From<Rejected> for Error {
             }
         };
         let hint = match &rejected {
-            Rejected::NeverFits(_) => "see what the machines have with: dopq nodes",
-            Rejected::Guarded(_) => "wait for your jobs to end, or ask an admin for more",
-            Rejected::KeyUsed(_) => "a new request needs a new Idempotency-Key",
-            Rejected::NoSuchWorker(_) => "see the machines with: dopq nodes",
-            Rejected::NoSuchJob(_) => "see yours with: dopq ps",
-            Rejected::NoSuchGroup(_) => "see the groups with: dopq group list",
+            Rejected::NeverFits(_) => "list the machines with: dopq nodes",
+            Rejected::Guarded(_) => "wait until your jobs end, or ask an admin for a higher limit",
+            Rejected::KeyUsed(_) => "use a new Idempotency-Key for a new request",
+            Rejected::NoSuchWorker(_) => "list the machines with: dopq nodes",
+            Rejected::NoSuchJob(_) => "list your jobs with: dopq ps",
+            Rejected::NoSuchGroup(_) => "list the groups with: dopq group list",
             Rejected::GroupInUse { .. } => {
-                "take each out of it with: dopq user limit NAME --no-group"
+                "remove each member with: dopq user limit NAME --no-group"
             }
             Rejected::AlreadyFinished { .. }
             | Rejected::NotQueued { .. }
@@ -211,7 +211,7 @@ impl From<SubmitError> for Error {
             SubmitError::Rejected(rejected) => rejected.into(),
             SubmitError::NotLeader { leader_url } => Self::not_leader(leader_url),
             SubmitError::Unavailable(_) => Self::new(ErrorCode::Unavailable, error.to_string())
-                .hint("repeat it with the same Idempotency-Key; it is then done once"),
+                .hint("repeat the request with the same Idempotency-Key; that is safe"),
         }
     }
 }
@@ -222,7 +222,7 @@ impl From<ActError> for Error {
             ActError::Rejected(rejected) => rejected.into(),
             ActError::NotLeader { leader_url } => Self::not_leader(leader_url),
             ActError::Unavailable(_) => Self::new(ErrorCode::Unavailable, error.to_string())
-                .hint("it may have been done; look, and repeat it if not"),
+                .hint("it may have taken effect; check, and repeat it if not"),
         }
     }
 }

@@ -35,7 +35,7 @@ impl<T: DeserializeOwned> FromRequest<Ctx> for Json<T> {
             Ok(value) => Ok(Self(value)),
             Err(error) => Err(Error::new(
                 ErrorCode::BadRequest,
-                format!("the body is not the JSON that belongs here: {error}"),
+                format!("the body is not valid JSON for this route: {error}"),
             )
             .hint("docs/API.md shows each request's body")),
         }
@@ -48,7 +48,7 @@ pub(super) async fn collect(large: &Semaphore, mut body: Body, max: usize) -> Re
     let reading = async {
         let (mut bytes, mut slot) = (BytesMut::new(), None);
         while let Some(frame) = body.frame().await {
-            let broken = |_| Error::new(ErrorCode::BadRequest, "the body broke off");
+            let broken = |_| Error::new(ErrorCode::BadRequest, "the request body was cut off");
             let Ok(data) = frame.map_err(broken)?.into_data() else {
                 continue;
             };
@@ -68,7 +68,7 @@ pub(super) async fn collect(large: &Semaphore, mut body: Body, max: usize) -> Re
         Ok(read) => read,
         Err(_) => Err(Error::new(
             ErrorCode::Unavailable,
-            "the body took too long to come",
+            "the request body took too long to arrive",
         )),
     }
 }

@@ -164,17 +164,17 @@ fn find(context: &Context, caller: &Caller, role: Role, name: JobName) -> Result
             return Err(Error::no_job(array));
         };
         let message = match (convert::array_of(job), id) {
-            (None, _) => format!("job {array} is no array, and so has no tasks"),
+            (None, _) => format!("job {array} is not an array and has no tasks"),
             (Some(spec), None) => format!(
                 "array {array} has no task {index}; its tasks are {}",
                 convert::listed(&spec.indexes)
             ),
             (Some(_), Some(_)) => {
-                format!("task {index} of array {array} never began, or is no longer remembered")
+                format!("task {index} of array {array} never started, or left the history")
             }
         };
         Err(Error::new(ErrorCode::NotFound, message)
-            .hint(format!("see the array with: dopq show {array}")))
+            .hint(format!("show the array with: dopq show {array}")))
     })
 }
 
@@ -187,7 +187,7 @@ fn at_least(caller: &Caller, role: Role) -> Result<()> {
         Role::Operator => "operators and admins",
         Role::Admin => "admins",
     };
-    Err(Error::new(ErrorCode::Forbidden, format!("only {who} may do that")).hint("ask an admin"))
+    Err(Error::new(ErrorCode::Forbidden, format!("only {who} may do this")).hint("ask an admin"))
 }
 
 fn caller(context: &Context, request: &Request) -> Result<Caller> {
@@ -198,15 +198,14 @@ fn caller(context: &Context, request: &Request) -> Result<Caller> {
         .read(|model| identify(&model.accounts, token, now));
     match who {
         Identified::As { name, role } => Ok(Caller { name, role }),
-        Identified::Expired => Err(failed(context, request, "the token has ended")),
-        Identified::Unknown => Err(failed(context, request, "the token is not valid")),
+        Identified::Expired => Err(failed(context, request, "the token has expired")),
+        Identified::Unknown => Err(failed(context, request, "the token is invalid")),
     }
 }
 
 fn no_token() -> Error {
-    Error::new(ErrorCode::Unauthorized, "a token is needed").hint(
-        "send Authorization: Bearer dopq_…; the CLI takes it from DOPQ_TOKEN or its configuration",
-    )
+    Error::new(ErrorCode::Unauthorized, "you are not logged in")
+        .hint("run: dopq login; over HTTP send Authorization: Bearer dopq_…")
 }
 
 fn failed(context: &Context, request: &Request, what: &str) -> Error {
@@ -215,7 +214,7 @@ fn failed(context: &Context, request: &Request, what: &str) -> Error {
     match context.limiter.failed(address, Instant::now()) {
         Ok(()) => {
             tracing::info!(peer = %address, "{what}");
-            Error::new(ErrorCode::Unauthorized, what).hint("ask an admin for a new one")
+            Error::new(ErrorCode::Unauthorized, what).hint("ask an admin for a new token")
         }
         Err(wait) => Error::new(
             ErrorCode::TooManyRequests,
@@ -232,7 +231,7 @@ fn attempt(context: &Context, params: &RawPathParams, request: &Request) -> Resu
     let worker = worker.and_then(|value| value.to_str().ok());
     let worker: WorkerId = worker.unwrap_or_default().parse()?;
     if !context.app.key.token(attempt, &worker).matches(presented) {
-        let what = "the token is not that of this attempt on this worker";
+        let what = "the token does not belong to this attempt on this worker";
         return Err(failed(context, request, what));
     }
     let known = context
@@ -253,16 +252,16 @@ fn attempt(context: &Context, params: &RawPathParams, request: &Request) -> Resu
         // The order is out before this master's read model shows it, or it is a standby that lags.
         Standing::NotYet => Err(Error::new(
             ErrorCode::Unavailable,
-            format!("attempt {attempt} is not known here yet"),
+            format!("this master does not know attempt {attempt} yet"),
         )),
         Standing::Past => {
             context.app.metrics.fenced("data");
             tracing::debug!(%attempt, worker.id = %worker, "a stale attempt asked for data");
             Err(Error::new(
                 ErrorCode::Conflict,
-                format!("attempt {attempt} is not current any more"),
+                format!("attempt {attempt} is no longer current"),
             )
-            .hint("stop it and give its uploads up"))
+            .hint("stop it and drop its uploads"))
         }
     }
 }

@@ -40,14 +40,14 @@ pub(super) fn assemble(context: Ctx, routes: Vec<Route>) -> Router {
 async fn unknown(uri: Uri) -> Error {
     Error::new(
         ErrorCode::NotFound,
-        format!("there is nothing at {}", uri.path()),
+        format!("no such route: {}", uri.path()),
     )
-    .hint("docs/API.md lists what there is")
+    .hint("docs/API.md lists all routes")
 }
 
 async fn not_allowed() -> Response {
-    let error = Error::new(ErrorCode::BadRequest, "this method does not exist here")
-        .hint("docs/API.md lists what there is");
+    let error = Error::new(ErrorCode::BadRequest, "method not allowed here")
+        .hint("docs/API.md lists all routes");
     let mut response = error.into_response();
     *response.status_mut() = axum::http::StatusCode::METHOD_NOT_ALLOWED;
     response
@@ -60,7 +60,7 @@ fn panicked(cause: Box<dyn std::any::Any + Send + 'static>) -> Response {
         .or_else(|| cause.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no text");
     tracing::error!(panic = text, "a request handler panicked");
-    Error::new(ErrorCode::Internal, "the master stumbled over this request")
-        .hint("the master's log says more; tell an admin the answer's X-Request-Id")
+    Error::new(ErrorCode::Internal, "internal error")
+        .hint("send the answer's X-Request-Id to an admin, who finds it in the master's log")
         .into_response()
 }

@@ -82,7 +82,7 @@ impl Tls {
                 Ok(now) if Some(now) == seen => {}
                 Ok(now) => match self.reload() {
                     Ok(()) => {
-                        tracing::info!(cert = %self.cert.display(), "the certificate was read again");
+                        tracing::info!(cert = %self.cert.display(), "reloaded the certificate");
                         seen = Some(now);
                     }
                     Err(error) => warn(&error),
@@ -114,7 +114,7 @@ fn warn(error: &TlsError) {
     let error: &dyn std::error::Error = error;
     tracing::warn!(
         error,
-        "the certificate cannot be read again; the old one stays"
+        "failed to reload the certificate; keeping the old one"
     );
 }
 

@@ -91,20 +91,18 @@ impl Uploads {
     fn promise(&self, user: &UserName, bytes: u64) -> Result<Promise<'_>> {
         let mut under_way = self.under_way.lock();
         let free = free_bytes(&self.folder)
-            .map_err(|e| Error::internal("the spool's disk cannot be asked for room", &e))?;
+            .map_err(|e| Error::internal("cannot read the free space of the spool's disk", &e))?;
         let needed = bytes
             .saturating_add(under_way.promised)
             .saturating_add(self.min_free_bytes);
         if free < needed {
-            let message = format!("the master's disk has no room for {bytes} bytes more");
+            let message = format!("the master's disk has no room for another {bytes} bytes");
             return Err(no_room(message));
         }
         let count = under_way.by_user.entry(user.clone()).or_default();
         if *count >= UPLOADS_PER_USER {
-            let message = format!("{UPLOADS_PER_USER} uploads of yours are under way");
-            return Err(
-                Error::new(ErrorCode::TooManyRequests, message).hint("wait for them to end")
-            );
+            let message = format!("you have {UPLOADS_PER_USER} uploads in progress, the maximum");
+            return Err(Error::new(ErrorCode::TooManyRequests, message).hint("wait until one ends"));
         }
         *count += 1;
         under_way.promised = under_way.promised.saturating_add(bytes);
@@ -121,13 +119,13 @@ async fn write(intake: &Intake, length: u64, body: &mut Body) -> Result<Spooled>
     while let Some(data) = next(body).await? {
         spooled.write(&data).await.map_err(refusal)?;
         if spooled.size_bytes() > length {
-            let message = format!("more than the announced {length} bytes came");
+            let message = format!("the body is longer than its Content-Length of {length} bytes");
             return Err(Error::new(ErrorCode::BadRequest, message));
         }
     }
     let size_bytes = spooled.size_bytes();
     if size_bytes < length {
-        let message = format!("{size_bytes} of {length} announced bytes came");
+        let message = format!("the upload ended after {size_bytes} of {length} bytes");
         return Err(Error::new(ErrorCode::BadRequest, message).hint("send it again"));
     }
     Ok(spooled)
@@ -138,19 +136,19 @@ pub(super) fn refusal(error: IntakeError) -> Error {
     if error.is_full() {
         tracing::warn!(
             error = &error as &dyn std::error::Error,
-            "a bundle found no room"
+            "no disk space for a bundle"
         );
-        return no_room("the master has no room left for bundles".to_owned());
+        return no_room("the master's disk is full".to_owned());
     }
     match error {
-        IntakeError::Invalid(faults) => Error::faults("the bundle cannot be accepted", faults)
-            .hint("dopq check DIR tells the same at home"),
+        IntakeError::Invalid(faults) => Error::faults("the bundle is not valid", faults)
+            .hint("run dopq check DIR to see the same errors locally"),
         IntakeError::Digest { .. } => Error::new(ErrorCode::BadRequest, error.to_string())
-            .hint("the file changed while it was sent, or was damaged on the way; send it again"),
+            .hint("the file changed during the upload or was damaged; send it again"),
         IntakeError::Full | IntakeError::Spool(_) => {
-            Error::internal("the bundle cannot be spooled", &error)
+            Error::internal("cannot write the bundle to the spool", &error)
         }
-        IntakeError::Store(_) => Error::unavailable("the bundle cannot be stored", &error),
+        IntakeError::Store(_) => Error::unavailable("cannot store the bundle", &error),
     }
 }
 
@@ -169,12 +167,12 @@ pub(super) async fn next(body: &mut Body) -> Result<Option<Bytes>> {
                 }
             }
             Ok(Some(Err(error))) => {
-                tracing::debug!(%error, "an upload broke off");
-                let error = Error::new(ErrorCode::BadRequest, "the upload broke off");
+                tracing::debug!(%error, "an upload was interrupted");
+                let error = Error::new(ErrorCode::BadRequest, "the upload was interrupted");
                 return Err(error.hint("send it again"));
             }
             Err(_) => {
-                let message = format!("nothing came for {} s", STALL.as_secs());
+                let message = format!("received no data for {} s", STALL.as_secs());
                 return Err(Error::new(ErrorCode::BadRequest, message).hint("send it again"));
             }
         }
@@ -194,6 +192,6 @@ pub(super) async fn drain(mut body: Body) {
         }
     };
     if tokio::time::timeout(DRAIN_FOR, reading).await.is_err() {
-        tracing::debug!("a refused upload went on for longer than it is read");
+        tracing::debug!("stopped reading a refused upload");
     }
 }

@@ -157,7 +157,7 @@ mod tests {
         let faults = [Fault::new(
             "name_parent",
             "../x",
-            "its name leaves the bundle by ..",
+            "its name leads out of the bundle with ..",
         )];
         let mut refusal = Refusal::new("a/x.zip|3|e".into(), &faults);
         refusal.file = "a/x.zip".to_owned();

@@ -146,7 +146,7 @@ impl<S: Submit> Watch<S> {
                 Event::Stop => return,
                 Event::Look => self.look(&mut takes).await,
                 Event::Ended(path, outcome) => self.ended(&path, outcome),
-                Event::Lost(error) => tracing::error!(%error, "a take of ingest broke off"),
+                Event::Lost(error) => tracing::error!(%error, "an ingest task was aborted"),
             }
         }
     }
@@ -162,7 +162,7 @@ impl<S: Submit> Watch<S> {
                 self.failures = self.failures.saturating_add(1);
                 self.skip = (1_u32 << self.failures.min(8)).min(SKIPPED_MAX);
                 let error = chain(&error);
-                tracing::warn!(%error, "the watched place cannot be listed");
+                tracing::warn!(%error, "failed to list the share");
                 let detail = format!("{}: {error}", self.taker.share.name());
                 self.board
                     .set(clock::now(), Part::Ingest, PartState::Down, detail);
@@ -181,8 +181,7 @@ impl<S: Submit> Watch<S> {
             takes.spawn(async move {
                 // A file that trips a defect must not stay marked as being taken, nor stop the others.
                 let outcome = AssertUnwindSafe(taker.take(&take)).catch_unwind().await;
-                let defect =
-                    |_| Outcome::Open(End::Failed("a defect of DoPQ stopped it".to_owned()));
+                let defect = |_| Outcome::Open(End::Failed("internal error".to_owned()));
                 (take.found.path, outcome.unwrap_or_else(defect))
             });
         }
@@ -203,17 +202,13 @@ impl<S: Submit> Watch<S> {
                     job.id = job.0,
                     file = path,
                     new,
-                    "a bundle was accepted from the watched place"
+                    "accepted a bundle from the share"
                 );
                 self.counts.accepted = self.counts.accepted.saturating_add(1);
                 End::Done
             }
             Outcome::Rejected(rules) => {
-                tracing::info!(
-                    file = path,
-                    ?rules,
-                    "a bundle was rejected in the watched place"
-                );
+                tracing::info!(file = path, ?rules, "rejected a bundle on the share");
                 self.counts.rejected = self.counts.rejected.saturating_add(1);
                 for rule in rules {
                     self.metrics.bundle_rejected(rule);
@@ -222,7 +217,11 @@ impl<S: Submit> Watch<S> {
             }
             Outcome::Open(end) => {
                 if let End::Failed(reason) = &end {
-                    tracing::warn!(file = path, reason, "a bundle could not be taken yet");
+                    tracing::warn!(
+                        file = path,
+                        reason,
+                        "cannot accept a bundle yet; trying again"
+                    );
                     self.counts.last_error = Some(format!("{path}: {reason}"));
                 }
                 end
@@ -243,7 +242,7 @@ impl<S: Submit> Watch<S> {
         if self.counts.ignored > 0 {
             let ignored = self.counts.ignored;
             detail =
-                format!("{detail}, {ignored} ignored (only zips in incoming/<user>/ are taken)");
+                format!("{detail}, {ignored} ignored (only zips in incoming/<user>/ become jobs)");
         }
         let state = match (shortage, self.looks.failing()) {
             (Some(shortage), _) => {
@@ -251,7 +250,7 @@ impl<S: Submit> Watch<S> {
                 PartState::Degraded
             }
             (None, Some((count, first))) => {
-                detail = format!("{detail}; {count} tried again later, {first}");
+                detail = format!("{detail}; {count} will be tried again, first {first}");
                 PartState::Degraded
             }
             (None, None) => {

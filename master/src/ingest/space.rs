@@ -27,7 +27,7 @@ fn judge(free: u64, whole: u64, size_bytes: u64, min_space: f64) -> Option<Strin
     (!enough).then(|| {
         let now = free as f64 / whole as f64;
         format!(
-            "{:.1} % of the disk is free, and {:.1} % must stay free",
+            "{:.1} % of the disk is free, the minimum is {:.1} %",
             now * 100.0,
             min_space * 100.0
         )

@@ -94,12 +94,12 @@ impl<S: Submit> Taker<S> {
                 let executor = &judged.spec.executor;
                 if let Some(user) = folder_user.as_ref().filter(|user| *user != executor) {
                     let message =
-                        format!("it says {executor}, and the bundle lies in the folder of {user}");
+                        format!("it is {executor}, but the bundle is in the folder of {user}");
                     faults.push(Fault::new("executor_mismatch", "executor_name", message));
                 }
                 if judged.spec.class == Class::Urgent {
                     // A folder proves who somebody is, not what role they have.
-                    let message = "urgent jobs are not taken from the share; an operator submits them with the CLI";
+                    let message = "the share does not accept urgent jobs; an operator must submit them with the CLI";
                     faults.push(Fault::new("class_not_allowed", "class", message));
                 }
                 if faults.is_empty() {
@@ -123,13 +123,13 @@ impl<S: Submit> Taker<S> {
             Some((folder, _)) => match folder.parse() {
                 Ok(user) => (Some(user), Vec::new()),
                 Err(error) => {
-                    let message = format!("its folder is no user's: {error}");
+                    let message = format!("its folder is not a user's: {error}");
                     (None, vec![Fault::new("ingest_user", path, message)])
                 }
             },
             None if self.trust_executor_name => (None, Vec::new()),
             None => {
-                let message = "put it into your own folder, incoming/<user>/";
+                let message = "copy it to your own folder, incoming/<user>/";
                 (None, vec![Fault::new("ingest_flat", path, message)])
             }
         }

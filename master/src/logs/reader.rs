@@ -315,10 +315,10 @@ impl Current {
             Ok(body) => {
                 if let Err(error) = broker.publish_live(&topic, body.into()).await {
                     // The stored chunks still come every few seconds.
-                    tracing::debug!(%error, worker.id = %worker, "cannot ask for the live tail");
+                    tracing::debug!(%error, worker.id = %worker, "cannot request the live tail");
                 }
             }
-            Err(error) => tracing::debug!(%error, "cannot write the request for the live tail"),
+            Err(error) => tracing::debug!(%error, "cannot encode the request for the live tail"),
         }
         self.tail = Some(Tail {
             stream,

@@ -83,7 +83,7 @@ fn families(model: &Model) -> Vec<Gauges> {
     let mut families = vec![
         Gauges {
             name: "dopq_build_info",
-            help: "Which DoPQ this is",
+            help: "Version of DoPQ",
             unit: None,
             samples: vec![(vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1.0)],
         },
@@ -109,7 +109,7 @@ fn jobs(model: &Model) -> Gauges {
     }
     Gauges {
         name: "dopq_jobs",
-        help: "Jobs that are remembered, by state; of arrays, their tasks",
+        help: "Jobs in memory, by state; each task of an array counts",
         unit: None,
         samples: counts
             .into_iter()
@@ -129,7 +129,7 @@ fn workers(model: &Model) -> Gauges {
     }
     Gauges {
         name: "dopq_workers",
-        help: "Machines, by whether they are heard from",
+        help: "Machines, by state",
         unit: None,
         samples: counts
             .into_iter()
@@ -163,7 +163,7 @@ fn worker_gpus(model: &Model) -> Gauges {
     }
     Gauges {
         name: "dopq_worker_gpus",
-        help: "GPUs of each machine: held by jobs, free, or quarantined",
+        help: "GPUs of each machine: held, free or quarantined",
         unit: None,
         samples,
     }
@@ -177,7 +177,7 @@ fn penalties(model: &Model) -> Gauges {
     });
     Gauges {
         name: "dopq_user_penalty",
-        help: "How much each user has had lately; the lower, the sooner",
+        help: "Penalty of each user; the lowest goes first",
         unit: None,
         samples: samples.collect(),
     }
@@ -233,7 +233,7 @@ fn gpus(model: &Model) -> Vec<Gauges> {
     let names = [
         (
             "dopq_gpu_utilization",
-            "How busy each GPU is, 0 to 1",
+            "Utilization of each GPU, 0 to 1",
             Some(Unit::Other("ratio".to_owned())),
         ),
         (

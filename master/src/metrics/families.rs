@@ -129,36 +129,36 @@ impl Metrics {
     pub fn register(&self, registry: &mut Registry) {
         registry.register_with_unit(
             "job_queue_wait",
-            "From acceptance to the container's start",
+            "Time from acceptance to the container's start",
             Unit::Seconds,
             self.queue_wait.clone(),
         );
         registry.register_with_unit(
             "scheduler_cycle",
-            "Stepping one batch of events",
+            "Time to step and plan one batch of events",
             Unit::Seconds,
             self.scheduler_cycle.clone(),
         );
         registry.register_with_unit(
             "store_commit",
-            "Committing one batch",
+            "Time to commit one batch",
             Unit::Seconds,
             self.commit.clone(),
         );
         registry.register_with_unit(
             "dispatch_latency",
-            "From commit to the order's confirmation by the broker",
+            "Time from commit to the broker's confirmation of the order",
             Unit::Seconds,
             self.dispatch_latency.clone(),
         );
         registry.register(
             "fenced_messages",
-            "Stale or forged messages that were dropped",
+            "Stale or forged messages dropped",
             self.fenced_messages.clone(),
         );
         registry.register(
             "bundle_rejected",
-            "Bundles refused, by the rule they broke",
+            "Refused bundles, by broken rule",
             self.bundle_rejected.clone(),
         );
         registry.register(
@@ -168,12 +168,12 @@ impl Metrics {
         );
         registry.register(
             "jobs_finished",
-            "Jobs that ended for good, by cause",
+            "Finished jobs, by cause",
             self.jobs_finished.clone(),
         );
         registry.register_with_unit(
             "job_runtime_estimate",
-            "How long jobs that succeeded took over what was expected of them, by what that rested on",
+            "Actual over expected run time of successful jobs, by source of the estimate",
             Unit::Other("ratio".to_owned()),
             self.runtime_estimate.clone(),
         );

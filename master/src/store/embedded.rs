@@ -61,7 +61,7 @@ impl Embedded {
             }
             let db = Database::create(&path).map_err(|error| match error {
                 DatabaseError::DatabaseAlreadyOpen => {
-                    Error::Unsuitable(format!("{} is in use by another master", path.display()))
+                    Error::Unsuitable(format!("another master uses {}", path.display()))
                 }
                 error => unavailable(error),
             })?;

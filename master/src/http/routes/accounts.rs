@@ -53,7 +53,7 @@ pub(in crate::http) async fn create(
     let name: UserName = request.name.parse()?;
     let changing = context.accounts.lock().await;
     if account(&context, &name).is_some() {
-        let message = format!("there is a user {name} already");
+        let message = format!("user {name} exists already");
         return Err(Error::new(ErrorCode::Conflict, message));
     }
     let account = Account {
@@ -150,12 +150,12 @@ pub(in crate::http) async fn create_token(
     let changing = context.accounts.lock().await;
     let mut account = account(&context, &name).ok_or_else(|| no_user(&name))?;
     if account.tokens.len() >= TOKENS_PER_USER {
-        let message = format!("{name} has {TOKENS_PER_USER} tokens");
-        return Err(Error::new(ErrorCode::Conflict, message).hint("revoke some first"));
+        let message = format!("{name} has {TOKENS_PER_USER} tokens, the maximum");
+        return Err(Error::new(ErrorCode::Conflict, message).hint("revoke one first"));
     }
     let now = clock::now();
     let (secret, record) = mint(now, &label, lasts)
-        .map_err(|error| Error::internal("there is no randomness for a token", &error))?;
+        .map_err(|error| Error::internal("cannot generate a token", &error))?;
     let info = token(&record);
     account.tokens.push(record);
     let detail = format!("token {} {label:?}", info.id);
@@ -183,15 +183,15 @@ pub(in crate::http) async fn revoke_token(
     let before = account.tokens.len();
     account.tokens.retain(|token| token.id != id);
     if account.tokens.len() == before {
-        let message = format!("{name} has no such token");
-        return Err(Error::new(ErrorCode::NotFound, message).hint("see them with: dopq user list"));
+        let message = format!("{name} has no token with this id");
+        return Err(Error::new(ErrorCode::NotFound, message).hint("list them with: dopq user list"));
     }
     if account.role == Role::Admin
         && account.tokens.is_empty()
         && !other_admin(&context, &name, now)
     {
-        let message = "it is the last token of the last admin";
-        return Err(Error::new(ErrorCode::Conflict, message).hint("make another one first"));
+        let message = "this is the last token of the last admin";
+        return Err(Error::new(ErrorCode::Conflict, message).hint("create another one first"));
     }
     let detail = format!("token {id}");
     let entry = audit(&caller, now, "token_revoke", &name, detail);
@@ -222,5 +222,5 @@ fn other_admin(context: &Context, name: &UserName, now: Timestamp) -> bool {
 
 fn no_user(name: &UserName) -> Error {
     Error::new(ErrorCode::NotFound, format!("there is no user {name}"))
-        .hint("see them with: dopq user list")
+        .hint("list users with: dopq user list")
 }

@@ -76,9 +76,9 @@ fn content_length(headers: &HeaderMap, max: u64) -> Result<u64> {
         Some(length) if length <= max => Ok(length),
         Some(length) => Err(Error::new(
             ErrorCode::TooLarge,
-            format!("a bundle of {length} bytes is larger than {max}"),
+            format!("the bundle has {length} bytes; the maximum is {max}"),
         )
-        .hint("leave data out of the bundle; jobs read it from /imgdir")),
+        .hint("remove data from the bundle; jobs can read it from /imgdir")),
         None => Err(Error::new(
             ErrorCode::BadRequest,
             "Content-Length is missing",

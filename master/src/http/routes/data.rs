@@ -37,7 +37,7 @@ pub(in crate::http) async fn bundle(
         return Err(Error::new(ErrorCode::NotFound, message));
     };
     let bundles = &context.app.bundles;
-    let failed = |error| Error::unavailable("the bundle cannot be read", &error);
+    let failed = |error| Error::unavailable("cannot read the bundle", &error);
     let ttl = context.app.settings.signed_url_ttl;
     if let Some(url) = bundles
         .signed_url(&bundle.digest, ttl)
@@ -45,7 +45,7 @@ pub(in crate::http) async fn bundle(
         .map_err(failed)?
     {
         let location = HeaderValue::from_str(url.as_str())
-            .map_err(|error| Error::internal("the signed address is not valid", &error))?;
+            .map_err(|error| Error::internal("the signed URL is invalid", &error))?;
         let redirect = (
             StatusCode::TEMPORARY_REDIRECT,
             [(header::LOCATION, location)],
@@ -84,7 +84,7 @@ pub(in crate::http) async fn put_log(
             .bundles
             .put_log(caller.attempt, offset, bytes)
             .await;
-        stored.map_err(|error| Error::unavailable("the log cannot be stored", &error))?;
+        stored.map_err(|error| Error::unavailable("cannot store the log", &error))?;
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -109,7 +109,7 @@ pub(in crate::http) async fn put_results(
             Ok(StatusCode::NO_CONTENT)
         }
         (Err(_), Some(refused)) => Err(refused),
-        (Err(error), None) => Err(Error::unavailable("the results cannot be stored", &error)),
+        (Err(error), None) => Err(Error::unavailable("cannot store the results", &error)),
     }
 }
 
@@ -132,7 +132,7 @@ fn limited(
             };
             let read = read.saturating_add(data.len() as u64);
             if read > max {
-                let message = format!("the results are larger than {max} bytes");
+                let message = format!("the results exceed {max} bytes");
                 return Err(refuse(Error::new(ErrorCode::TooLarge, message)));
             }
             Ok(Some((data, (body, read))))

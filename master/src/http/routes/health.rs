@@ -22,7 +22,7 @@ pub(in crate::http) async fn readyz(State(context): State<Ctx>) -> Response {
     let fault = context
         .view()
         .read(|model| match (&model.role, &model.store_fault) {
-            (_, Some(fault)) => Some(format!("the store cannot be written: {fault}\n")),
+            (_, Some(fault)) => Some(format!("the store rejects writes: {fault}\n")),
             (Role::Standby { leader_url: None }, None) => Some("no leader is known\n".to_owned()),
             (Role::Leader | Role::Standby { .. }, None) => None,
         });
@@ -36,6 +36,6 @@ pub(in crate::http) async fn readyz(State(context): State<Ctx>) -> Response {
 pub(in crate::http) async fn metrics(State(context): State<Ctx>) -> Result<impl IntoResponse> {
     let mut text = String::new();
     encode(&mut text, &context.registry)
-        .map_err(|_| Error::new(ErrorCode::Internal, "the metrics cannot be written"))?;
+        .map_err(|_| Error::new(ErrorCode::Internal, "cannot encode the metrics"))?;
     Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text))
 }

@@ -85,7 +85,7 @@ pub(in crate::http) async fn list(
                 if !known.is_some_and(|job| caller.sees(&job.user)) {
                     return Err(Error::no_job(array));
                 } else if !is_array {
-                    let message = format!("job {array} is no array, and so has no tasks");
+                    let message = format!("job {array} is not an array and has no tasks");
                     return Err(Error::new(ErrorCode::BadRequest, message));
                 }
                 let tasks = model.state.tasks(array).rev().filter(wanted);
@@ -121,7 +121,7 @@ fn phases(text: &str) -> Result<BTreeSet<Phase>> {
         let phase = Phase::ALL.into_iter().find(|phase| phase.as_str() == word);
         phase.ok_or_else(|| {
             let all = Phase::ALL.map(Phase::as_str).join(", ");
-            Error::new(ErrorCode::BadRequest, format!("{word:?} is no state"))
+            Error::new(ErrorCode::BadRequest, format!("{word:?} is not a state"))
                 .hint(format!("states are {all}"))
         })
     });
@@ -131,7 +131,7 @@ fn phases(text: &str) -> Result<BTreeSet<Phase>> {
 fn ids(text: &str) -> Result<Vec<RangeInclusive<JobId>>> {
     let parts: Vec<_> = text.split(',').map(str::trim).collect();
     if parts.len() > RANGES_MAX {
-        let message = format!("ids may be at most {RANGES_MAX} ids and ranges");
+        let message = format!("ids may list at most {RANGES_MAX} ids and ranges");
         return Err(Error::new(ErrorCode::BadRequest, message));
     }
     let ranges = parts.into_iter().map(|part| {

@@ -73,7 +73,7 @@ pub(in crate::http) async fn download(
                     Ok(None) => return None,
                     // The answer has begun, so all that can be done is to break it off.
                     Err(error) => {
-                        tracing::warn!(error = &error as &dyn std::error::Error, job.id = %job, "a log download broke off");
+                        tracing::warn!(error = &error as &dyn std::error::Error, job.id = %job, "a log download was interrupted");
                         return Some((Err(error), reader));
                     }
                 }
@@ -126,7 +126,7 @@ pub(in crate::http) async fn stream(
     if let (Some(attempt), Some(from)) = (attempt, from)
         && from.attempt != attempt
     {
-        let message = format!("{from} is not in attempt {attempt}");
+        let message = format!("position {from} is outside attempt {attempt}");
         return Err(Error::new(ErrorCode::BadRequest, message));
     }
     let mut want = Want {
@@ -228,9 +228,9 @@ impl Events {
 fn told(error: &logs::Error) -> Error {
     match error {
         logs::Error::Store(_) | logs::Error::Stopping => {
-            Error::unavailable("the log cannot be read for now", error)
+            Error::unavailable("cannot read the log now", error)
         }
-        logs::Error::Damaged { .. } => Error::internal("the log cannot be read from there", error),
+        logs::Error::Damaged { .. } => Error::internal("cannot read the log from there", error),
     }
 }
 
@@ -239,7 +239,7 @@ pub(in crate::http) fn event<T: serde::Serialize>(name: &str, data: &T) -> Event
     match serde_json::to_string(data) {
         Ok(data) => Event::default().event(name).data(data),
         Err(error) => {
-            tracing::error!(%error, "an event cannot be written");
+            tracing::error!(%error, "failed to encode an event");
             Event::default().comment("unwritable")
         }
     }
@@ -253,7 +253,7 @@ fn attempt(attempt: Option<u32>) -> Result<Option<u32>> {
     match attempt {
         Some(0) => Err(Error::new(
             ErrorCode::BadRequest,
-            "attempts are counted from 1",
+            "attempt numbers start at 1",
         )),
         Some(_) | None => Ok(attempt),
     }
@@ -265,7 +265,7 @@ fn sources(text: &str) -> Result<Vec<Source>> {
     let sources = words.map(|word| {
         let source = all.into_iter().find(|source| source.as_str() == word);
         source.ok_or_else(|| {
-            Error::new(ErrorCode::BadRequest, format!("{word:?} is no source"))
+            Error::new(ErrorCode::BadRequest, format!("{word:?} is not a source"))
                 .hint("sources are dopq, build, stdout and stderr")
         })
     });

@@ -42,7 +42,7 @@ fn own_output(context: &Context, id: JobId, what: &str) -> Result<u32> {
         let Some(first) = array_of(job).and_then(|array| array.indexes.first()) else {
             return Ok(job.last_attempt);
         };
-        let message = format!("job {id} is an array, and each of its tasks has {what} of its own");
+        let message = format!("job {id} is an array; each task has {what} of its own");
         let hint = format!("name a task, such as {id}_{first}");
         Err(Error::new(ErrorCode::BadRequest, message).hint(hint))
     })
@@ -73,7 +73,7 @@ fn line(field: &str, text: &str) -> Result<String> {
         return Err(Error::new(ErrorCode::BadRequest, message));
     }
     if text.chars().any(char::is_control) {
-        let message = format!("{field} holds control characters");
+        let message = format!("{field} contains control characters");
         return Err(Error::new(ErrorCode::BadRequest, message));
     }
     Ok(text.to_owned())

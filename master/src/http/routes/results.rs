@@ -30,12 +30,11 @@ pub(in crate::http) async fn download(
     let number = which.attempt.unwrap_or(last);
     let attempt = AttemptId { job, number };
     let results = context.app.bundles.get_results(attempt).await;
-    let results =
-        results.map_err(|error| Error::unavailable("the results cannot be read", &error))?;
+    let results = results.map_err(|error| Error::unavailable("cannot read the results", &error))?;
     let Some((size_bytes, stream)) = results else {
         let message = format!("job {job} has no results of attempt {number}");
         return Err(Error::new(ErrorCode::NotFound, message)
-            .hint("they are published when an attempt ends, unless artifacts says never"));
+            .hint("results are published when an attempt ends, unless artifacts is never"));
     };
     let name = format!("attachment; filename=\"dopq-{job}-{number}.tar\"");
     let mut response = Body::from_stream(stream).into_response();

@@ -32,10 +32,10 @@ pub(in crate::http) async fn retry(
     })?;
     if job.user != caller.name && caller.role < Role::Admin {
         let message = format!(
-            "job {id} is {}'s, and a retry would be theirs too",
+            "job {id} belongs to {}; only they and admins can retry it",
             job.user
         );
-        return Err(Error::new(ErrorCode::Forbidden, message).hint("ask them, or an admin"));
+        return Err(Error::new(ErrorCode::Forbidden, message).hint("ask them or an admin"));
     }
     let indexes = tasks_to_run(&job, request.failed)?;
     let config = again(&job, indexes.as_ref())?;
@@ -52,14 +52,14 @@ fn tasks_to_run(job: &Job, failed: bool) -> Result<Option<Indexes>> {
             if indexes.is_empty() {
                 let message = format!("all tasks of array {} succeeded", job.id);
                 return Err(Error::new(ErrorCode::Conflict, message)
-                    .hint("leave `failed` out to run all of them again"));
+                    .hint("omit `failed` to run all tasks again"));
             }
             Ok(Some(indexes))
         }
         (None, _, true) => {
-            let message = format!("job {} is no array, and so has no failed tasks", job.id);
+            let message = format!("job {} is not an array and has no failed tasks", job.id);
             Err(Error::new(ErrorCode::BadRequest, message)
-                .hint("leave `failed` out to run it again"))
+                .hint("omit `failed` to run the job again"))
         }
         (None, Some(task), false) => Ok(Some(Indexes::from_range(task.index, task.index))),
         (Some(_) | None, _, false) => Ok(None),
@@ -80,11 +80,8 @@ fn finished(job: &Job) -> Result<&Finished> {
 }
 
 fn not_over(id: JobId) -> Error {
-    Error::new(
-        ErrorCode::Conflict,
-        format!("job {id} has not finished yet"),
-    )
-    .hint(format!("wait for it with: dopq wait {id}"))
+    Error::new(ErrorCode::Conflict, format!("job {id} is not finished"))
+        .hint(format!("wait for it with: dopq wait {id}"))
 }
 
 /// The document of the new job. It waits for nothing: what the old one waited for is over or was in vain.
@@ -96,5 +93,5 @@ fn again(job: &Job, indexes: Option<&Indexes>) -> Result<String> {
         changes.insert("array".to_owned(), format!("{indexes}{most}").into());
     }
     config::merge(&job.config, &changes)
-        .map_err(|faults| Error::faults("the configuration cannot be accepted any more", faults))
+        .map_err(|faults| Error::faults("the configuration is no longer valid", faults))
 }

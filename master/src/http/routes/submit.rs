@@ -34,7 +34,7 @@ pub(in crate::http) async fn submit(
         stored.map_err(|error| Error::unavailable("the bundle store does not answer", &error))?;
     let stored = stored.ok_or_else(|| {
         Error::new(ErrorCode::NotFound, format!("there is no bundle {digest}"))
-            .hint("put it to /v1/bundles/{digest} first")
+            .hint("upload it to /v1/bundles/{digest} first")
     })?;
     let config = config::merge(&stored.config, &request.overrides).map_err(refused)?;
     let spec = config::parse(&config).map_err(refused)?;
@@ -65,7 +65,7 @@ pub(super) async fn submit_again(
         let stored = stored
             .map_err(|error| Error::unavailable("the bundle store does not answer", &error))?;
         if stored.is_none() {
-            let message = format!("its bundle {} is not there any more", bundle.digest.short());
+            let message = format!("its bundle {} was deleted", bundle.digest.short());
             return Err(Error::new(ErrorCode::NotFound, message)
                 .hint("submit the folder again: dopq submit DIR"));
         }
@@ -83,8 +83,7 @@ async fn hand_over(
     key: Option<Arc<str>>,
 ) -> Result<(StatusCode, Json<api::Job>)> {
     if spec.class == Class::Urgent && caller.role < Role::Operator {
-        let message =
-            "only operators and admins may submit urgent jobs; normal and nice are for everybody";
+        let message = "only operators and admins may submit urgent jobs; use normal or nice";
         return Err(Error::fault("class_not_allowed", "class", message));
     }
     let submission = Submission {
@@ -104,7 +103,7 @@ async fn hand_over(
 }
 
 fn refused(faults: Vec<Fault>) -> Error {
-    Error::faults("the configuration cannot be accepted", faults)
+    Error::faults("the configuration is not valid", faults)
 }
 
 /// Whose the job becomes: the caller's, or, when an admin submits, that of the user it is for.
@@ -114,7 +113,10 @@ fn executor(context: &Context, caller: &Caller, spec: &JobSpec) -> Result<UserNa
         return Ok(caller.name.clone());
     }
     if caller.role < Role::Admin {
-        let message = format!("it says {executor}, and your token says {}", caller.name);
+        let message = format!(
+            "it is {executor}, but your token belongs to {}",
+            caller.name
+        );
         return Err(Error::fault("executor_mismatch", "executor_name", message)
             .hint(format!("set executor_name to {}", caller.name)));
     }
@@ -126,7 +128,7 @@ fn executor(context: &Context, caller: &Caller, spec: &JobSpec) -> Result<UserNa
     }
     let message = format!("there is no user {executor}");
     Err(Error::fault("executor_unknown", "executor_name", message)
-        .hint("make the account with: dopq user add"))
+        .hint("create the user with: dopq user add"))
 }
 
 /// The caller's key, in a namespace of their own: a user's name holds no colon.
@@ -142,7 +144,7 @@ pub(super) fn key(headers: &HeaderMap, caller: &Caller) -> Result<Option<Arc<str
         }
         Ok(_) | Err(_) => Err(Error::new(
             ErrorCode::BadRequest,
-            format!("an Idempotency-Key has 1 to {KEY_MAX_BYTES} printable ASCII characters"),
+            format!("an Idempotency-Key must have 1 to {KEY_MAX_BYTES} printable ASCII characters"),
         )),
     }
 }

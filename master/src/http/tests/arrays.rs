@@ -257,7 +257,7 @@ async fn who_follows_a_task_that_never_begins_is_told() {
     let end = log.event().await;
     assert_eq!(end.name, "error", "{}", end.data);
     let none = anna.ask("GET", &format!("{path}_3")).await.error();
-    assert!(none.message.contains("never began"), "{}", none.message);
+    assert!(none.message.contains("never started"), "{}", none.message);
     let stopping = anna.job(array).await;
     assert_eq!(
         (stopping.state.as_str(), stopping.reason),

@@ -98,7 +98,7 @@ impl Folder {
                     Ok(deeper) => listing.ignored += deeper.len() as u64,
                     // A folder that is gone again, or that we may not read, does not hide the others.
                     Err(error) => {
-                        tracing::debug!(%path, %error, "a folder of the watched place is not readable");
+                        tracing::debug!(%path, %error, "cannot read a folder of the share");
                         listing.ignored += 1;
                     }
                 }
@@ -370,7 +370,7 @@ fn changed(found: &Found) -> Error {
 }
 
 fn special(found: &Found) -> Error {
-    let message = "it is a link or a special file; put the zip itself there";
+    let message = "it is a link or a special file; copy the zip itself";
     Error::Refused(Fault::new("ingest_link", &found.path, message))
 }
 

@@ -338,7 +338,7 @@ async fn what_the_scheduler_refuses_for_good_is_rejected_and_what_may_pass_waits
         .driver
         .fail_next(false, SubmitError::NotLeader { leader_url: None });
     place.driver.fail_next(true, unavailable());
-    for part in ["1 job waiting", "does not lead", "redis"] {
+    for part in ["1 job waiting", "is not the leader", "redis"] {
         let outcomes = sweep(&taker).await.expect("listed");
         assert!(
             matches!(&outcomes["anna/big.zip"], Outcome::Open(End::Failed(reason)) if reason.contains(part)),
@@ -413,6 +413,6 @@ async fn nothing_is_taken_when_the_disk_would_be_too_full() {
     place.put("anna/run.zip", &bundle("anna", "a"));
     let outcomes = sweep(&taker).await.expect("listed");
     assert!(
-        matches!(&outcomes["anna/run.zip"], Outcome::Open(End::Failed(reason)) if reason.contains("must stay free"))
+        matches!(&outcomes["anna/run.zip"], Outcome::Open(End::Failed(reason)) if reason.contains("the minimum is"))
     );
 }

@@ -31,7 +31,7 @@ impl Redis {
             return Err(Error::Unsuitable(faults.join("; ")));
         }
         for fault in faults {
-            tracing::warn!(fault, "this Redis may lose what was accepted");
+            tracing::warn!(fault, "this Redis may lose accepted jobs");
         }
         Ok(())
     }
@@ -50,20 +50,18 @@ fn faults(info: &str, fsync: Option<&str>) -> Vec<String> {
     ) = field("maxmemory_policy")
     {
         faults.push(format!(
-            "its maxmemory-policy is {policy}, which throws records away; set noeviction"
+            "its maxmemory-policy is {policy}, which deletes records; set noeviction"
         ));
     }
     if field("aof_enabled") == Some("0") {
         faults.push(
-            "it writes no append-only file, so that a restart loses jobs; set appendonly yes"
-                .to_owned(),
+            "it writes no append-only file, so a restart loses jobs; set appendonly yes".to_owned(),
         );
     } else if fsync == Some("no") {
-        faults.push("its appendfsync is no; set always, or everysec at least".to_owned());
+        faults.push("its appendfsync is no; set always, or at least everysec".to_owned());
     }
     if field("role") == Some("slave") {
-        faults
-            .push("it is a replica, which takes no writes; give the primary's address".to_owned());
+        faults.push("it is a read-only replica; use the primary's address".to_owned());
     }
     faults
 }

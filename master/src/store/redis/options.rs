@@ -41,7 +41,7 @@ impl RedisOptions {
         // The URL is kept out of the message: it holds the password.
         let info = self.url.as_str().into_connection_info().map_err(|error| {
             Error::Unsuitable(format!(
-                "its URL is not of the form redis[s]://[user:]password@host:port/db: {}",
+                "the URL must be redis[s]://[user:]password@host:port/db: {}",
                 error.category()
             ))
         })?;
@@ -53,7 +53,7 @@ impl RedisOptions {
         };
         if let Some(host) = host.filter(|host| secret.is_empty() && !is_loopback(host)) {
             return Err(Error::Unsuitable(format!(
-                "without a password only a Redis on this machine is accepted, not {host}"
+                "a Redis on another machine ({host}) needs a password"
             )));
         }
         if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
