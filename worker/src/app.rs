@@ -102,7 +102,7 @@ pub async fn run(
             Err(Error::Records(error)) if went_on || error.is_passing() => {
                 tracing::error!(
                     error = chain(&error),
-                    "the records cannot be kept; begun anew"
+                    "cannot keep the records; starting again"
                 );
                 went_on = true;
             }
@@ -188,7 +188,7 @@ pub(crate) async fn run_with(
         link: broker.link(),
     };
     context.spawn(inventory.run());
-    tracing::info!(worker.id = %context.options.name, "the worker is ready");
+    tracing::info!(worker.id = %context.options.name, "worker ready");
 
     let driven = driver.run(shutdown).await.map_err(Error::Records);
     life.cancel();
@@ -279,7 +279,7 @@ async fn meet_engine(engine: &Engine, options: &Options) -> Met {
                     gpus = devices.len(),
                     model = devices.first().map(|device| device.model.as_str()),
                     by = offer.as_str(),
-                    "GPUs are offered"
+                    "offering GPUs"
                 );
                 return Met {
                     offer,
@@ -290,7 +290,7 @@ async fn meet_engine(engine: &Engine, options: &Options) -> Met {
             Err(error) => {
                 tracing::warn!(
                     error = chain(&error),
-                    "the container engine is not ready; tried again"
+                    "the container engine is not ready; trying again"
                 );
             }
         }
@@ -376,10 +376,7 @@ async fn look(context: &Context) -> Vec<Seen> {
         match seen(context).await {
             Ok(containers) => return containers,
             Err(error) => {
-                tracing::warn!(
-                    error = chain(&error),
-                    "the engine does not list its containers"
-                );
+                tracing::warn!(error = chain(&error), "failed to list the containers");
             }
         }
         tokio::time::sleep(RETRY).await;
@@ -402,7 +399,7 @@ async fn orders(context: Arc<Context>, broker: Broker) {
                     }
                 }
             }
-            Err(error) => tracing::warn!(error = chain(&error), "orders cannot be received yet"),
+            Err(error) => tracing::warn!(error = chain(&error), "cannot receive orders yet"),
         }
         tokio::time::sleep(RETRY).await;
     }
@@ -434,7 +431,7 @@ fn remove_leftovers(data_dir: &Path, state: &State) {
                 })
         });
         if !needed && let Err(error) = std::fs::remove_dir_all(entry.path()) {
-            tracing::warn!(%error, folder = %entry.path().display(), "a leftover was not removed");
+            tracing::warn!(%error, folder = %entry.path().display(), "failed to remove a leftover");
         }
     }
 }

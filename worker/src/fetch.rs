@@ -99,11 +99,11 @@ impl Bundles {
                     if damages == DAMAGES {
                         return Err(Error::Damaged);
                     }
-                    "what came has another size or digest".to_owned()
+                    "wrong size or digest".to_owned()
                 }
                 Err(Attempt::Again(why)) => why,
             };
-            tracing::warn!(attempt = %access.attempt, bundle.digest = %bundle.digest, why, "the bundle is fetched again");
+            tracing::warn!(attempt = %access.attempt, bundle.digest = %bundle.digest, why, "fetching the bundle again");
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RETRY_MOST);
         }
@@ -151,7 +151,7 @@ impl Bundles {
         let (dir, keep) = (self.dir.clone(), self.keep);
         let pruned = tokio::task::spawn_blocking(move || prune(&dir, keep, IN_USE)).await;
         if let Ok(Err(error)) = pruned {
-            tracing::warn!(%error, "old bundles were not removed");
+            tracing::warn!(%error, "failed to remove old bundles");
         }
     }
 }

@@ -17,8 +17,8 @@ impl Host {
     /// `data_dir` tells which disk counts.
     pub(crate) fn new(data_dir: &Path) -> Self {
         let data_dir = std::fs::canonicalize(data_dir).unwrap_or_else(|_| data_dir.to_owned());
-        let system =
-            System::new().inspect_err(|error| tracing::warn!(?error, "the machine cannot be read"));
+        let system = System::new()
+            .inspect_err(|error| tracing::warn!(?error, "cannot read the machine's resources"));
         Self {
             system: Mutex::new(system.ok()),
             data_dir,
@@ -59,7 +59,7 @@ pub(crate) fn boot_id() -> String {
     match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
         Ok(id) => id.trim().to_owned(),
         Err(error) => {
-            tracing::warn!(%error, "the machine does not tell its boots apart");
+            tracing::warn!(%error, "cannot read the machine's boot id");
             "unknown".to_owned()
         }
     }

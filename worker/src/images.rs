@@ -156,7 +156,7 @@ impl Images {
                     .map_err(|error| pull_outcome(name, &error))?,
             }
         }
-        Err(missing(name, "it is not there after it was pulled"))
+        Err(missing(name, "it is missing after the pull"))
     }
 
     /// Digests of the bundles whose images this machine holds.
@@ -198,11 +198,11 @@ fn build_outcome(error: &BuildError) -> Outcome {
         BuildError::Failed { detail, .. } => Outcome::new(Cause::BuildFailed, detail.clone()),
         BuildError::DiskFull { detail } => Outcome::new(Cause::DiskFull, detail.clone()),
         BuildError::Deadline { .. } | BuildError::Silent { .. } => {
-            Outcome::new(Cause::BuildFailed, format!("it did not {error}"))
+            Outcome::new(Cause::BuildFailed, format!("failed to {error}"))
         }
         BuildError::Bundle(_) => Outcome::new(Cause::BundleInvalid, chain(error)),
         BuildError::Engine(error) => engine_outcome(error),
-        BuildError::Cancelled => Outcome::new(Cause::EngineError, "the build was called off"),
+        BuildError::Cancelled => Outcome::new(Cause::EngineError, "the build was cancelled"),
     }
 }
 
@@ -216,7 +216,7 @@ pub(crate) fn engine_outcome(error: &docker::Error) -> Outcome {
         docker::Error::Command { exit_code, message } => Outcome {
             cause: Cause::UserError,
             exit_code: Some(*exit_code),
-            detail: format!("its command cannot be run: {message}"),
+            detail: format!("cannot run its command: {message}"),
         },
         docker::Error::NotFound { .. }
         | docker::Error::Conflict { .. }

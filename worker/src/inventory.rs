@@ -75,10 +75,7 @@ impl Inventory {
             match seen(&self.context).await {
                 Ok(containers) => self.context.tell(Event::Listed { containers }).await,
                 Err(error) => {
-                    tracing::warn!(
-                        error = chain(&error),
-                        "the engine does not list its containers"
-                    );
+                    tracing::warn!(error = chain(&error), "failed to list the containers");
                 }
             }
         }
@@ -105,14 +102,14 @@ impl Inventory {
             Ok(Some(free)) if free < least.0 => {
                 let free = ByteSize(free);
                 Some(format!(
-                    "the worker's disk has {free} left, and {least} are to stay free"
+                    "the worker's disk has {free} free, the minimum is {least}"
                 ))
             }
             Ok(Some(_) | None) | Err(_) => None,
         };
         if found.is_some() != low.is_some() {
             if let Some(why) = &found {
-                tracing::warn!(why, "no new jobs are taken");
+                tracing::warn!(why, "accepting no new jobs");
             }
             let low = found.clone();
             self.context.tell(Event::DiskFound { low }).await;
@@ -127,7 +124,7 @@ impl Inventory {
                 images
             }
             Err(error) => {
-                tracing::warn!(error = chain(&error), "the engine does not list its images");
+                tracing::warn!(error = chain(&error), "failed to list the images");
                 Vec::new()
             }
         }

@@ -92,7 +92,7 @@ pub(crate) async fn requests(context: Arc<Context>, broker: Broker) {
                     take(&context, &message.body);
                 }
             }
-            Err(error) => tracing::warn!(%error, "the masters' requests cannot be heard"),
+            Err(error) => tracing::warn!(%error, "cannot listen for the masters' requests"),
         }
         tokio::time::sleep(RETRY).await;
     }
@@ -100,7 +100,7 @@ pub(crate) async fn requests(context: Arc<Context>, broker: Broker) {
 
 fn take(context: &Context, body: &[u8]) {
     let Ok(Live::Follow { attempt, for_ms }) = serde_json::from_slice(body) else {
-        tracing::debug!("a request is not understood");
+        tracing::debug!("cannot parse a request");
         return;
     };
     let Ok(attempt) = attempt.parse::<AttemptId>() else {

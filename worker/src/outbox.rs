@@ -66,7 +66,7 @@ impl Outbox {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(report.seq = seq, error = %error, "a report was not taken; it is sent again");
+                    tracing::warn!(report.seq = seq, error = %error, "the broker did not accept a report; sending it again");
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
                         () = shutdown.cancelled() => return,

@@ -83,7 +83,7 @@ async fn serve(config: Config, broker: Broker) -> anyhow::Result<()> {
             _ = terminated.recv() => {}
             _ = interrupted.recv() => {}
         }
-        tracing::info!("told to end; containers run on");
+        tracing::info!("stopping on a signal; containers keep running");
         told.cancel();
     });
     let ran = Box::pin(crate::run(config.options, broker.clone(), shutdown)).await;

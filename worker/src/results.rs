@@ -38,11 +38,11 @@ pub(crate) async fn publish(data: &DataPlane, access: &Access, folder: PathBuf) 
         match data.put_results(access, body).await {
             Ok(()) => return Some(sent.load(Ordering::Relaxed)),
             Err(error) if error.is_final() => {
-                tracing::warn!(attempt = %access.attempt, %error, "the masters do not take the results");
+                tracing::warn!(attempt = %access.attempt, %error, "the masters refuse the results");
                 return None;
             }
             Err(error) => {
-                tracing::warn!(attempt = %access.attempt, %error, "the results are sent again");
+                tracing::warn!(attempt = %access.attempt, %error, "sending the results again");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(RETRY_MOST);
             }

@@ -172,7 +172,7 @@ impl Pass {
                 None if self.demux.is_within_frame() => {
                     return Err(Error::Unreachable {
                         call: CALL,
-                        source: "the engine stopped in the middle of a message".into(),
+                        source: "the engine closed the stream within a message".into(),
                     });
                 }
                 None => return Ok(None),

@@ -42,7 +42,7 @@ impl Client {
             tokio::time::sleep(random_pause()).await;
         }
         Err(Error::Conflict {
-            message: format!("there are several networks {name}; remove all but one"),
+            message: format!("several networks are named {name}; remove all but one"),
         })
     }
 
@@ -107,7 +107,7 @@ fn is_isolated_bridge(name: &str, found: &Network) -> Result<(), Error> {
     }
     Err(Error::Conflict {
         message: format!(
-            "network {name} is there, but is no bridge with {ICC}=false; remove it or name another"
+            "network {name} exists but is not a bridge with {ICC}=false; remove it or choose another name"
         ),
     })
 }

@@ -71,7 +71,7 @@ impl Context {
     /// Tells the driver what happened; a driver that is gone needs nothing any more.
     pub(crate) async fn tell(&self, event: Event) {
         if self.inputs.send(Input::Core(event)).await.is_err() {
-            tracing::debug!("an event came after the worker's end");
+            tracing::debug!("received an event after the worker's end");
         }
     }
 

@@ -50,7 +50,7 @@ pub(super) async fn create(
             };
         // Whether it took effect shows at the next try: the name is then taken, by this attempt.
         context.health.lost(&context.clock);
-        tracing::warn!(%attempt, error = chain(&error), "the creation is tried again");
+        tracing::warn!(%attempt, error = chain(&error), "creating the container again");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RETRY_MOST);
     }
@@ -118,7 +118,7 @@ async fn create_once(
         }),
         Some(found) => {
             let detail = format!(
-                "the container {} is there and was made by another worker of this name; give each cluster on one engine a name of its own",
+                "container {} belongs to another worker of this name; give each cluster on one engine its own name",
                 found.name
             );
             Err(CreateError::Outcome(Outcome::new(
@@ -150,12 +150,14 @@ async fn secrets(context: &Context, run: &Run) -> Result<Vec<(String, String)>, 
     for name in &run.spec.secrets {
         let refused = |why: &str| {
             let detail =
-                format!("secret {name}: {why}; an admin puts it into the worker's secrets_dir");
+                format!("secret {name}: {why}; an admin must put it into the worker's secrets_dir");
             Outcome::new(Cause::BundleInvalid, detail)
         };
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if name.is_empty() || !name.chars().all(plain) {
-            return Err(refused("only letters, digits and _ may stand in its name"));
+            return Err(refused(
+                "only letters, digits and _ are allowed in its name",
+            ));
         }
         let dir = context.options.secrets_dir.as_ref();
         let dir = dir.ok_or_else(|| refused("this worker has no secrets"))?;
@@ -163,7 +165,7 @@ async fn secrets(context: &Context, run: &Run) -> Result<Vec<(String, String)>, 
         match tokio::fs::read_to_string(&path).await {
             Ok(text) => read.push((name.clone(), text.trim_end_matches('\n').to_owned())),
             Err(error) => {
-                tracing::warn!(user = %run.user, secret = name, %error, "a secret cannot be read");
+                tracing::warn!(user = %run.user, secret = name, %error, "cannot read a secret");
                 return Err(refused("this worker does not have it"));
             }
         }

@@ -97,11 +97,11 @@ async fn end(context: &Context, ending: &Ending) -> Stored {
                     results::publish(&context.data, &access, folder).await
                 }
                 Ok(Err(error)) => {
-                    tracing::error!(%attempt, error = chain(&error), "the results cannot be read");
+                    tracing::error!(%attempt, error = chain(&error), "cannot read the results");
                     None
                 }
                 Err(error) => {
-                    tracing::error!(%attempt, %error, "the results cannot be read");
+                    tracing::error!(%attempt, %error, "cannot read the results");
                     None
                 }
             }
@@ -123,7 +123,7 @@ async fn gpu_memory(attempt: AttemptId, log: &Log) -> Option<String> {
     match log.spool.last_words().await {
         Ok(words) => words.iter().rev().find_map(|words| ran_out(words)),
         Err(error) => {
-            tracing::warn!(%attempt, %error, "the end of the log cannot be read");
+            tracing::warn!(%attempt, %error, "cannot read the end of the log");
             None
         }
     }
@@ -135,7 +135,7 @@ async fn open(context: &Context, ending: &Ending) -> Arc<Log> {
         match context.log(ending.attempt, ending.run.as_deref()) {
             Ok(log) => return log,
             Err(error) => {
-                tracing::warn!(attempt = %ending.attempt, %error, "the log cannot be opened; tried again");
+                tracing::warn!(attempt = %ending.attempt, %error, "cannot open the log; trying again");
             }
         }
         tokio::time::sleep(pause).await;
@@ -150,7 +150,7 @@ async fn rest_of_output(context: &Context, ending: &Ending, container: &str, log
         .await
         .is_err()
     {
-        tracing::debug!(%attempt, "the live reading of the output is cut short");
+        tracing::debug!(%attempt, "stopped following the output");
     }
     log.capture_ends.cancel();
     let _capturing = log.capturing.lock().await;
@@ -163,7 +163,7 @@ async fn rest_of_output(context: &Context, ending: &Ending, container: &str, log
         match capture(&context.engine, container, tty, false, &log.spool).await {
             Ok(()) | Err(CaptureError::Engine(docker::Error::NotFound { .. })) => return,
             Err(error) => {
-                tracing::warn!(%attempt, error = chain(&error), "the rest of the output is read again");
+                tracing::warn!(%attempt, error = chain(&error), "reading the rest of the output again");
             }
         }
         tokio::time::sleep(pause).await;
@@ -175,7 +175,7 @@ async fn rest_of_output(context: &Context, ending: &Ending, container: &str, log
 pub(super) async fn remove(context: &Context, attempt: AttemptId, container: &str) {
     let mut pause = RETRY_FIRST;
     while let Err(error) = context.engine.remove(container, true).await {
-        tracing::warn!(%attempt, error = chain(&error), "the container is removed again");
+        tracing::warn!(%attempt, error = chain(&error), "failed to remove the container; trying again");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RETRY_MOST);
     }
@@ -194,7 +194,7 @@ pub(super) fn clean(context: &Arc<Context>, attempt: AttemptId, container: Optio
         if let Err(error) = tokio::fs::remove_dir_all(&dir).await
             && error.kind() != std::io::ErrorKind::NotFound
         {
-            tracing::warn!(%attempt, %error, "the attempt's folder was not removed");
+            tracing::warn!(%attempt, %error, "failed to remove the attempt's folder");
         }
     });
 }

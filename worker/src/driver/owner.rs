@@ -166,7 +166,7 @@ impl Driver {
                 for delivery in deliveries {
                     if let Err(error) = delivery.ack().await {
                         // It comes again and changes nothing then.
-                        tracing::debug!(%error, "an order was not acknowledged");
+                        tracing::debug!(%error, "failed to acknowledge an order");
                     }
                 }
             });
@@ -229,7 +229,7 @@ impl Batch {
                 match read {
                     Ok(event) => event,
                     Err(error) => {
-                        tracing::warn!(%error, "an order is dropped");
+                        tracing::warn!(%error, "dropped an order");
                         return;
                     }
                 }
@@ -237,7 +237,7 @@ impl Batch {
         };
         let now = driver.context.clock.now();
         if let Err(why) = agent::step(&mut driver.state, now, event, &mut self.effects) {
-            tracing::debug!(%why, "an event changes nothing");
+            tracing::debug!(%why, "ignored an event");
         }
     }
 }

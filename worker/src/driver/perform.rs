@@ -166,7 +166,7 @@ pub(super) fn run_of(driver: &Driver, attempt: AttemptId) -> Result<Arc<Run>, Ou
     let known = driver.state.attempt(attempt);
     let run = known.and_then(|attempt| attempt.run.clone());
     run.ok_or_else(|| {
-        let detail = "its order is not understood by this version of the agent";
+        let detail = "this version of the worker cannot parse the order";
         Outcome::new(Cause::EngineError, detail)
     })
 }
@@ -200,7 +200,7 @@ fn prepare(
 /// Writes a line of DoPQ's own into the log.
 async fn note(context: &Context, attempt: AttemptId, log: &Log, text: &str) {
     if let Err(error) = log.spool.note(context.clock.now(), text).await {
-        tracing::warn!(%attempt, %error, "a line was not written into the log");
+        tracing::warn!(%attempt, %error, "failed to write a line to the log");
     }
 }
 
@@ -265,7 +265,7 @@ async fn write_lines(
             bytes,
         };
         while let Err(error) = log.spool.append(std::slice::from_ref(&piece)).await {
-            tracing::warn!(%attempt, %error, "the log cannot be written; tried again");
+            tracing::warn!(%attempt, %error, "cannot write the log; trying again");
             tokio::time::sleep(RETRY_MOST).await;
         }
     }
@@ -297,7 +297,7 @@ async fn start(context: &Context, attempt: AttemptId, container: &str) -> Event 
         | docker::Error::DiskFull { .. }
         | docker::Error::Other { .. } => StartFault::Refused(engine_outcome(&error)),
     };
-    tracing::warn!(%attempt, error = chain(&error), "the container did not start");
+    tracing::warn!(%attempt, error = chain(&error), "failed to start the container");
     Event::StartFailed { attempt, fault }
 }
 
@@ -311,11 +311,7 @@ pub(super) async fn inspect(context: &Context, container: &str) -> Option<Contai
                 if error.is_uncertain() {
                     context.health.lost(&context.clock);
                 }
-                tracing::warn!(
-                    error = chain(&error),
-                    container,
-                    "the engine is asked again"
-                );
+                tracing::warn!(error = chain(&error), container, "asking the engine again");
             }
         }
         tokio::time::sleep(pause).await;
@@ -332,7 +328,7 @@ fn watch(context: &Arc<Context>, attempt: AttemptId, container: &Arc<str>, run: 
             async move { follow_output(&context, attempt, &container, tty, &log).await }
         }),
         Err(error) => {
-            tracing::error!(%attempt, %error, "the log cannot be opened; it is read at the end");
+            tracing::error!(%attempt, %error, "cannot open the log; reading it at the end");
         }
     }
     context.spawn({
@@ -360,7 +356,7 @@ async fn follow_output(
                 return;
             }
             Some(Err(error)) => {
-                tracing::warn!(%attempt, error = chain(&error), "the output is read on");
+                tracing::warn!(%attempt, error = chain(&error), "continuing to read the output");
                 log.capture_ends
                     .run_until_cancelled(tokio::time::sleep(Duration::from_secs(1)))
                     .await;
@@ -377,7 +373,11 @@ async fn wait(context: &Context, container: &str) -> Option<dopq_common::agent::
             if error.is_uncertain() {
                 context.health.lost(&context.clock);
             }
-            tracing::debug!(error = chain(&error), container, "waited in vain");
+            tracing::debug!(
+                error = chain(&error),
+                container,
+                "stopped waiting for the container"
+            );
         }
         let found = inspect(context, container).await;
         let alive = found.as_ref().is_some_and(|found| found.status.is_alive());
@@ -407,7 +407,7 @@ async fn signal_container(context: &Context, attempt: AttemptId, container: &str
 /// A failure that needs nothing done: the core asks again, or the user does.
 fn note_failure(attempt: AttemptId, what: &str, done: Result<(), docker::Error>) {
     if let Err(error) = done {
-        tracing::warn!(%attempt, what, error = chain(&error), "the engine did not do it");
+        tracing::warn!(%attempt, what, error = chain(&error), "the Docker call failed");
     }
 }
 
@@ -416,7 +416,7 @@ async fn was_oom_killed(context: &Context, attempt: AttemptId, container: &str) 
     let now = context.clock.now();
     let noted = context.engine.oom_noted(container, now).await;
     noted.unwrap_or_else(|error| {
-        tracing::warn!(%attempt, error = chain(&error), "whether its memory ran out is not known");
+        tracing::warn!(%attempt, error = chain(&error), "cannot tell whether it ran out of memory");
         false
     })
 }

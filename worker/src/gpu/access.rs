@@ -58,7 +58,7 @@ pub(crate) fn offer(options: GpuOptions, have_gpus: bool, engine: &EngineInfo) -
         }
         GpuMode::Auto => {
             tracing::warn!(
-                "the machine has GPUs, but the engine has neither CDI nor NVIDIA's runtime; set gpu.mode to device-requests where only the older hook is installed"
+                "the machine has GPUs, but the engine has neither CDI nor NVIDIA's runtime; with the older hook only, set gpu.mode = \"device-requests\""
             );
             Offer::None
         }

@@ -49,7 +49,7 @@ impl Gpus {
             | crate::GpuMode::DeviceRequests => match nvml::Nvml::open().await {
                 Ok(nvml) => Self::Nvml(nvml),
                 Err(why) => {
-                    tracing::info!(why, "no GPUs are offered");
+                    tracing::info!(why, "offering no GPUs");
                     Self::None
                 }
             },

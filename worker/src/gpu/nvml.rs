@@ -56,7 +56,7 @@ impl Nvml {
         let seen = nvml.ask().await?;
         nvml.learn(&seen);
         if nvml.known.lock().is_empty() {
-            return Err("the library knows no GPU".to_owned());
+            return Err("the library finds no GPU".to_owned());
         }
         Ok(nvml)
     }
@@ -66,7 +66,7 @@ impl Nvml {
         let seen = match self.ask().await {
             Ok(seen) => seen,
             Err(why) => {
-                tracing::warn!(why, "the GPUs could not be read");
+                tracing::warn!(why, "cannot read the GPUs");
                 BTreeMap::new()
             }
         };
@@ -94,7 +94,7 @@ impl Nvml {
                 }
                 Err(why) => {
                     if self.shared.quarantined.lock().insert(*index) {
-                        tracing::error!(gpu.index = index, why, "the GPU is quarantined");
+                        tracing::error!(gpu.index = index, why, "GPU failed and is quarantined");
                     }
                 }
             }
@@ -106,7 +106,7 @@ impl Nvml {
         let thread = self.thread()?;
         if thread.try_send(reply).is_err() {
             self.thread.lock().take();
-            return Err("the thread that reads the GPUs is gone".to_owned());
+            return Err("the GPU reader thread is gone".to_owned());
         }
         match tokio::time::timeout(PATIENCE, answer).await {
             Ok(Ok(seen)) => {
@@ -117,14 +117,14 @@ impl Nvml {
             }
             Ok(Err(_)) => {
                 self.thread.lock().take();
-                Err("the thread that reads the GPUs ended".to_owned())
+                Err("the GPU reader thread ended".to_owned())
             }
             Err(_) => {
                 // The thread hangs in the library and cannot be ended; it is left behind.
                 self.thread.lock().take();
                 let index = self.shared.reading.load(Ordering::SeqCst);
                 if index != NOBODY && self.shared.quarantined.lock().insert(index) {
-                    tracing::error!(gpu.index = index, "the GPU hangs and is quarantined");
+                    tracing::error!(gpu.index = index, "GPU does not answer and is quarantined");
                 }
                 Err(format!("no answer within {} s", PATIENCE.as_secs()))
             }

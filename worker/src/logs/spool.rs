@@ -133,7 +133,7 @@ impl Spool {
                 }
                 if !lost.is_empty() {
                     let mark = String::from_utf8_lossy(CUT_MARK);
-                    let mark = format!("{mark} the quota of {} is used up\n", self.quota);
+                    let mark = format!("{mark} the log limit of {} is reached\n", self.quota);
                     log::append(&mut buffer, Source::Dopq, piece.at, mark.as_bytes());
                     next.cut = true;
                 }

@@ -51,12 +51,12 @@ impl Voice {
         let sealed = match self.key.seal(&self.worker, message) {
             Ok(sealed) => sealed,
             Err(error) => {
-                tracing::error!(%error, "a live message could not be written");
+                tracing::error!(%error, "failed to encode a live message");
                 return;
             }
         };
         if let Err(error) = self.broker.publish_live(topic, Bytes::from(sealed)).await {
-            tracing::debug!(%error, topic, "a live message was not sent");
+            tracing::debug!(%error, topic, "failed to send a live message");
         }
     }
 }
@@ -226,12 +226,12 @@ impl Uploader {
                     self.shared.stored.send_replace(next);
                 }
                 Err(Fault::Denied(error)) => {
-                    tracing::warn!(attempt = %self.access.attempt, %error, "the masters take no more of the log");
+                    tracing::warn!(attempt = %self.access.attempt, %error, "the masters refuse the log");
                     self.shared.denied.send_replace(true);
                     return;
                 }
                 Err(Fault::Again(why)) => {
-                    tracing::warn!(attempt = %self.access.attempt, why, "the log is stored later");
+                    tracing::warn!(attempt = %self.access.attempt, why, "cannot store the log yet; trying again");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(RETRY_MOST);
                 }
@@ -252,7 +252,7 @@ impl Uploader {
             Err(error) => return Err(Fault::Again(error.to_string())),
         }
         if let Err(error) = tokio::fs::write(&self.cursor, next.to_string()).await {
-            tracing::debug!(attempt = %self.access.attempt, %error, "the stored length was not noted");
+            tracing::debug!(attempt = %self.access.attempt, %error, "failed to record the stored length");
         }
         Ok(next)
     }

@@ -157,7 +157,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Attempt, DecodeError> {
     let run = record.order.and_then(|order| match Run::read(order) {
         Ok(run) => Some(Arc::new(run)),
         Err(error) => {
-            tracing::warn!(attempt = %id, %error, "the recorded order is not understood any more");
+            tracing::warn!(attempt = %id, %error, "cannot parse the recorded order");
             None
         }
     });

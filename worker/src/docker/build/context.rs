@@ -45,7 +45,7 @@ pub(super) enum ContextError {
     #[error("nobody takes the context any more")]
     Unwanted,
     /// Reading or writing failed.
-    #[error("the bundle cannot be read")]
+    #[error("cannot read the bundle")]
     Io(#[source] Source),
 }
 

@@ -170,9 +170,9 @@ fn class(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<Token, &
     let mut ranges = Vec::new();
     loop {
         let from = match rest.next().ok_or(OPEN)? {
-            ']' if ranges.is_empty() => return Err("brackets must hold something"),
+            ']' if ranges.is_empty() => return Err("brackets must not be empty"),
             ']' => return Ok(Token::Class { negated, ranges }),
-            '-' => return Err("a range must begin with a character"),
+            '-' => return Err("a range must start with a character"),
             '\\' => rest.next().ok_or(OPEN)?,
             c => c,
         };

@@ -47,10 +47,7 @@ pub(super) fn copy(archive: &mut dyn Read, to: &mut dyn Write) -> Result<(), Con
         }
         if name == MANIFEST || NAMING.contains(&name.as_str()) {
             if path.as_path() != Path::new(&name) || kind != EntryType::Regular {
-                return Err(invalid(format!(
-                    "{} is not where it belongs",
-                    path.display()
-                )));
+                return Err(invalid(format!("{} is in the wrong place", path.display())));
             }
             if name == MANIFEST {
                 let text = manifest(&mut entry)?;
@@ -77,7 +74,7 @@ pub(super) fn copy(archive: &mut dyn Read, to: &mut dyn Write) -> Result<(), Con
             }
             _ => {
                 return Err(invalid(format!(
-                    "{} is no file, folder or layer link",
+                    "{} is not a file, folder or layer link",
                     path.display()
                 )));
             }
@@ -85,7 +82,7 @@ pub(super) fn copy(archive: &mut dyn Read, to: &mut dyn Write) -> Result<(), Con
     }
     if manifests != 1 {
         return Err(invalid(format!(
-            "it has {manifests} files {MANIFEST}, not one; make it with docker save"
+            "it contains {manifests} files {MANIFEST}, not one; create it with docker save"
         )));
     }
     out.finish()?;
@@ -148,7 +145,7 @@ fn manifest(entry: &mut dyn Read) -> Result<Vec<u8>, ContextError> {
         serde_json::from_slice(&text).map_err(|error| invalid(format!("{MANIFEST}: {error}")))?;
     if images.len() != 1 {
         return Err(invalid(format!(
-            "it holds {} images, not one",
+            "it contains {} images, not one",
             images.len()
         )));
     }
@@ -177,7 +174,7 @@ fn invalid(what: String) -> ContextError {
 /// Reading fails because the archive is none, or because the bundle under it cannot be read; the
 /// bundle's digest was checked, so the archive is to blame.
 fn unreadable(error: io::Error) -> ContextError {
-    invalid(format!("it is no tar archive: {error}"))
+    invalid(format!("it is not a tar archive: {error}"))
 }
 
 #[cfg(test)]
@@ -276,18 +273,18 @@ mod tests {
             (&[File("manifest.json", &two)], "2 images"),
             (&[File("manifest.json", "[]")], "0 images"),
             (&[File("manifest.json", "{")], "manifest.json: "),
-            (&[File("d/manifest.json", ONE)], "not where it belongs"),
+            (&[File("d/manifest.json", ONE)], "in the wrong place"),
             (&[File("../manifest.json", ONE)], "leads out"),
-            (&[Link("manifest.json", "x")], "not where it belongs"),
-            (&[Hard("manifest.json", "x")], "not where it belongs"),
+            (&[Link("manifest.json", "x")], "in the wrong place"),
+            (&[Hard("manifest.json", "x")], "in the wrong place"),
             (&[Link("d", ".")], "is a link"),
-            (&[Hard("x", "y")], "no file, folder"),
+            (&[Hard("x", "y")], "not a file, folder"),
         ];
         for (parts, reason) in cases {
             let error = copied(parts).expect_err(reason);
             assert!(error.contains(reason), "{error} lacks {reason}");
         }
         let error = copy(&mut &[b'x'; 2048][..], &mut Vec::new()).expect_err("no tar");
-        assert!(error.to_string().contains("no tar archive"), "{error}");
+        assert!(error.to_string().contains("not a tar archive"), "{error}");
     }
 }

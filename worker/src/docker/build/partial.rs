@@ -60,8 +60,8 @@ impl Client {
         let Some(layer) = layer else { return };
         match tokio::time::timeout(DEADLINE, self.keep(request, &layer)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => debug!(%layer, %error, "the layers of a failed build are not kept"),
-            Err(_) => debug!(%layer, "the layers of a failed build are not kept in time"),
+            Ok(Err(error)) => debug!(%layer, %error, "failed to keep the layers of a failed build"),
+            Err(_) => debug!(%layer, "keeping the layers of a failed build took too long"),
         }
     }
 

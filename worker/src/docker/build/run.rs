@@ -30,7 +30,7 @@ const CPU_PERIOD_US: u64 = 100_000;
 const TRIES: u32 = 3;
 
 /// What the log says then.
-const AGAIN: &str = "What this build goes on from was removed meanwhile, as by a clean-up of the engine; building again\n";
+const AGAIN: &str = "The engine removed layers during the build (docker prune?); building again\n";
 
 /// What the engine says while it works.
 pub(super) type Messages<'a> = BoxStream<'a, Result<BuildInfo, ApiError>>;
@@ -129,7 +129,7 @@ impl Client {
             return Err(BuildError::Failed {
                 step: None,
                 detail: format!(
-                    "the image has {}, more than the {limit} that images may have",
+                    "the image has {}; the maximum is {limit}",
                     dopq_common::resources::ByteSize(size.unwrap_or_default())
                 ),
             });
@@ -231,7 +231,7 @@ pub(super) async fn listen(
         (None, Some(image)) => Ok(image.to_owned()),
         (None, None) => Err(BuildError::Engine(Error::Unreachable {
             call: CALL,
-            source: "the engine broke off".into(),
+            source: "the engine closed the connection".into(),
         })),
     }
 }

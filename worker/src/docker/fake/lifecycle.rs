@@ -75,7 +75,7 @@ impl Fake {
                 Status::Running | Status::Paused | Status::Restarting => return Ok(()),
                 Status::Exited | Status::Dead | Status::Removing => {
                     return Err(Error::Conflict {
-                        message: format!("container {id} has ended and is not started again"),
+                        message: format!("container {id} has ended and cannot start again"),
                     });
                 }
             }

@@ -355,7 +355,7 @@ async fn what_ran_out_of_gpu_memory_is_told_so() {
     assert_eq!(outcome.exit_code, Some(1));
     assert_eq!(
         outcome.detail,
-        format!("exited with code 1, after it said: {line}")
+        format!("exited with code 1 after it printed: {line}")
     );
     // A program that went on from there has succeeded.
     rig.fake.script("dopq-2-1", program().exits(0));
