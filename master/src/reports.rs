@@ -1,7 +1,9 @@
-//! Takes the workers' reports: opens the seal, turns each into an event, hands it to the owner.
+//! Takes the workers' reports: opens each message's seal, turns its reports into events, hands them to the
+//! owner.
 //!
-//! A report is acknowledged after the commit that contains it ([`crate::driver`]); one that can never be
-//! used is counted and acknowledged here, so that it does not come for ever.
+//! A message is acknowledged after the commit that contains its reports ([`crate::driver`]). A report that
+//! can never be used is counted and left out; a message with no other is acknowledged here, so that it does
+//! not come for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,7 +14,11 @@ use dopq_common::id::{ParseIdError, WorkerId};
 use dopq_common::job::Outcome;
 use dopq_common::resources::Capacity;
 use dopq_common::sched::{Event, Known, Progress};
-use dopq_common::wire::{ClusterKey, Hello, OpenError, Report, ReportEnvelope, Sealed};
+use dopq_common::wire::{
+    ClusterKey, EnvelopeError, Hello, NumberedReport, OpenError, Report, ReportEnvelope, Sealed,
+    read_envelope,
+};
+use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::{Handle, describe};
@@ -42,6 +48,18 @@ enum Unusable {
     Seal(#[from] OpenError),
     #[error("worker {sealed} reports in the name of {named:?}")]
     Impostor { sealed: WorkerId, named: String },
+    #[error("reports of worker {worker} are refused")]
+    Envelope {
+        worker: WorkerId,
+        #[source]
+        source: EnvelopeError,
+    },
+    #[error("cannot parse a report of worker {worker}")]
+    Shape {
+        worker: WorkerId,
+        #[source]
+        source: serde_json::Error,
+    },
     #[error("worker {worker} names something that cannot be")]
     Name {
         worker: WorkerId,
@@ -57,9 +75,18 @@ impl Unusable {
     const fn kind(&self) -> &'static str {
         match self {
             Self::Seal(OpenError::Forged(_)) | Self::Impostor { .. } => "forged_report",
+            Self::Envelope {
+                source: EnvelopeError::Version(_),
+                ..
+            } => "report_version",
             Self::Seal(
                 OpenError::NotSealed(_) | OpenError::Name(_) | OpenError::Content { .. },
             )
+            | Self::Envelope {
+                source: EnvelopeError::Shape(_),
+                ..
+            }
+            | Self::Shape { .. }
             | Self::Name { .. } => "malformed_report",
             Self::UnknownKind(_) => "unknown_report",
         }
@@ -69,13 +96,16 @@ impl Unusable {
 /// Takes reports until `stop`.
 pub async fn run(broker: Broker, intake: Intake, stop: CancellationToken) {
     let taking = async {
-        let mut told = BTreeSet::new();
-        let mut latest = Latest::default();
+        let mut taker = Taker {
+            intake,
+            latest: Latest::default(),
+            told: BTreeSet::new(),
+        };
         loop {
             match broker.consume_reports().await {
-                Ok(mut reports) => {
-                    while let Some(report) = reports.next().await {
-                        take(&intake, report, &mut latest, &mut told).await;
+                Ok(mut messages) => {
+                    while let Some(message) = messages.next().await {
+                        taker.take(message).await;
                     }
                 }
                 Err(error) => tracing::warn!(error = describe(&error), "cannot receive reports"),
@@ -108,40 +138,58 @@ impl Latest {
     }
 }
 
-async fn take(
-    intake: &Intake,
-    delivery: Delivery,
-    latest: &mut Latest,
-    told: &mut BTreeSet<String>,
-) {
-    let read = read(&intake.key, &delivery.body);
-    match read {
-        Ok(read) if latest.outdates(&read) => {
-            intake.metrics.fenced("late_report");
-            tracing::debug!(worker.id = %read.worker, report.seq = read.seq, "a report came too late");
-            settle(delivery).await;
-        }
-        Ok(read) => {
-            if let Some(hello) = read.hello {
-                intake.handle.view().greet(read.worker, hello);
-            }
-            intake.handle.report(read.event, delivery).await;
-        }
-        Err(unusable) => {
-            intake.metrics.fenced(unusable.kind());
-            let complaint = describe(&unusable);
-            if told.len() < TOLD_MAX && told.insert(complaint.clone()) {
-                tracing::warn!(error = complaint, "a report is dropped");
-            }
-            settle(delivery).await;
-        }
-    }
+struct Taker {
+    intake: Intake,
+    latest: Latest,
+    /// The complaints that were logged.
+    told: BTreeSet<String>,
 }
 
-/// Acknowledges what needs no commit.
-async fn settle(delivery: Delivery) {
-    if let Err(error) = delivery.ack().await {
-        tracing::debug!(%error, "failed to acknowledge a report");
+impl Taker {
+    async fn take(&mut self, delivery: Delivery) {
+        let mut events = Vec::new();
+        match read(&self.intake.key, &delivery.body) {
+            Ok(reports) => {
+                for report in reports {
+                    events.extend(self.event(report));
+                }
+            }
+            Err(unusable) => self.complain(&unusable),
+        }
+        if !events.is_empty() {
+            self.intake.handle.report(events, delivery).await;
+        } else if let Err(error) = delivery.ack().await {
+            tracing::debug!(%error, "failed to acknowledge reports");
+        }
+    }
+
+    /// The event of one report, if it has one.
+    fn event(&mut self, report: Result<Read, Unusable>) -> Option<Event> {
+        match report {
+            Ok(read) if self.latest.outdates(&read) => {
+                self.intake.metrics.fenced("late_report");
+                tracing::debug!(worker.id = %read.worker, report.seq = read.seq, "a report came too late");
+                None
+            }
+            Ok(read) => {
+                if let Some(hello) = read.hello {
+                    self.intake.handle.view().greet(read.worker, hello);
+                }
+                Some(read.event)
+            }
+            Err(unusable) => {
+                self.complain(&unusable);
+                None
+            }
+        }
+    }
+
+    fn complain(&mut self, unusable: &Unusable) {
+        self.intake.metrics.fenced(unusable.kind());
+        let complaint = describe(unusable);
+        if self.told.len() < TOLD_MAX && self.told.insert(complaint.clone()) {
+            tracing::warn!(error = complaint, "dropped a report");
+        }
     }
 }
 
@@ -156,22 +204,38 @@ struct Read {
     hello: Option<Hello>,
 }
 
-fn read(key: &ClusterKey, body: &[u8]) -> Result<Read, Unusable> {
-    let (worker, envelope) = Sealed::open::<ReportEnvelope>(key, body)?;
+/// The reports of one message.
+fn read(key: &ClusterKey, body: &[u8]) -> Result<Vec<Result<Read, Unusable>>, Unusable> {
+    let (worker, text) = Sealed::open::<Box<RawValue>>(key, body)?;
+    let read = read_envelope::<ReportEnvelope>(text.get().as_bytes());
+    let envelope = read.map_err(|source| Unusable::Envelope {
+        worker: worker.clone(),
+        source,
+    })?;
     if envelope.worker != worker.as_str() {
         return Err(Unusable::Impostor {
             sealed: worker,
             named: envelope.worker,
         });
     }
+    let reports = envelope.reports.iter();
+    Ok(reports.map(|text| read_one(&worker, text.get())).collect())
+}
+
+fn read_one(worker: &WorkerId, text: &str) -> Result<Read, Unusable> {
+    let NumberedReport { seq, report, .. } =
+        serde_json::from_str(text).map_err(|source| Unusable::Shape {
+            worker: worker.clone(),
+            source,
+        })?;
     let named = |source| Unusable::Name {
         worker: worker.clone(),
         source,
     };
     let mut hello = None;
-    let event = match envelope.report {
+    let event = match report {
         Report::Hello(introduction) => {
-            let event = joined(&worker, &introduction).map_err(named)?;
+            let event = joined(worker, &introduction).map_err(named)?;
             hello = Some(*introduction);
             event
         }
@@ -179,16 +243,16 @@ fn read(key: &ClusterKey, body: &[u8]) -> Result<Read, Unusable> {
             worker: worker.clone(),
         },
         Report::Accepted { attempt } => {
-            reported(&worker, &attempt, Progress::Accepted).map_err(named)?
+            reported(worker, &attempt, Progress::Accepted).map_err(named)?
         }
         Report::Refused { attempt, reason } => {
-            reported(&worker, &attempt, Progress::Refused { reason }).map_err(named)?
+            reported(worker, &attempt, Progress::Refused { reason }).map_err(named)?
         }
         Report::Entered {
             attempt,
             phase,
             note,
-        } => reported(&worker, &attempt, Progress::Entered { phase, note }).map_err(named)?,
+        } => reported(worker, &attempt, Progress::Entered { phase, note }).map_err(named)?,
         Report::Finished {
             attempt,
             outcome,
@@ -201,13 +265,13 @@ fn read(key: &ClusterKey, body: &[u8]) -> Result<Read, Unusable> {
                 ran: Duration::from_millis(ran_ms),
                 log_bytes,
             };
-            reported(&worker, &attempt, progress).map_err(named)?
+            reported(worker, &attempt, progress).map_err(named)?
         }
-        Report::Unknown => return Err(Unusable::UnknownKind(worker)),
+        Report::Unknown => return Err(Unusable::UnknownKind(worker.clone())),
     };
     Ok(Read {
-        worker,
-        seq: envelope.seq,
+        worker: worker.clone(),
+        seq,
         event,
         hello,
     })

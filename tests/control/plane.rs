@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dopq_common::broker::{Broker, amqp};
+use dopq_common::broker::{Broker, Delivery, amqp};
 use dopq_common::bundle::config;
 use dopq_common::id::{JobId, WorkerId};
 use dopq_common::job::{Cause, JobState, Outcome};
 use dopq_common::sched::{Settings, Submission};
 use dopq_common::wire::{
-    AttemptPhase, ClusterKey, Heartbeat, Hello, HostUse, Live, Order, OrderEnvelope, Report,
-    ReportEnvelope, WIRE_VERSION, WireCapacity, WireGpu, WireOutcome, topic,
+    AttemptOrder, AttemptPhase, ClusterKey, Heartbeat, Hello, HostUse, Live, NumberedReport, Order,
+    OrderEnvelope, Packer, Report, ReportEnvelope, WIRE_VERSION, WireCapacity, WireGpu,
+    WireOutcome, read_envelope, topic,
 };
 use dopq_master::bundles::Bundles;
 use dopq_master::driver::{self, Handle, Parts, SubmitError};
@@ -21,13 +22,17 @@ use dopq_master::store::{LeaderInfo, Options, RedisOptions, Store};
 use dopq_master::telemetry::{self, Heard};
 use dopq_master::view::View;
 use dopq_tests::services::{RabbitMq, Redis};
+use serde_json::value::{RawValue, to_raw_value};
 use tempfile::TempDir;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Far more than anything here needs.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Messages of orders that one pretending worker has taken and not answered.
+const UNANSWERED_MAX: usize = 256;
 
 /// The services, and what masters and workers share.
 pub(crate) struct Plane {
@@ -56,7 +61,7 @@ impl Plane {
     }
 
     fn broker(&self, client: &str) -> Broker {
-        let mut options = amqp::Options::new(self.rabbitmq.url(), client);
+        let mut options = amqp::Options::new(self.rabbitmq.url(), "test", client);
         options.prefetch = 256;
         Broker::Amqp(amqp::Broker::open(options).expect("acceptable"))
     }
@@ -221,35 +226,58 @@ impl Worker {
                 tokio::time::sleep(Duration::from_secs(2)).await;
             }
         };
+        let (answered, answers) = mpsc::channel(UNANSWERED_MAX);
         let work = async {
             // Until there is a link; a real worker keeps reports in its outbox.
             while self.broker.declare_worker(&self.id).await.is_err() {}
             let mut orders = self.broker.consume_orders(&self.id).await.expect("orders");
-            self.report(self.hello(gpus)).await;
+            let hello = (vec![self.hello(gpus)], None);
+            answered.send(hello).await.expect("it reports");
             while let Some(delivery) = orders.next().await {
-                let order: OrderEnvelope =
-                    serde_json::from_slice(&delivery.body).expect("an order");
-                // At most as many at a time as the broker hands out unacknowledged.
-                let worker = Arc::clone(&self);
-                tokio::spawn(async move {
-                    for report in answers(&order) {
-                        worker.report(report).await;
-                    }
-                    // Lost when its channel is gone; the order then comes again.
-                    drop(delivery.ack().await);
-                });
+                let reports = answers_to(&delivery.body);
+                let answer = (reports, Some(delivery));
+                answered.send(answer).await.expect("it reports");
             }
         };
-        tokio::join!(beats, work);
+        tokio::join!(beats, work, self.report(answers));
     }
 
-    async fn report(&self, report: Report) {
+    /// Sends whatever is there, in as few messages as it takes. Only then the orders are acknowledged.
+    async fn report(&self, mut answers: mpsc::Receiver<(Vec<Report>, Option<Delivery>)>) {
+        let mut taken = Vec::new();
+        while answers.recv_many(&mut taken, UNANSWERED_MAX).await > 0 {
+            let (reports, deliveries): (Vec<_>, Vec<_>) = taken.drain(..).unzip();
+            let reports = reports.into_iter().flatten().map(|report| {
+                let report = NumberedReport {
+                    seq: 0,
+                    at_ms: 0,
+                    report,
+                };
+                to_raw_value(&report).expect("JSON")
+            });
+            let (mut packer, mut packed) = (Packer::default(), Vec::new());
+            for report in reports {
+                let bytes = Packer::sealed(report.get());
+                if !packer.take(bytes) {
+                    self.publish(std::mem::take(&mut packed)).await;
+                    packer = Packer::default();
+                    packer.take(bytes);
+                }
+                packed.push(report);
+            }
+            if !packed.is_empty() {
+                self.publish(packed).await;
+            }
+            // Those that are too late come again, and are answered again.
+            Delivery::ack_all(deliveries.into_iter().flatten()).await;
+        }
+    }
+
+    async fn publish(&self, reports: Vec<Box<RawValue>>) {
         let envelope = ReportEnvelope {
             version: WIRE_VERSION,
             worker: self.id.to_string(),
-            seq: 0,
-            at_ms: 0,
-            report,
+            reports,
         };
         let sealed = self
             .key
@@ -308,8 +336,15 @@ impl Worker {
     }
 }
 
+fn answers_to(body: &[u8]) -> Vec<Report> {
+    let envelope: OrderEnvelope = read_envelope(body).expect("orders");
+    let orders = envelope.orders.iter();
+    let orders = orders.map(|order| serde_json::from_str(order.get()).expect("an order"));
+    orders.flat_map(|order| answers(&order)).collect()
+}
+
 /// What a worker reports that is done with everything at once. Repeated orders are answered again.
-fn answers(order: &OrderEnvelope) -> Vec<Report> {
+fn answers(order: &AttemptOrder) -> Vec<Report> {
     let attempt = || order.attempt.clone();
     let finished = |outcome: WireOutcome| Report::Finished {
         attempt: attempt(),

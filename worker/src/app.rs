@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use dopq_common::agent::{Event, Seen, Settings, Stage, State};
 use dopq_common::broker::Broker;
 use dopq_common::id::AttemptId;
@@ -29,12 +28,12 @@ use crate::host::{Host, boot_id};
 use crate::images::{Images, chain};
 use crate::inventory::Inventory;
 use crate::logs::Voice;
-use crate::outbox::Outbox;
+use crate::outbox::{self, Outbox};
 use crate::records::{self, Loaded, Records};
 use crate::{DEFAULT_CLUSTER, Options, live};
 
 /// Inputs that may wait for the driver; more only wait at their senders instead.
-const INPUTS: usize = 256;
+const INPUTS: usize = 1024;
 /// Processes and threads in one container.
 const PIDS: i64 = 4096;
 const RETRY: Duration = Duration::from_secs(2);
@@ -148,12 +147,7 @@ pub(crate) async fn run_with(
         return Ok(());
     };
     let outbox = Outbox::default();
-    outbox.push(
-        loaded
-            .outbox
-            .into_iter()
-            .map(|(seq, sealed)| (seq, Bytes::from(sealed))),
-    );
+    outbox.push(loaded.outbox);
     let mut driver = Driver::new(
         Arc::clone(&context),
         state,
@@ -167,7 +161,13 @@ pub(crate) async fn run_with(
     };
     driver.take(resumed).await.map_err(Error::Records)?;
 
-    context.spawn(outbox.run(broker.clone(), context.inputs.clone(), life.clone()));
+    let sender = outbox::Sender {
+        broker: broker.clone(),
+        worker: context.options.name.clone(),
+        key: context.options.key.clone(),
+        inputs: context.inputs.clone(),
+    };
+    context.spawn(outbox.run(sender, life.clone()));
     context.spawn(orders(Arc::clone(&context), broker.clone()));
     context.spawn(live::requests(Arc::clone(&context), broker.clone()));
     context.spawn(live::heartbeats(
@@ -394,7 +394,7 @@ async fn orders(context: Arc<Context>, broker: Broker) {
         match consuming.await {
             Ok(mut deliveries) => {
                 while let Some(delivery) = deliveries.next().await {
-                    if context.inputs.send(Input::Order(delivery)).await.is_err() {
+                    if context.inputs.send(Input::Orders(delivery)).await.is_err() {
                         return;
                     }
                 }

@@ -67,4 +67,7 @@ pub enum OptionsError {
     /// The prefix cannot begin a queue's name.
     #[error("the broker's prefix {0:?} must be 1 to 64 letters, digits or . _ -")]
     Prefix(String),
+    /// The cluster's name cannot be part of a queue's name.
+    #[error("the cluster's name {0:?} is not 1 to 64 letters, digits or any of _ -")]
+    Cluster(String),
 }

@@ -14,4 +14,4 @@ mod topic;
 
 pub use error::{Error, OptionsError};
 pub use live::{LiveMessage, LiveStream};
-pub use port::{Broker, DeadLetter, Deliveries, Delivery, Link};
+pub use port::{Broker, Confirmation, DeadLetter, Deliveries, Delivery, Link};

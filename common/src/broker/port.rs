@@ -83,6 +83,26 @@ impl Broker {
         }
     }
 
+    /// Hands a report over and returns before it is confirmed, so that several can be on their way.
+    /// Reports that one caller hands over one after the other arrive in that order. Waits while there is no
+    /// link.
+    ///
+    /// # Errors
+    /// The report was not handed over. Unlike [`Self::publish_report`], nothing is tried twice.
+    pub async fn send_report(&self, body: Bytes) -> Result<Confirmation, Error> {
+        check_length(&body)?;
+        match self {
+            Self::Inproc(broker) => {
+                broker.publish_report(body).await?;
+                Ok(Confirmation(Pending::Queued))
+            }
+            Self::Amqp(broker) => {
+                let sent = broker.send_report(body).await?;
+                Ok(Confirmation(Pending::Amqp(Box::new(sent))))
+            }
+        }
+    }
+
     /// Receives `worker`'s orders. The consumer heals itself over broken links; what was not acknowledged
     /// comes again, before what came later.
     ///
@@ -168,6 +188,31 @@ fn check_length(body: &Bytes) -> Result<(), Error> {
     }
 }
 
+/// A message that was handed over. Whether the broker has it is told by [`Confirmation::wait`].
+#[derive(Debug)]
+#[must_use = "the message may have been refused"]
+pub struct Confirmation(Pending);
+
+#[derive(Debug)]
+enum Pending {
+    Queued,
+    Amqp(Box<amqp::Sent>),
+}
+
+impl Confirmation {
+    /// Waits for the broker's word. Confirmations of several messages may be awaited in any order.
+    ///
+    /// # Errors
+    /// As [`Broker::publish_report`]: the message may be queued all the same, and should be sent again,
+    /// with all that was sent after it where their order matters.
+    pub async fn wait(self) -> Result<(), Error> {
+        match self.0 {
+            Pending::Queued => Ok(()),
+            Pending::Amqp(sent) => sent.confirmed().await,
+        }
+    }
+}
+
 /// The deliveries of one consumer. At most 64 are out unsettled at a time. Dropping it ends the
 /// consumer; deliveries that are out can still be settled.
 #[derive(Debug)]
@@ -232,6 +277,19 @@ impl Delivery {
             Settle::Inproc(claim) => claim.ack(),
             Settle::Amqp(claim) => claim.ack().await,
         }
+    }
+
+    /// Done with all of them, in as few messages to the broker as their order allows. Returns how many
+    /// were too late: their consumer's channel is gone, and they come again.
+    pub async fn ack_all(deliveries: impl IntoIterator<Item = Self>) -> usize {
+        let (mut claims, mut late) = (Vec::new(), 0);
+        for delivery in deliveries {
+            match delivery.settle {
+                Settle::Inproc(claim) => late += usize::from(claim.ack().is_err()),
+                Settle::Amqp(claim) => claims.push(claim),
+            }
+        }
+        late + amqp::Claim::ack_all(claims).await
     }
 
     /// Not done with: it comes again, or becomes a dead letter when `requeue` is false or it came back

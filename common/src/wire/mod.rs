@@ -5,6 +5,7 @@
 //! is at most [`MESSAGE_MAX_BYTES`] long.
 
 mod auth;
+mod batch;
 mod live;
 pub mod log;
 mod order;
@@ -12,15 +13,15 @@ mod parts;
 mod report;
 #[cfg(test)]
 mod tests;
+mod version;
 
 pub use auth::{AttemptToken, ClusterKey, OpenError, Sealed, WorkerKey};
+pub use batch::Packer;
 pub use live::{GpuUse, Heartbeat, HostUse, JobUse, Live, topic};
-pub use order::{Order, OrderEnvelope, RunOrder};
+pub use order::{AttemptOrder, Order, OrderEnvelope, RunOrder};
 pub use parts::{WireAllocation, WireBundle, WireCapacity, WireGpu, WireGpuShare, WireOutcome};
-pub use report::{AttemptPhase, Hello, KnownAttempt, Report, ReportEnvelope};
-
-/// The version that this build writes. Readers accept every version up to it.
-pub const WIRE_VERSION: u32 = 1;
+pub use report::{AttemptPhase, Hello, KnownAttempt, NumberedReport, Report, ReportEnvelope};
+pub use version::{EnvelopeError, WIRE_VERSION, read_envelope};
 
 /// The longest message that is put on the broker.
 pub const MESSAGE_MAX_BYTES: usize = 64 * 1024;

@@ -1,16 +1,24 @@
 //! What a master tells a worker.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::parts::{WireAllocation, WireBundle, WireOutcome};
 
-/// An order with what fences it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Orders for one worker with what fences them: one message.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct OrderEnvelope {
     /// [`super::WIRE_VERSION`] of the writer.
     pub version: u32,
-    /// The leadership that gave it; a worker refuses one older than the highest it has seen.
+    /// The leadership that gave them; a worker refuses orders older than the highest it has seen.
     pub epoch: u64,
+    /// Each is an [`AttemptOrder`]. They are parsed one by one, so that one bad order hides no other.
+    pub orders: Vec<Box<RawValue>>,
+}
+
+/// An order about one attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptOrder {
     /// The attempt that it is about, such as `1423.2`.
     pub attempt: String,
     /// What to do.

@@ -1,16 +1,24 @@
 //! What a worker tells the masters. Each is kept in its outbox until a master has committed it.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::parts::{WireCapacity, WireOutcome};
 
-/// A report with what orders it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Reports of one worker in their order: one message, sealed by the worker.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ReportEnvelope {
     /// [`super::WIRE_VERSION`] of the writer.
     pub version: u32,
     /// Who reports; must be whose key sealed it.
     pub worker: String,
+    /// Each is a [`NumberedReport`]. They are parsed one by one, so that one bad report hides no other.
+    pub reports: Vec<Box<RawValue>>,
+}
+
+/// A report with its place among the worker's reports.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NumberedReport {
     /// Grows by one with every report of this worker, over restarts too. Where the worker's record is new
     /// it begins at the clock's milliseconds since 1970, above all that an earlier record counted.
     pub seq: u64,
@@ -18,6 +26,22 @@ pub struct ReportEnvelope {
     pub at_ms: u64,
     /// What happened.
     pub report: Report,
+}
+
+impl Report {
+    /// Whether it describes the worker as a whole and not one attempt. A master drops such a report when
+    /// it has seen a later one of the same worker, so nothing is sent after it until it is confirmed.
+    #[must_use]
+    pub const fn is_about_the_worker(&self) -> bool {
+        match self {
+            Self::Hello(_) | Self::Goodbye => true,
+            Self::Accepted { .. }
+            | Self::Refused { .. }
+            | Self::Entered { .. }
+            | Self::Finished { .. }
+            | Self::Unknown => false,
+        }
+    }
 }
 
 /// What happened on a worker.

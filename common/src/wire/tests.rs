@@ -1,13 +1,15 @@
 //! Golden files of what travels, so that a master and a worker one version apart understand each other.
 
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
 use super::{
-    Order, OrderEnvelope, RunOrder, WIRE_VERSION, WireAllocation, WireBundle, WireGpuShare,
+    AttemptOrder, AttemptPhase, NumberedReport, Order, OrderEnvelope, Report, ReportEnvelope,
+    RunOrder, WIRE_VERSION, WireAllocation, WireBundle, WireGpuShare, WireOutcome, read_envelope,
 };
 
-fn run(array: Option<(u64, u32)>) -> OrderEnvelope {
-    OrderEnvelope {
-        version: WIRE_VERSION,
-        epoch: 3,
+fn run(array: Option<(u64, u32)>) -> AttemptOrder {
+    AttemptOrder {
         attempt: "1423.2".to_owned(),
         order: Order::Run(Box::new(RunOrder {
             cluster: "default".to_owned(),
@@ -33,21 +35,112 @@ fn run(array: Option<(u64, u32)>) -> OrderEnvelope {
     }
 }
 
+/// Compares with the golden file of that name, and returns what is stored there.
+fn golden(name: &str, written: &impl Serialize) -> String {
+    let path = format!("{}/src/wire/golden/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let written = serde_json::to_value(written).expect("JSON");
+    let written = serde_json::to_string_pretty(&written).expect("JSON") + "\n";
+    if std::env::var_os("DOPQ_BLESS").is_some() {
+        std::fs::write(&path, &written).expect("the golden file is written");
+    }
+    let stored = std::fs::read_to_string(&path).expect("there is a golden file");
+    assert_eq!(written, stored, "{name}: the format changed");
+    stored
+}
+
+fn raw<T: Serialize>(items: &[T]) -> Vec<Box<RawValue>> {
+    let items = items.iter();
+    items
+        .map(|item| to_raw_value(item).expect("JSON"))
+        .collect()
+}
+
 #[test]
-fn orders_to_run_keep_their_form() {
-    for (name, order) in [
-        ("order-run", run(None)),
-        ("order-run-task", run(Some((1415, 7)))),
+fn orders_keep_their_form() {
+    let order = |attempt: &str, order| AttemptOrder {
+        attempt: attempt.to_owned(),
+        order,
+    };
+    let stop = Order::Stop {
+        outcome: outcome("cancelled"),
+        grace_ms: 1500,
+    };
+    for (name, orders) in [
+        ("order-run", vec![run(None)]),
+        ("order-run-task", vec![run(Some((1415, 7)))]),
+        (
+            "order-batch",
+            vec![order("1423.2", Order::Forget), order("1424.1", stop)],
+        ),
     ] {
-        let path = format!("{}/src/wire/golden/{name}.json", env!("CARGO_MANIFEST_DIR"));
-        let written = serde_json::to_string_pretty(&order).expect("it is written") + "\n";
-        if std::env::var_os("DOPQ_BLESS").is_some() {
-            std::fs::write(&path, &written).expect("the golden file is written");
-        }
-        let stored = std::fs::read_to_string(&path).expect("there is a golden file");
-        assert_eq!(written, stored, "{name}: the format changed");
-        let read: OrderEnvelope = serde_json::from_str(&stored).expect("the golden file is read");
-        assert_eq!(read, order);
+        let envelope = OrderEnvelope {
+            version: WIRE_VERSION,
+            epoch: 3,
+            orders: raw(&orders),
+        };
+        let stored = golden(name, &envelope);
+        let read: OrderEnvelope = read_envelope(stored.as_bytes()).expect("read");
+        assert_eq!(read.epoch, 3);
+        let read: Vec<AttemptOrder> = read
+            .orders
+            .iter()
+            .map(|order| serde_json::from_str(order.get()).expect("read"))
+            .collect();
+        assert_eq!(read, orders);
+    }
+}
+
+#[test]
+fn reports_keep_their_form() {
+    let attempt = || "1423.2".to_owned();
+    let reports = [
+        Report::Accepted { attempt: attempt() },
+        Report::Refused {
+            attempt: attempt(),
+            reason: "the worker is draining".to_owned(),
+        },
+        Report::Entered {
+            attempt: attempt(),
+            phase: AttemptPhase::Running,
+            note: String::new(),
+        },
+        Report::Finished {
+            attempt: attempt(),
+            outcome: outcome("succeeded"),
+            ran_ms: 1500,
+            log_bytes: 9,
+            results_bytes: Some(7),
+        },
+        Report::Goodbye,
+    ];
+    let reports: Vec<_> = (41..)
+        .zip(reports)
+        .map(|(seq, report)| NumberedReport {
+            seq,
+            at_ms: 1_767_225_600_000,
+            report,
+        })
+        .collect();
+    let envelope = ReportEnvelope {
+        version: WIRE_VERSION,
+        worker: "gpu-01".to_owned(),
+        reports: raw(&reports),
+    };
+    let stored = golden("report-batch", &envelope);
+    let read: ReportEnvelope = read_envelope(stored.as_bytes()).expect("read");
+    let read = read.reports.iter();
+    let read: Vec<NumberedReport> = read
+        .map(|report| serde_json::from_str(report.get()).expect("read"))
+        .collect();
+    assert_eq!(read, reports);
+}
+
+fn outcome(cause: &str) -> WireOutcome {
+    WireOutcome {
+        cause: cause.to_owned(),
+        by: None,
+        exit_code: Some(0),
+        detail: String::new(),
     }
 }
 
@@ -57,6 +150,6 @@ fn an_order_of_a_master_without_arrays_is_read() {
     let fields = order["order"].as_object_mut().expect("an object");
     fields.remove("array_job");
     fields.remove("array_index");
-    let read: OrderEnvelope = serde_json::from_value(order).expect("read");
+    let read: AttemptOrder = serde_json::from_value(order).expect("read");
     assert_eq!(read, run(None));
 }

@@ -336,7 +336,7 @@ fn rabbitmq(
             );
         }
     }
-    let mut options = amqp::Options::new(url, format!("dopq-master.{cluster}"));
+    let mut options = amqp::Options::new(url, cluster, format!("dopq-master.{cluster}"));
     options.ca_pem = ca_pem;
     options.prefix = prefix?;
     options.delivery_limit = delivery_limit?;

@@ -1,16 +1,18 @@
 //! One worker's orders: sent at least once, repeated until the broker has confirmed them or they are
-//! superseded. Each worker has its own lane, so that one that cannot be reached holds up no other.
+//! superseded. Each worker has its own lane, so that one that cannot be reached holds up no other. All that
+//! waits while messages are on their way goes into the next message.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use dopq_common::broker::{Broker, Link};
 use dopq_common::id::{AttemptId, Epoch, WorkerId};
-use dopq_common::wire::ClusterKey;
-use futures::StreamExt;
+use dopq_common::wire::{ClusterKey, OrderEnvelope, Packer, WIRE_VERSION};
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -20,9 +22,9 @@ use super::order::{Filler, Kind};
 use crate::metrics::Metrics;
 use crate::view::View;
 
-/// So many orders of one worker are on their way to the broker at a time; they are about different
-/// attempts, so their order among each other means nothing.
-const IN_FLIGHT_MAX: usize = 32;
+/// Messages of one worker that are on their way to the broker at a time. Their orders are about different
+/// attempts, so they may arrive in any order.
+const IN_FLIGHT_MAX: usize = 4;
 
 /// The first pause after an order was not confirmed; doubled up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -97,6 +99,43 @@ impl Lane {
     }
 }
 
+/// An order as it is sent.
+struct Filled {
+    attempt: AttemptId,
+    due: Due,
+    json: Box<RawValue>,
+}
+
+/// Orders that are sent together.
+struct Message {
+    about: Vec<(AttemptId, Due)>,
+    json: Vec<Box<RawValue>>,
+}
+
+impl Message {
+    /// As many of `orders` as one message carries, beginning with what was left over by the last; `None`
+    /// when there are no more.
+    fn pack(
+        left_over: &mut Option<Filled>,
+        orders: &mut impl Iterator<Item = Filled>,
+    ) -> Option<Self> {
+        let (mut packer, mut message) = (Packer::default(), None);
+        while let Some(order) = left_over.take().or_else(|| orders.next()) {
+            if !packer.take(Packer::plain(order.json.get())) {
+                *left_over = Some(order);
+                break;
+            }
+            let message = message.get_or_insert_with(|| Self {
+                about: Vec::new(),
+                json: Vec::new(),
+            });
+            message.about.push((order.attempt, order.due));
+            message.json.push(order.json);
+        }
+        message
+    }
+}
+
 struct Sender {
     worker: WorkerId,
     orders: Arc<Orders>,
@@ -138,50 +177,72 @@ impl Sender {
     /// Sends everything that is pending; false when something was not confirmed and is pending again.
     async fn send(&self) -> bool {
         let due = std::mem::take(&mut *self.pending.orders.lock());
-        let sent = futures::stream::iter(due).map(async |(attempt, due)| {
-            let confirmed = self.publish(attempt, &due.kind).await;
-            if confirmed {
-                self.orders.metrics.dispatched(due.since.elapsed());
-            } else {
-                let mut pending = self.pending.orders.lock();
-                pending.entry(attempt).or_insert(due);
+        let mut orders = due
+            .into_iter()
+            .filter_map(|(attempt, due)| self.fill(attempt, due));
+        let mut left_over = None;
+        let mut in_flight = FuturesUnordered::new();
+        let mut all_confirmed = true;
+        loop {
+            while in_flight.len() < IN_FLIGHT_MAX
+                && let Some(message) = Message::pack(&mut left_over, &mut orders)
+            {
+                in_flight.push(self.publish(message));
             }
-            confirmed
-        });
-        let sent = sent.buffer_unordered(IN_FLIGHT_MAX);
-        sent.fold(true, async |all, confirmed| all & confirmed)
-            .await
+            match in_flight.next().await {
+                Some(confirmed) => all_confirmed &= confirmed,
+                None => return all_confirmed,
+            }
+        }
     }
 
-    /// True when the order is confirmed, or need not be sent any more.
-    async fn publish(&self, attempt: AttemptId, kind: &Kind) -> bool {
+    /// The order as it is sent; `None` when it need not be sent any more.
+    fn fill(&self, attempt: AttemptId, due: Due) -> Option<Filled> {
         let orders = &self.orders;
         let filler = Filler {
             key: &orders.key,
             cluster: &orders.cluster,
             data_urls: &orders.data_urls,
-            epoch: orders.epoch,
         };
-        let filled = orders
+        let order = orders
             .view
-            .read(|model| filler.fill(&model.state, &self.worker, attempt, kind));
-        let Some(order) = filled else {
-            return true;
-        };
-        let body = match serde_json::to_vec(&order) {
-            Ok(body) => Bytes::from(body),
+            .read(|model| filler.fill(&model.state, &self.worker, attempt, &due.kind))?;
+        match to_raw_value(&order) {
+            Ok(json) => Some(Filled { attempt, due, json }),
             Err(error) => {
                 tracing::error!(%attempt, worker.id = %self.worker, %error, "failed to encode an order");
-                return true;
-            }
-        };
-        match orders.broker.publish_order(&self.worker, body).await {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::debug!(%attempt, worker.id = %self.worker, %error, "the broker did not confirm an order; sending it again");
-                false
+                None
             }
         }
+    }
+
+    /// True when the message is confirmed; what it holds is pending again otherwise.
+    async fn publish(&self, message: Message) -> bool {
+        let orders = &self.orders;
+        let Message { about, json } = message;
+        let envelope = OrderEnvelope {
+            version: WIRE_VERSION,
+            epoch: orders.epoch.0,
+            orders: json,
+        };
+        let error = match serde_json::to_vec(&envelope) {
+            Ok(body) => match orders.broker.publish_order(&self.worker, body.into()).await {
+                Ok(()) => {
+                    for (_, due) in &about {
+                        orders.metrics.dispatched(due.since.elapsed());
+                    }
+                    return true;
+                }
+                Err(error) => error.to_string(),
+            },
+            Err(error) => error.to_string(),
+        };
+        tracing::debug!(worker.id = %self.worker, orders = about.len(), error, "the broker did not confirm orders; sending them again");
+        let mut pending = self.pending.orders.lock();
+        for (attempt, due) in about {
+            pending.entry(attempt).or_insert(due);
+        }
+        false
     }
 
     /// Waits, but not longer than until the broker is there again.

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use dopq_common::id::{AttemptId, Epoch, WorkerId};
+use dopq_common::id::{AttemptId, WorkerId};
 use dopq_common::job::{JobState, Outcome};
 use dopq_common::sched::State;
-use dopq_common::wire::{ClusterKey, Order, OrderEnvelope, RunOrder, WIRE_VERSION, WireOutcome};
+use dopq_common::wire::{AttemptOrder, ClusterKey, Order, RunOrder, WireOutcome};
 
 /// What is ordered.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,7 +30,6 @@ pub(super) struct Filler<'a> {
     pub(super) key: &'a ClusterKey,
     pub(super) cluster: &'a str,
     pub(super) data_urls: &'a [String],
-    pub(super) epoch: Epoch,
 }
 
 impl Filler<'_> {
@@ -41,7 +40,7 @@ impl Filler<'_> {
         worker: &WorkerId,
         attempt: AttemptId,
         kind: &Kind,
-    ) -> Option<OrderEnvelope> {
+    ) -> Option<AttemptOrder> {
         // A worker that has been removed says what it knows when it joins again, and is then told.
         state.worker(worker)?;
         let order = match kind {
@@ -52,9 +51,7 @@ impl Filler<'_> {
             },
             Kind::Forget => Order::Forget,
         };
-        Some(OrderEnvelope {
-            version: WIRE_VERSION,
-            epoch: self.epoch.0,
+        Some(AttemptOrder {
             attempt: attempt.to_string(),
             order,
         })
@@ -158,12 +155,11 @@ mod tests {
         state
     }
 
-    fn fill(state: &State, to: &str, attempt: AttemptId, kind: &Kind) -> Option<OrderEnvelope> {
+    fn fill(state: &State, to: &str, attempt: AttemptId, kind: &Kind) -> Option<AttemptOrder> {
         let filler = Filler {
             key: &ClusterKey::from_secret("a secret for tests"),
             cluster: "lab",
             data_urls: &["http://m:7070".to_owned()],
-            epoch: Epoch(3),
         };
         filler.fill(state, &worker(to), attempt, kind)
     }
@@ -204,7 +200,7 @@ mod tests {
             grace: Duration::from_millis(1500),
         };
         let order = fill(&running, "w", attempt(1), &stop).expect("sent");
-        assert_eq!((order.epoch, order.attempt.as_str()), (3, "7.1"));
+        assert_eq!(order.attempt, "7.1");
         let Order::Stop { outcome, grace_ms } = order.order else {
             panic!("{order:?}");
         };

@@ -13,6 +13,10 @@ use super::input::{Input, Reply, answer};
 use crate::metrics::Metrics;
 use crate::store::{self, AccountChange, AuditEntry, IngestMark};
 
+/// A batch takes no more inputs once it has this many events: enough to spread a commit's cost, few enough
+/// that the first of them does not wait for long. One message of reports can exceed it by a few hundred.
+const EVENTS_MAX: usize = 512;
+
 /// What a batch has gathered so far.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
@@ -21,6 +25,7 @@ pub(super) struct Batch {
     ingested: Vec<(IngestMark, JobId)>,
     audit: Vec<AuditEntry>,
     answers: Vec<Answer>,
+    events: usize,
 }
 
 /// Who is to be told once the batch is committed.
@@ -49,6 +54,7 @@ impl Batch {
         input: Input,
         metrics: &Metrics,
     ) {
+        self.events += 1;
         match input {
             Input::Submit {
                 submission,
@@ -83,19 +89,32 @@ impl Batch {
                 self.audit.push(audit);
                 self.answers.push(Answer::Acted(reply, Ok(())));
             }
-            Input::Report { event, delivery } => {
-                let started = first_start(&event);
-                match sched::step(state, now, event, &mut self.effects) {
-                    Ok(()) => {
-                        let job = started.and_then(|job| state.job(job));
-                        if let Some(job) = job {
-                            metrics.queue_waited(now.since(job.submitted_at));
-                        }
-                    }
-                    Err(rejected) => count_rejected(&rejected, metrics),
+            Input::Reports { events, delivery } => {
+                // The input itself counts as one event.
+                self.events += events.len().saturating_sub(1);
+                for event in events {
+                    self.report(state, now, event, metrics);
                 }
                 self.answers.push(Answer::Reported(delivery));
             }
+        }
+    }
+
+    /// Whether the batch is large enough to spread a commit's cost.
+    pub(super) const fn is_full(&self) -> bool {
+        self.events >= EVENTS_MAX
+    }
+
+    fn report(&mut self, state: &mut State, now: Timestamp, event: Event, metrics: &Metrics) {
+        let started = first_start(&event);
+        match sched::step(state, now, event, &mut self.effects) {
+            Ok(()) => {
+                let job = started.and_then(|job| state.job(job));
+                if let Some(job) = job {
+                    metrics.queue_waited(now.since(job.submitted_at));
+                }
+            }
+            Err(rejected) => count_rejected(&rejected, metrics),
         }
     }
 

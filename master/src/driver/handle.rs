@@ -159,11 +159,11 @@ impl Handle {
         .await
     }
 
-    /// Gives the scheduler a worker's report; the delivery is acknowledged after the commit, and comes
-    /// again when there is none.
-    pub(crate) async fn report(&self, event: Event, delivery: Delivery) {
-        // When the owner is gone the process ends, and the broker delivers the report to the next one.
-        drop(self.inputs.send(Input::Report { event, delivery }).await);
+    /// Gives the scheduler the reports of one message; the delivery is acknowledged after the commit, and
+    /// comes again when there is none.
+    pub(crate) async fn report(&self, events: Vec<Event>, delivery: Delivery) {
+        // When the owner is gone the process ends, and the broker delivers the message to the next one.
+        drop(self.inputs.send(Input::Reports { events, delivery }).await);
     }
 
     /// The committed state, for readers.

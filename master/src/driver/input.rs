@@ -35,17 +35,20 @@ pub(super) enum Input {
         audit: AuditEntry,
         reply: Reply<()>,
     },
-    /// A worker's report, acknowledged after its commit.
-    Report { event: Event, delivery: Delivery },
+    /// One message of a worker's reports, acknowledged after their commit.
+    Reports {
+        events: Vec<Event>,
+        delivery: Delivery,
+    },
 }
 
 impl Input {
-    /// Answers that nothing was done. A report is given back to the broker.
+    /// Answers that nothing was done. Reports are given back to the broker.
     pub(super) fn refuse(self, error: ActError) {
         match self {
             Self::Submit { reply, .. } => answer(reply, Err(error)),
             Self::Act { reply, .. } | Self::Account { reply, .. } => answer(reply, Err(error)),
-            Self::Report { delivery, .. } => drop(delivery),
+            Self::Reports { delivery, .. } => drop(delivery),
         }
     }
 }

@@ -36,10 +36,6 @@ const TICK: Duration = Duration::from_millis(500);
 /// which no worker could be heard.
 const STANDSTILL: Duration = Duration::from_secs(5);
 
-/// The most inputs of one batch: enough to spread a commit's cost, few enough that the first of them
-/// does not wait for long.
-const BATCH_MAX: usize = 512;
-
 /// How long the tasks of a former leader may take to end before they are left to end by themselves.
 const END_WITHIN: Duration = Duration::from_secs(2);
 
@@ -239,7 +235,7 @@ impl<'a> Leader<'a> {
                 }
             }
         }
-        for _ in 1..BATCH_MAX {
+        while !batch.is_full() {
             let Some(input) = inputs.ready() else { break };
             batch.take(&mut self.state, now, input, metrics);
         }

@@ -1,18 +1,13 @@
 //! Acknowledges reports after their commit, off the owner's path: a broker that is slow to take an
 //! acknowledgement must not hold up the next commit.
 
-use std::time::Duration;
-
 use dopq_common::broker::Delivery;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
-/// The broker hands out at most so many deliveries before they are acknowledged, so that this much
-/// room is always enough.
+/// Deliveries that wait to be acknowledged. The broker hands out fewer before some are acknowledged, so
+/// there is always room.
 const UNSETTLED_MAX: usize = 4096;
-
-/// An acknowledgement that takes longer is given up; the report comes again and changes nothing.
-const ACK_WITHIN: Duration = Duration::from_secs(5);
 
 /// Takes committed reports.
 #[derive(Debug)]
@@ -34,12 +29,13 @@ impl Settler {
     }
 }
 
-async fn run(mut reports: mpsc::Receiver<Delivery>) {
-    while let Some(report) = reports.recv().await {
-        match tokio::time::timeout(ACK_WITHIN, report.ack()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "failed to acknowledge a report"),
-            Err(_) => tracing::debug!("the broker took too long to accept an acknowledgement"),
+async fn run(mut committed: mpsc::Receiver<Delivery>) {
+    let mut reports = Vec::new();
+    while committed.recv_many(&mut reports, UNSETTLED_MAX).await > 0 {
+        let late = Delivery::ack_all(reports.drain(..)).await;
+        if late > 0 {
+            // They come again and change nothing.
+            tracing::debug!(late, "failed to acknowledge reports");
         }
     }
 }

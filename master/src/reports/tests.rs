@@ -8,6 +8,8 @@ use dopq_common::wire::{
     AttemptPhase, KnownAttempt, WIRE_VERSION, WireCapacity, WireGpu, WireOutcome,
 };
 
+use serde_json::value::to_raw_value;
+
 use super::*;
 
 fn key() -> ClusterKey {
@@ -20,18 +22,36 @@ fn worker(text: &str) -> WorkerId {
 
 /// `named` says it, sealed by `sealed`.
 fn body(sealed: &str, named: &str, report: Report) -> Vec<u8> {
-    let sealed = worker(sealed);
-    let envelope = ReportEnvelope {
-        version: WIRE_VERSION,
-        worker: named.to_owned(),
-        seq: 1,
+    message(sealed, named, WIRE_VERSION, vec![raw(1, report)])
+}
+
+fn raw(seq: u64, report: Report) -> Box<RawValue> {
+    let report = NumberedReport {
+        seq,
         at_ms: 0,
         report,
+    };
+    to_raw_value(&report).expect("JSON")
+}
+
+fn message(sealed: &str, named: &str, version: u32, reports: Vec<Box<RawValue>>) -> Vec<u8> {
+    let sealed = worker(sealed);
+    let envelope = ReportEnvelope {
+        version,
+        worker: named.to_owned(),
+        reports,
     };
     key()
         .worker(&sealed)
         .seal(&sealed, &envelope)
         .expect("sealed")
+}
+
+/// The one report in `body`, or why there is none.
+fn read_single(body: &[u8]) -> Result<Read, Unusable> {
+    let mut reports = read(&key(), body)?;
+    assert_eq!(reports.len(), 1);
+    reports.remove(0)
 }
 
 fn hello(gpu: &str, image: &str, attempt: &str) -> Report {
@@ -102,7 +122,7 @@ fn every_kind_becomes_its_event() {
             "finished",
         ),
     ] {
-        let read = read(&key(), &body("w", "w", report)).expect(expected);
+        let read = read_single(&body("w", "w", report)).expect(expected);
         assert_eq!(read.worker, worker("w"));
         assert_eq!(read.hello.is_some(), expected == "joined");
         let id = AttemptId {
@@ -203,12 +223,70 @@ fn what_cannot_be_believed_or_read_is_told_apart() {
             "malformed_report",
         ),
         (
+            "a version too far away",
+            message("w", "w", WIRE_VERSION + 2, Vec::new()),
+            "report_version",
+        ),
+        (
             "a known attempt",
             body("w", "w", hello("g", &digest, "x")),
             "malformed_report",
         ),
     ] {
-        let unusable = read(&key(), &body).expect_err(what);
+        let unusable = read_single(&body).expect_err(what);
         assert_eq!(unusable.kind(), kind, "{what}: {unusable}");
     }
+}
+
+#[test]
+fn one_bad_report_hides_no_other() {
+    let accepted = |text: &str| Report::Accepted {
+        attempt: text.to_owned(),
+    };
+    let bad = RawValue::from_string(r#"{"seq":3,"report":{"kind":"accepted"}}"#.to_owned());
+    let reports = vec![
+        raw(1, accepted("7.1")),
+        raw(2, accepted("../7")),
+        bad.expect("JSON"),
+        raw(4, Report::Unknown),
+        raw(5, accepted("8.1")),
+    ];
+    let body = message("w", "w", WIRE_VERSION, reports);
+    let read = read(&key(), &body).expect("a message");
+    let read = read.iter().map(|report| match report {
+        Ok(read) => read.seq.to_string(),
+        Err(unusable) => unusable.kind().to_owned(),
+    });
+    assert_eq!(
+        read.collect::<Vec<_>>(),
+        [
+            "1",
+            "malformed_report",
+            "malformed_report",
+            "unknown_report",
+            "5"
+        ]
+    );
+}
+
+#[test]
+fn a_hello_that_comes_after_later_reports_is_late() {
+    let accepted = || Report::Accepted {
+        attempt: "7.1".to_owned(),
+    };
+    let hello = || hello("GPU-1", &"ab".repeat(32), "7.1");
+    let mut latest = Latest::default();
+    let mut late = |seq, report| {
+        let body = message("w", "w", WIRE_VERSION, vec![raw(seq, report)]);
+        latest.outdates(&read_single(&body).expect("read"))
+    };
+    assert!(!late(5, hello()));
+    assert!(!late(7, accepted()));
+    // Reports about attempts are never late, but they count.
+    assert!(!late(6, accepted()));
+    assert!(late(5, hello()));
+    assert!(late(6, Report::Goodbye));
+    assert!(!late(8, hello()));
+    // A message that comes twice is not late.
+    assert!(!late(8, hello()));
 }

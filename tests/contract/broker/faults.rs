@@ -1,5 +1,6 @@
 //! What only a server can suffer: cut links, deleted queues, alarms, death, frost, loss of everything.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dopq_common::broker::{Broker, Error, Link, amqp};
@@ -28,6 +29,18 @@ const FAULTS: &[(&str, Fault)] = &[
     (
         "a full queue makes its publishers wait",
         a_full_queue_makes_its_publishers_wait,
+    ),
+    (
+        "reports in flight are confirmed each by itself",
+        reports_in_flight_are_confirmed_each_by_itself,
+    ),
+    (
+        "reports in flight outlive cut links in their order",
+        reports_in_flight_outlive_cut_links_in_their_order,
+    ),
+    (
+        "clusters in one vhost see nothing of each other",
+        clusters_in_one_vhost_see_nothing_of_each_other,
     ),
     (
         "an alarm stops publications only",
@@ -91,9 +104,9 @@ fn a_workers_account_is_enough(runtime: &Runtime, server: &mut RabbitMq) {
         "-p",
         "dopq",
         "gpu-01",
-        r"^wide\.live\.gpu-01\..*$",
-        r"^wide\.(reports|live|live\.gpu-01\..*)$",
-        r"^wide\.(orders\.gpu-01|live|live\.gpu-01\..*)$",
+        r"^wide\.lab\.live\.gpu-01\..*$",
+        r"^wide\.lab\.(reports|live|live\.gpu-01\..*)$",
+        r"^wide\.lab\.(orders\.gpu-01|live|live\.gpu-01\..*)$",
     ]);
     runtime.block_on(async {
         drop(master);
@@ -187,12 +200,12 @@ fn a_deleted_queue_is_made_anew(runtime: &Runtime, server: &mut RabbitMq) {
         let worker = gpu(1);
         // With nobody consuming, only the publisher can notice.
         master.declare_worker(&worker).await.expect("declared");
-        server.ctl(&["delete_queue", "-p", "dopq", "deleted.orders.gpu-01"]);
+        server.ctl(&["delete_queue", "-p", "dopq", "deleted.lab.orders.gpu-01"]);
         order(&master, &worker, 1).await;
         let mut taken = orders(&agent, &worker).await;
         assert_eq!(take(&mut taken, 1).await, [1]);
         // With somebody consuming, the consumer is told and comes back.
-        server.ctl(&["delete_queue", "-p", "dopq", "deleted.orders.gpu-01"]);
+        server.ctl(&["delete_queue", "-p", "dopq", "deleted.lab.orders.gpu-01"]);
         order(&master, &worker, 2).await;
         assert_eq!(take(&mut taken, 1).await, [2]);
     });
@@ -212,7 +225,7 @@ fn a_full_queue_makes_its_publishers_wait(runtime: &Runtime, server: &mut Rabbit
             "-p",
             "dopq",
             "short",
-            r"^full\.orders\..*$",
+            r"^full\.lab\.orders\..*$",
             r#"{"max-length": 3}"#,
             "--apply-to",
             "queues",
@@ -237,6 +250,129 @@ fn a_full_queue_makes_its_publishers_wait(runtime: &Runtime, server: &mut Rabbit
         let mut expected: Vec<u32> = (0..queued).collect();
         expected.push(1000);
         assert_eq!(numbers, expected);
+    });
+}
+
+fn reports_in_flight_are_confirmed_each_by_itself(runtime: &Runtime, server: &mut RabbitMq) {
+    runtime.block_on(async {
+        let prefix = "inflight";
+        let worker = open(options(server, prefix, "gpu-01")).await;
+        server.ctl(&[
+            "set_policy",
+            "-p",
+            "dopq",
+            "inflight",
+            r"^inflight\.lab\.reports$",
+            r#"{"max-length": 5}"#,
+            "--apply-to",
+            "queues",
+        ]);
+        let mut sent = Vec::new();
+        for number in 0..200 {
+            sent.push(worker.send_report(body(number)).await.expect("handed over"));
+        }
+        // Some are refused while others, before and after, are taken. They are asked for from the last.
+        let (mut queued, mut refused) = (Vec::new(), 0);
+        for (number, confirmation) in (0..200).zip(sent).rev() {
+            match soon("a confirmation", confirmation.wait()).await {
+                Ok(()) => queued.push(number),
+                Err(Error::Full { .. }) => refused += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        queued.reverse();
+        assert!(refused > 0 && !queued.is_empty(), "{queued:?}");
+        let mut reported = reports(&worker).await;
+        assert_eq!(take(&mut reported, queued.len()).await, queued);
+    });
+}
+
+fn reports_in_flight_outlive_cut_links_in_their_order(runtime: &Runtime, server: &mut RabbitMq) {
+    let Bench { master, worker } = runtime.block_on(connect(server));
+    let cutting = AtomicBool::new(true);
+    let sent = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..3 {
+                server.ctl(&["close_all_connections", "--global", "a test cuts the links"]);
+            }
+            cutting.store(false, Ordering::Relaxed);
+        });
+        runtime.block_on(send_in_windows(&worker, || cutting.load(Ordering::Relaxed)))
+    });
+    runtime.block_on(async {
+        let mut reported = reports(&master).await;
+        let mut numbers = Vec::new();
+        while numbers.last() != Some(&(sent - 1)) {
+            let delivery = next(&mut reported).await;
+            numbers.push(number(&delivery));
+            delivery.ack().await.expect("it is acknowledged");
+        }
+        assert!(!numbers.is_sorted(), "nothing was in flight at any cut");
+        // Each comes for the last time before the next one does.
+        let last = |wanted: u32| numbers.iter().rposition(|number| *number == wanted);
+        assert!(
+            (0..sent)
+                .map(last)
+                .is_sorted_by(|a, b| a.is_some() && a < b)
+        );
+    });
+}
+
+/// Sends reports as an outbox does: up to 64 are in flight, and what is not confirmed is sent again with
+/// all that was sent after it. Returns how many were confirmed by the time that `goes_on` is false.
+async fn send_in_windows(worker: &Broker, goes_on: impl Fn() -> bool) -> u32 {
+    let mut first = 0;
+    while goes_on() {
+        let mut sent = Vec::new();
+        for number in first..first + 64 {
+            match worker.send_report(body(number)).await {
+                Ok(confirmation) => sent.push(confirmation),
+                Err(_) => break,
+            }
+        }
+        for confirmation in sent {
+            match soon("a confirmation", confirmation.wait()).await {
+                Ok(()) => first += 1,
+                Err(_) => break,
+            }
+        }
+    }
+    first
+}
+
+fn clusters_in_one_vhost_see_nothing_of_each_other(runtime: &Runtime, server: &mut RabbitMq) {
+    runtime.block_on(async {
+        let of = |cluster: &str, client: &str| amqp::Options {
+            cluster: cluster.to_owned(),
+            ..options(server, "shared", client)
+        };
+        let (lab, ward) = (open(of("lab", "a")).await, open(of("ward", "b")).await);
+        let worker = gpu(1);
+        let mut lab_live = lab.subscribe_live(&["#"]).await.expect("open");
+        let mut ward_live = ward.subscribe_live(&["#"]).await.expect("open");
+        for (cluster, number) in [(&lab, 1), (&ward, 2)] {
+            order(cluster, &worker, number).await;
+            let reported = cluster.publish_report(body(number)).await;
+            reported.expect("it is confirmed");
+            let told = cluster.publish_live("heartbeat.gpu-01", body(number)).await;
+            told.expect("open");
+        }
+        for (cluster, live, expected) in [(&lab, &mut lab_live, 1), (&ward, &mut ward_live, 2)] {
+            let mut ordered = orders(cluster, &worker).await;
+            let mut reported = reports(cluster).await;
+            assert_eq!(take(&mut ordered, 1).await, [expected]);
+            assert_eq!(take(&mut reported, 1).await, [expected]);
+            let heard = soon("a live message", live.next()).await.expect("open");
+            assert_eq!(heard.body, body(expected));
+            let more = tokio::time::timeout(Duration::from_millis(200), async {
+                tokio::select! {
+                    order = ordered.next() => format!("{order:?}"),
+                    report = reported.next() => format!("{report:?}"),
+                    live = live.next() => format!("{live:?}"),
+                }
+            });
+            assert!(more.await.is_err(), "another cluster's message came");
+        }
     });
 }
 

@@ -41,6 +41,9 @@ const SUITE: &[(&str, Case)] = cases![
     queues::orders_arrive_in_order,
     queues::orders_wait_for_their_worker_and_no_other,
     queues::reports_of_all_workers_arrive,
+    queues::reports_handed_over_arrive_in_order,
+    queues::several_are_acknowledged_at_once_and_no_other,
+    queues::deliveries_of_several_consumers_are_acknowledged_at_once,
     queues::what_was_not_acknowledged_comes_again,
     queues::a_delivery_outlives_its_consumer,
     queues::a_rejected_delivery_comes_again_or_is_a_dead_letter,
@@ -118,7 +121,7 @@ pub(crate) fn options(server: &RabbitMq, prefix: &str, client: &str) -> amqp::Op
         delivery_limit: DELIVERY_LIMIT,
         prefetch: PREFETCH,
         publish_within: Duration::from_secs(50),
-        ..amqp::Options::new(server.url(), client)
+        ..amqp::Options::new(server.url(), "lab", client)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use dopq_common::broker::{Broker, Error, inproc};
+use dopq_common::broker::{Broker, Delivery, Error, inproc};
 use dopq_common::wire::MESSAGE_MAX_BYTES;
 
 use super::{
@@ -48,6 +48,79 @@ pub(crate) async fn reports_of_all_workers_arrive(bench: Bench) {
     }
     let mut reported = reports(&bench.master).await;
     assert_eq!(take(&mut reported, 20).await, (0..20).collect::<Vec<_>>());
+}
+
+pub(crate) async fn reports_handed_over_arrive_in_order(bench: Bench) {
+    let mut sent = Vec::new();
+    for number in 0..200 {
+        let handed_over = bench.worker.send_report(body(number)).await;
+        sent.push(handed_over.expect("handed over"));
+    }
+    // Nobody need ask in the order of sending, or at all.
+    for confirmation in sent.into_iter().rev().step_by(2) {
+        let confirmed = soon("a confirmation", confirmation.wait()).await;
+        confirmed.expect("it is confirmed");
+    }
+    let mut reported = reports(&bench.master).await;
+    assert_eq!(take(&mut reported, 200).await, (0..200).collect::<Vec<_>>());
+}
+
+pub(crate) async fn several_are_acknowledged_at_once_and_no_other(bench: Bench) {
+    let worker = gpu(1);
+    for number in 0..20 {
+        order(&bench.master, &worker, number).await;
+    }
+    let mut taken = orders(&bench.worker, &worker).await;
+    let mut out = Vec::new();
+    for _ in 0..PREFETCH {
+        out.push(next(&mut taken).await);
+    }
+    // The first three stand together; of the rest every other one is kept back.
+    let (mut kept, mut done) = (Vec::new(), Vec::new());
+    for delivery in out {
+        match number(&delivery) {
+            3 | 5 | 7 => kept.push(delivery),
+            _ => done.push(delivery),
+        }
+    }
+    done.reverse();
+    assert_eq!(Delivery::ack_all(done).await, 0);
+    // There is room for as many as were acknowledged, and for no more.
+    for expected in 8..13 {
+        let delivery = next(&mut taken).await;
+        assert_eq!(number(&delivery), expected);
+        kept.push(delivery);
+    }
+    let further = tokio::time::timeout(Duration::from_millis(300), taken.next()).await;
+    assert!(further.is_err(), "{further:?} came beyond the bound");
+    drop((kept, taken));
+
+    let mut taken = orders(&bench.worker, &worker).await;
+    let mut numbers = take(&mut taken, 15).await;
+    numbers.sort_unstable();
+    let expected: Vec<u32> = [3, 5, 7].into_iter().chain(8..20).collect();
+    assert_eq!(numbers, expected);
+    let further = tokio::time::timeout(Duration::from_millis(300), taken.next()).await;
+    assert!(further.is_err(), "{further:?} was acknowledged");
+}
+
+pub(crate) async fn deliveries_of_several_consumers_are_acknowledged_at_once(bench: Bench) {
+    for number in 0..10 {
+        order(&bench.master, &gpu(1), number).await;
+        let published = bench.worker.publish_report(body(number)).await;
+        published.expect("it is confirmed");
+    }
+    let mut ordered = orders(&bench.worker, &gpu(1)).await;
+    let mut reported = reports(&bench.master).await;
+    let mut out = Vec::new();
+    for _ in 0..4 {
+        out.push(next(&mut ordered).await);
+        out.push(next(&mut reported).await);
+    }
+    assert_eq!(Delivery::ack_all(out).await, 0);
+    assert_eq!(Delivery::ack_all([]).await, 0);
+    assert_eq!(take(&mut ordered, 6).await, (4..10).collect::<Vec<_>>());
+    assert_eq!(take(&mut reported, 6).await, (4..10).collect::<Vec<_>>());
 }
 
 pub(crate) async fn what_was_not_acknowledged_comes_again(bench: Bench) {

@@ -86,7 +86,7 @@ fn understand(layers: &mut Layers) -> Option<Config> {
     let secrets_dir = layers.get("secrets_dir", path);
     let allow_host_network = layers.get("allow_host_network", boolean);
     let build_network = layers.get("builds.network", |text| Ok(text.to_owned()));
-    let broker = broker(layers, name.as_ref());
+    let broker = broker(layers, cluster.as_deref(), name.as_ref());
     let docker_host = layers.get("docker.host", |text| Ok(text.to_owned()));
     let mode = layers.get("gpu.mode", gpu_mode);
     let simulated = layers.get("gpu.simulated", |text| number(text, 0, 1000));
@@ -177,7 +177,11 @@ fn key(layers: &mut Layers, worker: Option<&WorkerId>) -> Option<WorkerKey> {
     key
 }
 
-fn broker(layers: &mut Layers, worker: Option<&WorkerId>) -> Option<amqp::Options> {
+fn broker(
+    layers: &mut Layers,
+    cluster: Option<&str>,
+    worker: Option<&WorkerId>,
+) -> Option<amqp::Options> {
     let url = layers.get("broker.url", broker_url);
     let prefix = layers.get("broker.prefix", |text| Ok(text.to_owned()));
     let worker = worker.map_or("", WorkerId::as_str);
@@ -185,7 +189,7 @@ fn broker(layers: &mut Layers, worker: Option<&WorkerId>) -> Option<amqp::Option
     let ca_pem = layers.get("broker.ca", |path| {
         std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))
     });
-    let mut options = amqp::Options::new(url?, format!("dopq-worker.{worker}"));
+    let mut options = amqp::Options::new(url?, cluster?, format!("dopq-worker.{worker}"));
     options.ca_pem = ca_pem;
     options.prefix = prefix?;
     options.delivery_limit = delivery_limit?;

@@ -4,21 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use dopq_common::agent::{self, Effects, Event, State};
 use dopq_common::broker::Delivery;
 use dopq_common::id::AttemptId;
-use dopq_common::wire::{ReportEnvelope, WIRE_VERSION};
+use dopq_common::wire::NumberedReport;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::perform;
-use crate::outbox::Outbox;
+use crate::images::chain;
+use crate::outbox::{Outbox, Report};
 use crate::records::{self, Commit, Records};
 
-/// Inputs that are committed together at most.
-const BATCH: usize = 128;
+/// A batch takes no more inputs once it has this many events. One message of orders can exceed it by a
+/// few hundred.
+const BATCH: usize = 512;
 /// The core is told of the time at least this often.
 const TICK: Duration = Duration::from_secs(10);
 /// How long reports may take to go out when the worker ends on purpose.
@@ -29,10 +30,10 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 pub(crate) enum Input {
     /// Something happened to the core's world.
     Core(Event),
-    /// A master's order, to be acknowledged once it is committed.
-    Order(Delivery),
-    /// The broker confirmed a report.
-    Confirmed(u64),
+    /// A master's orders, to be acknowledged once they are committed.
+    Orders(Delivery),
+    /// The broker confirmed these reports.
+    Confirmed(Vec<u64>),
 }
 
 /// A container that may be running.
@@ -111,7 +112,7 @@ impl Driver {
             };
             let mut batch = Batch::default();
             batch.step(&mut self, first);
-            for _ in 1..BATCH {
+            while batch.events < BATCH {
                 let Ok(input) = self.inputs.try_recv() else {
                     break;
                 };
@@ -130,44 +131,40 @@ impl Driver {
             effects,
             deliveries,
             confirmed,
+            events: _,
         } = batch;
         let changed = !effects.attempts.is_empty();
         let mut reports = Vec::with_capacity(effects.reports.len());
         for (seq, report) in effects.reports {
             tracing::debug!(report.seq = seq, ?report, "report");
-            let envelope = ReportEnvelope {
-                version: WIRE_VERSION,
-                worker: self.context.options.name.to_string(),
+            let report = Report::new(&NumberedReport {
                 seq,
                 at_ms: self.context.clock.now().as_millis(),
                 report,
-            };
-            let options = &self.context.options;
-            let sealed = options.key.seal(&options.name, &envelope);
-            reports.push((seq, sealed.map_err(records::Error::Encode)?));
+            });
+            reports.push(report.map_err(records::Error::Encode)?);
         }
+        let stored = reports.iter();
+        let stored = stored.map(|report| (report.seq, report.json().as_bytes().to_vec()));
         let attempts = effects.attempts.into_iter();
         let commit = Commit {
             attempts: attempts
                 .map(|id| (id, self.state.attempt(id).cloned()))
                 .collect(),
             meta: effects.meta.then(|| *self.state.meta()),
-            reports: reports.clone(),
+            reports: stored.collect(),
             confirmed,
         };
         if !commit.is_empty() {
             self.records.commit(commit).await?;
         }
-        let reports = reports.into_iter();
-        self.outbox
-            .push(reports.map(|(seq, sealed)| (seq, Bytes::from(sealed))));
+        self.outbox.push(reports);
         if !deliveries.is_empty() {
             self.context.spawn(async move {
-                for delivery in deliveries {
-                    if let Err(error) = delivery.ack().await {
-                        // It comes again and changes nothing then.
-                        tracing::debug!(%error, "failed to acknowledge an order");
-                    }
+                let late = Delivery::ack_all(deliveries).await;
+                if late > 0 {
+                    // They come again and change nothing then.
+                    tracing::debug!(late, "failed to acknowledge orders");
                 }
             });
         }
@@ -212,29 +209,35 @@ struct Batch {
     effects: Effects,
     deliveries: Vec<Delivery>,
     confirmed: Vec<u64>,
+    events: usize,
 }
 
 impl Batch {
     fn step(&mut self, driver: &mut Driver, input: Input) {
-        let event = match input {
-            Input::Core(event) => event,
-            Input::Confirmed(seq) => {
-                self.confirmed.push(seq);
-                return;
-            }
-            Input::Order(delivery) => {
+        match input {
+            Input::Core(event) => self.event(driver, event),
+            Input::Confirmed(seqs) => self.confirmed.extend(seqs),
+            Input::Orders(delivery) => {
                 let read = agent::read(&delivery.body);
                 // Also what is not understood is acknowledged: it would come again for ever.
                 self.deliveries.push(delivery);
                 match read {
-                    Ok(event) => event,
+                    Ok(orders) => orders.into_iter().for_each(|order| match order {
+                        Ok(event) => self.event(driver, event),
+                        Err(error) => {
+                            tracing::warn!(error = chain(&error), "dropped an order");
+                        }
+                    }),
                     Err(error) => {
-                        tracing::warn!(%error, "dropped an order");
-                        return;
+                        tracing::error!(error = chain(&error), "dropped a message of orders");
                     }
                 }
             }
-        };
+        }
+    }
+
+    fn event(&mut self, driver: &mut Driver, event: Event) {
+        self.events += 1;
         let now = driver.context.clock.now();
         if let Err(why) = agent::step(&mut driver.state, now, event, &mut self.effects) {
             tracing::debug!(%why, "ignored an event");

@@ -8,6 +8,7 @@ use dopq_common::id::AttemptId;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::format::{self, DecodeError};
+use crate::outbox::Report;
 
 const ATTEMPTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("attempts");
 const OUTBOX: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("outbox");
@@ -62,7 +63,7 @@ pub(crate) struct Commit {
     pub(crate) attempts: Vec<(AttemptId, Option<Attempt>)>,
     /// The counters, where they changed.
     pub(crate) meta: Option<Meta>,
-    /// Sealed reports to keep until they are confirmed.
+    /// Reports to keep until they are confirmed.
     pub(crate) reports: Vec<(u64, Vec<u8>)>,
     /// Reports that are confirmed.
     pub(crate) confirmed: Vec<u64>,
@@ -88,7 +89,7 @@ pub(crate) struct Loaded {
     /// Every attempt.
     pub(crate) attempts: Vec<Attempt>,
     /// Reports that nobody confirmed, in their order.
-    pub(crate) outbox: Vec<(u64, Vec<u8>)>,
+    pub(crate) outbox: Vec<Report>,
     /// Names this folder of records for ever; its containers bear it.
     pub(crate) instance: String,
 }
@@ -145,7 +146,11 @@ impl Records {
         let table = read.open_table(OUTBOX).map_err(storage)?;
         for entry in table.iter().map_err(storage)? {
             let (seq, bytes) = entry.map_err(storage)?;
-            outbox.push((seq.value(), bytes.value().to_vec()));
+            let report = Report::stored(seq.value(), bytes.value());
+            outbox.push(report.map_err(|source| Error::Decode {
+                key: format!("report {}", seq.value()),
+                source: DecodeError::Shape(source),
+            })?);
         }
         Ok(Loaded {
             meta,

@@ -7,7 +7,7 @@ use dopq_common::agent::{Attempt, Ended, Exit, Meta, Run, Stage, StopOrder};
 use dopq_common::id::Epoch;
 use dopq_common::job::{Cause, Outcome};
 use dopq_common::time::Timestamp;
-use dopq_common::wire::{RunOrder, WireAllocation};
+use dopq_common::wire::{NumberedReport, Report, RunOrder, WireAllocation};
 
 use super::format;
 use super::store::{Commit, Records};
@@ -136,6 +136,16 @@ fn fields_of_a_later_version_are_left_alone() {
     assert!(format::decode(br#"{"attempt":"1.1","boot":"b","stage":{"at":"?"}}"#).is_err());
 }
 
+/// A report as it is stored.
+fn report(seq: u64) -> Vec<u8> {
+    let report = NumberedReport {
+        seq,
+        at_ms: 1,
+        report: Report::Goodbye,
+    };
+    serde_json::to_vec(&report).expect("JSON")
+}
+
 #[tokio::test]
 async fn a_batch_is_there_after_the_file_is_opened_again() {
     let dir = tempfile::tempdir().expect("folder");
@@ -151,7 +161,7 @@ async fn a_batch_is_there_after_the_file_is_opened_again() {
         let commit = Commit {
             attempts: attempts().into_iter().map(|a| (a.id, Some(a))).collect(),
             meta: Some(meta),
-            reports: vec![(8, b"eight".to_vec()), (9, b"nine".to_vec())],
+            reports: vec![(8, report(8)), (9, report(9))],
             confirmed: Vec::new(),
         };
         records.commit(commit).await.expect("commit");
@@ -166,7 +176,11 @@ async fn a_batch_is_there_after_the_file_is_opened_again() {
     let loaded = records.load("second").expect("load");
     assert_eq!(loaded.instance, "first");
     assert_eq!(loaded.meta, meta);
-    assert_eq!(loaded.outbox, [(9, b"nine".to_vec())]);
+    let outbox = loaded.outbox.iter();
+    let outbox: Vec<_> = outbox
+        .map(|r| (r.seq, r.json().as_bytes().to_vec()))
+        .collect();
+    assert_eq!(outbox, [(9, report(9))]);
     assert_eq!(loaded.attempts.len(), attempts().len() - 1);
     assert!(Records::open(&path).is_err(), "two workers, one folder");
 }

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use super::consumer::Consumer;
 use super::lane::{Lane, Purpose};
 use super::options::Options;
+use super::publisher::Sent;
 use super::topology::{Names, Post};
 use crate::broker::{DeadLetter, Error, Link, LiveStream, OptionsError};
 use crate::id::WorkerId;
@@ -104,6 +105,10 @@ impl Broker {
 
     pub(in crate::broker) async fn publish_report(&self, body: Bytes) -> Result<(), Error> {
         self.shared.publish(&Post::Reports, &body).await
+    }
+
+    pub(in crate::broker) async fn send_report(&self, body: Bytes) -> Result<Sent, Error> {
+        self.shared.send(&Post::Reports, &body).await
     }
 
     pub(in crate::broker) fn consume_orders(&self, worker: &WorkerId) -> Result<Consumer, Error> {

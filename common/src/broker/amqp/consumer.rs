@@ -1,5 +1,6 @@
 //! Consuming: a task for each consumer that finds its way back to its queue after whatever happens.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use lapin::Channel;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
 };
-use lapin::types::FieldTable;
+use lapin::types::{DeliveryTag, FieldTable};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::broker::Shared;
@@ -126,11 +128,18 @@ impl Task {
     async fn pump(&self, channel: Channel, mut consumer: lapin::Consumer) -> End {
         // As many as can be out, so that giving back never waits.
         let (give_back, mut given_back) = mpsc::channel(self.shared.options.prefetch.into());
+        let out = Arc::new(Out {
+            unsettled: Mutex::default(),
+            _channel: channel.clone(),
+        });
         let mut waiting = None;
         loop {
             tokio::select! {
                 () = self.sender.closed() => break,
-                Some(acker) = given_back.recv() => nack(&acker).await,
+                Some((tag, acker)) = given_back.recv() => {
+                    nack(&acker).await;
+                    out.settled(tag);
+                }
                 permit = self.sender.reserve(), if waiting.is_some() => {
                     if let (Ok(permit), Some(delivery)) = (permit, waiting.take()) {
                         permit.send(delivery);
@@ -138,10 +147,12 @@ impl Task {
                 }
                 received = consumer.next(), if waiting.is_none() => match received {
                     Some(Ok(message)) => {
+                        out.unsettled.lock().insert(message.delivery_tag);
                         let claim = Claim {
+                            tag: message.delivery_tag,
                             acker: Some(message.acker),
                             give_back: give_back.clone(),
-                            _channel: channel.clone(),
+                            out: Arc::clone(&out),
                         };
                         let (body, settle) = (message.data.into(), Settle::Amqp(claim));
                         waiting = Some(Delivery::new(body, message.redelivered, settle));
@@ -165,34 +176,117 @@ impl Task {
     }
 }
 
-/// The right to settle one delivery. Dropping it gives the message back.
+/// The deliveries of one channel that are not settled. A delivery leaves the set only after the broker
+/// was told, so that whoever acknowledges "all up to this one" sees every delivery that this would take.
 #[derive(Debug)]
-pub(in crate::broker) struct Claim {
-    acker: Option<Acker>,
-    /// Those who give back one after the other do so in that order. Gone with the consumer.
-    give_back: mpsc::Sender<Acker>,
+struct Out {
+    unsettled: Mutex<BTreeSet<DeliveryTag>>,
     /// A channel closes with its last handle, and what is unsettled then comes again.
     _channel: Channel,
 }
 
-impl Claim {
-    pub(in crate::broker) async fn ack(mut self) -> Result<(), Error> {
-        let Some(acker) = self.acker.take() else {
-            return Err(Error::Lost);
-        };
-        let acked = acker.ack(BasicAckOptions::default());
-        settled(tokio::time::timeout(SETTLE_WITHIN, acked).await)
+impl Out {
+    fn settled(&self, tag: DeliveryTag) {
+        self.unsettled.lock().remove(&tag);
     }
 
-    pub(in crate::broker) async fn nack(mut self, requeue: bool) -> Result<(), Error> {
-        let Some(acker) = self.acker.take() else {
-            return Err(Error::Lost);
-        };
+    /// The last of the `done` deliveries before which none is out that is not done.
+    fn last_of_all_done<T>(&self, done: &BTreeMap<DeliveryTag, T>) -> Option<DeliveryTag> {
+        let unsettled = self.unsettled.lock();
+        let first_open = unsettled.iter().find(|tag| !done.contains_key(tag));
+        match first_open {
+            None => done.keys().next_back().copied(),
+            Some(open) => done.range(..open).next_back().map(|(tag, _)| *tag),
+        }
+    }
+}
+
+/// The right to settle one delivery. Dropping it gives the message back.
+#[derive(Debug)]
+pub(in crate::broker) struct Claim {
+    tag: DeliveryTag,
+    acker: Option<Acker>,
+    /// Those who give back one after the other do so in that order. Gone with the consumer.
+    give_back: mpsc::Sender<(DeliveryTag, Acker)>,
+    out: Arc<Out>,
+}
+
+impl Claim {
+    pub(in crate::broker) async fn ack(self) -> Result<(), Error> {
+        self.settle(async |acker| acker.ack(BasicAckOptions::default()).await)
+            .await
+    }
+
+    pub(in crate::broker) async fn nack(self, requeue: bool) -> Result<(), Error> {
         let options = BasicNackOptions {
             multiple: false,
             requeue,
         };
-        settled(tokio::time::timeout(SETTLE_WITHIN, acker.nack(options)).await)
+        self.settle(async |acker| acker.nack(options).await).await
+    }
+
+    async fn settle(
+        mut self,
+        settle: impl AsyncFnOnce(&Acker) -> Result<bool, lapin::Error>,
+    ) -> Result<(), Error> {
+        let Some(acker) = self.acker.take() else {
+            return Err(Error::Lost);
+        };
+        let settled = tokio::time::timeout(SETTLE_WITHIN, settle(&acker)).await;
+        self.out.settled(self.tag);
+        match settled {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false) | Err(_)) | Err(_) => Err(Error::Lost),
+        }
+    }
+
+    /// Acknowledges all of them, those of one channel that stand together by one message. Returns how
+    /// many were too late.
+    pub(in crate::broker) async fn ack_all(claims: Vec<Self>) -> usize {
+        let mut channels: Vec<BTreeMap<DeliveryTag, Self>> = Vec::new();
+        for claim in claims {
+            let same = |tags: &&mut BTreeMap<DeliveryTag, Self>| {
+                tags.values()
+                    .next()
+                    .is_some_and(|other| Arc::ptr_eq(&other.out, &claim.out))
+            };
+            match channels.iter_mut().find(same) {
+                Some(tags) => drop(tags.insert(claim.tag, claim)),
+                None => channels.push(BTreeMap::from([(claim.tag, claim)])),
+            }
+        }
+        let mut late = 0;
+        for mut tags in channels {
+            let out = tags.values().next().map(|claim| Arc::clone(&claim.out));
+            if let Some(last) = out.and_then(|out| out.last_of_all_done(&tags)) {
+                let rest = tags.split_off(&(last + 1));
+                late += Self::ack_up_to(tags, last).await;
+                tags = rest;
+            }
+            for claim in tags.into_values() {
+                late += usize::from(claim.ack().await.is_err());
+            }
+        }
+        late
+    }
+
+    /// Acknowledges `claims`, of which `last` is the last, by one message.
+    async fn ack_up_to(mut claims: BTreeMap<DeliveryTag, Self>, last: DeliveryTag) -> usize {
+        let count = claims.len();
+        let Some(claim) = claims.remove(&last) else {
+            return 0;
+        };
+        let options = BasicAckOptions { multiple: true };
+        let acked = claim.settle(async |acker| acker.ack(options).await).await;
+        for (tag, mut claim) in claims {
+            // What could not be acknowledged comes again when its channel closes.
+            claim.acker = None;
+            claim.out.settled(tag);
+        }
+        match acked {
+            Ok(()) => 0,
+            Err(_) => count,
+        }
     }
 }
 
@@ -200,7 +294,7 @@ impl Drop for Claim {
     fn drop(&mut self) {
         if let Some(acker) = self.acker.take() {
             // It fails when the consumer is gone; the message then comes again when the channel closes.
-            drop(self.give_back.try_send(acker));
+            drop(self.give_back.try_send((self.tag, acker)));
         }
     }
 }
@@ -212,13 +306,4 @@ async fn nack(acker: &Acker) {
     };
     // When it fails the channel is gone, which gives the message back as well.
     drop(tokio::time::timeout(SETTLE_WITHIN, acker.nack(options)).await);
-}
-
-fn settled(
-    result: Result<Result<bool, lapin::Error>, tokio::time::error::Elapsed>,
-) -> Result<(), Error> {
-    match result {
-        Ok(Ok(true)) => Ok(()),
-        Ok(Ok(false) | Err(_)) | Err(_) => Err(Error::Lost),
-    }
 }

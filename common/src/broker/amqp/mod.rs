@@ -17,3 +17,4 @@ mod topology;
 pub use broker::Broker;
 pub(super) use consumer::{Claim, Consumer};
 pub use options::Options;
+pub(super) use publisher::Sent;

@@ -20,6 +20,8 @@ pub struct Options {
     pub ca_pem: Option<String>,
     /// What every queue's and exchange's name begins with.
     pub prefix: String,
+    /// The cluster's name, which follows the prefix: clusters may share a vhost.
+    pub cluster: String,
     /// The name that RabbitMQ shows for our connections; live queues bear it as well.
     pub client: String,
     /// How often an order may come back before it becomes a dead letter; for reports fifty times as often.
@@ -33,14 +35,19 @@ pub struct Options {
 }
 
 impl Options {
-    /// The defaults for `url`: prefix `dopq`, 20 returns, 64 deliveries out, confirmations within 5 s, 15 s
+    /// The defaults for `cluster` at `url`: prefix `dopq`, 20 returns, 64 deliveries out, confirmations within 5 s, 15 s
     /// for a publication in all.
     #[must_use]
-    pub fn new(url: impl Into<String>, client: impl Into<String>) -> Self {
+    pub fn new(
+        url: impl Into<String>,
+        cluster: impl Into<String>,
+        client: impl Into<String>,
+    ) -> Self {
         Self {
             url: url.into(),
             ca_pem: None,
             prefix: "dopq".to_owned(),
+            cluster: cluster.into(),
             client: client.into(),
             delivery_limit: 20,
             prefetch: 64,
@@ -62,6 +69,11 @@ impl Options {
         if self.prefix.is_empty() || self.prefix.len() > 64 || !self.prefix.chars().all(plain) {
             return Err(OptionsError::Prefix(self.prefix.clone()));
         }
+        // Without a dot, so that no two pairs of prefix and cluster give the same name.
+        let plain = |c: char| plain(c) && c != '.';
+        if self.cluster.is_empty() || self.cluster.len() > 64 || !self.cluster.chars().all(plain) {
+            return Err(OptionsError::Cluster(self.cluster.clone()));
+        }
         Ok(uri)
     }
 }
@@ -71,6 +83,7 @@ impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
             .field("prefix", &self.prefix)
+            .field("cluster", &self.cluster)
             .field("client", &self.client)
             .field("delivery_limit", &self.delivery_limit)
             .field("prefetch", &self.prefetch)
@@ -102,28 +115,32 @@ mod tests {
             ("amqp://dopq:secret@rabbit.lab/dopq", true),
             ("http://dopq:secret@rabbit.lab", false),
         ] {
-            let uri = Options::new(url, "test").uri();
+            let uri = Options::new(url, "lab", "test").uri();
             assert_eq!(uri.is_ok(), accepted, "{url}: {uri:?}");
         }
     }
 
     #[test]
-    fn prefixes_begin_names() {
-        for (prefix, accepted) in [
-            ("dopq", true),
-            ("a.b-c_1", true),
-            ("", false),
-            ("a b", false),
+    fn prefixes_and_clusters_begin_names() {
+        for (prefix, cluster, accepted) in [
+            ("dopq", "lab", true),
+            ("a.b-c_1", "lab_2-b", true),
+            ("", "lab", false),
+            ("a b", "lab", false),
+            ("dopq", "", false),
+            ("dopq", "a.b", false),
+            ("dopq", "a b", false),
         ] {
-            let mut options = Options::new("amqp://localhost", "test");
+            let mut options = Options::new("amqp://localhost", cluster, "test");
             options.prefix = prefix.to_owned();
-            assert_eq!(options.uri().is_ok(), accepted, "{prefix:?}");
+            let uri = options.uri();
+            assert_eq!(uri.is_ok(), accepted, "{prefix:?} {cluster:?}");
         }
     }
 
     #[test]
     fn the_password_is_not_printed() {
-        let options = Options::new("amqp://dopq:secret@rabbit.lab", "test");
+        let options = Options::new("amqp://dopq:secret@rabbit.lab", "lab", "test");
         assert!(!format!("{options:?}").contains("secret"));
     }
 }

@@ -1,11 +1,12 @@
-//! The exchanges and queues, declared at the start and after every reconnection.
+//! The exchanges and queues, declared at the start and after every reconnection. `<names>` is
+//! `<prefix>.<cluster>`, so that clusters in one vhost never see each other's messages.
 //!
 //! | exchange | kind | queues |
 //! |---|---|---|
-//! | `<prefix>.orders` | direct | `<prefix>.orders.<worker>`, quorum, by the worker's name |
-//! | `<prefix>.reports` | direct | `<prefix>.reports`, quorum |
-//! | `<prefix>.dead` | fanout | `<prefix>.dead`, classic, what was given up on |
-//! | `<prefix>.live` | topic | one for each subscription, gone with its connection |
+//! | `<names>.orders` | direct | `<names>.orders.<worker>`, quorum, by the worker's name |
+//! | `<names>.reports` | direct | `<names>.reports`, quorum |
+//! | `<names>.dead` | fanout | `<names>.dead`, classic, what was given up on |
+//! | `<names>.live` | topic | one for each subscription, gone with its connection |
 
 use lapin::options::{
     BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
@@ -49,7 +50,7 @@ const DURABLE_QUEUE: QueueDeclareOptions = QueueDeclareOptions {
     nowait: false,
 };
 
-/// The names under one prefix.
+/// The names of one cluster.
 #[derive(Debug, Clone)]
 pub(super) struct Names(String);
 
@@ -64,7 +65,7 @@ pub(super) enum Post {
 
 impl Names {
     pub(super) fn new(options: &Options) -> Self {
-        Self(options.prefix.clone())
+        Self(format!("{}.{}", options.prefix, options.cluster))
     }
 
     /// The exchange that a message for `post` goes to.

@@ -1,5 +1,6 @@
 //! A small cluster for tests, the driver's and others': one store, one broker, masters and scripted workers.
 
+use std::collections::VecDeque;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +13,10 @@ use dopq_common::job::{Cause, Job, Outcome, Phase};
 use dopq_common::resources::ByteSize;
 use dopq_common::sched::{Settings, Submission};
 use dopq_common::wire::{
-    AttemptPhase, ClusterKey, Hello, OrderEnvelope, Report, ReportEnvelope, WIRE_VERSION,
-    WireCapacity, WireGpu, WireOutcome, WorkerKey,
+    AttemptOrder, AttemptPhase, ClusterKey, Hello, NumberedReport, Order, OrderEnvelope, Report,
+    ReportEnvelope, WIRE_VERSION, WireCapacity, WireGpu, WireOutcome, WorkerKey, read_envelope,
 };
+use serde_json::value::to_raw_value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -135,7 +137,9 @@ impl Cluster {
             orders: self.broker.consume_orders(&id).await.expect("consumes"),
             broker: self.broker.clone(),
             id,
+            ordered: VecDeque::new(),
             said: Vec::new(),
+            seq: 0,
         }
     }
 
@@ -240,18 +244,43 @@ pub(crate) struct FakeWorker {
     pub(crate) key: WorkerKey,
     broker: Broker,
     orders: Deliveries,
-    /// All it reported, in order.
+    /// Received and not looked at yet.
+    ordered: VecDeque<Ordered>,
+    /// All messages it sent, in order.
     said: Vec<Bytes>,
+    /// The number of its last report.
+    seq: u64,
+}
+
+/// An order as a worker gets it.
+#[derive(Debug)]
+pub(crate) struct Ordered {
+    pub(crate) epoch: u64,
+    pub(crate) attempt: String,
+    pub(crate) order: Order,
 }
 
 impl FakeWorker {
     pub(crate) async fn report(&mut self, report: Report) {
+        self.report_all([report]).await;
+    }
+
+    /// Sends several reports in one message.
+    pub(crate) async fn report_all(&mut self, reports: impl IntoIterator<Item = Report>) {
+        let mut raw = Vec::new();
+        for report in reports {
+            self.seq += 1;
+            let report = NumberedReport {
+                seq: self.seq,
+                at_ms: 0,
+                report,
+            };
+            raw.push(to_raw_value(&report).expect("JSON"));
+        }
         let envelope = ReportEnvelope {
             version: WIRE_VERSION,
             worker: self.id.to_string(),
-            seq: self.said.len() as u64 + 1,
-            at_ms: 0,
-            report,
+            reports: raw,
         };
         let sealed = self.key.seal(&self.id, &envelope).expect("sealed");
         self.said.push(sealed.into());
@@ -326,10 +355,20 @@ impl FakeWorker {
     }
 
     /// The next order, acknowledged.
-    pub(crate) async fn next_order(&mut self) -> OrderEnvelope {
-        let delivery = within("an order", self.orders.next()).await.expect("open");
-        let order = serde_json::from_slice(&delivery.body).expect("an order");
-        delivery.ack().await.expect("acknowledged");
-        order
+    pub(crate) async fn next_order(&mut self) -> Ordered {
+        while self.ordered.is_empty() {
+            let delivery = within("an order", self.orders.next()).await.expect("open");
+            let envelope: OrderEnvelope = read_envelope(&delivery.body).expect("orders");
+            for order in &envelope.orders {
+                let order: AttemptOrder = serde_json::from_str(order.get()).expect("an order");
+                self.ordered.push_back(Ordered {
+                    epoch: envelope.epoch,
+                    attempt: order.attempt,
+                    order: order.order,
+                });
+            }
+            delivery.ack().await.expect("acknowledged");
+        }
+        self.ordered.pop_front().expect("one is there")
     }
 }

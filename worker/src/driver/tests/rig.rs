@@ -1,6 +1,6 @@
 //! One worker with everything around it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,9 +8,10 @@ use dopq_common::broker::{Broker, Deliveries, inproc};
 use dopq_common::id::WorkerId;
 use dopq_common::wire::log::Source;
 use dopq_common::wire::{
-    ClusterKey, Order, OrderEnvelope, Report, ReportEnvelope, RunOrder, Sealed, WIRE_VERSION,
-    WireAllocation, WireBundle, WireGpuShare, WireOutcome,
+    AttemptOrder, ClusterKey, NumberedReport, Order, OrderEnvelope, Report, ReportEnvelope,
+    RunOrder, Sealed, WIRE_VERSION, WireAllocation, WireBundle, WireGpuShare, WireOutcome,
 };
+use serde_json::value::to_raw_value;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -46,6 +47,8 @@ pub(super) struct Rig {
     key: ClusterKey,
     url: String,
     reports: Deliveries,
+    /// Received and not looked at yet.
+    reported: VecDeque<NumberedReport>,
     last_seq: Option<u64>,
     running: Option<(JoinHandle<Result<(), Error>>, CancellationToken)>,
     boot: String,
@@ -71,6 +74,7 @@ impl Rig {
             limits,
             key: ClusterKey::from_secret("s"),
             url,
+            reported: VecDeque::new(),
             last_seq: None,
             running: None,
             boot: "boot".to_owned(),
@@ -139,13 +143,23 @@ impl Rig {
     }
 
     pub(super) async fn order(&self, attempt: &str, order: Order) {
+        self.orders([(attempt, order)]).await;
+    }
+
+    /// Gives several orders in one message.
+    pub(super) async fn orders(&self, orders: impl IntoIterator<Item = (&str, Order)>) {
+        let orders = orders.into_iter().map(|(attempt, order)| AttemptOrder {
+            attempt: attempt.to_owned(),
+            order,
+        });
         let envelope = OrderEnvelope {
             version: WIRE_VERSION,
             epoch: 1,
-            attempt: attempt.to_owned(),
-            order,
+            orders: orders
+                .map(|order| to_raw_value(&order).expect("order"))
+                .collect(),
         };
-        let body = serde_json::to_vec(&envelope).expect("order");
+        let body = serde_json::to_vec(&envelope).expect("orders");
         self.broker
             .publish_order(&self.worker, Bytes::from(body))
             .await
@@ -196,22 +210,28 @@ impl Rig {
 
     /// The next report; its number is the next one, unless it comes again.
     pub(super) async fn report(&mut self) -> Report {
-        let next = self.reports.next();
-        let delivery = tokio::time::timeout(PATIENCE, next)
-            .await
-            .expect("a report in time")
-            .expect("open");
-        let (worker, envelope) =
-            Sealed::open::<ReportEnvelope>(&self.key, &delivery.body).expect("sealed");
-        assert_eq!(worker, self.worker);
-        delivery.ack().await.expect("acknowledged");
-        let (seq, last) = (envelope.seq, self.last_seq.unwrap_or(envelope.seq));
+        while self.reported.is_empty() {
+            let next = self.reports.next();
+            let delivery = tokio::time::timeout(PATIENCE, next)
+                .await
+                .expect("a report in time")
+                .expect("open");
+            let (worker, envelope) =
+                Sealed::open::<ReportEnvelope>(&self.key, &delivery.body).expect("sealed");
+            assert_eq!(worker, self.worker);
+            delivery.ack().await.expect("acknowledged");
+            let reports = envelope.reports.iter();
+            self.reported
+                .extend(reports.map(|report| serde_json::from_str(report.get()).expect("report")));
+        }
+        let NumberedReport { seq, report, .. } = self.reported.pop_front().expect("one is there");
+        let last = self.last_seq.unwrap_or(seq);
         assert!(
             seq <= last + 1,
             "a report between {last} and {seq} is missing"
         );
         self.last_seq = Some(last.max(seq));
-        envelope.report
+        report
     }
 
     /// Waits until any attempt is reported to be `wanted`.
