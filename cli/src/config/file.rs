@@ -1,10 +1,10 @@
-//! The two files: the user's own and the project's. Unknown keys are mistakes, named with the nearest
-//! known one.
+//! The two files: the user's own and the project's. An unknown key is an error, reported with the nearest known one.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use secrecy::SecretString;
 use toml::{Table, Value};
 use url::Url;
 
@@ -18,7 +18,7 @@ pub(super) const PROJECT_FILE: &str = ".dopq.toml";
 #[derive(Debug, Default)]
 pub(super) struct ProjectFile {
     pub(super) url: Option<String>,
-    pub(super) token: Option<String>,
+    pub(super) token: Option<SecretString>,
     pub(super) ca_file: Option<PathBuf>,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct UserFile {
     pub(super) url: Option<String>,
     pub(super) ca_file: Option<PathBuf>,
     /// By master, as [`origin_of`] writes it.
-    pub(super) tokens: BTreeMap<String, String>,
+    pub(super) tokens: BTreeMap<String, SecretString>,
 }
 
 /// The part of a URL that a token belongs to: scheme, host, port and path, without a slash at its end.
@@ -43,10 +43,10 @@ pub(super) fn read_project(path: &Path, mistakes: &mut Vec<Mistake>) -> ProjectF
     };
     let file = ProjectFile {
         url: keys.text("url"),
-        token: keys.text("token"),
+        token: keys.text("token").map(SecretString::from),
         ca_file: keys.path("ca_file"),
     };
-    keys.finish(&["url", "token", "ca_file"]);
+    keys.finish();
     file
 }
 
@@ -61,15 +61,15 @@ pub(super) fn read_user(path: &Path, mistakes: &mut Vec<Mistake>) -> UserFile {
     let file = UserFile {
         url: keys.text("url"),
         ca_file: keys.path("ca_file"),
-        tokens: keys.texts("tokens"),
+        tokens: keys.secrets("tokens"),
     };
-    keys.finish(&["url", "ca_file", "tokens"]);
+    keys.finish();
     file
 }
 
 impl UserFile {
-    /// Adds a master and its token, which from now on is the default one, and writes the file so that
-    /// only its owner can read it. What else the file holds stays, comments excepted.
+    /// Saves a master's token and makes that master the default. Only the owner can read the file. Other settings
+    /// are kept, comments are not.
     pub(crate) fn save_login(path: &Path, url: &Url, token: &Token) -> io::Result<()> {
         let invalid = |error: toml::de::Error| io::Error::new(io::ErrorKind::InvalidData, error);
         let mut table: Table = match std::fs::read_to_string(path) {
@@ -96,10 +96,11 @@ impl UserFile {
     }
 }
 
-/// The keys of a file that are not yet taken.
+/// The keys of a file. Each is known once it is read.
 struct Keys<'a> {
     path: &'a Path,
     table: Table,
+    known: Vec<&'static str>,
     mistakes: &'a mut Vec<Mistake>,
 }
 
@@ -120,6 +121,7 @@ impl<'a> Keys<'a> {
             Ok(table) => Some(Self {
                 path,
                 table,
+                known: Vec::new(),
                 mistakes,
             }),
             Err(error) => {
@@ -147,49 +149,58 @@ impl<'a> Keys<'a> {
         });
     }
 
-    fn text(&mut self, key: &str) -> Option<String> {
-        match self.table.remove(key)? {
+    fn take(&mut self, key: &'static str) -> Option<Value> {
+        self.known.push(key);
+        self.table.remove(key)
+    }
+
+    fn text(&mut self, key: &'static str) -> Option<String> {
+        match self.take(key)? {
             Value::String(text) => Some(text),
             other => {
-                self.wrong(key, format!("is {}, not text", other.type_str()));
+                self.wrong(key, format!("must be a string, not {}", other.type_str()));
                 None
             }
         }
     }
 
-    /// A path; a relative one starts at the file's own folder.
-    fn path(&mut self, key: &str) -> Option<PathBuf> {
+    /// A path, relative to the file's folder.
+    fn path(&mut self, key: &'static str) -> Option<PathBuf> {
         let text = self.text(key)?;
         let folder = self.path.parent().unwrap_or_else(|| Path::new("."));
         Some(folder.join(text))
     }
 
-    fn texts(&mut self, key: &str) -> BTreeMap<String, String> {
-        let mut texts = BTreeMap::new();
-        match self.table.remove(key) {
+    /// A table of secrets by URL.
+    fn secrets(&mut self, key: &'static str) -> BTreeMap<String, SecretString> {
+        let mut secrets = BTreeMap::new();
+        match self.take(key) {
             None => {}
             Some(Value::Table(table)) => {
                 for (name, value) in table {
                     if let Value::String(text) = value {
-                        texts.insert(name.trim_end_matches('/').to_owned(), text);
+                        let url = name.trim_end_matches('/').to_owned();
+                        secrets.insert(url, SecretString::from(text));
                     } else {
-                        self.wrong(key, format!("{name:?} is {}, not text", value.type_str()));
+                        let found = value.type_str();
+                        self.wrong(key, format!("{name:?} must be a string, not {found}"));
                     }
                 }
             }
             Some(other) => {
-                let message = format!(
-                    "is {}, not a table of masters and their tokens",
-                    other.type_str()
+                let found = other.type_str();
+                self.wrong(
+                    key,
+                    format!("must be a table of tokens by URL, not {found}"),
                 );
-                self.wrong(key, message);
             }
         }
-        texts
+        secrets
     }
 
-    /// Refuses whatever was not taken.
-    fn finish(mut self, known: &[&str]) {
+    /// Refuses every key that was not read.
+    fn finish(mut self) {
+        let known = std::mem::take(&mut self.known);
         for key in std::mem::take(&mut self.table).keys() {
             let nearest = known
                 .iter()
@@ -197,10 +208,10 @@ impl<'a> Keys<'a> {
                 .min()
                 .filter(|(distance, _)| *distance <= 2);
             let advice = nearest.map_or_else(
-                || format!("known are {}", known.join(", ")),
+                || format!("the settings are {}", known.join(", ")),
                 |(_, name)| format!("did you mean {name}?"),
             );
-            self.wrong(key, format!("is not a setting; {advice}"));
+            self.wrong(key, format!("unknown setting; {advice}"));
         }
     }
 }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use secrecy::ExposeSecret;
 use url::{Host, Url};
 
 use super::file::{PROJECT_FILE, ProjectFile, UserFile, origin_of, read_project, read_user};
 use super::mistake::Mistake;
 use super::token::Token;
 
-/// Where a master of one's own machine listens.
+/// The address of a master on this machine.
 const DEFAULT_URL: &str = "http://127.0.0.1:7070";
 
 /// What the command line says about the master.
@@ -52,12 +53,12 @@ impl fmt::Display for Source {
             Self::Flag => f.write_str("the command line"),
             Self::Variable => f.write_str("DOPQ_URL"),
             Self::Project(path) | Self::User(path) => path.display().fmt(f),
-            Self::Default => f.write_str("the built-in default"),
+            Self::Default => f.write_str("the default"),
         }
     }
 }
 
-/// What holds.
+/// The settings.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     /// The master; its path ends with a slash.
@@ -120,17 +121,16 @@ impl Environment {
 /// Reads a master's URL, so that paths can be joined to it.
 pub(super) fn parse_url(text: &str) -> Result<Url, String> {
     let mut url = Url::parse(text).map_err(|error| {
-        format!("{text:?} is not a URL ({error}); write one such as http://127.0.0.1:7070")
+        format!("{text:?} is not a URL ({error}); use one such as http://127.0.0.1:7070")
     })?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         return Err(format!(
-            "{text:?} is not an http:// or https:// URL; write one such as http://127.0.0.1:7070"
+            "{text:?} is not an http:// or https:// URL; use one such as http://127.0.0.1:7070"
         ));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(
-            "the URL holds a user or password; DoPQ uses tokens: set DOPQ_TOKEN or run dopq login"
-                .to_owned(),
+            "the URL contains a user or password; DoPQ uses tokens: run dopq login".to_owned(),
         );
     }
     url.set_query(None);
@@ -142,11 +142,11 @@ pub(super) fn parse_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// Works out what holds.
+/// Resolves the settings.
 ///
 /// # Errors
 ///
-/// Every mistake in the flags, the environment and the files.
+/// Every error in the flags, the environment and the files.
 pub(crate) fn resolve(flags: &Flags, environment: &Environment) -> Result<Settings, Vec<Mistake>> {
     let mut mistakes = Vec::new();
     let project_path = environment.project_file();
@@ -259,7 +259,7 @@ fn choose_token(
     ) {
         (Some(_), Some(_)) => keep(
             "DOPQ_TOKEN_FILE",
-            Err("is set beside DOPQ_TOKEN; set only one of them".to_owned()),
+            Err("DOPQ_TOKEN is set too; set only one of them".to_owned()),
         ),
         (Some(text), None) => keep("DOPQ_TOKEN", Token::parse(text)),
         (None, Some(path)) => keep("DOPQ_TOKEN_FILE", Token::read(Path::new(path))),
@@ -269,8 +269,8 @@ fn choose_token(
         return keep(
             "DOPQ_TOKEN",
             Err(format!(
-                "is meant for a master that you name, but the URL {} comes from {}; \
-                 set DOPQ_URL as well, so that no project can send your token elsewhere",
+                "not sent to {}, because that URL comes from {} and a project must not \
+                 choose where your token goes; set DOPQ_URL as well",
                 origin_of(url),
                 path.display()
             )),
@@ -280,10 +280,12 @@ fn choose_token(
         return from_variable;
     }
     if let (Some(text), Source::Project(path)) = (&project.token, source) {
-        return keep(&format!("{}: token", path.display()), Token::parse(text));
+        let token = Token::parse(text.expose_secret());
+        return keep(&format!("{}: token", path.display()), token);
     }
     let text = user.tokens.get(&origin_of(url))?;
-    keep(&format!("tokens.{:?}", origin_of(url)), Token::parse(text))
+    let token = Token::parse(text.expose_secret());
+    keep(&format!("tokens.{:?}", origin_of(url)), token)
 }
 
 fn warnings(
@@ -297,19 +299,19 @@ fn warnings(
     let mut warnings = Vec::new();
     if let (Some(_), Some(path)) = (&project.token, project_path) {
         warnings.push(format!(
-            "{} holds a token, which everybody who sees the project can use; take it out, revoke it, and run dopq login",
+            "{} contains a token that everybody who sees the project can use; remove it, revoke it, and run dopq login",
             path.display()
         ));
     }
     if let Some(path) = user_path.filter(|path| !user.tokens.is_empty() && others_can_read(path)) {
         warnings.push(format!(
-            "{} holds tokens and can be read by others; run chmod 600 on it",
+            "{0} contains tokens and others can read it; run: chmod 600 {0}",
             path.display()
         ));
     }
     if has_token && url.scheme() == "http" && !is_loopback(url) {
         warnings.push(format!(
-            "the token travels unencrypted to {}; use https:// where you can",
+            "the token is sent unencrypted to {}; use https:// if you can",
             origin_of(url)
         ));
     }

@@ -132,7 +132,7 @@ fn a_token_in_a_project_is_used_and_warned_of() {
         settings
             .warnings
             .iter()
-            .any(|w| w.contains("holds a token")),
+            .any(|w| w.contains("contains a token")),
         "{:?}",
         settings.warnings
     );
@@ -155,12 +155,12 @@ fn all_mistakes_are_told_at_once() {
         .collect();
     for part in [
         "--url: \"nonsense\"",
-        "DOPQ_URL: the URL holds a user",
+        "DOPQ_URL: the URL contains a user",
         ".dopq.toml: url: \"ftp://x\"",
-        ".dopq.toml: ca_file: is boolean",
-        "config.toml: url: is integer",
-        "config.toml: tokns: is not a setting; did you mean tokens?",
-        "DOPQ_TOKEN_FILE: is set beside",
+        ".dopq.toml: ca_file: must be a string, not boolean",
+        "config.toml: url: must be a string, not integer",
+        "config.toml: tokns: unknown setting; did you mean tokens?",
+        "DOPQ_TOKEN_FILE: DOPQ_TOKEN is set too",
     ] {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }

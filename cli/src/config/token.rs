@@ -1,13 +1,13 @@
-//! A token, which is never printed by accident.
+//! A token. `Debug` hides it.
 
-use std::fmt;
 use std::path::Path;
 
 use reqwest::header::HeaderValue;
+use secrecy::{ExposeSecret, SecretString};
 
-/// The secret that proves who one is.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Token(String);
+/// The secret that identifies a user.
+#[derive(Debug, Clone)]
+pub(crate) struct Token(SecretString);
 
 impl Token {
     /// Takes the text without the blanks and newlines around it.
@@ -18,14 +18,12 @@ impl Token {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if text.is_empty() {
-            return Err("is empty; a token begins with dopq_".to_owned());
+            return Err("is empty; tokens begin with dopq_".to_owned());
         }
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(
-                "is not a token: it has blanks or other characters in the middle".to_owned(),
-            );
+            return Err("contains spaces or characters that no token has".to_owned());
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(SecretString::from(text)))
     }
 
     /// Reads a file that holds nothing but the token.
@@ -41,19 +39,13 @@ impl Token {
 
     /// The secret, for the user's own file.
     pub(crate) fn reveal(&self) -> &str {
-        &self.0
+        self.0.expose_secret()
     }
 
     /// The value of the `Authorization` header, kept out of debug output.
     pub(crate) fn header(&self) -> Option<HeaderValue> {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", self.0)).ok()?;
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", self.reveal())).ok()?;
         value.set_sensitive(true);
         Some(value)
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(…)")
     }
 }
