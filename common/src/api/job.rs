@@ -34,6 +34,9 @@ pub struct Job {
     pub position: Option<u64>,
     /// Why it waits, while it does.
     pub reason: Option<String>,
+    /// The first reason in a few words, such as `2 of 4 GPUs free`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason_short: Option<String>,
     /// `urgent`, `normal` or `nice`.
     pub class: String,
     /// Among its user's own jobs, the higher the sooner.
@@ -233,10 +236,16 @@ pub struct QueueEntry {
     pub priority: i32,
     /// How many GPUs it asks for.
     pub num_gpus: u32,
+    /// Thousandths of each of its GPUs; absent when the node's slots decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_milli: Option<u32>,
     /// Since when it waits.
     pub since: DateTime<Utc>,
     /// Why it waits.
     pub reason: String,
+    /// The first reason in a few words, such as `behind anna's job 12`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason_short: Option<String>,
     /// Its tasks, for an array.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub array: Option<Array>,

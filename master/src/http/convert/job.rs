@@ -8,6 +8,7 @@ use dopq_common::sched::{self, Forecast};
 use dopq_common::time::Timestamp;
 
 use super::positions::Positions;
+use super::reason::why;
 use super::tasks;
 use crate::view::Model;
 
@@ -22,7 +23,8 @@ pub(in crate::http) fn job_page_item(
     let position = waits
         .then(|| positions.of(model, now).place(job.id))
         .flatten();
-    let reason = waits.then(|| reason(model, now, job));
+    let why = waits.then(|| why(model, now, job));
+    let (reason, reason_short) = why.map(|why| (why.whole, why.short)).unzip();
     let last = job.state.last_active();
     let finished = match &job.state {
         JobState::Finished(finished) => Some(finished),
@@ -52,6 +54,7 @@ pub(in crate::http) fn job_page_item(
         finished_at: finished.map(|finished| finished.at.to_datetime()),
         position,
         reason,
+        reason_short: reason_short.flatten(),
         class: class(job.spec.class).to_owned(),
         priority: job.priority,
         num_gpus: job.spec.request.gpus,
@@ -137,6 +140,7 @@ pub(in crate::http) fn queue_entry(
         | JobState::Stopping(..)
         | JobState::Finished(_) => return None,
     };
+    let why = why(model, now, job);
     Some(api::QueueEntry {
         position,
         id: row.id.0,
@@ -146,17 +150,13 @@ pub(in crate::http) fn queue_entry(
         class: class(job.spec.class).to_owned(),
         priority: job.priority,
         num_gpus: job.spec.request.gpus,
+        gpu_milli: gpu_milli(job, None),
         since: since.to_datetime(),
-        reason: reason(model, now, job),
+        reason: why.whole,
+        reason_short: why.short,
         array: tasks::array(row),
         expected_start: forecast.and_then(|forecast| expected_start(forecast, now, job, job.id)),
     })
-}
-
-fn reason(model: &Model, now: Timestamp, job: &Job) -> String {
-    let reasons = sched::reasons(&model.state, now, job);
-    let reasons: Vec<_> = reasons.iter().map(ToString::to_string).collect();
-    reasons.join("; ")
 }
 
 fn gpus(active: &Active) -> Vec<String> {

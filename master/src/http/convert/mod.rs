@@ -4,6 +4,7 @@ mod group;
 mod job;
 mod node;
 mod positions;
+mod reason;
 mod tasks;
 mod usage;
 mod user;

@@ -105,6 +105,7 @@ async fn a_job_is_shown_held_released_and_cancelled() {
     let job: Job = act("GET", "").await.json();
     assert_eq!((job.state.as_str(), job.position), ("queued", Some(2)));
     assert!(job.reason.is_some_and(|reason| !reason.is_empty()));
+    assert_eq!(job.reason_short.as_deref(), Some("no GPU free"));
     assert_eq!(job.timeline.len(), 1);
     let why: Explanation = act("GET", "/explain").await.json();
     assert_eq!((why.id, why.position), (id, Some(2)));
@@ -119,6 +120,7 @@ async fn a_job_is_shown_held_released_and_cancelled() {
     assert_eq!((moved.priority, moved.position), (5, Some(1)));
     let job: Job = act("POST", "/hold").await.json();
     assert!(job.reason.is_some_and(|reason| reason.contains("anna")));
+    assert_eq!(job.reason_short.as_deref(), Some("held by anna"));
     let job: Job = act("POST", "/release").await.json();
     assert_eq!(job.state, "queued");
     let reply = act("DELETE", "").await;
