@@ -12,7 +12,7 @@ use crate::commands;
 use crate::config::Flags;
 use crate::output::Format;
 
-/// The commands by what they are for. A test makes sure that none is missing.
+/// The commands, grouped. A test checks that none is missing.
 const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Run",
@@ -21,7 +21,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
         ],
     ),
     (
-        "Look",
+        "Inspect",
         &[
             "ps", "queue", "show", "explain", "logs", "fetch", "usage", "status", "nodes",
         ],
@@ -32,34 +32,36 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "cordon", "uncordon", "lock", "unlock", "users", "user", "group",
         ],
     ),
-    ("Plan", &["sim"]),
-    ("Yourself", &["login", "whoami"]),
+    ("Simulate", &["sim"]),
+    ("Account", &["login", "whoami"]),
     ("Shell", &["completions", "help"]),
 ];
 
 const EXAMPLES: &str = "\
 Examples:
-  dopq login http://gpu-queue:7070       say where the queue is, and who you are
-  dopq submit . --follow                 run this folder and see what it prints
+  dopq login http://gpu-queue:7070       save the master's URL and your token
+  dopq submit . --follow                 submit this folder and print its log
   dopq submit train.zip --gpus 2 --memory 40g --env LR=0.01
-  dopq queue                             whose turn it is, and why yours is not yet
-  dopq logs -f last                      what your last job prints
-  dopq fetch last                        bring home what it left in /outdir
-  dopq usage                             what you have been charged, and what is left of it
-  dopq cancel 12-17                      stop six of your jobs
-  dopq submit . --sweep lr=0.1,0.01 --sweep seed=1..5     ten tasks, one for each combination
-  dopq retry last --failed               run again those that failed
-  dopq ps --output json | jq .jobs[].id  for programs
+  dopq queue                             the queue, and why each job waits
+  dopq logs -f last                      follow the log of your last job
+  dopq fetch last                        download its results
+  dopq usage                             your usage, and when it decays
+  dopq cancel 12-17                      cancel six jobs
+  dopq submit . --sweep lr=0.1,0.01 --sweep seed=1..5
+  dopq retry last --failed               run the failed tasks again
+  dopq ps --output json | jq .jobs[].id  JSON for scripts
 
-Jobs are named by id (1423), range (3-7), list (3,5-7), or `last`, and the tasks of an array by its
-id and their index (1423_7, 1423_0-9).
+JOB is an id (1423), a range (3-7), a list (3,5-7) or `last`. A task of an
+array is the array's id and the task's index (1423_7, 1423_0-9).
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 not allowed, 5 unreachable, 6 conflict,
-64 bad configuration. `submit --follow` and `wait` give the container's own code (128 and the
-signal's number for a signal), 125 where DoPQ ended the job, 124 where `wait --timeout` ran out.
+Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 not allowed,
+5 unreachable, 6 conflict, 64 bad configuration. `submit --follow` and `wait`
+exit with the container's code (128 + the signal's number after a signal),
+125 if DoPQ ended the job, 124 if `wait --timeout` expired.
 
-Settings: flags, then DOPQ_URL, DOPQ_TOKEN or DOPQ_TOKEN_FILE and DOPQ_CA_FILE, then .dopq.toml
-in the project, then ~/.config/dopq/config.toml (or DOPQ_CLIENT_CONFIG).";
+Settings, first found wins: flags; DOPQ_URL, DOPQ_TOKEN or DOPQ_TOKEN_FILE,
+DOPQ_CA_FILE; .dopq.toml in the project; ~/.config/dopq/config.toml (or
+DOPQ_CLIENT_CONFIG).";
 
 /// A queue for people who share GPU machines.
 #[derive(Debug, Parser)]
@@ -70,10 +72,10 @@ in the project, then ~/.config/dopq/config.toml (or DOPQ_CLIENT_CONFIG).";
     arg_required_else_help = true
 )]
 pub(crate) struct Cli {
-    /// What every command understands.
+    /// Options of every command.
     #[command(flatten)]
     pub(crate) global: Global,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -85,17 +87,17 @@ pub(crate) struct Global {
     /// The master's URL
     #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
-    /// A file that holds your token and nothing else
+    /// A file that contains your token
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// The form of what goes to stdout: table, json or quiet
+    /// Output format: table, json or quiet (ids only)
     #[arg(
         long,
         short = 'o',
         global = true,
         value_enum,
         default_value = "table",
-        value_name = "FORM",
+        value_name = "FORMAT",
         hide_possible_values = true
     )]
     pub(crate) output: Format,
@@ -116,62 +118,62 @@ impl Global {
 pub(crate) enum Command {
     /// Submit a folder or zip as a job
     Submit(Box<commands::submit::Arguments>),
-    /// Tell everything that is wrong with a folder or zip, without a master
+    /// Validate a folder or zip locally
     Check(Box<commands::check::Arguments>),
-    /// List jobs, the newest first
+    /// List jobs, newest first
     Ps(commands::ps::Arguments),
-    /// Show whose turn it is, in order, and why each job waits
+    /// Show the queue in order, and why each job waits
     Queue,
-    /// Show all about a job, with a timeline
+    /// Show a job in detail, with its timeline
     Show(commands::show::Arguments),
-    /// Tell why a job waits, and what would start it now
+    /// Explain why a job waits and what would start it now
     Explain(commands::explain::Arguments),
-    /// Print what a job's build and run printed
+    /// Print a job's log
     Logs(commands::logs::Arguments),
     /// Wait for jobs to finish
     Wait(commands::wait::Arguments),
-    /// Run finished jobs again, or what failed of an array
+    /// Run finished jobs, or the failed tasks of an array, again
     Retry(commands::retry::Arguments),
-    /// Stop jobs, whether they wait, build or run
+    /// Cancel queued or running jobs
     Cancel(commands::change::Arguments),
-    /// Keep waiting jobs from starting
+    /// Hold queued jobs so that they do not start
     Hold(commands::change::Arguments),
-    /// Let held jobs start again
+    /// Release held jobs
     Release(commands::change::Arguments),
-    /// Move a waiting job among your own
+    /// Change a queued job's priority among your own jobs
     Priority(commands::change::PriorityArguments),
-    /// Bring home what a job left in /outdir
+    /// Download a job's results
     Fetch(commands::fetch::Arguments),
-    /// Show how the system is
+    /// Show the state of the master and what it depends on
     Status,
-    /// Show the machines and their GPUs
+    /// List nodes and their GPUs
     Nodes,
-    /// Start no new jobs on a machine
+    /// Stop starting jobs on a node
     Cordon(commands::nodes::CordonArguments),
-    /// Start jobs on a machine again
+    /// Start jobs on a node again
     Uncordon(commands::nodes::UncordonArguments),
-    /// Start no new jobs anywhere, for a while
+    /// Lock the queue: start no jobs for a while
     Lock(commands::queue::LockArguments),
-    /// Start jobs again
+    /// Unlock the queue
     Unlock,
     /// List users with their penalties (same as: user list)
     Users,
-    /// Show what you have been charged, what is left of it, and how long that lasts
+    /// Show your usage, its charges, and when they decay
     Usage(commands::usage::Arguments),
     /// Manage users and their tokens
     #[command(subcommand)]
     User(commands::users::UserCommand),
-    /// Manage groups of users, which have one share together
+    /// Manage groups of users that share one weight
     #[command(subcommand)]
     Group(commands::groups::GroupCommand),
-    /// Try a policy on a workload, without a master
+    /// Simulate a scheduling policy on a workload
     #[command(subcommand)]
     Sim(commands::sim::SimCommand),
-    /// Say where the master is and who you are
+    /// Save the master's URL and your token
     Login(commands::login::Arguments),
-    /// Tell who the master takes you for
+    /// Show your user name and role
     Whoami,
-    /// Print a script that completes commands in your shell
+    /// Print a shell completion script
     Completions(commands::completions::Arguments),
 }
 
@@ -203,7 +205,7 @@ fn overview(command: &Clap) -> String {
         for name in names {
             let about = match command.find_subcommand(name).and_then(Clap::get_about) {
                 Some(about) => about.to_string(),
-                None => "Explain a command".to_owned(),
+                None => "Show the help of a command".to_owned(),
             };
             writeln!(text, "  {name:<12} {about}").ok();
         }

@@ -1,28 +1,29 @@
-//! What a command fails with: what was wrong, where, what to do, and the exit code that says so.
+//! Why a command failed: the message, a hint, and the exit code.
 
 use std::io;
 use std::path::PathBuf;
 
 use dopq_common::api::Fault;
 use dopq_common::id::JobName;
+use dopq_common::sim::SimError;
 
 use crate::output::text::{clean, count};
 use crate::output::{Column, Output, Table};
 use crate::{bundle, client, config, exit};
 
-/// Why a command did not do what it was asked to.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// The arguments contradict each other or name nothing.
+    /// The arguments are wrong.
     #[error("{0}")]
     Usage(String),
     /// The configuration is wrong.
-    #[error("the configuration has {}", count(.0.len() as u64, "mistake", "mistakes"))]
+    #[error("the configuration has {}", count(.0.len() as u64, "error", "errors"))]
     Configuration(Vec<config::Mistake>),
-    /// The master did not do it.
+    /// A call to the master failed.
     #[error("failed to {doing}")]
     Call {
-        /// What was being done.
+        /// Completes "failed to …".
         doing: String,
         /// Why not.
         #[source]
@@ -38,7 +39,7 @@ pub(crate) enum Failure {
         source: bundle::Error,
     },
     /// The bundle breaks rules.
-    #[error("{} is not a bundle that DoPQ accepts", place.display())]
+    #[error("{} is not a valid bundle", place.display())]
     Bundle {
         /// The folder or zip.
         place: PathBuf,
@@ -46,7 +47,7 @@ pub(crate) enum Failure {
         faults: Vec<Fault>,
     },
     /// The bundle names somebody else.
-    #[error("the bundle's executor_name is {named}, but you are {me}")]
+    #[error("executor_name is {named}, but you are {me}")]
     NotYours {
         /// Whom it names.
         named: String,
@@ -73,6 +74,9 @@ pub(crate) enum Failure {
         #[source]
         source: io::Error,
     },
+    /// The simulator refuses the arguments.
+    #[error("failed to simulate")]
+    Simulation(#[source] SimError),
     /// Nothing matches.
     #[error("{0}")]
     Nothing(String),
@@ -91,7 +95,7 @@ impl Failure {
         move |source| Self::Call { doing, source }
     }
 
-    /// Whether nobody reads the output any more, which is no failure.
+    /// Whether the reader of stdout is gone, which counts as success.
     pub(crate) fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
@@ -99,7 +103,7 @@ impl Failure {
     /// The exit code that belongs to it.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) => exit::USAGE,
+            Self::Usage(_) | Self::Simulation(_) => exit::USAGE,
             Self::Configuration(_) => exit::BAD_CONFIGURATION,
             Self::Call { source, .. } => source.exit_code(),
             Self::NotYours { .. } => exit::NOT_ALLOWED,
@@ -118,7 +122,7 @@ impl Failure {
         }
     }
 
-    /// Tells the person everything that is known, on stderr.
+    /// Prints the error, its details and a hint to stderr.
     pub(crate) fn report(&self, output: &Output) {
         let mut lines = vec![format!("error: {}", clean(&self.chain()))];
         if let Self::Configuration(mistakes) = self {
@@ -145,19 +149,19 @@ impl Failure {
         output.complain(&lines.join("\n"));
     }
 
-    /// The message with those of its sources, each once.
+    /// The message with those of its sources.
     fn chain(&self) -> String {
         let mut text = self.to_string();
         let mut source = std::error::Error::source(self);
         while let Some(mut error) = source {
             if error.is::<reqwest::Error>() {
-                // Its layers all say that sending failed; only the innermost tells why.
+                // The outer layers only say that sending failed.
                 while let Some(inner) = error.source() {
                     error = inner;
                 }
             }
             let message = error.to_string();
-            // Libraries like to repeat their source's text in their own.
+            // Some libraries repeat their source's text in their own.
             if !text.ends_with(&message) {
                 text = format!("{text}: {message}");
             }
@@ -171,6 +175,7 @@ impl Failure {
             Self::Bundle { faults, .. } => faults,
             Self::Call { source, .. } => source.faults(),
             Self::Usage(_)
+            | Self::Simulation(_)
             | Self::Configuration(_)
             | Self::Pack { .. }
             | Self::NotYours { .. }
@@ -185,14 +190,14 @@ impl Failure {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Call { source, .. } => source.hint(),
-            Self::Bundle { .. } => Some(
-                "mend the faults, then look again with dopq check; the rules are in docs/JOBS.md"
-                    .to_owned(),
-            ),
-            Self::NotYours { .. } => Some(
-                "add --mine to submit it as yourself, or correct container_config.json".to_owned(),
-            ),
+            Self::Bundle { .. } => {
+                Some("fix these and check again with: dopq check; see docs/JOBS.md".to_owned())
+            }
+            Self::NotYours { .. } => {
+                Some("submit as yourself with --mine, or correct container_config.json".to_owned())
+            }
             Self::Usage(_)
+            | Self::Simulation(_)
             | Self::Configuration(_)
             | Self::Pack { .. }
             | Self::Unpack { .. }
@@ -204,17 +209,17 @@ impl Failure {
     }
 }
 
-/// Faults as a table; also what `dopq check` shows.
+/// Faults as a table, also for `dopq check`.
 pub(crate) fn fault_table(faults: &[Fault]) -> Table {
     let mut table = Table::new(&[
         Column::new("RULE"),
         Column::text("WHERE"),
-        Column::text("WHAT"),
+        Column::text("PROBLEM"),
     ])
     .wrapping();
     for fault in faults {
         let place = if fault.place.is_empty() {
-            "the bundle"
+            "bundle"
         } else {
             &fault.place
         };

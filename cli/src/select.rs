@@ -1,4 +1,4 @@
-//! Which jobs a command is about: `1423`, `3-7`, `3,5-7`, `last`, and tasks of arrays: `1423_7`, `1423_0-9`.
+//! Which jobs a command works on: `1423`, `3-7`, `3,5-7`, `last`, and tasks of arrays: `1423_7`, `1423_0-9`.
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use dopq_common::job::Indexes;
 use crate::client::{Client, JobFilter};
 use crate::failure::Failure;
 
-/// The most jobs that one range may name.
+/// The largest range.
 const RANGE_MAX: u64 = 10_000;
 
 /// One argument that selects jobs.
@@ -60,13 +60,13 @@ fn part(text: &str) -> Result<Part, String> {
                 "the range {text} is empty; did you mean {last}-{first}?"
             ))
         } else if last - first >= RANGE_MAX {
-            Err(format!("the range {text} names more than {RANGE_MAX} jobs"))
+            Err(format!("the range {text} has more than {RANGE_MAX} jobs"))
         } else {
             Ok(Part::Range(first, last))
         };
     }
     text.parse().map(Part::One).map_err(|_| {
-        format!("{text:?} does not name a job; write an id (1423), a range (3-7), a list (3,5-7), last, or a task of an array (1423_7)")
+        format!("{text:?} is not a job; use an id (1423), a range (3-7), a list (3,5-7), last, or a task of an array (1423_7)")
     })
 }
 
@@ -75,13 +75,13 @@ fn number(text: &str) -> Option<u32> {
     text.parse().ok().filter(|_| digits_only)
 }
 
-/// Finds the names of all jobs that the arguments name, each once, in ascending order.
+/// The names of all jobs that the arguments select, each once, in ascending order.
 ///
-/// A range names those of its jobs or tasks that exist; a single name is taken as it is.
+/// A range selects the jobs or tasks in it that exist. A single name is not looked up.
 ///
 /// # Errors
 ///
-/// [`Failure::Nothing`] where a range or `last` names no job.
+/// [`Failure::Nothing`] when a range or `last` selects no job.
 pub(crate) async fn resolve(
     client: &Client,
     selections: &[Selection],
@@ -96,7 +96,7 @@ pub(crate) async fn resolve(
                 let me = client
                     .whoami()
                     .await
-                    .map_err(Failure::call("ask for your name"))?;
+                    .map_err(Failure::call("read your user name"))?;
                 let filter = JobFilter {
                     user: Some(me.name),
                     ..JobFilter::default()
@@ -104,10 +104,11 @@ pub(crate) async fn resolve(
                 let page = client
                     .jobs(&filter, 1)
                     .await
-                    .map_err(Failure::call("look for your last job"))?;
-                let last = page.jobs.first().ok_or_else(|| {
-                    Failure::Nothing("you have no jobs yet, so there is no last one".to_owned())
-                })?;
+                    .map_err(Failure::call("find your last job"))?;
+                let last = page
+                    .jobs
+                    .first()
+                    .ok_or_else(|| Failure::Nothing("you have no jobs yet".to_owned()))?;
                 ids.insert(JobName::Job(JobId(last.id)));
             }
             Part::Range(first, last) => {
@@ -118,10 +119,10 @@ pub(crate) async fn resolve(
                 let page = client
                     .jobs(&filter, usize::MAX)
                     .await
-                    .map_err(Failure::call(format!("look for the jobs {first}-{last}")))?;
+                    .map_err(Failure::call(format!("find the jobs {first}-{last}")))?;
                 if page.jobs.is_empty() {
                     return Err(Failure::Nothing(format!(
-                        "there are no jobs {first}-{last}, or none that you may see"
+                        "no jobs {first}-{last} exist, or you may not see them"
                     )));
                 }
                 ids.extend(page.jobs.iter().map(|job| JobName::Job(JobId(job.id))));
@@ -147,9 +148,9 @@ async fn tasks(client: &Client, array: JobId) -> Result<Indexes, Failure> {
     let job = client
         .job(JobName::Job(array))
         .await
-        .map_err(Failure::call(format!("look for the tasks of job {array}")))?;
+        .map_err(Failure::call(format!("find the tasks of job {array}")))?;
     let indexes = job.array.and_then(|array| array.indexes.parse().ok());
-    indexes.ok_or_else(|| Failure::Nothing(format!("job {array} is no array, and so has no tasks")))
+    indexes.ok_or_else(|| Failure::Nothing(format!("job {array} is not an array")))
 }
 
 #[cfg(test)]

@@ -22,10 +22,10 @@ pub(crate) enum Error {
         path: PathBuf,
     },
     /// Entries that no bundle may hold.
-    #[error("{} cannot go into a bundle: {}", if .0.len() == 1 { "an entry" } else { "some entries" }, .0.join("; "))]
+    #[error("{} cannot go into a bundle: {}", if .0.len() == 1 { "1 file" } else { "some files" }, .0.join("; "))]
     Entries(Vec<String>),
     /// A file became shorter or longer while it was read.
-    #[error("{} changed while it was packed; try again when nothing writes there", path.display())]
+    #[error("{} changed while it was packed; try again when it is complete", path.display())]
     Changed {
         /// Which.
         path: PathBuf,

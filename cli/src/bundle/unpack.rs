@@ -11,13 +11,13 @@ use tar::{Archive, EntryType};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UnpackError {
     /// There is something already.
-    #[error("{} exists already; remove it or choose another place with --into", path.display())]
+    #[error("{} exists; remove it or choose another folder with --into", path.display())]
     Exists {
         /// Where.
         path: PathBuf,
     },
     /// An entry that would end up elsewhere.
-    #[error("the archive holds {name:?}, which would be written outside the folder")]
+    #[error("the archive contains {name:?}, which is outside the folder")]
     Escapes {
         /// Its name.
         name: String,

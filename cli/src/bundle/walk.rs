@@ -78,7 +78,7 @@ impl Walk {
             let Ok(name) = found.file_name().into_string() else {
                 let shown = found.file_name().to_string_lossy().into_owned();
                 self.refused
-                    .push(format!("{prefix}{shown} has a name that is not UTF-8"));
+                    .push(format!("the name of {prefix}{shown} is not UTF-8"));
                 continue;
             };
             let full = format!("{prefix}{name}");
@@ -117,7 +117,7 @@ impl Walk {
                 }
                 Err(error) => {
                     self.refused
-                        .push(format!("{name} is a link that leads nowhere ({error})"));
+                        .push(format!("{name} is a broken link ({error})"));
                     return Ok(());
                 }
             }

@@ -154,7 +154,7 @@ impl Client {
             .map_err(|source| self.unreachable(&url, true, source))?;
         serde_json::from_slice(&body).map_err(|error| Error::Strange {
             url,
-            detail: format!("its JSON is not what this version of dopq knows ({error})"),
+            detail: format!("this version of dopq cannot read its JSON ({error})"),
             temporary: false,
         })
     }
@@ -167,7 +167,7 @@ impl Client {
             .when(|error| may_pass(error, call.repeatable))
             .notify(|error, _| {
                 if !std::mem::replace(&mut is_silent, true) {
-                    self.output.note(&format!("{error}; trying again"));
+                    self.output.note(&format!("{error}; retrying"));
                 }
             })
             .await
@@ -198,7 +198,7 @@ impl Client {
             };
             let next = url.join(text).map_err(|_| wrong("is not a URL"))?;
             if !matches!(next.scheme(), "http" | "https") {
-                return Err(wrong("is not http"));
+                return Err(wrong("is not an HTTP URL"));
             }
             if url.scheme() == "https" && next.scheme() != "https" {
                 return Err(wrong("would send the token unencrypted"));
@@ -208,7 +208,7 @@ impl Client {
         Err(Error::Redirect {
             from: self.url(),
             to: url.to_string(),
-            why: "only leads in circles",
+            why: "redirects in a circle",
         })
     }
 
@@ -302,8 +302,8 @@ async fn refusal(response: Response) -> Error {
     if status == StatusCode::UNAUTHORIZED {
         return Error::Refused(Box::new(ErrorBody {
             code: ErrorCode::Unauthorized,
-            message: "the master wants a token".to_owned(),
-            hint: "set DOPQ_TOKEN or run dopq login".to_owned(),
+            message: "you are not logged in".to_owned(),
+            hint: "run: dopq login".to_owned(),
             faults: Vec::new(),
         }));
     }

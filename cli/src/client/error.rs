@@ -1,14 +1,14 @@
-//! What can go wrong between here and the master.
+//! Why a call to the master failed.
 
 use dopq_common::api::{ErrorBody, Fault};
 
 use super::tls::TlsFault;
 use crate::exit;
 
-/// A call that did not succeed.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// Nobody answered.
+    /// No answer.
     #[error("failed to reach the master at {url}")]
     Unreachable {
         /// Which master.
@@ -33,7 +33,7 @@ pub(crate) enum Error {
     #[error("{}", .0.message)]
     Refused(Box<ErrorBody>),
     /// Something answered that is no DoPQ master, or one of another version.
-    #[error("{url} answered, but not as a DoPQ master does: {detail}")]
+    #[error("unexpected answer from {url}: {detail}")]
     Strange {
         /// What was called.
         url: String,
@@ -43,7 +43,7 @@ pub(crate) enum Error {
         temporary: bool,
     },
     /// A redirect that must not be followed.
-    #[error("{from} sends on to {to}, which {why}")]
+    #[error("{from} redirects to {to}, which {why}")]
     Redirect {
         /// Who redirects.
         from: String,
@@ -74,18 +74,19 @@ impl Error {
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Unreachable { named_by, .. } => Some(format!(
-                "the URL comes from {named_by}; is the master running there? choose another with --url or \
-                 DOPQ_URL, or start one of your own: dopq-master --standalone --data-dir DIR"
+                "check that the master runs there (URL from {named_by}); set another with --url or DOPQ_URL, \
+                 or start one with: dopq-master --standalone --data-dir DIR"
             )),
             Self::Tls { fault, .. } => Some(fault.hint().to_owned()),
             Self::Refused(body) => Some(body.hint.clone()).filter(|hint| !hint.is_empty()),
-            Self::Strange { .. } => {
-                Some("check the URL; a proxy in between must pass /v1/ on unchanged".to_owned())
-            }
+            Self::Strange { .. } => Some(
+                "check that the URL is a DoPQ master's; a proxy must pass /v1/ on unchanged"
+                    .to_owned(),
+            ),
             Self::Redirect { .. } => {
-                Some("tell your admin: the masters' advertise_url is wrong".to_owned())
+                Some("ask your admin to correct the masters' advertise_url".to_owned())
             }
-            Self::SetUp(_) => Some("check ca_file and the token".to_owned()),
+            Self::SetUp(_) => Some("check DOPQ_CA_FILE (ca_file) and the token".to_owned()),
         }
     }
 

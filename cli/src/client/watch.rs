@@ -1,5 +1,5 @@
-//! Waits for jobs to finish: the stream of changes tells at once, and looking again now and then makes
-//! up for whatever a broken stream did not tell.
+//! Waits for jobs to finish. The event stream reports changes at once; polling now and then covers what a broken stream
+//! missed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,10 +13,10 @@ use super::error::Error;
 use super::events::Events;
 use super::retry::stream_pauses;
 
-/// How often to look even if nothing was told.
+/// How often to poll without events.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
-/// So many arrays may be named to a stream; tasks of further ones are only looked at now and then.
+/// The most arrays that one stream reports; tasks of others are polled.
 const ARRAYS_MAX: usize = 200;
 
 /// Waits for a set of jobs.
@@ -79,7 +79,7 @@ impl JobWatcher {
             }
             let pause = pauses.next().ok_or_else(|| Error::Strange {
                 url: self.client.url(),
-                detail: "its stream of changes keeps breaking".to_owned(),
+                detail: "its event stream keeps breaking".to_owned(),
                 temporary: false,
             })?;
             if !self.pending.is_empty() {

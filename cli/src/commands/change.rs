@@ -16,13 +16,13 @@ use crate::select::{Selection, resolve};
 /// Arguments of the three commands.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Which jobs: 1423, 3-7, 3,5-7 or last
+    /// Jobs: 1423, 3-7, 3,5-7 or last
     #[arg(required_unless_present_any = ["state", "user"], value_name = "JOB")]
     jobs: Vec<Selection>,
-    /// All your jobs in these states, such as queued,running
+    /// Your jobs in these states, such as queued,running
     #[arg(long, short, value_delimiter = ',', value_parser = ps::state, conflicts_with = "jobs")]
     state: Vec<String>,
-    /// All jobs of this user that have not finished
+    /// The unfinished jobs of this user
     #[arg(long, short, conflicts_with = "jobs")]
     user: Option<String>,
 }
@@ -30,15 +30,15 @@ pub(crate) struct Arguments {
 /// Arguments of `dopq priority`.
 #[derive(Debug, Args)]
 pub(crate) struct PriorityArguments {
-    /// Which job: 1423 or last
+    /// Job: 1423 or last
     #[arg(value_name = "JOB")]
     job: Selection,
-    /// The higher, the sooner among your own jobs; 0 is usual
+    /// Your jobs with a higher number start first; the default is 0
     #[arg(allow_negative_numbers = true, value_name = "NUMBER")]
     priority: i32,
 }
 
-/// Moves waiting jobs among their user's own.
+/// Changes the priority of queued jobs.
 pub(crate) async fn prioritise(
     context: &Context,
     arguments: &PriorityArguments,
@@ -50,7 +50,7 @@ pub(crate) async fn prioritise(
     let mut moved = Vec::new();
     for id in resolve(&client, std::slice::from_ref(&arguments.job)).await? {
         let job = client.set_priority(id, &request).await;
-        moved.push(job.map_err(Failure::call(format!("move job {id}")))?);
+        moved.push(job.map_err(Failure::call(format!("change the priority of job {id}")))?);
     }
     let page = JobPage {
         version: API_VERSION,
@@ -90,8 +90,7 @@ impl Verb {
     }
 }
 
-/// Changes every selected job. One that cannot be changed does not keep the others from it; the code
-/// is that of the first such failure.
+/// Changes every selected job and goes on after a failure; the exit code is that of the first failure.
 pub(crate) async fn run(
     context: &Context,
     arguments: Arguments,
@@ -104,7 +103,7 @@ pub(crate) async fn run(
         resolve(&client, &arguments.jobs).await?
     };
     if ids.is_empty() {
-        return Err(Failure::Nothing("no jobs match".to_owned()));
+        return Err(Failure::Nothing("no job matches".to_owned()));
     }
     let mut changed = Vec::new();
     let mut code = exit::DONE;
@@ -119,7 +118,7 @@ pub(crate) async fn run(
                     doing: format!("{} job {id}", verb.infinitive()),
                     source,
                 };
-                // Nobody answers: that will not be different for the next job.
+                // The master does not answer: the next job fails the same way.
                 if failure.exit_code() == exit::UNREACHABLE {
                     return Err(failure);
                 }
@@ -157,7 +156,7 @@ async fn filtered(
             client
                 .whoami()
                 .await
-                .map_err(Failure::call("ask for your name"))?
+                .map_err(Failure::call("read your user name"))?
                 .name
         }
     };
@@ -180,9 +179,9 @@ async fn filtered(
 fn sentence(verb: Verb, job: &Job) -> String {
     let (id, state) = (jobs::name(job), clean(&job.state));
     match (verb, job.state.as_str()) {
-        (Verb::Cancel, "finished") => format!("job {id} is cancelled"),
-        (Verb::Cancel, _) => format!("job {id} is {state}; dopq wait {id} tells when it has ended"),
-        (Verb::Hold, _) => format!("job {id} is held; dopq release {id} lets it start"),
-        (Verb::Release, _) => format!("job {id} may start again"),
+        (Verb::Cancel, "finished") => format!("job {id} cancelled"),
+        (Verb::Cancel, _) => format!("job {id} is {state}; wait for its end with: dopq wait {id}"),
+        (Verb::Hold, _) => format!("job {id} held; release it with: dopq release {id}"),
+        (Verb::Release, _) => format!("job {id} released"),
     }
 }

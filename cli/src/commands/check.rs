@@ -1,4 +1,4 @@
-//! `dopq check`: the master's own validator, at home and without a master.
+//! `dopq check`: validates a bundle locally, by the master's own rules.
 
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -23,14 +23,14 @@ use crate::output::{Cell, Column, Format, Output, Table};
 /// Arguments of `dopq check`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The folder or zip
+    /// Folder or zip
     #[arg(default_value = ".", value_name = "DIR|ZIP")]
     place: PathBuf,
     #[command(flatten)]
     overrides: Overrides,
 }
 
-/// What was found.
+/// The result.
 #[derive(Debug, Serialize)]
 struct Report {
     ok: bool,
@@ -44,7 +44,7 @@ struct Report {
     faults: Vec<Fault>,
 }
 
-/// The tasks that it would be.
+/// The tasks of an array.
 #[derive(Debug, Serialize)]
 struct Array {
     indexes: String,
@@ -91,14 +91,14 @@ impl Array {
         })
     }
 
-    /// Such as `array 0-9%2: 10 tasks, the first 5 of them above`.
+    /// Such as `array 0-9%2: 10 tasks, first 5 shown`.
     fn note(&self) -> String {
         let most = self.max_running.map(|most| format!("%{most}"));
         let tasks = count(u64::from(self.tasks), "task", "tasks");
         let shown = self.first.len();
         let rest = usize::try_from(self.tasks).is_ok_and(|tasks| tasks > shown);
         let rest = if rest {
-            format!(", the first {shown} of them above")
+            format!(", first {shown} shown")
         } else {
             String::new()
         };
@@ -175,7 +175,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failur
     let number = u64::try_from(report.faults.len()).unwrap_or(u64::MAX);
     context
         .output
-        .note(&format!("{place}: {}", count(number, "fault", "faults")));
+        .note(&format!("{place}: {}", count(number, "error", "errors")));
     Ok(exit::FAILED)
 }
 
@@ -183,7 +183,7 @@ fn as_object<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result
     serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
 }
 
-/// Packs with a bar, and tells what was left out.
+/// Packs with a progress bar, and lists what is left out.
 pub(super) fn pack_folder(output: &Output, place: &Path) -> Result<Packed, Failure> {
     let bar = progress::bytes(output, "packing", Some(0));
     let packed = pack(place, &bar);
@@ -198,7 +198,7 @@ pub(super) fn pack_folder(output: &Output, place: &Path) -> Result<Packed, Failu
     Ok(packed)
 }
 
-/// Judges a zip by the master's rules.
+/// Validates a zip by the master's rules.
 pub(super) fn judge(
     output: &Output,
     packed: &Packed,
@@ -211,7 +211,7 @@ pub(super) fn judge(
     judged.map_err(|faults| faults.into_iter().map(convert).collect())
 }
 
-/// What the flags make of the bundle's configuration, by the master's rules.
+/// The bundle's configuration with the flags applied, validated by the master's rules.
 pub(super) fn overridden(
     found: &Inspected,
     overrides: &Map<String, Value>,

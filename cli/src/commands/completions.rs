@@ -1,4 +1,4 @@
-//! `dopq completions`: scripts for shells.
+//! `dopq completions`: shell completion scripts.
 
 use clap::{Args, Command};
 use clap_complete::Shell;
@@ -10,7 +10,7 @@ use crate::failure::Failure;
 /// Arguments of `dopq completions`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// For which shell; put the output where it looks for completions
+    /// Shell
     #[arg(value_enum)]
     shell: Shell,
 }

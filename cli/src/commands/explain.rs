@@ -1,4 +1,4 @@
-//! `dopq explain`: why a job waits, when it is expected to start, and which single change would start it now.
+//! `dopq explain`: why a job waits, when it probably starts, and which change would start it now.
 
 use chrono::{DateTime, Utc};
 use clap::Args;
@@ -15,7 +15,7 @@ use crate::select::{Selection, resolve};
 /// Arguments of `dopq explain`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Which jobs: 1423, 3-7, 3,5-7 or last
+    /// Jobs: 1423, 3-7, 3,5-7 or last
     #[arg(required = true, value_name = "JOB")]
     jobs: Vec<Selection>,
 }
@@ -31,7 +31,7 @@ pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
             .await
             .map_err(Failure::call(format!("explain job {id}")))?;
         match context.output.format {
-            // One document a line, so that several can be told apart.
+            // One document a line.
             Format::Json if several => context.output.json_line(&explanation)?,
             Format::Json => context.output.json(&explanation)?,
             Format::Quiet => {
@@ -60,17 +60,17 @@ fn table(explanation: &Explanation, now: DateTime<Utc>) -> Table {
         table.row(["Position".into(), position.to_string().into()]);
     }
     for reason in &explanation.reasons {
-        table.row(["Waits because".into(), reason.into()]);
+        table.row(["Waiting for".into(), reason.into()]);
     }
     if let Some(start) = &explanation.expected_start {
-        table.row(["Expected to start".into(), jobs::start(start, now).into()]);
+        table.row(["Expected start".into(), jobs::start(start, now).into()]);
     }
     if let Some(why) = &explanation.expected_start_unknown {
-        let text = format!("not known: {why}");
-        table.row(["Expected to start".into(), text.into()]);
+        let text = format!("unknown: {why}");
+        table.row(["Expected start".into(), text.into()]);
     }
     for remedy in &explanation.remedies {
-        table.row(["To start it now".into(), remedy.into()]);
+        table.row(["To start now".into(), remedy.into()]);
     }
     table
 }
@@ -110,8 +110,8 @@ mod tests {
     fn reasons_and_remedies_stand_below_each_other() {
         let lines = lines(&explanation());
         assert_eq!(lines.len(), 5);
-        assert!(lines[3].starts_with("Waits because") && lines[3].ends_with("a machine"));
-        assert!(lines[4].starts_with("To start it now"));
+        assert!(lines[3].starts_with("Waiting for") && lines[3].ends_with("a machine"));
+        assert!(lines[4].starts_with("To start now"));
     }
 
     #[test]
@@ -123,13 +123,13 @@ mod tests {
         });
         let told = &lines(&explanation)[4];
         assert!(
-            told.starts_with("Expected to start")
-                && told.ends_with("in 12m00s (p50), in 40m30s (p90)"),
+            told.starts_with("Expected start")
+                && told.ends_with("in 12m00s (median), in 40m30s (90th percentile)"),
             "{told}"
         );
         explanation.expected_start = None;
-        explanation.expected_start_unknown = Some("it is held back".to_owned());
+        explanation.expected_start_unknown = Some("it is held".to_owned());
         let told = &lines(&explanation)[4];
-        assert!(told.ends_with("not known: it is held back"), "{told}");
+        assert!(told.ends_with("unknown: it is held"), "{told}");
     }
 }

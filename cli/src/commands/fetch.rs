@@ -1,4 +1,4 @@
-//! `dopq fetch`: brings home what a job left in `/outdir`, and of an array what each of its tasks did.
+//! `dopq fetch`: downloads what a job, or each task of an array, wrote to `/outdir`.
 
 use std::io::Seek;
 use std::path::{Path, PathBuf};
@@ -22,18 +22,18 @@ use crate::select::{Selection, resolve};
 /// Arguments of `dopq fetch`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Which jobs: 1423, 3-7, 3,5-7, last, or tasks such as 1423_7; an array's tasks go into folders of their own
+    /// Jobs: 1423, 3-7, 3,5-7, last, or tasks such as 1423_7; each task of an array gets its own folder
     #[arg(required = true, value_name = "JOB")]
     jobs: Vec<Selection>,
-    /// The new folder for one job's results; dopq-JOB in the current folder when absent
+    /// New folder for one job's results [default: dopq-JOB]
     #[arg(long, value_name = "DIR")]
     into: Option<PathBuf>,
-    /// Of this attempt instead of the last
+    /// Attempt [default: the last]
     #[arg(long, value_name = "NUMBER")]
     attempt: Option<u32>,
 }
 
-/// What came home.
+/// What was downloaded.
 #[derive(Debug, Serialize)]
 struct Fetched {
     job: u64,
@@ -51,26 +51,25 @@ pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
     let ids = resolve(&client, &arguments.jobs).await?;
     if ids.len() > 1 && arguments.into.is_some() {
         return Err(Failure::Usage(
-            "--into names the folder of one job; leave it out to get one folder for each"
-                .to_owned(),
+            "--into takes one job; leave it out to get a folder for each job".to_owned(),
         ));
     }
     let mut all = Vec::new();
     for id in ids {
         let job = client.job(id).await;
-        let job = job.map_err(Failure::call(format!("look for job {id}")))?;
+        let job = job.map_err(Failure::call(format!("find job {id}")))?;
         let folder = arguments
             .into
             .clone()
             .unwrap_or_else(|| PathBuf::from(format!("dopq-{id}")));
-        let wish = Wish {
+        let fetcher = Fetcher {
             context,
             client: &client,
             attempt: arguments.attempt,
         };
         match &job.array {
-            None => all.push(wish.fetch(&job, folder).await?),
-            Some(array) => all.extend(wish.fetch_tasks(&job, array, &folder).await?),
+            None => all.push(fetcher.fetch(&job, folder).await?),
+            Some(array) => all.extend(fetcher.fetch_tasks(&job, array, &folder).await?),
         }
     }
     match context.output.format {
@@ -90,16 +89,16 @@ pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
     Ok(exit::DONE)
 }
 
-/// How results are fetched.
-struct Wish<'a> {
+/// How to fetch results.
+struct Fetcher<'a> {
     context: &'a Context,
     client: &'a Client,
     attempt: Option<u32>,
 }
 
-impl Wish<'_> {
-    /// Each task that has results, into a folder named by its index. Those that are there already are not
-    /// fetched again, so that a fetch which broke off goes on.
+impl Fetcher<'_> {
+    /// Each task that has results, into a folder named by its index. A folder that exists is not fetched again, so
+    /// that an interrupted fetch can be resumed.
     async fn fetch_tasks(
         &self,
         job: &Job,
@@ -138,7 +137,7 @@ impl Wish<'_> {
         let before = if there == 0 {
             String::new()
         } else {
-            format!(", {there} of them before")
+            format!(", {there} fetched before")
         };
         self.context.output.note(&format!(
             "array {}: results of {} of {} tasks{before}, in {}",
@@ -156,7 +155,7 @@ impl Wish<'_> {
         let unpacked = self.unpack(name, folder.clone()).await?;
         for name in &unpacked.skipped {
             output.warn(&format!(
-                "{} is a link or special file and was left out",
+                "left out {}: it is a link or a special file",
                 clean(name)
             ));
         }
@@ -187,7 +186,7 @@ impl Wish<'_> {
             .await
             .map_err(Failure::call(format!("fetch the results of job {job}")))?;
         let bar = progress::bytes(&self.context.output, "fetching", response.content_length());
-        // The archive is stored whole before it is unpacked, so that a broken download leaves nothing.
+        // The archive is unpacked once it is complete, so that an interrupted download leaves nothing.
         let spool = tempfile::tempfile().map_err(Failure::Start)?;
         let mut file = tokio::fs::File::from_std(spool);
         loop {
@@ -195,7 +194,7 @@ impl Wish<'_> {
                 doing: format!("fetch the results of job {job}"),
                 source: client::Error::Strange {
                     url: self.client.url(),
-                    detail: format!("the download broke off: {}", source.without_url()),
+                    detail: format!("the download was interrupted: {}", source.without_url()),
                     temporary: true,
                 },
             })?;

@@ -1,4 +1,4 @@
-//! Follows a job to its end, by its log or by its tasks; what `logs -f`, `submit --follow` and `retry --follow` share.
+//! Follows a job to its end, by its log or its tasks: shared by `logs -f`, `submit --follow` and `retry --follow`.
 
 use dopq_common::api::{Job, LogEnd, Outcome};
 use dopq_common::id::JobName;
@@ -22,16 +22,16 @@ pub(super) struct Wish {
     pub(super) raw: bool,
 }
 
-/// How it ended.
+/// How following ended.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// The log did, with the job as it then was.
+    /// The log ended; the job as it was then.
     Log(Box<Job>),
-    /// Somebody pressed Ctrl-C.
+    /// Ctrl-C was pressed.
     Interrupted,
 }
 
-/// Prints until the log ends or somebody interrupts.
+/// Prints the log until it ends or Ctrl-C is pressed.
 pub(super) async fn print(
     context: &Context,
     client: &Client,
@@ -68,7 +68,7 @@ pub(super) async fn print(
     }
 }
 
-/// One line for people on how a job ended.
+/// How a job ended, for people.
 pub(super) fn verdict(job: &Job) -> String {
     use crate::output::text::clean;
     let Some(outcome) = &job.outcome else {
@@ -88,7 +88,7 @@ pub(super) fn verdict(job: &Job) -> String {
     text
 }
 
-/// What the user can do, with the job's own name in the commands, to be copied as they are.
+/// What the user can do; commands in it name the job, ready to be copied.
 pub(super) fn hint(job: &Job, outcome: &Outcome) -> String {
     let name = jobs::name(job).to_string();
     let Some(array) = &job.array else {
@@ -99,13 +99,13 @@ pub(super) fn hint(job: &Job, outcome: &Outcome) -> String {
     }
     let first = array.failed_indexes.split(['-', ',']).next();
     let look = match first.filter(|index| !index.is_empty()) {
-        Some(index) => format!("look at the first that failed: dopq logs {name}_{index}"),
-        None => format!("see which failed: dopq show {name}"),
+        Some(index) => format!("see the first failed task: dopq logs {name}_{index}"),
+        None => format!("see the failed tasks: dopq show {name}"),
     };
-    format!("{look}; run again what did not succeed: dopq retry {name} --failed")
+    format!("{look}; run the failed tasks again: dopq retry {name} --failed")
 }
 
-/// Prints what a job prints, or how it stands with an array's tasks, until it is over; its exit code.
+/// Follows a job's log, or the progress of an array, to the end; returns the exit code.
 pub(super) async fn to_the_end(
     context: &Context,
     client: &Client,
@@ -136,14 +136,14 @@ pub(super) async fn to_the_end(
                 "logs -f"
             };
             context.output.note(&format!(
-                "job {id} goes on; dopq {join} {id} joins it again, dopq cancel {id} stops it"
+                "job {id} continues; to follow it again: dopq {join} {id}; to cancel it: dopq cancel {id}"
             ));
             Ok(exit::INTERRUPTED)
         }
     }
 }
 
-/// Tells how it stands with an array's tasks until all are over or somebody interrupts.
+/// Shows the progress of an array until it finishes or Ctrl-C is pressed.
 async fn watch(context: &Context, client: &Client, job: &Job) -> Result<Ended, Failure> {
     let name = jobs::name(job);
     let mut watcher = JobWatcher::new(client.clone(), [name]);

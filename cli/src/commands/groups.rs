@@ -1,4 +1,4 @@
-//! `dopq group …`: groups of users, which have one share together.
+//! `dopq group …`: groups of users that share one weight.
 
 use clap::{Args, Subcommand};
 use dopq_common::api::{API_VERSION, GroupLimits, GroupList};
@@ -10,35 +10,35 @@ use crate::failure::Failure;
 use crate::output::text::gpus;
 use crate::output::{Column, Table};
 
-/// What to do with groups.
+/// Commands on groups.
 #[derive(Debug, Subcommand)]
 pub(crate) enum GroupCommand {
     /// List groups with their penalties and members
     List,
-    /// Make a group, or set its weight and limits; what is not given is the usual: weight 1, no limit, no floor
+    /// Create a group or set its weight and limits; anything you leave out is reset
     Set(SetArguments),
-    /// Remove a group that nobody is in
+    /// Remove an empty group
     Rm(NameArgument),
 }
 
 /// Arguments of `dopq group set`.
 #[derive(Debug, Args)]
 pub(crate) struct SetArguments {
-    /// The group
+    /// Group
     name: String,
-    /// What its members may have together.
+    /// What its members may use together.
     #[command(flatten)]
     limits: LimitFlags,
 }
 
-/// Which group.
+/// A group.
 #[derive(Debug, Args)]
 pub(crate) struct NameArgument {
-    /// The group
+    /// Group
     name: String,
 }
 
-/// Does it.
+/// Runs the command.
 pub(crate) async fn run(context: &Context, command: GroupCommand) -> Result<u8, Failure> {
     match command {
         GroupCommand::List => list(context).await,
@@ -57,7 +57,7 @@ async fn list(context: &Context) -> Result<u8, Failure> {
     if groups.groups.is_empty() {
         context
             .output
-            .note("there is no group; make one with: dopq group set NAME");
+            .note("no groups; create one with: dopq group set NAME");
     }
     Ok(exit::DONE)
 }
@@ -85,7 +85,7 @@ async fn set(context: &Context, arguments: &SetArguments) -> Result<u8, Failure>
     show(context, &groups)?;
     if is_empty {
         context.output.note(&format!(
-            "put users into it with: dopq user limit USER --group {name}"
+            "add users with: dopq user limit USER --group {name}"
         ));
     }
     Ok(exit::DONE)
@@ -97,7 +97,7 @@ async fn remove(context: &Context, name: &str) -> Result<u8, Failure> {
         .remove_group(name)
         .await
         .map_err(Failure::call(format!("remove group {name}")))?;
-    context.output.note(&format!("group {name} is no more"));
+    context.output.note(&format!("group {name} removed"));
     Ok(exit::DONE)
 }
 
@@ -111,24 +111,24 @@ fn show(context: &Context, groups: &GroupList) -> Result<(), Failure> {
 
 fn table(list: &GroupList) -> Table {
     let mut table = Table::new(&[
-        Column::new("GROUP"),
+        Column::text("GROUP").at_least(10),
         Column::number("PENALTY"),
-        Column::number("WEIGHT").spare(),
-        Column::text("LIMITS").spare(),
         Column::number("QUEUED"),
         Column::number("RUNNING"),
-        Column::number("GPUS").spare(),
-        Column::text("MEMBERS"),
+        Column::number("GPUS"),
+        Column::text("LIMITS").at_least(16).spare(),
+        Column::number("WEIGHT").spare(),
+        Column::text("MEMBERS").at_least(10),
     ]);
     for group in &list.groups {
         table.row([
             (&group.name).into(),
             format!("{:.4}", group.penalty).into(),
-            group.weight.to_string().into(),
-            Limits::from(&group.limits).to_string().into(),
             group.queued.to_string().into(),
             group.running.to_string().into(),
             held(group.held_gpus_milli).into(),
+            Limits::from(&group.limits).to_string().into(),
+            group.weight.to_string().into(),
             group.members.join(", ").into(),
         ]);
     }
@@ -139,4 +139,25 @@ fn table(list: &GroupList) -> Table {
 fn held(milli: u64) -> String {
     let milli = u32::try_from(milli).unwrap_or(u32::MAX);
     gpus(f64::from(milli) / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_fit_80_columns() {
+        let members: Vec<String> = (0..40).map(|n| format!("student-{n}")).collect();
+        let list: GroupList = serde_json::from_value(serde_json::json!({"version": 1, "groups": [{
+            "name": "computer-vision-and-robotics", "members": members, "penalty": 12.345_678, "weight": 2.5,
+            "queued": 12_345, "running": 1_234, "held_gpus_milli": 12_500, "usage_gpu_seconds": 1.0,
+            "limits": {"max_gpus_milli": 12_500, "max_running": 100, "max_queued": 1000, "floor_gpus_milli": 4000},
+            "charged_gpus": 1.0
+        }]}))
+        .unwrap();
+        let text = table(&list).render_at_80();
+        for part in ["computer-v", "12.3457", "12345", "12.5", "student-0"] {
+            assert!(text.contains(part), "{part}:\n{text}");
+        }
+    }
 }

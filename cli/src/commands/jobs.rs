@@ -4,10 +4,10 @@ use chrono::{DateTime, Utc};
 use dopq_common::api::{Array, ExpectedStart, Job, JobPage};
 use dopq_common::id::{JobId, JobName};
 
-use crate::output::text::{age, between};
+use crate::output::text::{self, age, between};
 use crate::output::{Cell, Column, Table, Tone};
 
-/// What people call it: a task by its array and its index.
+/// A job's name: its id, or the array and index of a task.
 pub(super) fn name(job: &Job) -> JobName {
     job.task
         .map_or(JobName::Job(JobId(job.id)), |task| JobName::Task {
@@ -16,26 +16,26 @@ pub(super) fn name(job: &Job) -> JobName {
         })
 }
 
-/// What people call the jobs of a list.
+/// The names of a list of jobs.
 pub(super) fn names(page: &JobPage) -> Vec<String> {
     page.jobs.iter().map(|job| name(job).to_string()).collect()
 }
 
-/// The indexes of an array's tasks, and how many run at once, as it was submitted: `0-999%16`.
+/// The indexes of an array's tasks, and how many run at once: `0-999%16`.
 pub(super) fn array(array: &Array) -> String {
     let most = array.max_running;
     let most = most.map_or_else(String::new, |most| format!("%{most}"));
     format!("{}{most}", array.indexes)
 }
 
-/// How it stands with an array's tasks: `3 running, 10 done, 1 failed, 986 waiting`.
+/// The tasks of an array by state: `3 running, 10 done, 1 failed, 986 queued`.
 pub(super) fn tally(array: &Array) -> String {
     let parts = [
         (array.active, "running"),
         (array.succeeded, "done"),
         (array.failed, "failed"),
         (array.cancelled, "cancelled"),
-        (array.waiting, "waiting"),
+        (array.waiting, "queued"),
     ];
     let parts = parts.into_iter().filter(|(count, _)| *count > 0);
     let parts: Vec<String> = parts
@@ -44,7 +44,7 @@ pub(super) fn tally(array: &Array) -> String {
     parts.join(", ")
 }
 
-/// The state's or outcome's word, in its colour.
+/// The state or outcome, in its colour.
 pub(super) fn state(job: &Job) -> Cell {
     match &job.outcome {
         Some(outcome) if outcome.cause == "succeeded" => Cell::toned("succeeded", Tone::Good),
@@ -61,7 +61,7 @@ pub(super) fn state(job: &Job) -> Cell {
     }
 }
 
-/// A state's word, in its colour.
+/// A state, in its colour.
 pub(super) fn word(state: &str) -> Cell {
     let tone = match state {
         "assigned" | "building" | "running" => Tone::Busy,
@@ -89,27 +89,28 @@ pub(super) fn start(start: &ExpectedStart, now: DateTime<Utc>) -> String {
             format!("in {}", between(now, at))
         }
     };
-    format!("{} (p50), {} (p90)", when(start.p50), when(start.p90))
+    format!(
+        "{} (median), {} (90th percentile)",
+        when(start.p50),
+        when(start.p90)
+    )
 }
 
-/// The same where there is little room.
-pub(super) fn start_in_brief(start: &ExpectedStart, now: DateTime<Utc>) -> String {
-    let when = |at: DateTime<Utc>| {
-        if at <= now {
-            "now".to_owned()
-        } else {
-            age(now, at)
-        }
-    };
-    let (p50, p90) = (when(start.p50), when(start.p90));
-    if p50 == p90 {
-        p50
-    } else {
-        format!("{p50}-{p90}")
+/// The expected start in a table: the median, in one unit.
+pub(super) fn start_in_brief(start: Option<&ExpectedStart>, now: DateTime<Utc>) -> String {
+    match start {
+        None => "unknown".to_owned(),
+        Some(start) if start.p50 <= now => "now".to_owned(),
+        Some(start) => age(now, start.p50),
     }
 }
 
-/// Where it is, or why it is nowhere yet, or how it ended.
+/// The GPUs that a job asks for: `2`, or `0.5` for half of one.
+pub(super) fn gpus(number: u32, milli: Option<u32>) -> String {
+    text::gpus(f64::from(number) * f64::from(milli.unwrap_or(1000)) / 1000.0)
+}
+
+/// Why it waits, or how it ended.
 fn remark(job: &Job) -> String {
     let tasks = job.array.as_ref();
     let tasks = tasks.map(|tasks| format!("array {}: {}", array(tasks), tally(tasks)));
@@ -120,7 +121,8 @@ fn remark(job: &Job) -> String {
             outcome.detail.clone()
         };
     }
-    let waits = match (&job.reason, job.position) {
+    let reason = job.reason_short.as_ref().or(job.reason.as_ref());
+    let waits = match (reason, job.position) {
         (Some(reason), Some(position)) => Some(format!("#{position}: {reason}")),
         (Some(reason), None) => Some(reason.clone()),
         (None, Some(position)) => Some(format!("#{position} in the queue")),
@@ -134,14 +136,14 @@ fn remark(job: &Job) -> String {
 pub(super) fn table(page: &JobPage, now: DateTime<Utc>) -> Table {
     let mut table = Table::new(&[
         Column::number("ID"),
-        Column::text("NAME"),
-        Column::new("USER"),
-        Column::new("STATE"),
-        Column::number("GPUS").spare(),
+        Column::text("NAME").at_least(10),
+        Column::text("USER"),
+        Column::text("STATE").at_least(9),
+        Column::number("GPUS"),
         Column::number("AGE"),
         Column::number("RAN").spare(),
-        Column::new("WORKER").spare(),
-        Column::text("REMARK"),
+        Column::text("NODE").spare(),
+        Column::text("REMARK").at_least(20),
     ]);
     for job in &page.jobs {
         table.row([
@@ -149,7 +151,7 @@ pub(super) fn table(page: &JobPage, now: DateTime<Utc>) -> Table {
             (&job.name).into(),
             (&job.user).into(),
             state(job),
-            job.num_gpus.to_string().into(),
+            gpus(job.num_gpus, job.gpu_milli).into(),
             age(job.submitted_at, now).into(),
             run_time(job, now).into(),
             job.worker.as_deref().unwrap_or("").into(),
@@ -157,4 +159,74 @@ pub(super) fn table(page: &JobPage, now: DateTime<Utc>) -> Table {
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A job with long names in every column.
+    fn long(state: &str, more: serde_json::Value) -> Job {
+        let mut job = serde_json::json!({
+            "id": 1_234_567, "name": "llama-70b-instruct-finetune-with-lora-and-a-long-name",
+            "user": "alexandra.von-der-mayer", "state": state, "outcome": null, "attempt": 0, "worker": null,
+            "gpus": [], "submitted_at": "2026-11-24T07:00:00Z", "started_at": null, "finished_at": null,
+            "position": null, "reason": null, "class": "normal", "priority": 0, "num_gpus": 1, "gpu_milli": 500,
+            "bundle": "00", "labels": {}, "log_bytes": null
+        });
+        for (name, value) in more.as_object().unwrap() {
+            job[name] = value.clone();
+        }
+        serde_json::from_value(job).unwrap()
+    }
+
+    #[test]
+    fn jobs_fit_80_columns() {
+        let queued = long(
+            "queued",
+            serde_json::json!({
+                "position": 3, "reason_short": "3 of 4 GPUs free",
+                "reason": "2 nodes have too few free GPUs, and another sentence follows that goes on and on"
+            }),
+        );
+        let running = long(
+            "running",
+            serde_json::json!({"started_at": "2026-11-24T07:00:09Z", "worker": "gpu-machine-in-rack-17"}),
+        );
+        let failed = long(
+            "finished",
+            serde_json::json!({"outcome": {
+                "cause": "dependency_failed", "exit_code": null, "hint": "",
+                "detail": "job 1234566 was cancelled, and this job needed it to succeed"
+            }}),
+        );
+        let page = JobPage {
+            version: 1,
+            jobs: vec![queued, running, failed],
+            next: None,
+        };
+        let now = "2026-11-24T09:30:00Z".parse().unwrap();
+        let text = table(&page, now).render_at_80();
+        let titles: Vec<&str> = text.lines().next().unwrap().split_whitespace().collect();
+        assert_eq!(
+            titles,
+            ["ID", "NAME", "USER", "STATE", "GPUS", "AGE", "REMARK"],
+            "{text}"
+        );
+        assert!(text.contains("#3: 3 of 4 GPUs free"), "{text}");
+        assert!(text.contains("  0.5  "), "half a GPU: {text}");
+    }
+
+    #[test]
+    fn a_start_is_one_time_or_unknown() {
+        let now = "2026-11-24T07:00:00Z".parse().unwrap();
+        let mut start = ExpectedStart {
+            p50: "2026-11-24T07:12:00Z".parse().unwrap(),
+            p90: "2026-11-24T18:00:00Z".parse().unwrap(),
+        };
+        assert_eq!(start_in_brief(Some(&start), now), "12m");
+        start.p50 = now;
+        assert_eq!(start_in_brief(Some(&start), now), "now");
+        assert_eq!(start_in_brief(None, now), "unknown");
+    }
 }

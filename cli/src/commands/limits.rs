@@ -1,4 +1,4 @@
-//! What users and groups may have: the flags that set it, and a few words that tell it.
+//! Limits of users and groups: the flags that set them, and their short form in tables.
 
 use std::fmt;
 
@@ -10,19 +10,19 @@ use crate::output::text::gpus;
 /// The flags.
 #[derive(Debug, Args)]
 pub(crate) struct LimitFlags {
-    /// More than 1 means more than an equal share
+    /// Share of the cluster relative to others [default: 1]
     #[arg(long, value_name = "NUMBER")]
     pub(super) weight: Option<f64>,
-    /// GPUs held at once, such as 2 or 0.5
+    /// Most GPUs in use at once, such as 2 or 0.5
     #[arg(long, value_name = "NUMBER", value_parser = milli)]
     pub(super) max_gpus: Option<u32>,
-    /// Jobs with a machine at once
+    /// Most jobs running at once
     #[arg(long, value_name = "NUMBER")]
     pub(super) max_running: Option<u32>,
-    /// Jobs waiting at once
+    /// Most jobs queued at once
     #[arg(long, value_name = "NUMBER")]
     pub(super) max_queued: Option<u32>,
-    /// GPUs that are guaranteed: jobs within them go first
+    /// Guaranteed GPUs: jobs within this number start first
     #[arg(long, value_name = "NUMBER", value_parser = milli)]
     pub(super) floor: Option<u32>,
 }

@@ -1,4 +1,4 @@
-//! `dopq login`, `dopq whoami`: which master, and who one is there.
+//! `dopq login`, `dopq whoami`.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -16,13 +16,12 @@ use crate::output::{Column, Table};
 /// Arguments of `dopq login`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The master's URL; the configured one when absent
+    /// The master's URL [default: the configured one]
     #[arg(value_name = "MASTER")]
     master: Option<String>,
 }
 
-/// Asks for the token on the terminal, or reads it from stdin or `--token-file`; tries it, and keeps
-/// it in the user's own file.
+/// Reads the token from the terminal, stdin or `--token-file`, tries it, and saves it in the user's file.
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
     let flags = Flags {
         url: arguments.master.or_else(|| context.flags().url.clone()),
@@ -30,7 +29,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<u8, F
     };
     let mut settings = resolve(&flags, &context.environment).map_err(Failure::Configuration)?;
     let path = context.environment.user_file().ok_or_else(|| {
-        Failure::Usage("there is no place for the token; set HOME or DOPQ_CLIENT_CONFIG".to_owned())
+        Failure::Usage("no place to save the token; set HOME or DOPQ_CLIENT_CONFIG".to_owned())
     })?;
     let token = match &context.flags().token_file {
         Some(file) => Token::read(file).map_err(Failure::Usage)?,
@@ -45,7 +44,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<u8, F
         .map_err(Failure::call(format!("log in at {}", client.url())))?;
     save(&path, &settings, &token)?;
     context.output.note(&format!(
-        "you are {} at {}; the token is kept in {}",
+        "logged in as {} at {}; token saved in {}",
         me.name,
         client.url(),
         path.display()
@@ -61,13 +60,13 @@ fn save(path: &Path, settings: &Settings, token: &Token) -> Result<(), Failure> 
     })
 }
 
-/// Reads the token, without showing it where a person types it. The person is told where it will go, since
-/// a project's file may have named the master.
+/// Reads the token; input on a terminal is hidden. The prompt says where the token goes, since a project's file may
+/// have named the master.
 fn ask(settings: &Settings) -> Result<Token, Failure> {
     let text = if io::stdin().is_terminal() {
         let terminal = console::Term::stderr();
         terminal.write_str(&format!(
-            "Token for {} (named by {}; not shown while you type): ",
+            "Token for {} (from {}; input is hidden): ",
             origin_of(&settings.url),
             settings.source
         ))?;
@@ -77,24 +76,24 @@ fn ask(settings: &Settings) -> Result<Token, Failure> {
         io::stdin().read_line(&mut line)?;
         line
     };
-    Token::parse(&text).map_err(|fault| Failure::Usage(format!("what you entered {fault}")))
+    Token::parse(&text).map_err(|fault| Failure::Usage(format!("the token {fault}")))
 }
 
-/// Tells who the master takes one for.
+/// Shows the user's name and role.
 pub(crate) async fn whoami(context: &Context) -> Result<u8, Failure> {
     let client = context.client()?;
     let me = client
         .whoami()
         .await
-        .map_err(Failure::call("ask who you are"))?;
+        .map_err(Failure::call("read your user name"))?;
     let master = client.url();
     context.output.show(
         &me,
         |me| {
             let mut table = Table::new(&[
-                Column::new("USER"),
+                Column::text("USER"),
                 Column::new("ROLE"),
-                Column::new("MASTER"),
+                Column::text("MASTER"),
             ]);
             let role = match me.role {
                 Role::User => "user",

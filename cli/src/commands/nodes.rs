@@ -1,4 +1,4 @@
-//! `dopq nodes`, `cordon`, `uncordon`: the machines.
+//! `dopq nodes`, `cordon`, `uncordon`.
 
 use chrono::{DateTime, Utc};
 use clap::Args;
@@ -11,13 +11,13 @@ use crate::failure::Failure;
 use crate::output::text::{age, bytes};
 use crate::output::{Cell, Column, Table, Tone};
 
-/// Lists the machines.
+/// Lists the nodes.
 pub(crate) async fn run(context: &Context) -> Result<u8, Failure> {
     let nodes = context
         .client()?
         .nodes()
         .await
-        .map_err(Failure::call("list the machines"))?;
+        .map_err(Failure::call("list the nodes"))?;
     let now = context.now();
     context.output.show(
         &nodes,
@@ -25,22 +25,22 @@ pub(crate) async fn run(context: &Context) -> Result<u8, Failure> {
         |nodes| nodes.nodes.iter().map(|node| node.name.clone()).collect(),
     )?;
     if nodes.nodes.is_empty() {
-        context.output.note(
-            "no machine has reported yet; start one with dopq-worker, or see the master's log",
-        );
+        context
+            .output
+            .note("no nodes yet; start dopq-worker on a GPU machine");
     }
     Ok(exit::DONE)
 }
 
 fn table(nodes: &NodeList, now: DateTime<Utc>) -> Table {
     let mut table = Table::new(&[
-        Column::new("NODE"),
-        Column::new("STATE"),
+        Column::text("NODE").at_least(10),
+        Column::text("STATE").at_least(10),
         Column::number("GPUS"),
-        Column::text("MODELS").spare(),
-        Column::number("CPUS").spare(),
+        Column::text("MODELS").at_least(16).spare(),
         Column::number("MEMORY"),
         Column::text("JOBS"),
+        Column::number("CPUS").spare(),
         Column::number("SEEN").spare(),
         Column::text("ENGINE").spare(),
     ]);
@@ -55,7 +55,6 @@ fn table(nodes: &NodeList, now: DateTime<Utc>) -> Table {
             },
             gpus(node).into(),
             models(node).into(),
-            format!("{:.1}/{:.1}", node.cpu_cores_held, node.cpu_cores).into(),
             format!(
                 "{}/{}",
                 bytes(node.memory_held_bytes),
@@ -63,6 +62,7 @@ fn table(nodes: &NodeList, now: DateTime<Utc>) -> Table {
             )
             .into(),
             jobs.join(",").into(),
+            format!("{:.1}/{:.1}", node.cpu_cores_held, node.cpu_cores).into(),
             node.last_seen_at
                 .map_or_else(|| "never".to_owned(), |at| age(at, now))
                 .into(),
@@ -72,7 +72,7 @@ fn table(nodes: &NodeList, now: DateTime<Utc>) -> Table {
     table
 }
 
-/// GPUs held of those that are there, and how many are out of order.
+/// GPUs in use and all GPUs, and how many are broken.
 fn gpus(node: &Node) -> String {
     let held: f64 = node.gpus.iter().map(|gpu| gpu.held_ratio).sum();
     let broken = node.gpus.iter().filter(|gpu| !gpu.healthy).count();
@@ -105,10 +105,10 @@ fn models(node: &Node) -> String {
 /// Arguments of `dopq cordon`.
 #[derive(Debug, Args)]
 pub(crate) struct CordonArguments {
-    /// Which machines
+    /// Nodes
     #[arg(required = true, value_name = "NODE")]
     nodes: Vec<String>,
-    /// Why, for everybody who asks
+    /// The reason, shown to everybody
     #[arg(long, default_value = "")]
     reason: String,
 }
@@ -116,12 +116,12 @@ pub(crate) struct CordonArguments {
 /// Arguments of `dopq uncordon`.
 #[derive(Debug, Args)]
 pub(crate) struct UncordonArguments {
-    /// Which machines
+    /// Nodes
     #[arg(required = true, value_name = "NODE")]
     nodes: Vec<String>,
 }
 
-/// Closes machines to new jobs.
+/// Cordons nodes.
 pub(crate) async fn cordon(context: &Context, arguments: &CordonArguments) -> Result<u8, Failure> {
     let client = context.client()?;
     for node in &arguments.nodes {
@@ -129,14 +129,14 @@ pub(crate) async fn cordon(context: &Context, arguments: &CordonArguments) -> Re
             .cordon(node, &arguments.reason)
             .await
             .map_err(Failure::call(format!("cordon {node}")))?;
-        context.output.note(&format!(
-            "{node} takes no new jobs; those that run there go on"
-        ));
+        context
+            .output
+            .note(&format!("{node} cordoned; running jobs continue"));
     }
     Ok(exit::DONE)
 }
 
-/// Opens machines again.
+/// Uncordons nodes.
 pub(crate) async fn uncordon(
     context: &Context,
     arguments: &UncordonArguments,
@@ -147,7 +147,35 @@ pub(crate) async fn uncordon(
             .uncordon(node)
             .await
             .map_err(Failure::call(format!("uncordon {node}")))?;
-        context.output.note(&format!("{node} takes jobs again"));
+        context.output.note(&format!("{node} uncordoned"));
     }
     Ok(exit::DONE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_fit_80_columns() {
+        let gpu = serde_json::json!({
+            "id": "GPU-1", "model": "NVIDIA H100 80GB HBM3", "healthy": true, "memory_bytes": 1, "held_ratio": 0.5,
+            "utilization_ratio": null, "memory_used_bytes": null
+        });
+        let mut broken = gpu.clone();
+        broken["healthy"] = false.into();
+        let gpus = [vec![gpu; 15], vec![broken]].concat();
+        let nodes: NodeList = serde_json::from_value(serde_json::json!({"version": 1, "nodes": [{
+            "name": "gpu-machine-in-rack-17", "state": "up", "cordon": "the fan of GPU 3 is replaced on Monday",
+            "agent": "", "engine": "Docker 29.1.2, containerd 2.2", "gpu_mode": "",
+            "last_seen_at": "2026-11-24T06:59:58Z", "gpus": gpus, "cpu_cores": 256.0, "cpu_cores_held": 120.5,
+            "memory_bytes": 2_164_663_517_184_u64, "memory_held_bytes": 1_089_511_627_776_u64,
+            "jobs": [1_234_567, 1_234_568, 1_234_569], "labels": {}
+        }]}))
+        .unwrap();
+        let text = table(&nodes, "2026-11-24T07:00:00Z".parse().unwrap()).render_at_80();
+        for part in ["8/16 (1 broken)", "gpu-machin", "cordoned", "JOBS"] {
+            assert!(text.contains(part), "{part}:\n{text}");
+        }
+    }
 }

@@ -1,18 +1,18 @@
 //! Flags of `dopq submit` that replace fields of the bundle's `container_config.json`.
 //!
-//! Only the shape is checked here; whether a value is allowed is for the master to say.
+//! Only the syntax is checked here; the master decides whether a value is allowed.
 
 use clap::Args;
 use serde_json::{Map, Number, Value};
 
 /// The flags.
 #[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Instead of what container_config.json says")]
+#[command(next_help_heading = "Override container_config.json")]
 pub(crate) struct Overrides {
     /// The job's name
     #[arg(long)]
     name: Option<String>,
-    /// GPUs; below 1, a share of one GPU, such as 0.5
+    /// GPUs, or a share of one GPU such as 0.5
     #[arg(long, value_name = "NUMBER", value_parser = positive)]
     gpus: Option<Number>,
     /// Memory, such as 20g
@@ -21,40 +21,40 @@ pub(crate) struct Overrides {
     /// CPU cores, such as 4 or 0.5
     #[arg(long, value_name = "NUMBER", value_parser = positive)]
     cpus: Option<Number>,
-    /// A variable of the environment, such as LR=0.01; may be given often
+    /// Environment variable, such as LR=0.01; can be repeated
     #[arg(long, short, value_name = "NAME=VALUE", value_parser = pair)]
     env: Vec<(String, String)>,
-    /// The command, split into words as a shell would
+    /// Command, split into words like in a shell
     #[arg(long, conflicts_with = "arguments")]
     command: Option<String>,
     /// Stop the job after this time, such as 2h30m
     #[arg(long, value_name = "TIME")]
     time_limit: Option<String>,
-    /// Among your own jobs, the higher the sooner
+    /// Your jobs with a higher number start first
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     priority: Option<i64>,
-    /// A label that the machine must have, such as zone=a; may be given often
+    /// Label that the node must have, such as zone=a; can be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     label: Vec<(String, String)>,
-    /// How often to try again when your own code fails
+    /// How often to retry when your code fails
     #[arg(long, value_name = "NUMBER")]
     retries: Option<u64>,
-    /// Jobs that must end first: 12 and 13 must succeed, 14:any must only end
+    /// Start after these jobs: 12,13 must succeed, 14:any must end
     #[arg(long, value_name = "JOB,JOB:any", value_delimiter = ',')]
     after: Vec<String>,
-    /// Many tasks, by their indexes; %8 for at most 8 at once
+    /// Array of tasks by index; %8 runs at most 8 at once
     #[arg(long, value_name = "0-99%8")]
     array: Option<String>,
-    /// A task for each value, such as lr=0.1,0.01 or seed=1..5; given often, for each combination
+    /// One task per value, such as lr=0.1,0.01 or seed=1..5; repeated, one per combination
     #[arg(long, value_name = "NAME=VALUES", value_parser = sweep)]
     sweep: Vec<String>,
-    /// End all tasks when more than so many failed
+    /// Cancel the array when more than this many tasks fail
     #[arg(long, value_name = "NUMBER")]
     max_fails: Option<u64>,
-    /// Any other field, as JSON, such as shm_size='"2g"' or preemptible=true; null takes it out
+    /// Any other field as JSON, such as shm_size='"2g"' or preemptible=true; null removes it
     #[arg(long = "set", value_name = "FIELD=JSON", value_parser = field)]
     fields: Vec<(String, Value)>,
-    /// The command as separate words, after --
+    /// Command as separate words, after --
     #[arg(last = true, value_name = "COMMAND")]
     arguments: Vec<String>,
 }
@@ -139,7 +139,7 @@ fn field(text: &str) -> Result<(String, Value), String> {
     match serde_json::from_str(value) {
         Ok(value) => Ok((name.to_owned(), value)),
         Err(error) => Err(format!(
-            "{value} is not JSON ({error}); text needs quotes of its own: --set {name}='\"{value}\"'"
+            "{value} is not JSON ({error}); quote strings: --set {name}='\"{value}\"'"
         )),
     }
 }
@@ -147,7 +147,7 @@ fn field(text: &str) -> Result<(String, Value), String> {
 fn positive(text: &str) -> Result<Number, String> {
     match serde_json::from_str::<Number>(text) {
         Ok(number) if number.as_f64().is_some_and(|number| number >= 0.0) => Ok(number),
-        Ok(_) | Err(_) => Err(format!("{text:?} is not a number of 0 or more")),
+        Ok(_) | Err(_) => Err(format!("{text:?} is not a number >= 0")),
     }
 }
 

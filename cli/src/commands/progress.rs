@@ -1,4 +1,4 @@
-//! What takes long, told on stderr: a bar where a person looks at it.
+//! Progress on stderr: a bar on a terminal, lines elsewhere.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::jobs;
 use crate::output::{Format, Output};
 
-/// A bar that counts bytes; hidden where nobody would see it. Drop or finish it when done.
+/// A bar that counts bytes; hidden unless stderr is a terminal. Drop or finish it when done.
 pub(super) fn bytes(output: &Output, doing: &'static str, total: Option<u64>) -> ProgressBar {
     if !output.stderr.terminal || output.format == Format::Quiet {
         return ProgressBar::hidden();
@@ -29,26 +29,26 @@ pub(super) fn bytes(output: &Output, doing: &'static str, total: Option<u64>) ->
     bar
 }
 
-/// Where nobody looks, an array is told of at most this often, and at its end.
+/// Without a terminal, a line about an array is printed at most this often, and at its end.
 const TELL_EVERY: Duration = Duration::from_secs(30);
 
-/// How far the tasks of arrays are, as they are waited for.
+/// Progress of the arrays that are waited for.
 #[derive(Debug)]
 pub(super) struct Progress {
     output: Output,
-    arrays: BTreeMap<u64, Told>,
+    arrays: BTreeMap<u64, Shown>,
 }
 
-/// What was told of one array last.
+/// What was last shown of one array.
 #[derive(Debug)]
-struct Told {
+struct Shown {
     bar: ProgressBar,
     at: Instant,
     line: String,
 }
 
 impl Progress {
-    /// Nothing is told yet.
+    /// Nothing is shown yet.
     pub(super) const fn new(output: &Output) -> Self {
         Self {
             output: *output,
@@ -56,54 +56,55 @@ impl Progress {
         }
     }
 
-    /// Tells how far it is, if it is an array and that is news.
+    /// Shows the progress of an array, if it changed.
     pub(super) fn see(&mut self, job: &Job) {
         let Some(array) = &job.array else {
             return;
         };
         let now = Instant::now();
         let line = line(job.id, array);
-        let told = self.arrays.get_mut(&job.id);
-        let due = told.as_ref().is_none_or(|told| {
-            told.line != line && (job.state == "finished" || told.at + TELL_EVERY <= now)
+        let shown = self.arrays.get_mut(&job.id);
+        let due = shown.as_ref().is_none_or(|shown| {
+            shown.line != line && (job.state == "finished" || shown.at + TELL_EVERY <= now)
         });
-        let told = match told {
-            Some(told) => told,
-            None => self.arrays.entry(job.id).or_insert_with(|| Told {
+        let shown = match shown {
+            Some(shown) => shown,
+            None => self.arrays.entry(job.id).or_insert_with(|| Shown {
                 bar: tasks(&self.output, array),
                 at: now,
                 line: String::new(),
             }),
         };
-        told.bar.set_position(over(array));
-        told.bar
+        shown.bar.set_position(finished(array));
+        shown
+            .bar
             .set_message(format!("array {}: {}", job.id, jobs::tally(array)));
         if job.state == "finished" {
-            told.bar.finish_and_clear();
+            shown.bar.finish_and_clear();
         }
-        if due && told.bar.is_hidden() {
+        if due && shown.bar.is_hidden() {
             self.output.note(&line);
-            told.at = now;
-            told.line = line;
+            shown.at = now;
+            shown.line = line;
         }
     }
 }
 
-/// Such as `array 7: 3 of 6 tasks over; 2 running, 2 done, 1 failed, 1 waiting`.
+/// Such as `array 7: 3 of 6 tasks finished (2 running, 2 done, 1 failed, 1 queued)`.
 fn line(id: u64, array: &Array) -> String {
     format!(
-        "array {id}: {} of {} tasks over; {}",
-        over(array),
+        "array {id}: {} of {} tasks finished ({})",
+        finished(array),
         array.total,
         jobs::tally(array)
     )
 }
 
-fn over(array: &Array) -> u64 {
+fn finished(array: &Array) -> u64 {
     u64::from(array.succeeded) + u64::from(array.failed) + u64::from(array.cancelled)
 }
 
-/// A bar that counts tasks; hidden where nobody would see it.
+/// A bar that counts tasks; hidden unless stderr is a terminal.
 fn tasks(output: &Output, array: &Array) -> ProgressBar {
     if !output.stderr.terminal || output.format == Format::Quiet {
         return ProgressBar::hidden();

@@ -17,30 +17,30 @@ pub(super) const ACTIVE: [&str; 6] = [
 /// Arguments of `dopq ps`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Also those that have finished
+    /// Also finished jobs
     #[arg(long, short)]
     all: bool,
-    /// Only those in these states, such as queued,running or finished
+    /// Only jobs in these states, such as queued,running or finished
     #[arg(long, short, value_delimiter = ',', value_parser = state, conflicts_with = "all")]
     state: Vec<String>,
-    /// Only those of this user
+    /// Only jobs of this user
     #[arg(long, short)]
     user: Option<String>,
-    /// Instead of jobs the tasks of this array that have begun, whatever their state
+    /// List the started tasks of this array instead, in any state
     #[arg(long, value_name = "JOB")]
     array: Option<JobId>,
-    /// At most so many
+    /// List at most this many
     #[arg(long, short = 'n', default_value_t = 50, value_name = "NUMBER")]
     limit: usize,
 }
 
-/// Reads a state's word.
+/// Parses a state.
 pub(super) fn state(text: &str) -> Result<String, String> {
     if ACTIVE.contains(&text) || text == "finished" {
         Ok(text.to_owned())
     } else {
         Err(format!(
-            "{text:?} is no state; there are {}, finished",
+            "{text:?} is not a state; use {} or finished",
             ACTIVE.join(", ")
         ))
     }
@@ -71,14 +71,14 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<u8, F
         .output
         .show(&page, |page| jobs::table(page, now), jobs::names)?;
     if page.jobs.is_empty() && arguments.array.is_some() {
-        context.output.note("no such tasks have begun");
+        context.output.note("no task of this array has started");
     } else if page.jobs.is_empty() && !arguments.all {
         context
             .output
-            .note("no such jobs; dopq ps --all lists finished ones too");
+            .note("no jobs; to include finished jobs: dopq ps --all");
     } else if page.next.is_some() {
         context.output.note(&format!(
-            "there are more than these {}; raise --limit",
+            "{} shown, there are more; raise --limit",
             page.jobs.len()
         ));
     }

@@ -34,12 +34,12 @@ pub(crate) async fn run(context: &Context) -> Result<u8, Failure> {
     )?;
     if let Some(lock) = &queue.lock {
         context.output.warn(&format!(
-            "the queue is locked, so nothing new starts: {}",
+            "the queue is locked, no jobs start: {}",
             crate::output::text::clean(lock)
         ));
     }
     if queue.entries.is_empty() {
-        context.output.note("nothing waits");
+        context.output.note("the queue is empty");
     }
     Ok(exit::DONE)
 }
@@ -48,15 +48,15 @@ fn table(queue: &Queue, now: DateTime<Utc>) -> Table {
     let mut table = Table::new(&[
         Column::number("#"),
         Column::number("ID"),
-        Column::text("NAME"),
-        Column::new("USER"),
-        Column::number("PENALTY"),
+        Column::text("NAME").at_least(10),
+        Column::text("USER"),
+        Column::number("GPUS"),
+        Column::number("WAITS"),
+        Column::number("STARTS IN"),
         Column::new("CLASS").spare(),
         Column::number("PRIO").spare(),
-        Column::number("GPUS").spare(),
-        Column::number("WAITS"),
-        Column::number("STARTS IN").spare(),
-        Column::text("REASON"),
+        Column::number("PENALTY").spare(),
+        Column::text("REASON").at_least(18),
     ]);
     for entry in &queue.entries {
         table.row([
@@ -64,15 +64,12 @@ fn table(queue: &Queue, now: DateTime<Utc>) -> Table {
             entry.id.to_string().into(),
             (&entry.name).into(),
             (&entry.user).into(),
-            format!("{:.4}", entry.penalty).into(),
+            jobs::gpus(entry.num_gpus, entry.gpu_milli).into(),
+            age(entry.since, now).into(),
+            jobs::start_in_brief(entry.expected_start.as_ref(), now).into(),
             (&entry.class).into(),
             entry.priority.to_string().into(),
-            entry.num_gpus.to_string().into(),
-            age(entry.since, now).into(),
-            entry
-                .expected_start
-                .map_or_else(String::new, |start| jobs::start_in_brief(&start, now))
-                .into(),
+            format!("{:.4}", entry.penalty).into(),
             reason(entry).into(),
         ]);
     }
@@ -80,23 +77,23 @@ fn table(queue: &Queue, now: DateTime<Utc>) -> Table {
 }
 
 fn reason(entry: &QueueEntry) -> String {
+    let reason = entry.reason_short.as_ref().unwrap_or(&entry.reason);
     match &entry.array {
         Some(array) => format!(
-            "array {}: {}; {}",
+            "{reason}; array {}: {}",
             jobs::array(array),
-            jobs::tally(array),
-            entry.reason
+            jobs::tally(array)
         ),
-        None => entry.reason.clone(),
+        None => reason.clone(),
     }
 }
 
 /// Arguments of `dopq lock`.
 #[derive(Debug, Args)]
 pub(crate) struct LockArguments {
-    /// Why, for everybody who asks
+    /// The reason, shown to everybody
     reason: String,
-    /// After this time it ends by itself, such as 30m or 2h
+    /// How long, such as 30m or 2h
     #[arg(long = "for", default_value = "1h", value_name = "TIME", value_parser = dopq_common::bundle::config::duration)]
     duration: Duration,
 }
@@ -113,7 +110,7 @@ pub(crate) async fn lock(context: &Context, arguments: LockArguments) -> Result<
         .await
         .map_err(Failure::call("lock the queue"))?;
     context.output.note(&format!(
-        "locked for {}; jobs that run go on; dopq unlock ends it",
+        "queue locked for {}; running jobs continue; to unlock: dopq unlock",
         duration(arguments.duration)
     ));
     Ok(exit::DONE)
@@ -126,7 +123,7 @@ pub(crate) async fn unlock(context: &Context) -> Result<u8, Failure> {
         .unlock()
         .await
         .map_err(Failure::call("unlock the queue"))?;
-    context.output.note("unlocked");
+    context.output.note("queue unlocked");
     Ok(exit::DONE)
 }
 
@@ -144,7 +141,8 @@ mod tests {
                  "priority": 5, "num_gpus": 2, "since": "2026-11-24T06:59:30Z", "reason": "2 GPUs needed, 1 free",
                  "expected_start": {"p50": "2026-11-24T07:00:00Z", "p90": "2026-11-24T07:40:00Z"}},
                 {"position": 2, "id": 5, "name": "evil\u{1b}[2J", "user": "bert", "penalty": 1.36787944, "class": "nice",
-                 "priority": 0, "num_gpus": 1, "since": "2026-11-24T05:00:00Z", "reason": "behind job 7"}
+                 "priority": 0, "num_gpus": 1, "gpu_milli": 500, "since": "2026-11-24T05:00:00Z",
+                 "reason": "the queue waits for job 7", "reason_short": "behind anna's job 7"}
             ]
         }))
         .unwrap();
@@ -155,9 +153,32 @@ mod tests {
             colour: false,
         };
         insta::assert_snapshot!(table(&queue, now).render(&pipe), @r"
-        #  ID  NAME           USER  PENALTY  CLASS   PRIO  GPUS  WAITS  STARTS IN  REASON
-        1   7  train          anna   0.0000  normal     5     2    30s    now-40m  2 GPUs needed, 1 free
-        2   5  evil\u{1b}[2J  bert   1.3679  nice       0     1     2h             behind job 7
+        #  ID  NAME           USER  GPUS  WAITS  STARTS IN  CLASS   PRIO  PENALTY  REASON
+        1   7  train          anna     2    30s        now  normal     5   0.0000  2 GPUs needed, 1 free
+        2   5  evil\u{1b}[2J  bert   0.5     2h    unknown  nice       0   1.3679  behind anna's job 7
         ");
+    }
+
+    #[test]
+    fn the_queue_fits_80_columns() {
+        let entry = |position: u64, more: &str| {
+            serde_json::json!({
+                "position": position, "id": 123_456, "name": "llama-70b-instruct-finetune-with-lora",
+                "user": "alexandra.von-der-mayer", "penalty": 12.345_678, "class": "normal", "priority": -10,
+                "num_gpus": 8, "gpu_milli": 1000, "since": "2026-11-23T05:00:00Z",
+                "reason": "a whole sentence that goes on for much longer than any table is wide",
+                "reason_short": more,
+                "expected_start": {"p50": "2026-11-25T07:00:00Z", "p90": "2026-11-26T07:40:00Z"}
+            })
+        };
+        let queue: Queue = serde_json::from_value(serde_json::json!({
+            "version": 1, "lock": null,
+            "entries": [entry(1, "6 of 8 GPUs free"), entry(100, "behind job 123456")]
+        }))
+        .unwrap();
+        let text = table(&queue, "2026-11-24T07:00:00Z".parse().unwrap()).render_at_80();
+        for part in ["6 of 8 GPUs free", "behind job 123456", "STARTS IN", " 1d "] {
+            assert!(text.contains(part), "{part}:\n{text}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! `dopq retry`: runs finished jobs again, or those tasks of an array that did not succeed.
+//! `dopq retry`: runs finished jobs again, or the tasks of an array that did not succeed.
 
 use clap::Args;
 use dopq_common::api::RetryRequest;
@@ -14,27 +14,24 @@ use crate::select::{Selection, resolve};
 /// Arguments of `dopq retry`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Which jobs: 1423, 3-7, 3,5-7, last, or a task such as 1423_7
+    /// Jobs: 1423, 3-7, 3,5-7, last, or a task such as 1423_7
     #[arg(required = true, value_name = "JOB")]
     jobs: Vec<Selection>,
-    /// Only those tasks of an array that did not succeed
+    /// Only the tasks of an array that did not succeed
     #[arg(long)]
     failed: bool,
-    /// Print what the new job prints until it has finished, and end with its exit code
+    /// Follow the new job's log until it finishes, and exit with its exit code
     #[arg(long, short)]
     follow: bool,
 }
 
-/// Makes a new job of each. Each request's key is made once, so that repeating one whose answer was lost
-/// cannot retry twice.
+/// Submits a copy of each job. A request is repeated with the same key, so that a lost answer cannot retry twice.
 pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let client = context.client()?;
     let names = resolve(&client, &arguments.jobs).await?;
     let several = names.len() > 1;
     if arguments.follow && several {
-        return Err(Failure::Usage(
-            "--follow follows one job at a time; name just one".to_owned(),
-        ));
+        return Err(Failure::Usage("--follow takes one job".to_owned()));
     }
     let request = RetryRequest {
         failed: arguments.failed,
@@ -45,7 +42,7 @@ pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
         let job = client.retry(name, &request, &key).await;
         let job = job.map_err(Failure::call(format!("retry job {name}")))?;
         if several && context.output.format == Format::Json {
-            // One document a line, so that several can be told apart.
+            // One document a line.
             context.output.json_line(&job)?;
         } else {
             tell(context, &job, arguments.follow)?;

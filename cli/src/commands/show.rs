@@ -18,7 +18,7 @@ use crate::select::{Selection, resolve};
 /// Arguments of `dopq show`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Which jobs: 1423, 3-7, 3,5-7 or last
+    /// Jobs: 1423, 3-7, 3,5-7 or last
     #[arg(required = true, value_name = "JOB")]
     jobs: Vec<Selection>,
 }
@@ -34,7 +34,7 @@ pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
             .await
             .map_err(Failure::call(format!("show job {id}")))?;
         match context.output.format {
-            // One document a line, so that several can be told apart.
+            // One document a line.
             Format::Json if several => context.output.json_line(&job)?,
             Format::Json => context.output.json(&job)?,
             Format::Quiet => context.output.line(&jobs::name(&job).to_string())?,
@@ -55,7 +55,7 @@ pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
     Ok(exit::DONE)
 }
 
-/// Names and values, without those that say nothing.
+/// Names and values; empty ones are left out.
 fn facts<Z: TimeZone>(job: &Job, now: DateTime<Utc>, zone: &Z) -> Table
 where
     Z::Offset: std::fmt::Display,
@@ -95,9 +95,9 @@ where
         "Position",
         job.position.map(|position| position.to_string().into()),
     );
-    add("Waits because", job.reason.as_deref().map(Cell::from));
+    add("Waiting for", job.reason.as_deref().map(Cell::from));
     add(
-        "Expected to start",
+        "Expected start",
         job.expected_start.map(|at| jobs::start(&at, now).into()),
     );
     add("Class", text(&job.class));
@@ -105,13 +105,13 @@ where
         "Priority",
         (job.priority != 0).then(|| job.priority.to_string().into()),
     );
-    add("GPUs asked", Some(job.num_gpus.to_string().into()));
-    add("GPUs held", text(&job.gpus.join(", ")));
+    add("GPUs", Some(jobs::gpus(job.num_gpus, job.gpu_milli).into()));
+    add("GPU ids", text(&job.gpus.join(", ")));
     add(
         "Attempt",
         (job.attempt > 0).then(|| job.attempt.to_string().into()),
     );
-    add("Worker", job.worker.as_deref().map(Cell::from));
+    add("Node", job.worker.as_deref().map(Cell::from));
     add("Submitted", text(&instant(job.submitted_at, zone)));
     add("Started", job.started_at.map(|at| instant(at, zone).into()));
     add(
@@ -119,7 +119,7 @@ where
         job.finished_at.map(|at| instant(at, zone).into()),
     );
     add("Ran", text(&jobs::run_time(job, now)));
-    add("Expected", expected(job).map(Cell::from));
+    add("Expected run", expected(job).map(Cell::from));
     add("Log", job.log_bytes.map(|size| bytes(size).into()));
     add("Bundle", job.bundle.as_deref().map(Cell::from));
     let labels: Vec<String> = job
@@ -137,7 +137,7 @@ fn expected(job: &Job) -> Option<String> {
     let typical = seconds(job.expected_seconds?)?;
     let most = job.expected_most_seconds.and_then(seconds);
     let most = most.filter(|most| *most != typical);
-    let most = most.map_or_else(String::new, |most| format!(", {most} at most"));
+    let most = most.map_or_else(String::new, |most| format!(", at most {most}"));
     let took = job.ran_seconds.and_then(seconds);
     let took = took.map_or_else(String::new, |took| format!(", took {took}"));
     Some(format!("{typical}{most} ({by}){took}"))
@@ -148,7 +148,7 @@ fn seconds(seconds: f64) -> Option<String> {
     Duration::try_from_secs_f64(seconds).ok().map(duration)
 }
 
-/// Every change of state, and how long it lasted.
+/// Every state, and how long it lasted.
 fn timeline<Z: TimeZone>(job: &Job, now: DateTime<Utc>, zone: &Z) -> Table
 where
     Z::Offset: std::fmt::Display,
@@ -219,26 +219,26 @@ mod tests {
             timeline(&job, now, &Utc).render(&pipe)
         );
         insta::assert_snapshot!(text, @r"
-        Job         12 (train)
-        User        anna
-        State       user_error (3)
-        Exit code   3
-        Detail      the container exited with 3
-        Hint        read the last lines of the log: dopq logs 12
-        Class       normal
-        Priority    2
-        GPUs asked  2
-        GPUs held   GPU-1, GPU-2
-        Attempt     1
-        Worker      gpu01
-        Submitted   2026-11-24 07:00:00
-        Started     2026-11-24 07:00:09
-        Finished    2026-11-24 07:03:29
-        Ran         3m20s
-        Expected    3m00s, 4m00s at most (learned from 12 runs), took 3m19s
-        Log         2.0 KiB
-        Bundle      00ff
-        Labels      team=vision
+        Job           12 (train)
+        User          anna
+        State         user_error (3)
+        Exit code     3
+        Detail        the container exited with 3
+        Hint          read the last lines of the log: dopq logs 12
+        Class         normal
+        Priority      2
+        GPUs          2
+        GPU ids       GPU-1, GPU-2
+        Attempt       1
+        Node          gpu01
+        Submitted     2026-11-24 07:00:00
+        Started       2026-11-24 07:00:09
+        Finished      2026-11-24 07:03:29
+        Ran           3m20s
+        Expected run  3m00s, at most 4m00s (learned from 12 runs), took 3m19s
+        Log           2.0 KiB
+        Bundle        00ff
+        Labels        team=vision
 
         SINCE                STATE       FOR  TRY  NOTE
         2026-11-24 07:00:00  queued     2.0s

@@ -1,4 +1,4 @@
-//! `dopq status`: each part of the system, and since when it is as it is.
+//! `dopq status`: the state of each component, and since when.
 
 use chrono::{DateTime, Utc};
 use dopq_common::api::Status;
@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::output::text::{age, duration};
 use crate::output::{Cell, Column, Table, Tone};
 
-/// Shows the system's state.
+/// Shows the state of the system.
 pub(crate) async fn run(context: &Context) -> Result<u8, Failure> {
     let status = context
         .client()?
@@ -59,7 +59,7 @@ fn heading(status: &Status) -> String {
 
 fn table(status: &Status, now: DateTime<Utc>) -> Table {
     let mut table = Table::new(&[
-        Column::new("PART"),
+        Column::new("COMPONENT"),
         Column::new("STATE"),
         Column::number("SINCE"),
         Column::text("DETAIL"),
@@ -76,7 +76,7 @@ fn table(status: &Status, now: DateTime<Utc>) -> Table {
     table
 }
 
-/// The state of a part or machine, in its colour.
+/// The state of a component or node, in its colour.
 pub(super) fn state(state: &str) -> Cell {
     let tone = match state {
         "up" => Tone::Good,

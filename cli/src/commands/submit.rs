@@ -1,4 +1,4 @@
-//! `dopq submit`: packs, checks, uploads what the master does not have yet, and submits.
+//! `dopq submit`: packs, validates, uploads the bundle unless the master has it, and submits.
 
 use std::path::PathBuf;
 
@@ -24,23 +24,23 @@ use crate::output::text::{bytes, clean, count};
 /// Arguments of `dopq submit`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The folder or zip
+    /// Folder or zip
     #[arg(default_value = ".", value_name = "DIR|ZIP")]
     place: PathBuf,
-    /// Print what the job prints until it has finished, and end with its exit code
+    /// Follow the job's log until it finishes, and exit with its exit code
     #[arg(long, short)]
     follow: bool,
-    /// Submit as yourself what names somebody else in executor_name
+    /// Submit as yourself, whatever executor_name says
     #[arg(long)]
     mine: bool,
-    /// Leave the checking to the master
+    /// Do not validate before uploading
     #[arg(long)]
     no_check: bool,
     #[command(flatten)]
     overrides: Overrides,
 }
 
-/// Submits. The key is made once, so that repeating a request whose answer was lost cannot submit twice.
+/// Submits. A request is repeated with the same key, so that a lost answer cannot submit twice.
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
     let client = context.client()?;
     let mut overrides = arguments.overrides.fields();
@@ -54,7 +54,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<u8, F
     let me = client
         .whoami()
         .await
-        .map_err(Failure::call("ask who you are"))?;
+        .map_err(Failure::call("read your user name"))?;
     if arguments.mine {
         overrides.insert("executor_name".to_owned(), Value::String(me.name.clone()));
     } else if let Some(inspected) = &inspected
@@ -84,8 +84,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<u8, F
     to_the_end(context, &client, &job).await
 }
 
-/// Looks for faults before anything is sent. How large a bundle may be is the master's to say, since its
-/// admin may have raised the limits.
+/// Validates before anything is sent. Size limits are left to the master, whose admin may have raised them.
 fn check(
     context: &Context,
     packed: &Packed,
@@ -107,7 +106,7 @@ fn check(
         })
 }
 
-/// Tells early, and with the way out, what the master would refuse after the upload.
+/// Refuses before the upload what the master would refuse after it.
 fn check_executor(inspected: &Inspected, me: &str) -> Result<(), Failure> {
     let named = inspected.spec.executor.as_str();
     if named == me {
@@ -128,10 +127,10 @@ async fn upload(
     let there = client
         .has_bundle(&packed.digest)
         .await
-        .map_err(Failure::call("ask for the bundle"))?;
+        .map_err(Failure::call("look up the bundle"))?;
     if there {
         context.output.note(&format!(
-            "bundle {} is there already",
+            "bundle {} was uploaded before",
             packed.digest.short()
         ));
         return Ok(());
@@ -149,7 +148,7 @@ async fn upload(
     match sent {
         Ok(_) => {
             context.output.note(&format!(
-                "bundle {} uploaded, {}",
+                "uploaded bundle {}, {}",
                 packed.digest.short(),
                 bytes(packed.size_bytes)
             ));
@@ -166,7 +165,7 @@ async fn upload(
     }
 }
 
-/// The id is the data; where the log follows on stdout, it is told beside it.
+/// Prints the id to stdout, unless the log follows there.
 pub(super) fn tell(context: &Context, job: &Job, follow: bool) -> Result<(), Failure> {
     let tasks = job.array.as_ref().map_or_else(String::new, |array| {
         let tasks = count(u64::from(array.total), "task", "tasks");
@@ -174,9 +173,9 @@ pub(super) fn tell(context: &Context, job: &Job, follow: bool) -> Result<(), Fai
     });
     let place = match (job.position, &job.reason) {
         (Some(position), Some(reason)) => {
-            format!(", number {position} in the queue: {}", clean(reason))
+            format!(", position {position} in the queue: {}", clean(reason))
         }
-        (Some(position), None) => format!(", number {position} in the queue"),
+        (Some(position), None) => format!(", position {position} in the queue"),
         (None, _) => String::new(),
     };
     context.output.note(&format!(
@@ -194,7 +193,7 @@ pub(super) fn tell(context: &Context, job: &Job, follow: bool) -> Result<(), Fai
     Ok(())
 }
 
-/// The key of one request, however often it has to be repeated.
+/// The idempotency key of one request.
 pub(super) fn random_key() -> Result<String, Failure> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| Failure::Start(std::io::Error::other(error)))?;

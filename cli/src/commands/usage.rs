@@ -1,4 +1,4 @@
-//! `dopq usage`: what a user is charged, attempt by attempt, and what is left of it.
+//! `dopq usage`: a user's charges by attempt, and what is left of them.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use crate::output::{Cell, Column, Format, Table, Tone};
 /// Arguments of `dopq usage`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Whose; your own when this is not given
+    /// User [default: you]
     user: Option<String>,
-    /// At most so many attempts one by one, up to 1000; the older ones are summed up
+    /// List at most this many attempts, up to 1000; older ones are summed
     #[arg(long, short = 'n', default_value_t = 20, value_name = "NUMBER", value_parser = limit)]
     limit: usize,
 }
@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
 fn limit(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(limit) if (1..=1000).contains(&limit) => Ok(limit),
-        Ok(_) | Err(_) => Err("a limit is a number from 1 to 1000".to_owned()),
+        Ok(_) | Err(_) => Err("it must be a number from 1 to 1000".to_owned()),
     }
 }
 
@@ -36,7 +36,7 @@ pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
         Some(user) => user.clone(),
         None => {
             let me = client.whoami().await;
-            me.map_err(Failure::call("ask who you are"))?.name
+            me.map_err(Failure::call("read your user name"))?.name
         }
     };
     let usage = client
@@ -68,11 +68,11 @@ fn facts(usage: &Usage) -> Table {
     table.row(["Usage now".into(), used.into()]);
     let penalty = match usage.policy.as_str() {
         "usage" => format!(
-            "{:.4}, where 1 is the whole cluster all the time; by weight {}",
+            "{:.4} (1 = the whole cluster all the time), weight {}",
             usage.penalty, usage.weight
         ),
         policy => format!(
-            "{:.4}, by {policy}; the usage is kept but ranks nobody",
+            "{:.4} (policy {policy}, which ignores usage)",
             usage.penalty
         ),
     };
@@ -86,53 +86,52 @@ fn facts(usage: &Usage) -> Table {
         gpus(usage.capacity_gpus)
     );
     table.row(["Charged now".into(), charged.into()]);
-    table.row(["Half forgotten".into(), in_time(usage.half_life_seconds)]);
+    table.row(["Half-life".into(), time(usage.half_life_seconds).into()]);
     if usage.usage_gpu_seconds > 0.0 {
         let tenth = time(usage.tenth_in_seconds);
         let tenth = if usage.charged_gpus > 0.0 {
-            format!("{tenth} after what is charged now has ended")
+            format!("{tenth} after your running jobs end")
         } else {
             format!("in {tenth}")
         };
-        table.row(["Falls below a tenth of this".into(), tenth.into()]);
+        table.row(["Down to a tenth".into(), tenth.into()]);
     }
     table
 }
 
-/// What ranks the user now, part by part.
+/// The user's rank and its parts.
 fn rank(usage: &Usage) -> Vec<(&'static str, String)> {
     let Some(turn) = &usage.turn else {
-        return vec![("Next", "no job waits for its turn".to_owned())];
+        return vec![("Next job", "none queued".to_owned())];
     };
     let Turn { ask, aging, .. } = turn;
     let sum = |value: f64, penalty: f64| {
         format!(
-            "{value:.6}, the lower, the sooner: penalty {penalty:.6} + its request {ask:.6} - its waiting {aging:.6}"
+            "{value:.6} = penalty {penalty:.6} + request {ask:.6} - waiting {aging:.6}; lowest starts first"
         )
     };
     let floor = if turn.within_floor {
-        ", within a floor, which goes first"
+        ", within a floor, starts first"
     } else {
         ""
     };
     let mut rows = vec![
-        ("Next", format!("job {}, {}{floor}", turn.job, turn.class)),
-        ("Rank value", sum(turn.rank_value, usage.penalty)),
+        (
+            "Next job",
+            format!("{}, class {}{floor}", turn.job, turn.class),
+        ),
+        ("Rank", sum(turn.rank_value, usage.penalty)),
     ];
     let group = turn.group.as_ref();
-    rows.extend(group.map(|group| ("The group's", sum(group.rank_value, group.penalty))));
+    rows.extend(group.map(|group| ("Group's rank", sum(group.rank_value, group.penalty))));
     rows
-}
-
-fn in_time(seconds: f64) -> Cell {
-    format!("after {}", time(seconds)).into()
 }
 
 fn time(seconds: f64) -> String {
     duration(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
 }
 
-/// The attempts, the newest first, and what they add up to.
+/// The attempts, newest first, and their total.
 fn lines<Z: TimeZone>(usage: &Usage, zone: &Z) -> Table
 where
     Z::Offset: std::fmt::Display,
@@ -142,12 +141,12 @@ where
         Column::number("TRY"),
         Column::text("NAME"),
         Column::number("GPUS"),
-        Column::new("PLACED").spare(),
         Column::number("HELD").spare(),
-        Column::number("CHARGED GPU-H"),
+        Column::number("GPU-H"),
         Column::number("REFUNDED"),
         Column::number("LEFT"),
-        Column::text("ACCOUNT").spare(),
+        Column::text("NOTE").spare(),
+        Column::new("STARTED").spare(),
     ]);
     for line in &usage.lines {
         table.row([
@@ -155,16 +154,16 @@ where
             line.attempt.to_string().into(),
             (&line.name).into(),
             gpus(line.gpus).into(),
-            instant(line.from, zone).into(),
             between(line.from, line.to.unwrap_or(usage.at)).into(),
             gpu_hours(line.charged_gpu_seconds).into(),
             gpu_hours(line.refunded_gpu_seconds).into(),
             gpu_hours(line.left_gpu_seconds).into(),
-            account(line, usage),
+            note(line, usage),
+            instant(line.from, zone).into(),
         ]);
     }
     let mut sum = |name: &str, charged: Option<f64>, refunded: Option<f64>, left: f64| {
-        let told = |seconds: Option<f64>| Cell::from(seconds.map_or_else(String::new, gpu_hours));
+        let hours = |seconds: Option<f64>| Cell::from(seconds.map_or_else(String::new, gpu_hours));
         let empty = || Cell::from("");
         table.row([
             empty(),
@@ -172,10 +171,10 @@ where
             name.into(),
             empty(),
             empty(),
+            hours(charged),
+            hours(refunded),
+            hours(Some(left)),
             empty(),
-            told(charged),
-            told(refunded),
-            told(Some(left)),
             empty(),
         ]);
     };
@@ -196,7 +195,7 @@ where
     let charged = charged.sum::<f64>() + more.map_or(0.0, |more| more.charged_gpu_seconds);
     let refunded = refunded.sum::<f64>() + more.map_or(0.0, |more| more.refunded_gpu_seconds);
     sum(
-        "in all",
+        "total",
         Some(charged),
         Some(refunded),
         usage.usage_gpu_seconds,
@@ -204,22 +203,22 @@ where
     table
 }
 
-/// How the account of an attempt stands, in a few words.
-fn account(line: &UsageLine, usage: &Usage) -> Cell {
+/// What is special about the charge of an attempt.
+fn note(line: &UsageLine, usage: &Usage) -> Cell {
     let minimum = TimeDelta::from_std(
         Duration::try_from_secs_f64(usage.min_charge_seconds).unwrap_or(Duration::MAX),
     );
     match (line.end.as_str(), line.to) {
         ("held", _) => {
             let deposit = gpu_hours(line.deposit_gpu_seconds);
-            Cell::toned(&format!("runs; {deposit} is its deposit"), Tone::Busy)
+            Cell::toned(&format!("running, deposit {deposit}"), Tone::Busy)
         }
         ("refunded", _) => Cell::toned("refunded", Tone::Good),
         ("at_least_minimum", Some(to)) if minimum.is_ok_and(|least| to - line.from < least) => {
-            Cell::from(format!("the minimum of {}", time(usage.min_charge_seconds)))
+            Cell::from(format!("minimum {}", time(usage.min_charge_seconds)))
         }
-        ("at_least_minimum" | "as_held", _) => "for the time".into(),
-        // A word of a newer master.
+        ("at_least_minimum" | "as_held", _) => "".into(),
+        // From a newer master.
         (other, _) => other.into(),
     }
 }
@@ -318,6 +317,21 @@ mod tests {
     }
 
     #[test]
+    fn a_receipt_fits_80_columns() {
+        let mut usage = usage();
+        for line in &mut usage.lines {
+            line.job = 1_234_567;
+            line.name = "llama-70b-instruct-finetune-with-lora".to_owned();
+            line.charged_gpu_seconds = 12_345_678.9;
+        }
+        facts(&usage).render_at_80();
+        let text = lines(&usage, &Utc).render_at_80();
+        for part in ["1234567", "llama-70", "3429.355", "HELD"] {
+            assert!(text.contains(part), "{part}:\n{text}");
+        }
+    }
+
+    #[test]
     fn what_ranks_a_user_is_told_part_by_part() {
         let mut usage = usage();
         let turn = usage.turn.as_mut().expect("a turn");
@@ -329,8 +343,8 @@ mod tests {
         insta::assert_snapshot!(facts(&usage).render(&PIPE));
         usage.turn = None;
         let text = facts(&usage).render(&PIPE);
-        assert!(text.contains("no job waits for its turn"), "{text}");
-        assert!(!text.contains("Rank value"), "{text}");
+        assert!(text.contains("none queued"), "{text}");
+        assert!(!text.contains("Rank"), "{text}");
     }
 
     #[test]
@@ -340,15 +354,12 @@ mod tests {
             ..usage()
         };
         let text = facts(&usage).render(&PIPE);
-        assert!(
-            text.contains("Falls below a tenth of this  in 3d07h"),
-            "{text}"
-        );
+        assert!(text.contains("Down to a tenth  in 3d07h"), "{text}");
         usage.policy = "recency".to_owned();
         usage.usage_gpu_seconds = 0.0;
         let text = facts(&usage).render(&PIPE);
         assert!(
-            text.contains("by recency") && !text.contains("tenth"),
+            text.contains("policy recency") && !text.contains("tenth"),
             "{text}"
         );
     }

@@ -13,14 +13,14 @@ use crate::failure::Failure;
 use crate::output::text::{age, gpu_hours, gpus};
 use crate::output::{Cell, Column, Format, Table};
 
-/// What to do with users.
+/// Commands on users.
 #[derive(Debug, Subcommand)]
 pub(crate) enum UserCommand {
     /// Add a user
     Add(AddArguments),
     /// List users with their penalties
     List,
-    /// Set a user's weight, limits and group; what is not given is the usual: weight 1, no limit, no floor
+    /// Set a user's weight, limits and group; anything you leave out is reset
     Limit(LimitArguments),
     /// Manage a user's tokens
     #[command(subcommand)]
@@ -30,46 +30,46 @@ pub(crate) enum UserCommand {
 /// Arguments of `dopq user limit`.
 #[derive(Debug, Args)]
 pub(crate) struct LimitArguments {
-    /// Whose
+    /// User
     user: String,
-    /// What they may have.
+    /// What the user may use.
     #[command(flatten)]
     limits: LimitFlags,
-    /// The group to be in; without --group and --no-group they stay where they are
+    /// Move the user to this group [default: unchanged]
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
-    /// Be in no group, with a share of their own
+    /// Take the user out of the group
     #[arg(long, conflicts_with = "group")]
     no_group: bool,
 }
 
-/// What to do with a user's tokens.
+/// Commands on tokens.
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
-    /// Make a token; stdout gets the secret, this once
+    /// Create a token and print it; it is shown only once
     Add(AddTokenArguments),
-    /// List a user's tokens, without their secrets
+    /// List a user's tokens (not the secrets)
     List(UserArgument),
-    /// End a token at once
+    /// Revoke a token
     Revoke(RevokeArguments),
 }
 
 /// Arguments of `dopq user add`.
 #[derive(Debug, Args)]
 pub(crate) struct AddArguments {
-    /// The name, as it will stand in executor_name
+    /// Name, as used in executor_name
     name: String,
-    /// What the user may do
+    /// Role
     #[arg(long, value_enum, default_value = "user")]
     role: RoleWord,
 }
 
-/// The roles, as the command line writes them.
+/// The roles on the command line.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum RoleWord {
-    /// Submit, and see and change one's own jobs
+    /// Submit, see and change own jobs
     User,
-    /// Also the machines and the lock
+    /// Also cordon nodes and lock the queue
     Operator,
     /// Everything
     Admin,
@@ -85,22 +85,22 @@ impl From<RoleWord> for Role {
     }
 }
 
-/// Whose tokens.
+/// A user.
 #[derive(Debug, Args)]
 pub(crate) struct UserArgument {
-    /// Whose
+    /// User
     user: String,
 }
 
 /// Arguments of `dopq user token add`.
 #[derive(Debug, Args)]
 pub(crate) struct AddTokenArguments {
-    /// Whose
+    /// User
     user: String,
-    /// What it is for, shown in lists
+    /// What the token is for
     #[arg(long, default_value = "")]
     label: String,
-    /// It ends after this time, such as 30d; never when absent
+    /// Lifetime, such as 30d [default: no expiry]
     #[arg(long, value_name = "TIME", value_parser = dopq_common::bundle::config::duration)]
     expires_in: Option<Duration>,
 }
@@ -108,13 +108,13 @@ pub(crate) struct AddTokenArguments {
 /// Arguments of `dopq user token revoke`.
 #[derive(Debug, Args)]
 pub(crate) struct RevokeArguments {
-    /// Whose
+    /// User
     user: String,
     /// The token's id, from `dopq user token list`
     token: String,
 }
 
-/// Does it.
+/// Runs the command.
 pub(crate) async fn run(context: &Context, command: UserCommand) -> Result<u8, Failure> {
     match command {
         UserCommand::Add(arguments) => add(context, arguments).await,
@@ -158,7 +158,7 @@ async fn add(context: &Context, arguments: AddArguments) -> Result<u8, Failure> 
         |list| list.users.iter().map(|user| user.name.clone()).collect(),
     )?;
     context.output.note(&format!(
-        "give them a token: dopq user token add {}",
+        "create a token with: dopq user token add {}",
         user.name
     ));
     Ok(exit::DONE)
@@ -181,7 +181,10 @@ async fn limit(context: &Context, arguments: &LimitArguments) -> Result<u8, Fail
         .client()?
         .set_limits(&arguments.user, &limits)
         .await
-        .map_err(Failure::call(format!("limit user {}", arguments.user)))?;
+        .map_err(Failure::call(format!(
+            "set the limits of {}",
+            arguments.user
+        )))?;
     context.output.show(
         &UserList {
             version: dopq_common::api::API_VERSION,
@@ -194,20 +197,20 @@ async fn limit(context: &Context, arguments: &LimitArguments) -> Result<u8, Fail
 }
 
 async fn add_token(context: &Context, arguments: AddTokenArguments) -> Result<u8, Failure> {
-    let wish = NewToken {
+    let token = NewToken {
         label: arguments.label,
         expires_in_seconds: arguments.expires_in.map(|time| time.as_secs().max(1)),
     };
     let made = context
         .client()?
-        .add_token(&arguments.user, &wish)
+        .add_token(&arguments.user, &token)
         .await
         .map_err(Failure::call(format!(
-            "make a token for {}",
+            "create a token for {}",
             arguments.user
         )))?;
     context.output.note(&format!(
-        "token {} of {}; this is the only time that it is shown",
+        "token {} of {}; it is shown only now",
         made.info.id, arguments.user
     ));
     match context.output.format {
@@ -227,7 +230,7 @@ async fn tokens(context: &Context, name: &str) -> Result<u8, Failure> {
         .users
         .into_iter()
         .find(|user| user.name == name)
-        .ok_or_else(|| Failure::Nothing(format!("there is no user {name:?}")))?;
+        .ok_or_else(|| Failure::Nothing(format!("no user {name:?}")))?;
     let now = context.now();
     context.output.show(
         &user.tokens,
@@ -244,7 +247,7 @@ async fn revoke(context: &Context, arguments: &RevokeArguments) -> Result<u8, Fa
         .await
         .map_err(Failure::call(format!("revoke token {}", arguments.token)))?;
     context.output.note(&format!(
-        "token {} of {} is no longer valid",
+        "token {} of {} revoked",
         arguments.token, arguments.user
     ));
     Ok(exit::DONE)
@@ -252,19 +255,19 @@ async fn revoke(context: &Context, arguments: &RevokeArguments) -> Result<u8, Fa
 
 fn table(list: &UserList) -> Table {
     let mut table = Table::new(&[
-        Column::new("USER"),
+        Column::text("USER").at_least(10),
         Column::new("ROLE"),
-        Column::new("GROUP").spare(),
+        Column::text("GROUP").spare(),
         Column::number("PENALTY"),
-        Column::number("RANK VALUE").spare(),
-        Column::number("ASK").spare(),
-        Column::number("AGING").spare(),
-        Column::number("WEIGHT").spare(),
-        Column::number("USAGE GPU-H").spare(),
-        Column::number("CHARGED NOW").spare(),
-        Column::text("LIMITS").spare(),
         Column::number("QUEUED"),
         Column::number("RUNNING"),
+        Column::number("USAGE GPU-H").spare(),
+        Column::text("LIMITS").at_least(16).spare(),
+        Column::number("WEIGHT").spare(),
+        Column::number("CHARGED NOW").spare(),
+        Column::number("RANK").spare(),
+        Column::number("ASK").spare(),
+        Column::number("AGING").spare(),
         Column::number("FINISHED").spare(),
         Column::number("TOKENS").spare(),
     ]);
@@ -283,15 +286,15 @@ fn table(list: &UserList) -> Table {
             .into(),
             user.group.as_deref().unwrap_or("").into(),
             format!("{:.4}", user.penalty).into(),
+            user.queued.to_string().into(),
+            user.running.to_string().into(),
+            gpu_hours(user.usage_gpu_seconds).into(),
+            Limits::from(&user.limits).to_string().into(),
+            user.weight.to_string().into(),
+            gpus(user.charged_gpus).into(),
             of_turn(|turn| turn.rank_value),
             of_turn(|turn| turn.ask),
             of_turn(|turn| turn.aging),
-            user.weight.to_string().into(),
-            gpu_hours(user.usage_gpu_seconds).into(),
-            gpus(user.charged_gpus).into(),
-            Limits::from(&user.limits).to_string().into(),
-            user.queued.to_string().into(),
-            user.running.to_string().into(),
             user.finished.to_string().into(),
             user.tokens.len().to_string().into(),
         ]);
@@ -304,7 +307,7 @@ fn token_table(user: &User, now: DateTime<Utc>) -> Table {
         Column::new("ID"),
         Column::text("LABEL"),
         Column::number("AGE"),
-        Column::number("ENDS IN"),
+        Column::number("EXPIRES IN"),
     ]);
     for token in &user.tokens {
         table.row([
@@ -317,7 +320,7 @@ fn token_table(user: &User, now: DateTime<Utc>) -> Table {
                     || "never".to_owned(),
                     |at| {
                         if at <= now {
-                            "ended".to_owned()
+                            "expired".to_owned()
                         } else {
                             age(now, at)
                         }
@@ -327,4 +330,42 @@ fn token_table(user: &User, now: DateTime<Utc>) -> Table {
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user() -> User {
+        serde_json::from_value(serde_json::json!({
+            "name": "alexandra.von-der-mayer", "role": "operator", "group": "computer-vision-and-robotics",
+            "penalty": 12.345_678, "weight": 2.5, "queued": 12_345, "running": 1_234, "finished": 1_234_567,
+            "turn": {"job": 7, "class": "normal", "within_floor": false, "rank_value": 12.3, "ask": 0.1, "aging": 0.1},
+            "tokens": [{
+                "id": "0123456789abcdef", "label": "the notebook on my desk, and the one at home, and another",
+                "created_at": "2026-11-24T07:00:00Z", "expires_at": "2026-12-24T07:00:00Z"
+            }],
+            "limits": {"max_gpus_milli": 12_500, "max_running": 100, "max_queued": 1000, "floor_gpus_milli": 4000},
+            "usage_gpu_seconds": 12_345_678.9, "charged_gpus": 12.125
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn users_and_tokens_fit_80_columns() {
+        let list = UserList {
+            version: 1,
+            users: vec![user()],
+        };
+        let text = table(&list).render_at_80();
+        for part in ["operator", "12.3457", "12345", "3429.355"] {
+            assert!(text.contains(part), "{part}:\n{text}");
+        }
+        let now = "2026-11-25T07:00:00Z".parse().unwrap();
+        let text = token_table(&user(), now).render_at_80();
+        assert!(
+            text.contains("0123456789abcdef") && text.contains("29d"),
+            "{text}"
+        );
+    }
 }

@@ -1,4 +1,4 @@
-//! `dopq wait`: until jobs have finished; its exit code is theirs.
+//! `dopq wait`: waits until jobs finish, and exits with their exit code.
 
 use std::time::Duration;
 
@@ -18,15 +18,15 @@ use crate::select::{Selection, resolve};
 /// Arguments of `dopq wait`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Which jobs: 1423, 3-7, 3,5-7 or last
+    /// Jobs: 1423, 3-7, 3,5-7 or last
     #[arg(required = true, value_name = "JOB")]
     jobs: Vec<Selection>,
-    /// Give up after this time, such as 90s or 2h, with exit code 124; the jobs go on
+    /// Give up after this time, such as 90s or 2h, with exit code 124; the jobs continue
     #[arg(long, value_name = "TIME", value_parser = dopq_common::bundle::config::duration)]
     timeout: Option<Duration>,
 }
 
-/// Waits. With several jobs the code is that of the first one, by id, that did not end with 0.
+/// Waits. With several jobs the exit code is the first one by id that is not 0.
 pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let client = context.client()?;
     let ids = resolve(&client, &arguments.jobs).await?;
@@ -40,7 +40,7 @@ pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
         };
         match result {
             Some(result) => {
-                result.map_err(Failure::call("wait"))?;
+                result.map_err(Failure::call("wait for the jobs"))?;
                 true
             }
             None => false,
@@ -75,9 +75,8 @@ pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
         return Ok(code);
     }
     let pending: Vec<String> = watcher.pending().iter().map(ToString::to_string).collect();
-    context.output.note(&format!(
-        "not finished in time, and still going on: {}",
-        pending.join(", ")
-    ));
+    context
+        .output
+        .note(&format!("timed out; not finished: {}", pending.join(", ")));
     Ok(exit::TIMED_OUT)
 }

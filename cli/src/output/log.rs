@@ -8,8 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dopq_common::api::LogEvent;
 
+use super::format::Format;
 use super::printable::Printable;
-use super::{Format, Output};
+use super::stdout::Output;
 
 /// Prints the pieces of one job's log.
 #[derive(Debug)]

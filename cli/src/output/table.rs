@@ -1,6 +1,6 @@
-//! Tables without frames, as wide as the terminal at most, one line a row unless they may wrap.
+//! Tables without frames, at most as wide as the terminal, one line per row unless they wrap.
 //!
-//! On a narrow terminal free text is cut first; where that is not enough, columns that can be spared go.
+//! On a narrow terminal text columns shrink to their least width. If that is not enough, spare columns are dropped.
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{
@@ -15,14 +15,15 @@ use super::text::clean;
 pub(crate) struct Column {
     title: &'static str,
     right: bool,
-    shrinks: bool,
+    /// The width that a text column may shrink to.
+    least: Option<u16>,
     spare: bool,
 }
 
-/// What is left of free text on the narrowest terminal.
+/// The least width of a text column, unless it says otherwise.
 const TEXT_MIN_WIDTH: u16 = 8;
 
-/// Between two columns.
+/// Spaces between two columns.
 const GAP: u16 = 2;
 
 impl Column {
@@ -31,7 +32,7 @@ impl Column {
         Self {
             title,
             right: false,
-            shrinks: false,
+            least: None,
             spare: false,
         }
     }
@@ -41,22 +42,29 @@ impl Column {
         Self {
             title,
             right: true,
-            shrinks: false,
+            least: None,
             spare: false,
         }
     }
 
-    /// A column of free text, which gives way on a narrow terminal.
+    /// A column of text, which shrinks on a narrow terminal.
     pub(crate) const fn text(title: &'static str) -> Self {
         Self {
             title,
             right: false,
-            shrinks: true,
+            least: Some(TEXT_MIN_WIDTH),
             spare: false,
         }
     }
 
-    /// The same column, which goes where the terminal is too narrow; the last such one first.
+    /// The same text column with another least width.
+    #[must_use]
+    pub(crate) const fn at_least(mut self, width: u16) -> Self {
+        self.least = Some(width);
+        self
+    }
+
+    /// The same column, dropped on a narrow terminal; the last spare column goes first.
     #[must_use]
     pub(crate) const fn spare(mut self) -> Self {
         self.spare = true;
@@ -159,8 +167,8 @@ impl Table {
             layout.enforce_styling();
         }
         if self.titles {
-            let titles = kept.iter().map(|(_, column)| {
-                let cell = comfy_table::Cell::new(column.title);
+            let titles = kept.iter().map(|kept| {
+                let cell = comfy_table::Cell::new(kept.column.title);
                 if screen.colour {
                     cell.add_attribute(Attribute::Dim)
                 } else {
@@ -174,7 +182,7 @@ impl Table {
         for cells in &self.rows {
             let mut row = comfy_table::Row::from(
                 kept.iter()
-                    .filter_map(|(index, _)| cells.get(*index))
+                    .filter_map(|kept| cells.get(kept.index))
                     .map(|cell| paint(cell, screen)),
             );
             if !self.wraps {
@@ -182,13 +190,13 @@ impl Table {
             }
             layout.add_row(row);
         }
-        for ((_, column), format) in kept.iter().zip(layout.column_iter_mut()) {
+        for (kept, format) in kept.iter().zip(layout.column_iter_mut()) {
             format.set_padding((0, GAP));
-            if column.right {
+            if kept.column.right {
                 format.set_cell_alignment(CellAlignment::Right);
             }
-            format.set_constraint(if column.shrinks {
-                ColumnConstraint::LowerBoundary(Width::Fixed(TEXT_MIN_WIDTH + GAP))
+            format.set_constraint(if kept.column.least.is_some() {
+                ColumnConstraint::LowerBoundary(Width::Fixed(kept.least + GAP))
             } else {
                 ColumnConstraint::ContentWidth
             });
@@ -201,34 +209,62 @@ impl Table {
         text
     }
 
-    /// The columns for which there is room, with their places.
-    fn kept(&self, screen: &Screen) -> Vec<(usize, Column)> {
-        let mut kept: Vec<(usize, Column)> = self.columns.iter().copied().enumerate().collect();
+    /// The columns that fit the screen.
+    fn kept(&self, screen: &Screen) -> Vec<Kept> {
+        let columns = self.columns.iter().copied().enumerate();
+        let mut kept: Vec<Kept> = columns
+            .map(|(index, column)| Kept {
+                index,
+                column,
+                least: self.least(index, column),
+            })
+            .collect();
         let Some(room) = screen.width.filter(|_| screen.terminal) else {
             return kept;
         };
-        let least = |(index, column): &(usize, Column)| {
-            let cells = self.rows.iter().filter_map(|row| row.get(*index));
-            let title = if self.titles { width(column.title) } else { 0 };
-            let full = cells.map(|cell| width(&cell.text)).fold(title, u16::max);
-            let least = if column.shrinks {
-                full.min(TEXT_MIN_WIDTH)
-            } else {
-                full
-            };
-            u32::from(least) + u32::from(GAP)
-        };
-        while kept.iter().map(least).sum::<u32>() > u32::from(room) {
-            match kept.iter().rposition(|(_, column)| column.spare) {
+        let needed = |kept: &Kept| u32::from(kept.least) + u32::from(GAP);
+        while kept.iter().map(needed).sum::<u32>() > u32::from(room) {
+            match kept.iter().rposition(|kept| kept.column.spare) {
                 Some(place) => kept.remove(place),
                 None => break,
             };
         }
         kept
     }
+
+    /// The least width of a column: that of its content, or what its text may shrink to.
+    fn least(&self, index: usize, column: Column) -> u16 {
+        let cells = self.rows.iter().filter_map(|row| row.get(index));
+        let title = if self.titles { width(column.title) } else { 0 };
+        let full = cells.map(|cell| width(&cell.text)).fold(title, u16::max);
+        column
+            .least
+            .map_or(full, |least| full.min(least.max(title)))
+    }
+
+    /// The table on a terminal of 80 columns.
+    #[cfg(test)]
+    pub(crate) fn render_at_80(&self) -> String {
+        let text = self.render(&Screen {
+            terminal: true,
+            width: Some(80),
+            colour: false,
+        });
+        for line in text.lines() {
+            assert!(console::measure_text_width(line) <= 80, "too wide:\n{text}");
+        }
+        text
+    }
 }
 
-/// How wide text stands on a terminal.
+/// A column that is shown.
+struct Kept {
+    index: usize,
+    column: Column,
+    least: u16,
+}
+
+/// The width of text on a terminal.
 fn width(text: &str) -> u16 {
     u16::try_from(console::measure_text_width(text)).unwrap_or(u16::MAX)
 }

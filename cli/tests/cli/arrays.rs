@@ -51,7 +51,8 @@ fn an_array_is_one_row_with_its_tally() {
                 let entry = json!({
                     "position": 1, "id": 7, "name": "train", "user": "anna", "penalty": 0.0,
                     "class": "normal", "priority": 0, "num_gpus": 1, "since": "2026-11-24T06:59:30Z",
-                    "reason": "2 of its tasks are under way", "array": array["array"]
+                    "reason": "2 of its tasks are under way",
+                    "reason_short": "2 tasks run, the limit", "array": array["array"]
                 });
                 Reply::json(
                     200,
@@ -65,18 +66,18 @@ fn an_array_is_one_row_with_its_tally() {
             }
         }
     });
-    let tally = "array 0-5%2: 2 running, 1 done, 1 failed, 2 waiting";
+    let tally = "array 0-5%2: 2 running, 1 done, 1 failed, 2 queued";
     let listed = stdout(&dopq(home.path(), &server, &["ps"]));
     assert!(listed.contains(tally), "{listed}");
     let queue = stdout(&dopq(home.path(), &server, &["queue"]));
     assert!(
-        queue.contains(&format!("{tally}; 2 of its tasks")),
+        queue.contains(&format!("2 tasks run, the limit; {tally}")),
         "{queue}"
     );
     let shown = stdout(&dopq(home.path(), &server, &["show", "7"]));
     for line in [
         "Array         0-5%2",
-        "Tasks         2 running, 1 done, 1 failed, 2 waiting",
+        "Tasks         2 running, 1 done, 1 failed, 2 queued",
         "Failed tasks  3",
     ] {
         assert!(shown.contains(line), "{shown}");
@@ -141,14 +142,14 @@ fn waiting_tells_how_far_it_is_and_gives_the_arrays_code() {
     assert_eq!(output.status.code(), Some(3));
     let text = stderr(&output);
     for line in [
-        "array 7: 0 of 6 tasks over; 2 running, 4 waiting\n",
-        "array 7: 6 of 6 tasks over; 5 done, 1 failed\n",
-        "run again what did not succeed: dopq retry 7 --failed",
+        "array 7: 0 of 6 tasks finished (2 running, 4 queued)\n",
+        "array 7: 6 of 6 tasks finished (5 done, 1 failed)\n",
+        "run the failed tasks again: dopq retry 7 --failed",
     ] {
         assert!(text.contains(line), "{text}");
     }
     assert!(
-        !text.contains("5 of 6 tasks over"),
+        !text.contains("5 of 6 tasks finished"),
         "told too often: {text}"
     );
     let output = dopq(home.path(), &server, &["wait", "7", "-o", "quiet"]);
@@ -242,7 +243,7 @@ fn each_tasks_results_come_home_and_a_second_fetch_goes_on() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let text = stderr(&output);
     assert!(
-        text.contains("array 7: results of 2 of 6 tasks, 1 of them before, in dopq-7"),
+        text.contains("array 7: results of 2 of 6 tasks, 1 fetched before, in dopq-7"),
         "{text}"
     );
     for index in [0, 1] {

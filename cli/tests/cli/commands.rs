@@ -60,7 +60,7 @@ fn something_else_that_answers_is_not_taken_for_a_master() {
     let output = dopq(home.path(), &server, &["status"]);
     assert_eq!(output.status.code(), Some(5));
     assert!(
-        stderr(&output).contains("not as a DoPQ master"),
+        stderr(&output).contains("unexpected answer"),
         "{}",
         stderr(&output)
     );
@@ -218,7 +218,7 @@ fn waiting_gives_up_when_told_to() {
     let output = dopq(home.path(), &server, &["wait", "7", "--timeout", "1s"]);
     assert_eq!(output.status.code(), Some(124));
     assert!(
-        stderr(&output).contains("still going on: 7"),
+        stderr(&output).contains("timed out; not finished: 7"),
         "{}",
         stderr(&output)
     );
@@ -249,7 +249,7 @@ fn results_come_home_once() {
     let output = dopq(home.path(), &server, &["fetch", "7"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        stderr(&output).contains("exists already"),
+        stderr(&output).contains("exists; remove it"),
         "{}",
         stderr(&output)
     );
@@ -415,7 +415,7 @@ fn checking_shows_what_a_sweep_would_run() {
     let output = check(&["--array", "0-6"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        stdout(&output).contains("indexes go from 0 to 5, and 6 is beyond"),
+        stdout(&output).contains("indexes 0 to 5; 6 is too large"),
         "{}",
         stdout(&output)
     );

@@ -85,7 +85,7 @@ fn the_past_is_replayed_beside_what_it_was() {
     let output = dopq(home.path(), &server, &line);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let told = stderr(&output);
-    assert!(told.contains("2 finished jobs are left out"), "{told}");
+    assert!(told.contains("2 finished jobs left out"), "{told}");
     let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
     let observed = &report["observed"];
     let figures =
@@ -133,19 +133,19 @@ fn what_cannot_be_replayed_is_refused_with_the_reason() {
     let home = tempfile::tempdir().unwrap();
     let cpu_only = vec![ran(5, "anna", 0, [0, 0, 5])];
     for (jobs, arguments, code, reason) in [
-        (vec![], &[][..], 3, "no finished job"),
+        (vec![], &[][..], 3, "no finished jobs"),
         (cpu_only, &[], 3, "none ran on a GPU"),
         (
             past(),
             &["--gpus", "1"],
             2,
-            "up to 2, where the largest machine has 1",
+            "up to 2 GPUs, but the largest node has 1",
         ),
         (
             past(),
             &["--gpus", "4", "--gpus-per-node", "1"],
             2,
-            "largest machine has 1",
+            "largest node has 1",
         ),
         (past(), &["--trace", "x.swf"], 2, "cannot be used with"),
         (past(), &["--users", "3"], 2, "cannot be used with"),

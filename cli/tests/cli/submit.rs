@@ -185,7 +185,7 @@ fn faults_that_only_the_master_sees_are_told_too() {
     let output = dopq(home.path(), &server, &["submit", "hello"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        stderr(&output).contains("too-large  the bundle  9 bytes, 5 at most"),
+        stderr(&output).contains("too-large  bundle  9 bytes, 5 at most"),
         "{}",
         stderr(&output)
     );

@@ -33,7 +33,7 @@ pub(super) async fn fetch(context: &Context) -> Result<History, Failure> {
     let users = client.users().await;
     let users = users.map_err(Failure::call("list the users"))?;
     let nodes = client.nodes().await;
-    let nodes = nodes.map_err(Failure::call("list the machines"))?;
+    let nodes = nodes.map_err(Failure::call("list the nodes"))?;
     let finished = JobFilter {
         states: vec!["finished".to_owned()],
         ..JobFilter::default()
@@ -45,9 +45,9 @@ pub(super) async fn fetch(context: &Context) -> Result<History, Failure> {
     jobs.sort_by_key(|job| (job.submitted_at, job.id));
     let Some(first) = jobs.first().map(|job| job.submitted_at) else {
         let text = match all {
-            0 => "there is no finished job that could be replayed".to_owned(),
+            0 => "no finished jobs to replay".to_owned(),
             _ => format!(
-                "of the {} none ran on a GPU, so that nothing could be replayed",
+                "nothing to replay: of {}, none ran on a GPU",
                 count(all as u64, "finished job", "finished jobs")
             ),
         };
@@ -56,8 +56,8 @@ pub(super) async fn fetch(context: &Context) -> Result<History, Failure> {
     let left_out = all - jobs.len();
     if left_out > 0 {
         context.output.note(&format!(
-            "{} left out: they never ran, or had no GPU",
-            count(left_out as u64, "finished job is", "finished jobs are")
+            "{} left out: never started, or without a GPU",
+            count(left_out as u64, "finished job", "finished jobs")
         ));
     }
     let past = jobs.iter().map(|job| past(job, first));
@@ -116,8 +116,8 @@ pub(super) fn too_large(past: &[PastJob], machines: &[u32]) -> Option<String> {
     let large = past.iter().filter(|past| past.job.gpus > most);
     let largest = large.clone().map(|past| past.job.gpus).max()?;
     Some(format!(
-        "{} asked for more GPUs than one machine has: up to {largest}, where the largest machine has {most}; \
-         give machines that could have run them with --gpus and --gpus-per-node",
+        "{} asked for up to {largest} GPUs, but the largest node has {most}; \
+         choose larger nodes with --gpus and --gpus-per-node",
         count(large.count() as u64, "finished job", "finished jobs")
     ))
 }

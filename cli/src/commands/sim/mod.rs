@@ -1,5 +1,4 @@
-//! `dopq sim`: tries a policy on a workload before the cluster does. The same scheduler runs here; a master is
-//! needed only to read its past.
+//! `dopq sim`: simulates a policy on a workload with the scheduler itself. A master is needed only to read its history.
 
 mod history;
 mod penalty;
@@ -9,7 +8,7 @@ mod replay;
 use std::path::Path;
 
 use clap::Subcommand;
-use dopq_common::sim::{SimError, TraceError};
+use dopq_common::sim::TraceError;
 
 use super::context::Context;
 use crate::failure::Failure;
@@ -17,11 +16,11 @@ use crate::failure::Failure;
 /// The simulations.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SimCommand {
-    /// Fill a cluster with a trace's tasks, and show how much of the GPUs is allocated
+    /// Fill a cluster with tasks of a trace, and show how many GPUs are allocated
     Placement(placement::Arguments),
-    /// Replay a workload, or the cluster's own past, in time, and show waits, slowdowns and fairness
+    /// Replay a trace or the cluster's history, and show waits, slowdown and fairness
     Replay(replay::Arguments),
-    /// Show the penalties that a history of finished jobs leaves
+    /// Show the penalties after a history of finished jobs
     Penalty(penalty::Arguments),
 }
 
@@ -45,12 +44,4 @@ fn read(path: &Path) -> Result<String, Failure> {
 
 fn bad_trace(path: &Path) -> impl FnOnce(TraceError) -> Failure {
     move |error| Failure::Usage(format!("{}: {error}", path.display()))
-}
-
-/// Simulations are refused nothing that their own arguments did not ask for.
-fn failed(error: SimError) -> Failure {
-    match std::error::Error::source(&error) {
-        Some(source) => Failure::Usage(format!("{error}: {source}")),
-        None => Failure::Usage(error.to_string()),
-    }
 }

@@ -18,16 +18,16 @@ use crate::output::{Cell, Column, Table};
 /// Arguments of `dopq sim penalty`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Which penalty
+    /// Penalty policy
     #[arg(long, value_enum, default_value = "usage")]
     policy: Policy,
-    /// Finished jobs, a JSON object a line, the oldest first: user, started_at, finished_at, gpus; times as in --now
+    /// Finished jobs, one JSON object per line, oldest first: user, started_at, finished_at, gpus; times as in --now
     #[arg(long, value_name = "FILE")]
     history: PathBuf,
-    /// When, in seconds since 1970 or such as 2026-09-01T12:00:00Z; the last end when this is not given
+    /// Time, such as 2026-09-01T12:00:00Z or seconds since 1970 [default: the last finished_at]
     #[arg(long, value_name = "INSTANT", value_parser = read_instant)]
     now: Option<f64>,
-    /// After so long half of a user's usage is forgotten
+    /// Half-life of usage
     #[arg(long, default_value = "24h", value_name = "TIME", value_parser = duration)]
     half_life: Duration,
 }

@@ -11,7 +11,7 @@ use dopq_common::sim::placement::Experiment;
 use dopq_common::sim::{SimError, openb, placement};
 use serde::Serialize;
 
-use super::{bad_trace, failed, read};
+use super::{bad_trace, read};
 use crate::commands::context::Context;
 use crate::exit;
 use crate::failure::Failure;
@@ -20,19 +20,19 @@ use crate::output::{Cell, Column, Table};
 /// Arguments of `dopq sim placement`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The machines: CSV with the columns cpu_milli, memory_mib, gpu, model
+    /// Nodes: CSV with the columns cpu_milli, memory_mib, gpu, model
     #[arg(long, value_name = "FILE")]
     nodes: PathBuf,
-    /// The tasks: CSV with the columns cpu_milli, memory_mib, num_gpu, gpu_milli, gpu_spec
+    /// Tasks: CSV with the columns cpu_milli, memory_mib, num_gpu, gpu_milli, gpu_spec
     #[arg(long, value_name = "FILE")]
     pods: PathBuf,
-    /// Who places them
+    /// Placement policy
     #[arg(long, value_enum, default_value = "default")]
     policy: Policy,
-    /// Until tasks worth so many times all GPUs have arrived
+    /// Stop when the tasks ask for this many times all GPUs
     #[arg(long, default_value_t = 1.3, value_name = "TIMES", value_parser = load)]
     load: f64,
-    /// One run for each of these numbers
+    /// Seeds, one run each
     #[arg(long, default_value = "42..51", value_name = "FIRST..LAST", value_parser = seeds)]
     seeds: Seeds,
 }
@@ -41,13 +41,13 @@ pub(crate) struct Arguments {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Policy {
-    /// DoPQ's own
+    /// DoPQ's
     Default,
-    /// The paper's: least fragmentation
+    /// Least fragmentation (FGD, USENIX ATC '23)
     Fgd,
-    /// Least left over
+    /// Best fit
     BestFit,
-    /// Any machine that fits
+    /// Any node that fits
     Random,
 }
 
@@ -78,7 +78,7 @@ fn seeds(text: &str) -> Result<Seeds, String> {
 fn load(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(load) if (0.01..=10.0).contains(&load) => Ok(load),
-        Ok(_) | Err(_) => Err("a load is a number from 0.01 to 10, such as 1.3".to_owned()),
+        Ok(_) | Err(_) => Err("it must be a number from 0.01 to 10, such as 1.3".to_owned()),
     }
 }
 
@@ -105,7 +105,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failur
     if arguments.load > 1.0 {
         points.insert(0, 1.0);
     }
-    let runs = all_runs(arguments, &nodes, &pods, &points).map_err(failed)?;
+    let runs = all_runs(arguments, &nodes, &pods, &points).map_err(Failure::Simulation)?;
     let percents = points.iter().enumerate().map(|(at, point)| {
         let values: Vec<f64> = runs.iter().filter_map(|run| run.get(at).copied()).collect();
         (format!("{:.0}", point * 100.0), summary(&values))

@@ -15,7 +15,7 @@ use dopq_common::sim::{Report, TraceJob, swf};
 use serde::Serialize;
 
 use super::history::{self, History, too_large};
-use super::{bad_trace, failed, read};
+use super::{bad_trace, read};
 use crate::commands::context::Context;
 use crate::exit;
 use crate::failure::Failure;
@@ -26,7 +26,7 @@ use crate::output::{Cell, Column, Table};
 pub(crate) struct Arguments {
     #[command(flatten)]
     workload: Workload,
-    /// All GPUs; those of the cluster's machines when its history is replayed and this is not given
+    /// GPUs in total [default with --from-history: those of the cluster]
     #[arg(
         long,
         value_name = "NUMBER",
@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
         value_parser = clap::value_parser!(u32).range(1..=100_000)
     )]
     gpus: Option<u32>,
-    /// GPUs of each machine; one machine has them all when this is not given
+    /// GPUs per node [default: one node has all]
     #[arg(
         long,
         value_name = "NUMBER",
@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
         value_parser = clap::value_parser!(u32).range(1..=128)
     )]
     gpus_per_node: Option<u32>,
-    /// Where the trace names no user, the jobs go to so many in turn
+    /// Number of users that the jobs are dealt to if the trace has no users
     #[arg(
         long,
         default_value_t = 1,
@@ -51,16 +51,16 @@ pub(crate) struct Arguments {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     users: u32,
-    /// Whose turn it is
+    /// Ranking policy
     #[arg(long, value_enum, default_value = "usage")]
     policy: Policy,
-    /// Whether later jobs may run before one that cannot start
+    /// Backfill: whether later jobs may start before one that cannot
     #[arg(long, value_enum, default_value = "easy")]
     backfill: Backfill,
-    /// After so long half of a user's usage is forgotten
+    /// Half-life of usage
     #[arg(long, default_value = "24h", value_name = "TIME", value_parser = duration)]
     half_life: Duration,
-    /// How many jobs are looked at behind one that cannot start; all when this is not given
+    /// How many jobs to consider behind one that cannot start [default: all]
     #[arg(long, value_name = "JOBS")]
     window: Option<usize>,
 }
@@ -69,10 +69,10 @@ pub(crate) struct Arguments {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Workload {
-    /// A workload in the Standard Workload Format; a processor is read as a GPU
+    /// Trace in the Standard Workload Format; each processor counts as one GPU
     #[arg(long, value_name = "FILE.swf")]
     trace: Option<PathBuf>,
-    /// The finished jobs that the master remembers, with the weights that users have now
+    /// The master's finished jobs, with the current weights of users
     #[arg(long)]
     from_history: bool,
 }
@@ -85,7 +85,7 @@ enum Policy {
     Usage,
     /// DoPQ 1.0's, by finished jobs
     Recency,
-    /// None: whoever submitted first
+    /// First submitted, first started
     Fifo,
 }
 
@@ -93,11 +93,11 @@ enum Policy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Backfill {
-    /// Only where they do not delay it
+    /// Only if they do not delay it
     Easy,
-    /// Not at all
+    /// Never
     None,
-    /// Wherever they fit
+    /// Whenever they fit
     BestEffort,
 }
 
@@ -193,7 +193,7 @@ fn replay(
     Ok(Replayed {
         policy: arguments.policy,
         backfill: arguments.backfill,
-        report: replay::run(&replay).map_err(failed)?,
+        report: replay::run(&replay).map_err(Failure::Simulation)?,
         observed: None,
     })
 }
@@ -211,7 +211,7 @@ fn table(replayed: &Replayed) -> Table {
         Some(observed) => {
             let mut table = Table::new(&[
                 Column::new(""),
-                Column::number("AS IT WAS"),
+                Column::number("OBSERVED"),
                 Column::number("REPLAYED"),
             ]);
             for ((name, before), (_, after)) in figures(observed).into_iter().zip(after) {
@@ -226,7 +226,10 @@ fn figures(report: &Report) -> [(&'static str, String); 11] {
     let waits = &report.wait_seconds;
     [
         ("jobs", report.jobs.to_string()),
-        ("refused, fitting no machine", report.refused.to_string()),
+        (
+            "refused, too large for any node",
+            report.refused.to_string(),
+        ),
         ("makespan, s", format!("{:.0}", report.makespan_seconds)),
         (
             "utilisation, %",
@@ -234,14 +237,14 @@ fn figures(report: &Report) -> [(&'static str, String); 11] {
         ),
         ("mean wait, s", format!("{:.0}", waits.mean)),
         ("median wait, s", format!("{:.0}", waits.p50)),
-        ("90 % wait, s", format!("{:.0}", waits.p90)),
-        ("99 % wait, s", format!("{:.0}", waits.p99)),
+        ("90th percentile wait, s", format!("{:.0}", waits.p90)),
+        ("99th percentile wait, s", format!("{:.0}", waits.p99)),
         (
             "mean bounded slowdown",
             format!("{:.1}", report.mean_bounded_slowdown),
         ),
         (
-            "largest gap to a fair share, % of all GPUs",
+            "largest gap to fair share, % of GPUs",
             format!("{:.2}", report.largest_share_gap * 100.0),
         ),
         (
