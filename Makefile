@@ -2,7 +2,7 @@
 # make test     the whole suite on real Redis, RabbitMQ and Docker
 # make lint     format, lints, purity of the core, size of files
 # make cluster  Redis, RabbitMQ, one master and several workers with simulated GPUs, until Ctrl-C
-# make bench    the benchmarks
+# make bench    the whole system in one table, 15 minutes; FAST=1 for a short run, BASE=old.json to compare
 #
 # demo, test and cluster install the Debian packages that are missing (as root or by sudo), start
 # private services on free ports with their own data folders, and stop what they started.
@@ -38,6 +38,8 @@ lint:
 cluster: build
 	BIN=$(TARGET)/debug $(SETUP) docker redis rabbitmq -- tests/harness/cluster.sh
 
+# FAST=1 takes a minute or two, ONLY=worker,logs measures only these, BASE=old.json compares.
 bench:
-	cargo bench -p dopq-common --benches
-	$(SETUP) docker redis rabbitmq -- cargo bench -p dopq-tests --benches
+	cargo build --release --workspace --bins --bench system
+	$(SETUP) 'docker?' redis rabbitmq -- env FAST="$(FAST)" ONLY="$(ONLY)" BASE="$(abspath $(BASE))" \
+	  cargo bench --workspace --bench system

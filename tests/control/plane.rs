@@ -1,7 +1,7 @@
 //! Masters and pretending workers over one Redis and one RabbitMQ.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dopq_common::broker::{Broker, Delivery, amqp};
@@ -26,10 +26,12 @@ use serde_json::value::{RawValue, to_raw_value};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Far more than anything here needs.
 const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const SECRET: &str = "a secret for tests";
 
 /// Messages of orders that one pretending worker has taken and not answered.
 const UNANSWERED_MAX: usize = 256;
@@ -38,9 +40,14 @@ const UNANSWERED_MAX: usize = 256;
 pub(crate) struct Plane {
     pub(crate) redis: Redis,
     pub(crate) rabbitmq: RabbitMq,
+    pub(crate) turns: Arc<Turns>,
     key: ClusterKey,
-    folder: TempDir,
+    pub(crate) folder: TempDir,
 }
+
+/// How long workers with one GPU waited for their next order, from the report that it is free.
+#[derive(Default)]
+pub(crate) struct Turns(pub(crate) Mutex<(Option<Instant>, Vec<f64>)>);
 
 /// A master in this process.
 pub(crate) struct Master {
@@ -55,7 +62,8 @@ impl Plane {
         Self {
             redis: Redis::start(),
             rabbitmq: RabbitMq::start(),
-            key: ClusterKey::from_secret("a secret for tests"),
+            turns: Arc::default(),
+            key: ClusterKey::from_secret(SECRET),
             folder: tempfile::tempdir().expect("a folder"),
         }
     }
@@ -116,6 +124,7 @@ impl Plane {
             id: id.parse().expect("a name"),
             key: self.key.clone(),
             broker: self.broker(id),
+            turns: Arc::clone(&self.turns),
         });
         let stop = stop.clone();
         tokio::spawn(async move {
@@ -216,6 +225,18 @@ struct Worker {
     id: WorkerId,
     key: ClusterKey,
     broker: Broker,
+    turns: Arc<Turns>,
+}
+
+impl Turns {
+    fn freed(&self) {
+        self.0.lock().expect("no panic").0 = Some(Instant::now());
+    }
+
+    fn ordered(&self) {
+        let (freed, turns) = &mut *self.0.lock().expect("no panic");
+        turns.extend(freed.take().map(|freed| freed.elapsed().as_secs_f64()));
+    }
 }
 
 impl Worker {
@@ -235,6 +256,9 @@ impl Worker {
             answered.send(hello).await.expect("it reports");
             while let Some(delivery) = orders.next().await {
                 let reports = answers_to(&delivery.body);
+                if !reports.is_empty() {
+                    self.turns.ordered();
+                }
                 let answer = (reports, Some(delivery));
                 answered.send(answer).await.expect("it reports");
             }
@@ -247,6 +271,9 @@ impl Worker {
         let mut taken = Vec::new();
         while answers.recv_many(&mut taken, UNANSWERED_MAX).await > 0 {
             let (reports, deliveries): (Vec<_>, Vec<_>) = taken.drain(..).unzip();
+            if !reports.iter().all(Vec::is_empty) {
+                self.turns.freed();
+            }
             let reports = reports.into_iter().flatten().map(|report| {
                 let report = NumberedReport {
                     seq: 0,
