@@ -1,4 +1,4 @@
-//! What can go wrong with the bundle store and on the way into it.
+//! Errors of the bundle store and of the intake.
 
 use std::io;
 
@@ -34,7 +34,7 @@ pub enum Error {
         /// What was written.
         path: String,
     },
-    /// What is stored there is not what belongs there.
+    /// The stored content is wrong.
     #[error("read {path}: {reason}")]
     Damaged {
         /// Where.
@@ -53,7 +53,7 @@ pub enum Error {
         #[source]
         source: object_store::Error,
     },
-    /// What was to be stored could not be read.
+    /// Reading the content to store failed.
     #[error("read what is to be stored at {path}")]
     Input {
         /// Where it was to go.
@@ -65,7 +65,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// From a failed call, telling a full disk and a missing object from the rest.
+    /// Converts a failed call. A full disk and a missing object have variants of their own.
     pub(super) fn of(
         action: &'static str,
         path: &object_store::path::Path,
@@ -100,7 +100,7 @@ impl Error {
     }
 }
 
-/// Whether an error comes, somewhere below, from a full disk or quota.
+/// Whether the error or one of its sources is a full disk or quota.
 pub(super) fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -117,18 +117,18 @@ pub(super) fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
-/// Why a bundle was not taken in.
+/// Why the intake refused a bundle.
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {
-    /// The bundle breaks rules; all of them are told.
+    /// The bundle breaks rules; lists all of them.
     #[error("the bundle is not valid: {}", first(.0))]
     Invalid(Vec<Fault>),
-    /// Its content is not what its sender announced.
+    /// The content does not match the announced digest.
     #[error("the bundle's digest is {found}, not {announced} as announced")]
     Digest {
-        /// As announced.
+        /// The announced digest.
         announced: Digest,
-        /// As counted here.
+        /// The digest of the received bytes.
         found: Digest,
     },
     /// The spool's disk is full.
@@ -163,7 +163,7 @@ impl IntakeError {
     }
 }
 
-/// The first fault and how many more there are; the list itself is for those who can show it.
+/// The first fault and the number of others. Callers that can show a list show all.
 fn first(faults: &[Fault]) -> String {
     match faults {
         [] => String::new(),

@@ -1,4 +1,4 @@
-//! The only way into the bundle store: spooled privately, digested, judged, stored.
+//! The only way into the bundle store: spool, digest, validate, store.
 
 use std::io::{BufReader, Seek as _};
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use dopq_common::job::{BundleRef, JobSpec};
 use super::objects::private_folder;
 use super::{Bundles, Error, IntakeError, Spooled, Stored};
 
-/// Judging reads in pieces of this size.
+/// Validation reads in pieces of this size.
 const BUFFER_BYTES: usize = 1 << 18;
 
-/// Takes bundles in; cheap to clone.
+/// Accepts bundles; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Intake {
     bundles: Bundles,
@@ -23,16 +23,16 @@ pub struct Intake {
     limits: Arc<Limits>,
 }
 
-/// A bundle that was judged and found good.
+/// A valid bundle.
 #[derive(Debug)]
 pub struct Judged {
     /// Digest and size.
     pub bundle: BundleRef,
     /// The text of its configuration.
     pub config: String,
-    /// What it asks for.
+    /// The job's specification.
     pub spec: JobSpec,
-    /// Its bytes, unless the store has them already.
+    /// Its bytes, or `None` if the store has them.
     spooled: Option<Spooled>,
 }
 
@@ -43,12 +43,12 @@ pub struct Taken {
     pub bundle: BundleRef,
     /// The text of its configuration.
     pub config: String,
-    /// What it asks for.
+    /// The job's specification.
     pub spec: JobSpec,
 }
 
 impl Intake {
-    /// An intake that spools in `spool`, which is made when it is absent and must be private to us.
+    /// An intake that spools in `spool`. Creates the folder if it is missing; it must be private to this process.
     ///
     /// # Errors
     /// [`Error::Folder`].
@@ -61,19 +61,19 @@ impl Intake {
         })
     }
 
-    /// The store that it fills.
+    /// The store.
     #[must_use]
     pub fn bundles(&self) -> &Bundles {
         &self.bundles
     }
 
-    /// The folder that it spools in.
+    /// The spool's folder.
     #[must_use]
     pub fn spool_folder(&self) -> &Path {
         &self.spool
     }
 
-    /// Begins to take a bundle in: write its bytes, then [`Intake::accept`] it.
+    /// Starts to receive a bundle: write its bytes, then [`Intake::accept`] it.
     ///
     /// # Errors
     /// [`IntakeError::Full`], [`IntakeError::Spool`].
@@ -83,8 +83,7 @@ impl Intake {
             .map_err(IntakeError::of)
     }
 
-    /// Judges a bundle and stores it; when this returns, it is durable. A bundle that the store has is not
-    /// judged again.
+    /// Validates and stores a bundle; it is durable when this returns. Does not validate a stored bundle again.
     ///
     /// # Errors
     /// [`IntakeError`].
@@ -97,7 +96,7 @@ impl Intake {
         self.keep(judged).await
     }
 
-    /// Judges a bundle without storing it.
+    /// Validates a bundle without storing it.
     ///
     /// # Errors
     /// [`IntakeError`].
@@ -132,7 +131,7 @@ impl Intake {
         }
         let mut file = spooled.reader().await.map_err(IntakeError::of)?;
         let limits = Arc::clone(&self.limits);
-        // Inflating and checking is work for a processor, and would hold up everything else here.
+        // Inflating and checking needs the CPU and would block other tasks.
         let judging = tokio::task::spawn_blocking(move || {
             file.rewind()?;
             let reader = BufReader::with_capacity(BUFFER_BYTES, file);
@@ -148,7 +147,7 @@ impl Intake {
         })
     }
 
-    /// Stores a judged bundle; when this returns, it is durable.
+    /// Stores a validated bundle; it is durable when this returns.
     ///
     /// # Errors
     /// [`IntakeError::Store`].
@@ -173,7 +172,7 @@ impl Intake {
     }
 }
 
-/// The bundle's faults, unless it was our own disk that failed.
+/// The bundle's faults, or the spool's error if the local disk failed.
 fn invalid(faults: Vec<Fault>) -> IntakeError {
     match faults.iter().find(|fault| fault.rule == UNREADABLE) {
         Some(fault) => IntakeError::Spool(std::io::Error::other(fault.message.clone())),

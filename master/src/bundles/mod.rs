@@ -1,8 +1,8 @@
 //! The bundle store: bundles by digest, and each job's logs, results and records.
 //!
-//! It lies in a local folder, on a share, or in a bucket, by URL. [`Intake`] is the only way in for a
-//! bundle: spooled privately, digested, judged, and only then stored. What a bundle may hold is left to
-//! [`dopq_common::bundle`]; who may have it is left to the HTTP side.
+//! A URL selects a local folder, a share or a bucket. [`Intake`] is the only way in: it spools, digests and
+//! validates a bundle before it stores it. [`dopq_common::bundle`] has the rules of a bundle; [`crate::http`]
+//! decides who may read it.
 
 mod error;
 mod intake;

@@ -19,32 +19,32 @@ use url::Url;
 
 use super::Error;
 
-/// Calls answer people who wait, so they are given up sooner than the library's three minutes.
+/// Time-out of a call. People wait for the answer, so it is shorter than the library's three minutes.
 const RETRIES: usize = 4;
 const RETRY_FOR: Duration = Duration::from_secs(20);
 const CONNECT_FOR: Duration = Duration::from_secs(5);
-/// Without a byte for so long, a transfer is dead. There is no limit on its whole: bundles have gigabytes.
+/// A transfer without a byte for this long has failed. There is no limit on the whole: bundles are large.
 const SILENT_FOR: Duration = Duration::from_secs(30);
 
-/// What a store's URL may be.
+/// The allowed kinds of URL.
 const KINDS: &str = "use a folder, file://, s3://, gs:// or az://";
 
-/// An object store and the place in it that is ours.
+/// An object store and DoPQ's prefix in it.
 #[derive(Debug, Clone)]
 pub(crate) struct Objects {
     /// The store.
     pub(crate) store: Arc<dyn ObjectStore>,
-    /// Everything of ours lies below it.
+    /// The prefix of all objects of DoPQ.
     pub(crate) prefix: Path,
-    /// Makes URLs that need no credentials, where the store can.
+    /// Signs URLs, if the store can.
     pub(crate) signer: Option<Arc<dyn Signer>>,
-    /// The folder, when it is one.
+    /// The folder of a local store.
     pub(crate) folder: Option<PathBuf>,
     /// The URL without secrets, for messages.
     pub(crate) name: String,
 }
 
-/// The folder that `url` names, when it names one: a bare path or a `file:` URL.
+/// The folder that `url` names: a bare path or a `file:` URL. Otherwise `None`.
 pub(crate) fn local_path(url: &str) -> Result<Option<PathBuf>, Error> {
     if !url.contains("://") && !url.starts_with("file:") {
         return Ok(Some(PathBuf::from(url)));
@@ -61,10 +61,10 @@ pub(crate) fn local_path(url: &str) -> Result<Option<PathBuf>, Error> {
 }
 
 impl Objects {
-    /// Opens the store at `url`; a local folder is made when it is absent. Nothing is asked of a remote one.
+    /// Opens the store at `url`. Creates a missing local folder. Does not contact a remote store.
     ///
-    /// `options` are object_store's configuration keys, such as `endpoint` or `allow_http`. They come before
-    /// the environment (`AWS_…`, `GOOGLE_…`, `AZURE_…`).
+    /// `options` are object_store's configuration keys, such as `endpoint` or `allow_http`. They override the
+    /// environment (`AWS_…`, `GOOGLE_…`, `AZURE_…`).
     pub(crate) fn open(url: &str, options: &BTreeMap<String, String>) -> Result<Self, Error> {
         if let Some(folder) = local_path(url)? {
             return Self::local(folder, options);
@@ -122,7 +122,7 @@ impl Objects {
             return Err(settings(&name, format!("a folder has no option {key:?}")));
         }
         private_folder(&folder)?;
-        // Accepted means durable, so files and their folders are synced before a write is answered.
+        // Accepted means durable, so a write syncs the file and its folder before it returns.
         let store = LocalFileSystem::new_with_prefix(&folder)
             .map_err(|error| settings(&name, error))?
             .with_fsync(true);
@@ -136,7 +136,7 @@ impl Objects {
     }
 }
 
-/// What the three remote kinds have in common.
+/// What the three remote stores have in common.
 struct Parts<'a> {
     url: &'a str,
     options: &'a BTreeMap<String, String>,
@@ -150,7 +150,7 @@ impl Parts<'_> {
         variables: &str,
         set: impl Fn(B, K, &str) -> B,
     ) -> Result<B, Error> {
-        // The builder has read the environment, but its client's settings were replaced since.
+        // The builder read the environment, but its client's settings were replaced afterwards.
         for (name, value) in std::env::vars() {
             if name.starts_with(variables)
                 && let Ok(key) = name.to_ascii_lowercase().parse()
@@ -212,12 +212,12 @@ fn settings(url: &str, reason: impl ToString) -> Error {
     }
 }
 
-/// The URL without user, password and query, in which people put keys.
+/// The URL without user, password and query, which may contain keys.
 fn without_secrets(url: &str) -> String {
     match Url::parse(url) {
         Ok(mut parsed) if parsed.has_host() => {
             parsed.set_query(None);
-            // A scheme that has no password leaves it as it is, which is right.
+            // Fails for schemes without password, which is fine.
             if parsed.set_password(None).is_err() {
                 return parsed.scheme().to_owned();
             }
@@ -227,7 +227,7 @@ fn without_secrets(url: &str) -> String {
     }
 }
 
-/// Makes a folder that only we can read, with those above it.
+/// Creates a folder (and its parents) that only this user can read.
 pub(super) fn private_folder(folder: &FilePath) -> Result<(), Error> {
     DirBuilder::new()
         .recursive(true)

@@ -1,8 +1,7 @@
-//! A bundle on its way in: a private file without a name.
+//! A bundle during its upload: a private file without a name.
 //!
-//! The file is never opened by path again, so nobody can put another in its place between the digest, the
-//! judgement and the store; and the disk space of a bundle that was on its way in a crash is freed by the
-//! kernel.
+//! The file is never opened by path again, so nobody can replace it between digest, validation and store.
+//! After a crash the kernel frees its disk space.
 
 use std::fs::File;
 use std::io::{self, SeekFrom};
@@ -17,10 +16,10 @@ use tokio_util::io::ReaderStream;
 
 use super::IntakeError;
 
-/// Reads and writes of the spool are of this size.
+/// Size of reads and writes.
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// A bundle's bytes, private to this process, digested as they were written.
+/// A bundle's bytes, private to this process, digested while they are written.
 #[derive(Debug)]
 pub struct Spooled {
     file: tokio::fs::File,
@@ -30,7 +29,7 @@ pub struct Spooled {
 }
 
 impl Spooled {
-    /// An empty one in `folder`, which takes at most `limit_bytes`.
+    /// An empty spool file in `folder` for at most `limit_bytes`.
     pub(super) async fn create(folder: &Path, limit_bytes: u64) -> io::Result<Self> {
         let folder = folder.to_owned();
         let file = tokio::task::spawn_blocking(move || tempfile::tempfile_in(folder)).await??;
@@ -42,7 +41,7 @@ impl Spooled {
         })
     }
 
-    /// Takes further bytes.
+    /// Appends bytes.
     ///
     /// # Errors
     /// [`IntakeError::Invalid`] beyond the limit, [`IntakeError::Full`], [`IntakeError::Spool`].
@@ -62,19 +61,19 @@ impl Spooled {
         Ok(())
     }
 
-    /// How many bytes it has taken.
+    /// The number of bytes written.
     #[must_use]
     pub const fn size_bytes(&self) -> u64 {
         self.size_bytes
     }
 
-    /// The digest of what it has taken.
+    /// The digest of the bytes written.
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest(*self.hasher.finalize().as_bytes())
     }
 
-    /// A second handle on the file, at its beginning, with everything written.
+    /// A second handle on the file, at its start, after flushing.
     pub(super) async fn reader(&mut self) -> io::Result<File> {
         self.file.flush().await?;
         self.file.seek(SeekFrom::Start(0)).await?;

@@ -1,4 +1,4 @@
-//! What lies where in the bundle store, and how it is written and read.
+//! The layout of the bundle store, and reading and writing it.
 //!
 //! ```text
 //! bundles/<digest>.zip           the bundle
@@ -8,7 +8,7 @@
 //! jobs/<id>/results/<try>.tar    what an attempt left in /outdir
 //! ```
 //!
-//! Objects are written once or again with the same content, so every write may be repeated.
+//! An object's content never changes, so every write may be repeated.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -28,17 +28,17 @@ use url::Url;
 use super::objects::Objects;
 use super::{Error, Spooled};
 
-/// Large objects travel in parts of this size; S3 takes at most 10,000 of them.
+/// Part size of large objects. S3 accepts at most 10,000 parts.
 const PART_BYTES: usize = 8 << 20;
-/// So many parts of one object are under way at once, which bounds its memory.
+/// Parts of one object in flight, which bounds the memory.
 const PARTS_AT_ONCE: usize = 4;
-/// An offset's width in a name, so that names sort as offsets do.
+/// Width of an offset in a name, so that names sort like offsets.
 const OFFSET_DIGITS: usize = 20;
 
 /// Bytes as they arrive.
 pub type ByteStream = BoxStream<'static, Result<Bytes, Error>>;
 
-/// A bundle that is stored.
+/// A stored bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
     /// Digest and size.
@@ -50,7 +50,7 @@ pub struct Stored {
 /// One piece of a log stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Chunk {
-    /// Where in the stream it begins.
+    /// Its offset in the stream.
     pub offset: u64,
     /// Its length in bytes.
     pub len: u64,
@@ -71,16 +71,16 @@ pub struct Bundles {
 }
 
 impl Bundles {
-    /// Opens the store at `url`: a folder, `file://`, `s3://`, `gs://` or `az://`. `options` are the store's
-    /// own, such as `endpoint` or `allow_http`; the environment (`AWS_…` and the like) gives the others.
+    /// Opens the store at `url`: a folder, `file://`, `s3://`, `gs://` or `az://`. `options` are the store's own,
+    /// such as `endpoint` or `allow_http`; the others come from the environment (`AWS_…` and the like).
     ///
     /// # Errors
-    /// [`Error::Settings`] and [`Error::Folder`]. A remote store is not asked anything yet.
+    /// [`Error::Settings`] and [`Error::Folder`]. Does not contact a remote store.
     pub fn open(url: &str, options: &BTreeMap<String, String>) -> Result<Self, Error> {
         Objects::open(url, options).map(|objects| Self { objects })
     }
 
-    /// Over a store that a test made.
+    /// Wraps a test's store.
     #[cfg(test)]
     pub(crate) fn over(objects: Objects) -> Self {
         Self { objects }
@@ -92,13 +92,13 @@ impl Bundles {
         &self.objects.name
     }
 
-    /// The folder in which it lies, when it is a local one.
+    /// The folder of a local store.
     #[must_use]
     pub fn folder(&self) -> Option<&FilePath> {
         self.objects.folder.as_deref()
     }
 
-    /// Asks the store for something, to see whether it answers.
+    /// Checks that the store answers.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -113,7 +113,7 @@ impl Bundles {
     /// Looks a bundle up.
     ///
     /// # Errors
-    /// [`Error::Store`], and [`Error::Damaged`] when its record is not one.
+    /// [`Error::Store`], and [`Error::Damaged`] for an invalid record.
     pub async fn find(&self, digest: &Digest) -> Result<Option<Stored>, Error> {
         let path = self.path(["bundles", &format!("{digest}.json")]);
         let Some(bytes) = absent(self.read(&path).await)? else {
@@ -133,7 +133,7 @@ impl Bundles {
         }))
     }
 
-    /// Stores a judged bundle; when this returns, it and its record are durable.
+    /// Stores a validated bundle. It and its record are durable when this returns.
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::Store`], and [`Error::Input`] when the spool cannot be read.
@@ -157,7 +157,7 @@ impl Bundles {
                 reason,
             });
         }
-        // The record comes last, so that a bundle that is found is whole.
+        // The record is written last, so a bundle with a record is complete.
         let record = BundleRecord {
             version: 1,
             size_bytes: bundle.size_bytes,
@@ -176,7 +176,7 @@ impl Bundles {
         Ok(stream)
     }
 
-    /// A URL from which anybody can read the bundle for the time of `ttl`, where the store can make one.
+    /// A URL from which anybody can read the bundle for `ttl`; `None` if the store cannot sign.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -192,7 +192,7 @@ impl Bundles {
             .map_err(|source| Error::of("sign a URL for", &path, source))
     }
 
-    /// Stores a piece of an attempt's log stream. The same piece may come again.
+    /// Stores a piece of an attempt's log stream. May be repeated.
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::Store`].
@@ -221,7 +221,7 @@ impl Bundles {
             .try_collect()
             .await
             .map_err(|source| Error::of("list", &folder, source))?;
-        // A name that is no offset is none of ours; a local store may hold a write that was cut.
+        // Other names are not DoPQ's; a local store may contain an interrupted write.
         let chunk = |meta: object_store::ObjectMeta| {
             let offset = meta.location.filename()?.parse().ok()?;
             Some(Chunk {
@@ -234,7 +234,7 @@ impl Bundles {
         Ok(chunks)
     }
 
-    /// The piece of an attempt's log stream that begins at `offset`.
+    /// The piece of an attempt's log stream at `offset`.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Store`].
@@ -245,8 +245,7 @@ impl Bundles {
         self.read(&path).await
     }
 
-    /// Stores what an attempt left, a tar, and gives its length in bytes. Nothing is stored unless the
-    /// stream ends well.
+    /// Stores an attempt's results (a tar) and returns the length in bytes. Stores nothing if the stream fails.
     ///
     /// # Errors
     /// [`Error::Input`] with the stream's error, [`Error::Full`], [`Error::Store`].
@@ -259,7 +258,7 @@ impl Bundles {
             .await
     }
 
-    /// What an attempt left, with its length in bytes.
+    /// An attempt's results and their length in bytes.
     ///
     /// # Errors
     /// [`Error::Store`]; the stream's items likewise.
@@ -270,7 +269,7 @@ impl Bundles {
         absent(self.stream(self.results_path(attempt)).await)
     }
 
-    /// Stores a record of a job under a name such as `job.json`; it replaces an earlier one.
+    /// Stores a record of a job under a name such as `job.json`. Replaces an earlier one.
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::Store`].
@@ -336,7 +335,7 @@ impl Bundles {
         }
     }
 
-    /// Writes a stream whole or not at all, and gives its length.
+    /// Writes a stream completely or not at all, and returns its length.
     async fn write_stream(
         &self,
         path: &Path,
@@ -368,7 +367,7 @@ impl Bundles {
                     source,
                 },
             };
-            // The upload is given up already; that its leftovers stay as well is only worth a line.
+            // The upload has failed already; leftovers only deserve a log line.
             if let Err(error) = upload.abort().await {
                 tracing::debug!(%path, %error, "failed to clean up an upload");
             }
@@ -389,7 +388,7 @@ fn json(path: &Path, record: &impl Serialize) -> Result<Bytes, Error> {
     }
 }
 
-/// `None` where there is no such object.
+/// `None` if the object does not exist.
 fn absent<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
     match result {
         Ok(found) => Ok(Some(found)),

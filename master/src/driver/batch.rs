@@ -1,4 +1,4 @@
-//! A batch: inputs that are stepped one after the other and committed together.
+//! A batch: inputs that are stepped one after another and committed together.
 //!
 //! Nothing here does I/O. [`mod@super::lead`] commits a batch and then finishes it.
 
@@ -17,7 +17,7 @@ use crate::store::{self, AccountChange, AuditEntry, IngestMark};
 /// that the first of them does not wait for long. One message of reports can exceed it by a few hundred.
 const EVENTS_MAX: usize = 512;
 
-/// What a batch has gathered so far.
+/// The batch so far.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     effects: Effects,
@@ -28,7 +28,7 @@ pub(super) struct Batch {
     events: usize,
 }
 
-/// Who is to be told once the batch is committed.
+/// Senders to answer after the commit.
 #[derive(Debug)]
 enum Answer {
     Submitted(Reply<Accepted>, Result<Accepted, ActError>),
@@ -36,10 +36,10 @@ enum Answer {
     Reported(Delivery),
 }
 
-/// A committed batch: what is left to be done.
+/// A committed batch: what remains to do.
 #[derive(Debug)]
 pub(super) struct Done {
-    /// To be performed, in order.
+    /// Effects to perform, in order.
     pub(super) acts: Vec<Effect>,
     /// Reports to acknowledge.
     pub(super) reports: Vec<Delivery>,
@@ -118,7 +118,7 @@ impl Batch {
         }
     }
 
-    /// Steps an event of the shell's own, to which nobody waits for an answer.
+    /// Steps an internal event. Nobody waits for its answer.
     pub(super) fn note(&mut self, state: &mut State, now: Timestamp, event: Event) {
         if let Err(rejected) = sched::step(state, now, event, &mut self.effects) {
             tracing::debug!(%rejected, "the scheduler rejected an internal event");
@@ -139,7 +139,7 @@ impl Batch {
         })
     }
 
-    /// What is to be committed; `None` when nothing changed.
+    /// The transaction to commit; `None` if nothing changed.
     pub(super) fn to_commit(&self, state: &State, epoch: Epoch, seq: u64) -> Option<store::Batch> {
         let batch = store::Batch {
             epoch,
@@ -156,7 +156,7 @@ impl Batch {
         (!empty).then_some(batch)
     }
 
-    /// After the commit: answers everybody, and returns what is left to be done.
+    /// After the commit: answers all senders and returns what remains to do.
     pub(super) fn finish(self) -> Done {
         let mut reports = Vec::new();
         for due in self.answers {
@@ -172,7 +172,7 @@ impl Batch {
         }
     }
 
-    /// Instead of a commit: whether the batch was committed is not known. Reports come again.
+    /// Instead of a commit, when its result is unknown. The broker redelivers the reports.
     pub(super) fn abandon(self, why: &str) {
         for due in self.answers {
             let error = ActError::Unavailable(why.to_owned());
@@ -198,7 +198,7 @@ fn accepted(act: &Effect) -> Option<Accepted> {
     }
 }
 
-/// The job whose first attempt's container started, when that is what `event` reports.
+/// The job, if `event` reports the start of its first attempt's container.
 fn first_start(event: &Event) -> Option<JobId> {
     match event {
         Event::Reported {

@@ -1,4 +1,4 @@
-//! The one commit of a batch: repeated for as long as the store does not answer and the lead lasts.
+//! Commits a batch. Repeats the commit while the store does not answer and the leadership lasts.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::view::View;
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// Who commits, and who is told of it.
+/// The committer and its observers.
 #[derive(Debug, Clone)]
 pub(super) struct Committer {
     pub(super) store: Store,
@@ -25,11 +25,11 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    /// Commits `batch`. Returns when it is written, or when this master can no longer write it; whether
-    /// it was written is open in the latter case, and the next load tells.
+    /// Commits `batch`. Returns when it is written, or when this master can no longer write. In the latter case
+    /// it is unknown whether it was written; the next load shows it.
     ///
     /// # Errors
-    /// [`Ended`] when the lead is over.
+    /// [`Ended`] when the leadership is over.
     pub(super) async fn commit(
         &self,
         batch: &Batch,
@@ -53,8 +53,8 @@ impl Committer {
             match error {
                 Error::Fenced { .. } => return Err(Ended::Fenced(error.to_string())),
                 Error::OutOfSequence { .. } => return Err(Ended::OutOfSequence(error.to_string())),
-                // All of these leave the store as it was or as it should be: the same batch again is
-                // right once the store is well.
+                // After each of these the store has either all of the batch or nothing, so repeating
+                // the batch is correct.
                 Error::Unavailable(_)
                 | Error::Refused { .. }
                 | Error::Unsuitable(_)

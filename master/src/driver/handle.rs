@@ -1,6 +1,6 @@
-//! What other tasks hold of the driver: submit, act, change accounts, read.
+//! The other tasks' handle on the driver: submit, act, change accounts, read.
 //!
-//! Every call resolves after the commit that made it durable. The inputs themselves are private.
+//! Every call resolves after the commit that makes it durable. Inputs are private.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use super::input::{INPUTS_MAX, Input, Inputs, Reply};
 use crate::store::{AccountChange, AuditEntry, IngestMark};
 use crate::view::View;
 
-/// How long a caller waits for the commit before it is told that the store does not answer.
+/// Time-out of a caller that waits for the commit.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// A configuration that is longer than this once it is written into an order is refused, because the
-/// broker carries 64 KiB and the order's other fields take less than the rest.
+/// The longest configuration, as encoded in an order. The broker carries 64 KiB; the order's other fields
+/// fit in the rest.
 const CONFIG_MAX_BYTES: usize = 48 * 1024;
 
 /// The answer to a submission.
@@ -25,11 +25,11 @@ const CONFIG_MAX_BYTES: usize = 48 * 1024;
 pub struct Accepted {
     /// The job.
     pub job: JobId,
-    /// False when its key had already given this job.
+    /// False if its idempotency key had created this job before.
     pub new: bool,
 }
 
-/// A submission that was not taken.
+/// A failed submission.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
     /// The scheduler refuses it.
@@ -38,15 +38,15 @@ pub enum SubmitError {
     /// Another master leads.
     #[error("this master is not the leader")]
     NotLeader {
-        /// Where the leader answers, when one is known.
+        /// The leader's URL, if known.
         leader_url: Option<String>,
     },
-    /// The store cannot be written for now; whether it was taken is open, so repeat it with its key.
+    /// The store rejects writes now. The submission may have been accepted; repeat it with its key.
     #[error("the store rejects writes: {0}")]
     Unavailable(String),
 }
 
-/// An action that was not done.
+/// A failed action.
 #[derive(Debug, thiserror::Error)]
 pub enum ActError {
     /// The scheduler refuses it.
@@ -55,10 +55,10 @@ pub enum ActError {
     /// Another master leads.
     #[error("this master is not the leader")]
     NotLeader {
-        /// Where the leader answers, when one is known.
+        /// The leader's URL, if known.
         leader_url: Option<String>,
     },
-    /// The store cannot be written for now; whether it was done is open.
+    /// The store rejects writes now. The action may have taken effect.
     #[error("the store rejects writes: {0}")]
     Unavailable(String),
 }
@@ -73,14 +73,14 @@ impl From<ActError> for SubmitError {
     }
 }
 
-/// Cheap to clone; how everybody else reaches the owner of the state.
+/// How all other tasks reach the owner of the state; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Handle {
     inputs: mpsc::Sender<Input>,
     view: View,
 }
 
-/// A handle, and the inputs that it feeds, for [`crate::leader::run`].
+/// A handle and its receiving end, for [`crate::leader::run`].
 #[must_use]
 pub fn channel(view: View) -> (Handle, Inputs) {
     let (sender, receiver) = mpsc::channel(INPUTS_MAX);
@@ -95,13 +95,12 @@ impl Handle {
     /// Submits a job; resolves after the commit.
     ///
     /// # Errors
-    /// [`SubmitError`]; nothing was accepted unless it is `Unavailable`, which leaves that open.
+    /// [`SubmitError`]. Nothing was accepted, except that `Unavailable` leaves it unknown.
     pub async fn submit(&self, submission: Submission) -> Result<Accepted, SubmitError> {
         self.take(submission, None).await
     }
 
-    /// Submits a job that was found in a watched folder; the job and the mark that its file was taken
-    /// are one commit.
+    /// Submits a job from the share. One commit contains the job and the mark of its file.
     ///
     /// # Errors
     /// As [`Handle::submit`].
@@ -128,7 +127,7 @@ impl Handle {
         Ok(asked.await?)
     }
 
-    /// Gives the scheduler an event of an authenticated person, with its line in the audit log.
+    /// Sends the scheduler an authenticated user's event, with a line for the audit log.
     ///
     /// # Errors
     /// [`ActError`].
@@ -142,7 +141,7 @@ impl Handle {
         .await
     }
 
-    /// Changes an account, with its line in the audit log.
+    /// Changes an account, with a line for the audit log.
     ///
     /// # Errors
     /// [`ActError`].
@@ -191,7 +190,7 @@ impl Handle {
     }
 }
 
-/// What no order could carry to a worker must not be accepted.
+/// Refuses a configuration that does not fit in an order.
 fn check_config(config: &str) -> Result<(), Rejected> {
     let escapes = config
         .bytes()

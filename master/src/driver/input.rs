@@ -1,4 +1,4 @@
-//! What reaches the owner of the state, and how its sender is answered.
+//! Inputs of the owner of the state, and the answers to their senders.
 
 use dopq_common::broker::Delivery;
 use dopq_common::sched::{Event, Submission};
@@ -7,23 +7,23 @@ use tokio::sync::{mpsc, oneshot};
 use super::handle::{Accepted, ActError};
 use crate::store::{AccountChange, AuditEntry, IngestMark};
 
-/// So many inputs may wait while a commit is under way, a few full batches. When they do, further
-/// senders wait for room, which is how pressure reaches HTTP clients and the broker.
+/// Inputs that can wait during a commit: a few full batches. Further senders wait for space, so backpressure
+/// reaches HTTP clients and the broker.
 pub(super) const INPUTS_MAX: usize = 2048;
 
-/// Where an answer goes. Nobody may be waiting any more, which is no fault.
+/// Where an answer goes. The receiver may be gone.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, ActError>>;
 
 /// One input.
 #[derive(Debug)]
 pub(super) enum Input {
-    /// A job to take.
+    /// A submission.
     Submit {
         submission: Box<Submission>,
         mark: Option<IngestMark>,
         reply: Reply<Accepted>,
     },
-    /// An event of an authenticated person.
+    /// An authenticated user's event.
     Act {
         event: Box<Event>,
         audit: AuditEntry,
@@ -54,7 +54,7 @@ impl Input {
 }
 
 pub(super) fn answer<T>(reply: Reply<T>, result: Result<T, ActError>) {
-    // The asker may have given up waiting; the commit stands all the same.
+    // The sender may have stopped waiting; the commit stands.
     drop(reply.send(result));
 }
 
@@ -67,7 +67,7 @@ impl Inputs {
         Self(receiver)
     }
 
-    /// Waits for an input; pends for ever when every handle is gone, so that it can stand in a `select!`.
+    /// Waits for an input. Pends for ever without handles, so it can be used in `select!`.
     pub(super) async fn next(&mut self) -> Input {
         match self.0.recv().await {
             Some(input) => input,
@@ -75,19 +75,19 @@ impl Inputs {
         }
     }
 
-    /// An input that is there already.
+    /// An input that is ready now.
     pub(super) fn ready(&mut self) -> Option<Input> {
         self.0.try_recv().ok()
     }
 
-    /// Refuses what comes, for as long as it is awaited: what a master does that does not lead.
+    /// Refuses all inputs while it is awaited: what a standby does.
     pub async fn refuse_with(&mut self, error: impl Fn() -> ActError) {
         loop {
             self.next().await.refuse(error());
         }
     }
 
-    /// Refuses what is there already.
+    /// Refuses the inputs that are ready now.
     pub(super) fn refuse_ready(&mut self, error: impl Fn() -> ActError) {
         while let Some(input) = self.ready() {
             input.refuse(error());

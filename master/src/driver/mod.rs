@@ -1,7 +1,7 @@
-//! The one owner of the scheduler's state: gathers inputs, steps, commits, and only then acts.
+//! The only owner of the scheduler's state: gathers inputs, steps, commits, then acts.
 //!
-//! Others hold a [`Handle`]. Reading is left to [`crate::view`], performing effects to
-//! [`crate::dispatch`], and holding the lead to [`crate::leader`].
+//! Other tasks hold a [`Handle`]. [`crate::view`] serves reads, [`crate::dispatch`] performs effects,
+//! [`crate::leader`] holds the leadership.
 
 mod batch;
 mod commit;

@@ -1,5 +1,4 @@
-//! Acknowledges reports after their commit, off the owner's path: a broker that is slow to take an
-//! acknowledgement must not hold up the next commit.
+//! Acknowledges reports after their commit, in a task of its own: a slow broker must not delay the next commit.
 
 use dopq_common::broker::Delivery;
 use tokio::sync::mpsc;
@@ -9,19 +8,19 @@ use tokio_util::task::TaskTracker;
 /// there is always room.
 const UNSETTLED_MAX: usize = 4096;
 
-/// Takes committed reports.
+/// Acknowledges committed reports.
 #[derive(Debug)]
 pub(super) struct Settler(mpsc::Sender<Delivery>);
 
 impl Settler {
-    /// Starts the task; it ends when the settler is dropped and everything is acknowledged.
+    /// Starts the task. It ends when the settler is dropped and everything is acknowledged.
     pub(super) fn start(tasks: &TaskTracker) -> Self {
         let (sender, receiver) = mpsc::channel(UNSETTLED_MAX);
         tasks.spawn(run(receiver));
         Self(sender)
     }
 
-    /// Acknowledges `reports` soon. One for which there is no room is given back, and comes again.
+    /// Acknowledges `reports` soon. Returns those without space to the broker, which redelivers them.
     pub(super) fn acknowledge(&self, reports: Vec<Delivery>) {
         for report in reports {
             drop(self.0.try_send(report));

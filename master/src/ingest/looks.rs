@@ -1,7 +1,7 @@
-//! When a file is taken: the decisions of ingest, without clock or I/O.
+//! When ingest takes a file: its decisions, without clock or I/O.
 //!
-//! Each look brings a listing; out come the files to take now. How each take ended comes back in, and decides
-//! whether the file is forgotten, watched from the beginning, or tried again later.
+//! Input is a listing, output are the files to take now. The result of each take decides whether the file is
+//! forgotten, watched again from the start, or tried again later.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,23 +13,23 @@ use dopq_common::time::Timestamp;
 pub(super) struct Found {
     /// Below `incoming/`, with `/` between its parts.
     pub(super) path: String,
-    /// What tells one state of the file from another.
+    /// The file's version.
     pub(super) print: Print,
 }
 
-/// What tells one state of a file from another.
+/// Identifies one version of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Print {
     /// Bytes.
     pub(super) size_bytes: u64,
-    /// The store's own word for the content.
+    /// The store's etag.
     pub(super) etag: String,
-    /// When it last changed, as the store tells it; guards against an etag that is used again.
+    /// The store's modification time; guards against reused etags.
     pub(super) changed: String,
 }
 
 impl Found {
-    /// What names this content for good: it is accepted once.
+    /// The permanent name of this content. It is accepted once.
     pub(super) fn mark(&self) -> String {
         format!(
             "{}|{}|{}",
@@ -43,30 +43,30 @@ impl Found {
 pub(super) struct Take {
     /// Which.
     pub(super) found: Found,
-    /// Whether it is refused when it looks incomplete, rather than given more time.
+    /// Whether to refuse it if it is incomplete, instead of waiting.
     pub(super) last: bool,
 }
 
 /// How a take ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum End {
-    /// It was accepted or rejected, and is gone from `incoming/`.
+    /// It was accepted or rejected, and left `incoming/`.
     Done,
     /// It changed meanwhile.
     Changed,
-    /// It has no end yet, as a copy that pauses would look.
+    /// It is truncated, like a copy in progress.
     Incomplete,
     /// Something other than the file failed.
     Failed(String),
 }
 
-/// A zip without its end gets so long before it is refused for that.
+/// A truncated zip is refused after this time.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The wait after a first failure; doubled for each further one.
 const BACKOFF: Duration = Duration::from_secs(1);
 /// The longest such wait.
 const BACKOFF_MAX: Duration = Duration::from_secs(120);
-/// So many looks in a row must show the same.
+/// Number of equal looks in a row before a file is taken.
 const LOOKS: u32 = 2;
 
 #[derive(Debug, Clone)]
@@ -79,13 +79,13 @@ struct File {
 
 #[derive(Debug, Clone)]
 enum Stage {
-    /// Looked at so many times without a change.
+    /// Number of looks without a change.
     Seen(u32),
     /// Being taken.
     Taking,
-    /// Without its end; taken for the last time then.
+    /// Truncated; the last take is at this time.
     Incomplete(Timestamp),
-    /// Failed for this reason; tried again then.
+    /// Failed with this reason; the next take is at this time.
     Waiting(Timestamp, String),
 }
 
@@ -96,7 +96,7 @@ pub(super) struct Looks {
 }
 
 impl Looks {
-    /// Takes a look and gives at most `room` files to take, the longest seen first.
+    /// Processes a listing and returns at most `room` files to take, the longest seen first.
     pub(super) fn look(&mut self, now: Timestamp, listing: Vec<Found>, room: usize) -> Vec<Take> {
         let mut before = std::mem::take(&mut self.files);
         for Found { path, print } in listing {
@@ -117,7 +117,7 @@ impl Looks {
             };
             self.files.insert(path, file);
         }
-        // A file that is being taken may have left the listing already; its end is still to come.
+        // A file being taken may have left the listing already; its result is still to come.
         before.retain(|_, file| matches!(file.stage, Stage::Taking));
         self.files.append(&mut before);
         self.take(now, room)
@@ -165,7 +165,7 @@ impl Looks {
                 self.files.remove(path);
             }
             End::Incomplete => {
-                // It has stood still at least since it was first seen as it is.
+                // It has not changed since this version was first seen.
                 file.stage = Stage::Incomplete(file.first_seen.after(PATIENCE));
             }
             End::Failed(reason) => {

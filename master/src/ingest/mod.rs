@@ -6,14 +6,14 @@
 //! rejected/NAME.zip          what was refused, and NAME.reason.json with every reason
 //! ```
 //!
-//! A file is taken once it has stood still for two looks. The order is always: our own copy, the bundle store,
-//! the commit of job and mark, the receipt, and only then the source is moved; so a crash anywhere leaves the
-//! file in `incoming/`, and taking it again gives the same job by its mark (path, size and etag). `looks`
-//! decides when, `take` does one file, `share` is the only part that touches the place itself, `run` is the
-//! loop. Only zips that lie directly in a user's folder are taken; anything else stays where it is, counted.
+//! Ingest takes a file once it is unchanged between two looks. The order is always: private copy, bundle store,
+//! commit of job and mark, receipt, move. After a crash at any point the file is still in `incoming/`, and
+//! taking it again gives the same job by its mark (path, size and etag). `looks` decides when, `take` handles
+//! one file, `share` accesses the share, `run` is the loop. Only zips directly in a user's folder are taken;
+//! everything else stays and is counted.
 //!
-//! The mark is path, size and etag, which in a bucket follow from the content: the same zip under the same
-//! name is the same job until its mark expires. In a folder every copy of a file is a new one.
+//! In a bucket the etag follows from the content, so the same zip under the same name is the same job until its
+//! mark expires. In a folder every copy is a new file.
 
 mod looks;
 mod receipt;

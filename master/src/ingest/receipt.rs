@@ -1,4 +1,4 @@
-//! What is written beside a file that was taken: the receipt, or the reasons.
+//! The documents written for a taken file: the receipt, or the reasons of the refusal.
 
 use chrono::{DateTime, Utc};
 use dopq_common::bundle::Fault;
@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 /// The version of both formats.
 const VERSION: u32 = 1;
-/// Longer names are cut, so that a suffix still fits what file systems take.
+/// Longer names are cut, so that a suffix fits.
 const STEM_MAX_BYTES: usize = 180;
 
 /// `accepted/NAME.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Receipt {
     version: u32,
-    /// The mark by which the same file is known again.
+    /// The mark that identifies the file.
     pub(super) mark: String,
     /// The job's id.
     pub(super) job: u64,
@@ -21,11 +21,11 @@ pub(super) struct Receipt {
     pub(super) user: String,
     /// The job's name.
     pub(super) name: String,
-    /// Where the file lay below `incoming/`.
+    /// The file's path below `incoming/`.
     pub(super) file: String,
     /// The zip's size.
     pub(super) size_bytes: u64,
-    /// The zip's BLAKE3, by which the bundle store has it.
+    /// The zip's BLAKE3, its name in the bundle store.
     pub(super) digest: String,
     /// When the receipt was written.
     pub(super) accepted_at: DateTime<Utc>,
@@ -35,11 +35,11 @@ pub(super) struct Receipt {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Refusal {
     version: u32,
-    /// The mark by which the same file is known again.
+    /// The mark that identifies the file.
     pub(super) mark: String,
-    /// Whose folder it lay in, if any.
+    /// The user of its folder, if any.
     pub(super) user: Option<String>,
-    /// Where the file lay below `incoming/`.
+    /// The file's path below `incoming/`.
     pub(super) file: String,
     /// The zip's size.
     pub(super) size_bytes: u64,
@@ -60,10 +60,10 @@ pub(super) struct Reason {
     pub(super) message: String,
 }
 
-/// The part of either document by which its owner is known.
+/// The part of both documents that identifies the file.
 #[derive(Debug, Deserialize)]
 pub(super) struct Owner {
-    /// The mark of the file that it belongs to.
+    /// The mark of its file.
     pub(super) mark: String,
 }
 
@@ -104,8 +104,8 @@ impl Refusal {
     }
 }
 
-/// The names under which the file may be kept, the preferred first. The second belongs to the mark alone, so
-/// that taking the same file again finds the same name.
+/// Names for the kept file, in order of preference. The second contains the mark, so taking the same file
+/// again finds the same name.
 pub(super) fn stems(path: &str, mark: &str) -> [String; 2] {
     let file = path.rsplit('/').next().unwrap_or(path);
     let stem = match file

@@ -1,4 +1,4 @@
-//! The loop of ingest: looks, takes, and says how it is doing.
+//! The loop of ingest: looks, takes files and reports its status.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -19,9 +19,9 @@ use crate::bundles::Intake;
 use crate::clock;
 use crate::metrics::{Board, Metrics, Part, PartState};
 
-/// So many files are taken at once: a large one does not hold up the small ones, and the disk is not torn.
+/// Files taken concurrently. A large one does not delay small ones, and the disk is not overloaded.
 const AT_ONCE: usize = 4;
-/// A place that cannot be listed is asked again after at most so many ticks.
+/// The most ticks between attempts to list a failing share.
 const SKIPPED_MAX: u32 = 30;
 
 /// What to watch, and how.
@@ -31,18 +31,18 @@ pub struct Options {
     pub url: String,
     /// The store's own options, such as `endpoint` or `allow_http`.
     pub options: BTreeMap<String, String>,
-    /// Whether files at the top of `incoming/` are taken for whom their configuration names.
+    /// Whether to take files at the top of `incoming/` for the user in their configuration.
     pub trust_executor_name: bool,
     /// The share of each local disk that must stay free, 0 to 1.
     pub min_space: f64,
-    /// Between two looks.
+    /// Time between two looks.
     pub interval: Duration,
-    /// Whether an accepted zip is moved to `accepted/`; otherwise it is removed once the bundle store has it.
+    /// Whether to move an accepted zip to `accepted/` or to remove it once the bundle store has it.
     pub keep_accepted: bool,
 }
 
 impl Options {
-    /// Watches `url` with the usual settings.
+    /// The default settings for `url`.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Self {
@@ -56,23 +56,23 @@ impl Options {
     }
 }
 
-/// What ingest works with.
+/// The dependencies of ingest.
 #[derive(Debug, Clone)]
 pub struct Parts<S> {
     /// Where bundles go.
     pub intake: Intake,
     /// Where jobs go.
     pub submit: S,
-    /// Where it says how it is doing.
+    /// Where it reports its status.
     pub board: Board,
     /// Where refusals are counted.
     pub metrics: Metrics,
 }
 
-/// Watches until it is told to stop. Only the leading master may run it; stopping it anywhere loses nothing.
+/// Runs until it is told to stop. Only the leading master may run it. Stopping it loses nothing.
 ///
 /// # Errors
-/// When the place cannot be opened. What fails later is shown on the board and tried again.
+/// If the share cannot be opened. Later failures appear on the board and are tried again.
 pub async fn run<S: Submit>(
     options: Options,
     parts: Parts<S>,
@@ -121,9 +121,9 @@ struct Watch<S> {
     metrics: Metrics,
     looks: Looks,
     counts: Counts,
-    /// Listings in a row that failed.
+    /// Failed listings in a row.
     failures: u32,
-    /// Ticks to let pass before the next listing.
+    /// Ticks until the next listing.
     skip: u32,
 }
 
@@ -142,7 +142,7 @@ impl<S: Submit> Watch<S> {
                 _ = ticks.tick() => Event::Look,
             };
             match event {
-                // Takes under way are dropped where they stand, as in a crash.
+                // Takes in progress are dropped, as in a crash.
                 Event::Stop => return,
                 Event::Look => self.look(&mut takes).await,
                 Event::Ended(path, outcome) => self.ended(&path, outcome),
@@ -179,7 +179,7 @@ impl<S: Submit> Watch<S> {
         for take in self.looks.look(clock::now(), listing.zips, room) {
             let taker = self.taker.clone();
             takes.spawn(async move {
-                // A file that trips a defect must not stay marked as being taken, nor stop the others.
+                // A file that causes a panic must not stay marked as being taken, nor stop the others.
                 let outcome = AssertUnwindSafe(taker.take(&take)).catch_unwind().await;
                 let defect = |_| Outcome::Open(End::Failed("internal error".to_owned()));
                 (take.found.path, outcome.unwrap_or_else(defect))
@@ -188,7 +188,7 @@ impl<S: Submit> Watch<S> {
         self.say(shortage);
     }
 
-    /// Why nothing is taken at all.
+    /// Why ingest takes nothing at all.
     fn shortage(&self) -> Option<String> {
         let mut folders = vec![self.taker.intake.spool_folder()];
         folders.extend(self.taker.intake.bundles().folder());

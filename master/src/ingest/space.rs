@@ -1,9 +1,9 @@
-//! Whether there is room to take a file: DoPQ 1.0 left a twentieth of the disk free.
+//! Whether the disks have space for a file. DoPQ 1.0 left a twentieth of the disk free.
 
 use std::path::Path;
 
-/// Why a file of `size_bytes` is not taken: which folder's disk would be left with less than `min_space` of
-/// its size. `None` when there is room, or where it cannot be told.
+/// Why a file of `size_bytes` does not fit: the folder whose disk would have less than `min_space` of its size
+/// free. `None` if there is space or it is unknown.
 pub(super) fn shortage(folders: &[&Path], size_bytes: u64, min_space: f64) -> Option<String> {
     folders.iter().find_map(|folder| {
         let disk = rustix::fs::statvfs(*folder).ok()?;

@@ -1,4 +1,4 @@
-//! Where an ingested job is handed over.
+//! Submits ingested jobs.
 
 use std::future::Future;
 
@@ -9,7 +9,7 @@ use crate::store::IngestMark;
 
 /// The driver as ingest sees it.
 pub trait Submit: Clone + Send + Sync + 'static {
-    /// Submits the job and the mark that its file was taken, in one commit; the same mark gives the same job.
+    /// Submits the job and its file's mark in one commit. The same mark gives the same job.
     fn submit(
         &self,
         submission: Submission,

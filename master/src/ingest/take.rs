@@ -1,7 +1,7 @@
-//! Takes one file: from our own copy of it to the receipt, or to the reasons.
+//! Takes one file: from the private copy to the receipt or the refusal.
 //!
-//! Each step may be the last before a crash, and all of them may be repeated: the same file finds its bundle
-//! stored, its job by its mark, and its own receipt.
+//! A crash can follow any step, and every step may be repeated: the same file finds its stored bundle, its job (by
+//! its mark) and its receipt.
 
 use std::sync::Arc;
 
@@ -25,10 +25,10 @@ use crate::clock;
 use crate::driver::SubmitError;
 use crate::store::IngestMark;
 
-/// The rule of a zip without its end.
+/// The rule that a truncated zip breaks.
 const NOT_A_ZIP: &str = "not_a_zip";
 
-/// What takes files; cheap to clone.
+/// Takes files; cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Taker<S> {
     pub(super) share: Share,
@@ -37,7 +37,7 @@ pub(super) struct Taker<S> {
     pub(super) trust_executor_name: bool,
     pub(super) keep_accepted: bool,
     pub(super) min_space: f64,
-    /// Held while a name is looked for and claimed, so that two takes do not both find it free.
+    /// Held while a name is chosen and claimed, so that two takes do not choose the same.
     pub(super) names: Arc<Mutex<()>>,
 }
 
@@ -48,7 +48,7 @@ pub(super) enum Outcome {
     Accepted {
         /// Which.
         job: JobId,
-        /// False when it had been accepted before.
+        /// False if it was accepted before.
         new: bool,
     },
     /// It was refused, for breaking these rules.
@@ -57,7 +57,7 @@ pub(super) enum Outcome {
     Open(End),
 }
 
-/// Why a take stops without a verdict on the file.
+/// Why a take stops without accepting or refusing the file.
 enum Stop {
     Changed,
     Incomplete,
@@ -76,7 +76,7 @@ impl From<Error> for Stop {
 }
 
 impl<S: Submit> Taker<S> {
-    /// Takes a file and tells what became of it.
+    /// Takes a file and returns the result.
     pub(super) async fn take(&self, take: &Take) -> Outcome {
         match self.verdict(take).await {
             Ok(outcome) => outcome,
@@ -117,7 +117,7 @@ impl<S: Submit> Taker<S> {
         self.reject(found, folder_user.as_ref(), &faults).await
     }
 
-    /// The user whose folder the file lies in; what is wrong where there is none.
+    /// The user whose folder contains the file, or the fault.
     fn owner(&self, path: &str) -> (Option<UserName>, Vec<Fault>) {
         match path.split_once('/') {
             Some((folder, _)) => match folder.parse() {
@@ -135,7 +135,7 @@ impl<S: Submit> Taker<S> {
         }
     }
 
-    /// Makes our own copy and judges that; the inner error is what is wrong with the file.
+    /// Makes a private copy and validates it. The inner error is the file's faults.
     async fn judge(&self, found: &Found) -> Result<Result<Judged, Vec<Fault>>, Stop> {
         let mut folders = vec![self.intake.spool_folder()];
         folders.extend(self.intake.bundles().folder());
@@ -155,7 +155,7 @@ impl<S: Submit> Taker<S> {
                 Err(error) => return Err(failed(&error)),
             }
         }
-        // What changed while it was read is no copy of anything.
+        // A file that changed during the copy gives an inconsistent copy.
         if spooled.size_bytes() != found.print.size_bytes
             || self.share.look(&found.path).await?.as_ref() != Some(&found.print)
         {
@@ -205,7 +205,7 @@ impl<S: Submit> Taker<S> {
         })
     }
 
-    /// Writes the receipt, and only then takes the file out of `incoming/`.
+    /// Writes the receipt, then moves the file out of `incoming/`.
     async fn receipt(
         &self,
         found: &Found,
@@ -248,7 +248,7 @@ impl<S: Submit> Taker<S> {
         ))
     }
 
-    /// Writes the document under the first name that is free or this file's already, and gives the name.
+    /// Writes the document under the first name that is free or already this file's, and returns the name.
     async fn claim(
         &self,
         found: &Found,
@@ -278,7 +278,7 @@ impl<S: Submit> Taker<S> {
     }
 }
 
-/// Whether waiting can help: a guard lets the job pass once others have ended. The rest is the job's own fault.
+/// Whether waiting can help. A guard admits the job once others have ended; other rejections are permanent.
 fn may_pass(rejected: &Rejected) -> bool {
     match rejected {
         Rejected::Guarded(_) => true,
@@ -304,7 +304,7 @@ fn failed(error: &(dyn std::error::Error + 'static)) -> Stop {
     Stop::Failed(chain(error))
 }
 
-/// An error with what caused it, on one line.
+/// An error and its sources on one line.
 pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

@@ -9,15 +9,15 @@ use dopq_common::wire::log::{self, Damaged, HEADER_BYTES, Source};
 pub struct Entry {
     /// Offset in the stream after it.
     pub next: u64,
-    /// Who printed it.
+    /// Its source.
     pub source: Source,
     /// When.
     pub at: Timestamp,
-    /// What, byte for byte.
+    /// The bytes as printed.
     pub payload: Bytes,
 }
 
-/// The bytes that were joined and are not yet read, and where they begin.
+/// Joined bytes that are not yet read, and their offset.
 #[derive(Debug, Clone)]
 pub struct Frames {
     offset: u64,
@@ -25,7 +25,7 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// Frames from `offset`, where one begins.
+    /// Starts at `offset`, which is the start of a frame.
     #[must_use]
     pub fn at(offset: u64) -> Self {
         Self {
@@ -34,15 +34,15 @@ impl Frames {
         }
     }
 
-    /// Takes the stream's next bytes.
+    /// Appends the stream's next bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next whole frame.
+    /// The next complete frame.
     ///
     /// # Errors
-    /// [`Damaged`] when there is none at this place, because the stream is broken or was entered amid a frame.
+    /// [`Damaged`] if no frame starts here: the stream is broken, or `offset` was inside a frame.
     pub fn next_entry(&mut self) -> Result<Option<Entry>, Damaged> {
         let Some((frame, used)) = log::next(&self.bytes)? else {
             return Ok(None);

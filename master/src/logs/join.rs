@@ -1,17 +1,17 @@
 //! Joins overlapping, repeated and early pieces of one byte stream.
 //!
-//! Pieces that overlap agree with each other ([`dopq_common::wire::log`]), so whichever comes first is
-//! taken. What is missing is not the joiner's business to get: it only tells that something is.
+//! Overlapping pieces agree ([`dopq_common::wire::log`]), so the first one wins. The joiner only reports that
+//! something is missing; the reader fetches it.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-/// Live pieces that wait for an earlier one to be stored. A worker that is followed stores what it has at
-/// once, so a few seconds of a busy log are enough; what does not fit comes later from the store.
+/// The most bytes of early live pieces. A followed worker stores its output at once, so a few seconds of a busy
+/// log are enough; dropped pieces come later from the store.
 const EARLY_MAX_BYTES: usize = 1 << 20;
 
-/// A cursor in a byte stream that takes pieces in any order.
+/// A cursor in a byte stream that accepts pieces in any order.
 #[derive(Debug, Clone)]
 pub struct Joiner {
     next: u64,
@@ -36,14 +36,14 @@ impl Joiner {
         self.next
     }
 
-    /// Whether a later piece is here while the next byte is not: the one between has to be fetched.
+    /// Whether a later piece is here but the next byte is missing and must be fetched.
     #[must_use]
     pub fn has_gap(&self) -> bool {
         !self.early.is_empty()
     }
 
-    /// Takes the piece that begins at `offset`; returns the bytes that the stream goes on with, in order,
-    /// as far as they are here. Empty when the piece is old or early.
+    /// Accepts the piece at `offset` and returns the bytes that continue the stream. Empty if the piece is old or
+    /// early.
     pub fn offer(&mut self, offset: u64, piece: Bytes) -> Vec<Bytes> {
         let mut ready = Vec::new();
         if offset > self.next {
@@ -62,7 +62,7 @@ impl Joiner {
         ready
     }
 
-    /// Appends what of a piece at or before the cursor lies behind it.
+    /// Appends the part of a piece that is after the cursor.
     fn take(&mut self, offset: u64, mut piece: Bytes, ready: &mut Vec<Bytes>) {
         let known = usize::try_from(self.next - offset).unwrap_or(usize::MAX);
         if known < piece.len() {
@@ -72,7 +72,7 @@ impl Joiner {
         }
     }
 
-    /// Keeps an early piece, the longer one of two that begin alike; drops the latest ones when full.
+    /// Keeps an early piece (the longer one of two at the same offset). Drops the latest ones when full.
     fn keep(&mut self, offset: u64, piece: Bytes) {
         let before = self.early.get(&offset).map_or(0, Bytes::len);
         if before >= piece.len() {

@@ -1,8 +1,8 @@
 //! Reads the log of a job: stored chunks and the worker's live tail, joined byte by byte.
 //!
-//! [`Joiner`] is the pure part: it takes pieces of one attempt's stream in any order and gives the stream
-//! back. [`Reader`] feeds it, over all attempts of a job. Turning frames into events or text is left to
-//! [`crate::http`], and what the frames mean to [`dopq_common::wire::log`].
+//! [`Joiner`] is pure: it accepts pieces of one attempt's stream in any order and returns the stream. [`Reader`]
+//! feeds it, over all attempts of a job. [`crate::http`] turns frames into events or text. The format is in
+//! [`dopq_common::wire::log`].
 
 mod frames;
 mod join;

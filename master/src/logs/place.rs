@@ -1,4 +1,4 @@
-//! Where a reader stands in a job's log.
+//! A position in a job's log.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,11 +8,11 @@ use std::str::FromStr;
 pub struct Place {
     /// The attempt's number.
     pub attempt: u32,
-    /// The next byte to be read, which begins a frame.
+    /// The next byte to read, the start of a frame.
     pub offset: u64,
 }
 
-/// Text that is no [`Place`].
+/// Text that is not a [`Place`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a place in a log: write the id of the last event, such as 1:4096")]
 pub struct ParsePlaceError(String);

@@ -1,7 +1,7 @@
-//! Reads a job's log over all its attempts, from the store and live, until there is no more.
+//! Reads a job's log over all its attempts, from the store and live, to its end.
 //!
-//! It is pulled: it holds at most one chunk and the joiner's early pieces, fetches when its reader asks,
-//! and a slow reader only loses live pieces, which it then gets from the store.
+//! The caller pulls. The reader holds at most one chunk and the joiner's early pieces. A slow caller only loses
+//! live pieces and gets them later from the store.
 
 use std::time::Duration;
 
@@ -21,26 +21,26 @@ use super::place::Place;
 use crate::bundles::{self, Bundles, Chunk};
 use crate::view::View;
 
-/// How often a follower asks the worker to go on sending, and looks for stored chunks meanwhile.
+/// How often a follower renews its request to the worker and looks for stored chunks.
 const FOLLOW_EVERY: Duration = Duration::from_secs(10);
-/// For how long the worker sends after each request: one may be lost without a break.
+/// How long the worker sends after each request. One request may be lost without a gap.
 const FOLLOW_FOR: Duration = Duration::from_secs(30);
-/// How soon a chunk that ought to be stored is looked for again: after a gap in the live tail, and
-/// before a finished attempt's missing bytes are given up.
+/// Time between looks for a chunk that should be stored: after a gap in the live tail, and before a finished
+/// attempt's missing bytes count as lost.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
-/// A finished attempt's bytes that have not appeared after so many looks are gone.
+/// A finished attempt's bytes count as lost after this number of looks.
 const LOOKS_MAX: u32 = 10;
 
 /// Where logs come from.
 #[derive(Clone)]
 pub struct Sources {
-    /// Which attempts there are, and whether the job has finished.
+    /// The attempts, and whether the job is finished.
     pub view: View,
     /// Stored chunks.
     pub bundles: Bundles,
     /// The live tail.
     pub broker: Broker,
-    /// Proves that a live piece is the worker's that runs the attempt.
+    /// Verifies that a live piece comes from the attempt's worker.
     pub key: ClusterKey,
 }
 
@@ -51,7 +51,7 @@ pub struct Want {
     pub job: JobId,
     /// Only this attempt; all of them otherwise.
     pub attempt: Option<u32>,
-    /// Whether to wait for what is not there yet, until the job has finished.
+    /// Whether to wait for more until the job finishes.
     pub follow: bool,
     /// Where to begin.
     pub from: Option<Place>,
@@ -67,7 +67,7 @@ pub enum Item {
         /// The frame.
         entry: Entry,
     },
-    /// So many bytes of a finished attempt were reported and never stored.
+    /// Bytes of a finished attempt that were reported but never stored.
     Missing {
         /// The attempt's number.
         attempt: u32,
@@ -76,24 +76,24 @@ pub enum Item {
     },
 }
 
-/// Why a log cannot be read on.
+/// Why reading a log failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The store of chunks does not answer. Fits "failed to {error}".
+    /// The bundle store does not answer. Fits "failed to {error}".
     #[error("read the stored log")]
     Store(#[source] bundles::Error),
-    /// The stream is broken, or `from` was no place that an event named.
+    /// The stream is broken, or `from` is not an event's position.
     #[error("read the log of attempt {attempt} from byte {offset}, where no frame begins")]
     Damaged {
         /// Which attempt.
         attempt: AttemptId,
-        /// Where the frame should begin.
+        /// Where a frame should start.
         offset: u64,
         /// What is wrong with it.
         #[source]
         source: Damaged,
     },
-    /// The broker was closed because the master stops.
+    /// The broker was closed because the master is stopping.
     #[error("go on: the master stops")]
     Stopping,
 }
@@ -106,35 +106,35 @@ pub struct Reader {
     last: u32,
 }
 
-/// The attempt that is being read.
+/// The attempt being read.
 struct Current {
     attempt: AttemptId,
     joiner: Joiner,
     frames: Frames,
-    /// The stored chunks as of the last look, by offset.
+    /// The stored chunks at the last look, by offset.
     chunks: Vec<Chunk>,
     looks: u32,
     tail: Option<Tail>,
 }
 
-/// The live side of the attempt that is being read.
+/// The live tail of the attempt being read.
 struct Tail {
     stream: LiveStream,
     worker: WorkerId,
     asked_at: Instant,
 }
 
-/// Where an attempt stands, as the read model tells.
+/// An attempt's state in the read model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Stand {
-    /// It is the current one, on this worker.
+    /// Current, on this worker.
     Live(WorkerId),
-    /// It is over. Its length is known when it was its job's last.
+    /// Ended. The log's length is known for a job's last attempt.
     Over { log_bytes: Option<u64> },
 }
 
 impl Reader {
-    /// A reader before the first frame that `want` names.
+    /// A reader at the first frame of `want`.
     #[must_use]
     pub fn new(sources: Sources, want: Want) -> Self {
         let mut reader = Self {
@@ -166,11 +166,11 @@ impl Reader {
         });
     }
 
-    /// The next item; `None` at the end: what is stored was read or, when following, the job has
-    /// finished and everything was read. Cancelling the call loses nothing.
+    /// The next item; `None` at the end. When following, the end is after the job's end. Cancelling the call loses
+    /// nothing.
     ///
     /// # Errors
-    /// [`Error`]; the reader is then done for, and another one may go on from the last place.
+    /// [`Error`]. The reader is then unusable; another one can continue from the last position.
     pub async fn next(&mut self) -> Result<Option<Item>, Error> {
         loop {
             let Some(current) = &mut self.current else {
@@ -194,8 +194,8 @@ impl Reader {
                     });
                 }
             }
-            // The model is read before the store: what an attempt stored before its end was committed
-            // is then seen by the look that follows.
+            // Read the model before the store. The look that follows then sees everything that the attempt stored
+            // before its end was committed.
             let mut changes = self.sources.view.watch();
             let stand = stand(&self.sources.view, attempt);
             let complete = Stand::Over {
@@ -233,7 +233,7 @@ impl Reader {
         }
     }
 
-    /// Goes to the next attempt, waiting for it when following; false when there will be none.
+    /// Moves to the next attempt; waits for it when following. False if there is none.
     async fn advance(&mut self) -> bool {
         let next = self.last.saturating_add(1);
         if self.want.attempt.is_some_and(|only| next > only) {
@@ -243,7 +243,7 @@ impl Reader {
             let mut changes = self.sources.view.watch();
             let job = self.want.job;
             let (there, over, array) = self.sources.view.read(|model| {
-                // A task that has not begun is no job yet, and what happens to it happens to its array.
+                // A task that has not started is not a job yet; its changes are its array's.
                 let waits = model.state.waiting_task(job);
                 match model.state.job(job) {
                     Some(job) => (job.last_attempt >= next, finished(&job.state), None),
@@ -266,7 +266,7 @@ impl Reader {
 }
 
 impl Current {
-    /// Takes the stored chunk that holds the next byte; false when none does.
+    /// Reads the stored chunk with the next byte; false if there is none.
     async fn fetch(&mut self, bundles: &Bundles) -> Result<bool, Error> {
         let next = self.joiner.next();
         if holding(&self.chunks, next).is_none() {
@@ -282,7 +282,7 @@ impl Current {
         Ok(self.offer(chunk, bytes))
     }
 
-    /// Gives a piece to the joiner and what it frees to the frames; false when that was nothing.
+    /// Passes a piece to the joiner and its output to the frames; false if there was none.
     fn offer(&mut self, offset: u64, piece: Bytes) -> bool {
         let ready = self.joiner.offer(offset, piece);
         for piece in &ready {
@@ -291,7 +291,7 @@ impl Current {
         !ready.is_empty()
     }
 
-    /// Subscribes to the live tail, and asks the worker to send it when that was long ago.
+    /// Subscribes to the live tail and renews the request to the worker when due.
     async fn listen(&mut self, broker: &Broker, worker: WorkerId) -> Result<(), Error> {
         let now = Instant::now();
         let stream = match self.tail.take() {
@@ -314,7 +314,7 @@ impl Current {
         match serde_json::to_vec(&request) {
             Ok(body) => {
                 if let Err(error) = broker.publish_live(&topic, body.into()).await {
-                    // The stored chunks still come every few seconds.
+                    // Stored chunks still arrive every few seconds.
                     tracing::debug!(%error, worker.id = %worker, "cannot request the live tail");
                 }
             }
@@ -328,7 +328,7 @@ impl Current {
         Ok(())
     }
 
-    /// Waits for a live piece, or until it is time to look into the store again.
+    /// Waits for a live piece or until the next look into the store.
     async fn hear(&mut self, key: &ClusterKey) -> Result<(), Error> {
         let early = self.joiner.has_gap();
         loop {
@@ -356,7 +356,7 @@ impl Current {
     }
 }
 
-/// The offset of a chunk that holds byte `next`: of several, the one that reaches furthest.
+/// The offset of a chunk with byte `next`; of several, the one that reaches furthest.
 fn holding(chunks: &[Chunk], next: u64) -> Option<u64> {
     chunks
         .iter()
@@ -365,7 +365,7 @@ fn holding(chunks: &[Chunk], next: u64) -> Option<u64> {
         .map(|chunk| chunk.offset)
 }
 
-/// The offset and the bytes of a live message that `worker` says of its attempt's log.
+/// The offset and bytes of a live message from `worker`.
 fn tail_piece(
     key: &ClusterKey,
     attempt: AttemptId,
@@ -428,9 +428,9 @@ async fn changed(
         match changes.recv().await {
             Ok(jobs) if jobs.contains(&job) => return,
             Ok(_) => {}
-            // Whether it was among those that were missed is not known, so it is looked at.
+            // The job may be among the missed changes, so look at it.
             Err(RecvError::Lagged(_)) => return,
-            // The view is gone with the master; its streams are being ended.
+            // The view is gone: the master is stopping.
             Err(RecvError::Closed) => std::future::pending().await,
         }
     }

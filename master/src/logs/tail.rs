@@ -1,7 +1,7 @@
-//! Finds where the last lines of a stored log begin.
+//! Finds the start of the last lines of a stored log.
 //!
-//! Frames can only be walked forwards, so the log is read once, and of each frame only its place and
-//! its number of line ends is kept.
+//! Frames can only be read forwards, so this reads the log once and keeps each frame's position and number of
+//! line ends.
 
 use std::collections::VecDeque;
 
@@ -10,20 +10,20 @@ use bytes::Bytes;
 use super::place::Place;
 use super::reader::{Error, Item, Reader, Sources, Want};
 
-/// Where the last lines begin.
+/// The start of the last lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastLines {
-    /// The frame that the first of them is in; `None` for the log's beginning.
+    /// The frame that contains the first of them; `None` for the log's start.
     pub from: Option<Place>,
-    /// So many lines of that frame come before it.
+    /// The number of lines of that frame before it.
     pub skip_lines: u64,
 }
 
 impl LastLines {
-    /// Where the last `lines` lines of what is stored begin.
+    /// Finds the last `lines` lines of the stored log.
     ///
     /// # Errors
-    /// As reading.
+    /// Those of reading.
     pub async fn find(sources: Sources, want: Want, lines: usize) -> Result<Self, Error> {
         let mut reader = Reader::new(
             sources,
@@ -46,11 +46,11 @@ impl LastLines {
     }
 }
 
-/// The frames that may hold the last lines. Frames without a line end join the one before, so at most
-/// two more are kept than lines are wanted.
+/// The frames that may contain the last lines. Frames without a line end join the one before, so this keeps at
+/// most two more than the wanted lines.
 struct Window {
     lines: u64,
-    /// Where each frame begins, and how many lines end in it.
+    /// The start of each frame and the number of line ends in it.
     frames: VecDeque<(Option<Place>, u64)>,
     ends: u64,
     /// Where the next frame begins.
@@ -69,7 +69,7 @@ impl Window {
         }
     }
 
-    /// Takes a frame's payload and the place after it.
+    /// Adds a frame's payload and the position after it.
     fn push(&mut self, payload: &[u8], after: Place) {
         let ends = payload.iter().filter(|byte| **byte == b'\n').count() as u64;
         if let Some(last) = payload.last() {
@@ -80,7 +80,7 @@ impl Window {
             self.ends += ends;
         }
         self.here = Some(after);
-        // One line end more than lines are wanted, because a frame may begin amid a line.
+        // One line end more than wanted, because a frame may start within a line.
         while let Some((_, first)) = self.frames.front().copied()
             && self.frames.len() > 1
             && self.ends - first > self.lines
@@ -105,7 +105,7 @@ impl Window {
     }
 }
 
-/// What follows the first `skip` lines of `payload`; counts `skip` down.
+/// The part of `payload` after the first `skip` lines; decreases `skip`.
 pub fn without_lines(mut payload: Bytes, skip: &mut u64) -> Bytes {
     while *skip > 0 {
         let Some(end) = payload.iter().position(|byte| *byte == b'\n') else {
@@ -121,7 +121,7 @@ pub fn without_lines(mut payload: Bytes, skip: &mut u64) -> Bytes {
 mod tests {
     use super::*;
 
-    /// The log's text from where its last lines are said to begin.
+    /// The log's text from the start of its last lines.
     fn last(frames: &[&'static str], lines: usize) -> String {
         let mut window = Window::new(lines);
         for (after, frame) in (1..).zip(frames) {

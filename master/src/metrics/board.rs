@@ -1,4 +1,4 @@
-//! How each part of the master is doing, as the part itself last said.
+//! The status of each part of the master, as last reported by the part.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use parking_lot::RwLock;
 /// A part of the system that `GET /v1/status` lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// Takes bundles from a share or bucket.
+    /// Accepts bundles from a share or bucket.
     Ingest,
-    /// Decides whose turn it is.
+    /// The scheduler.
     Scheduler,
-    /// Holds or seeks the lead.
+    /// The leadership.
     Leader,
     /// Redis or the embedded store.
     Store,
     /// RabbitMQ or the in-process broker.
     Broker,
-    /// Where bundles, logs and results lie.
+    /// The bundle store.
     Bundles,
 }
 
@@ -64,25 +64,25 @@ impl PartState {
     }
 }
 
-/// What a part last said of itself.
+/// The last report of a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
     /// Whether it works.
     pub state: PartState,
-    /// Since when it is in that state.
+    /// When it entered that state.
     pub since: Timestamp,
-    /// What it is, and what is wrong with it.
+    /// What it is or what is wrong.
     pub detail: String,
 }
 
-/// Where parts say how they are doing; cheap to clone.
+/// Collects the parts' status; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Board {
     conditions: Arc<RwLock<BTreeMap<Part, Condition>>>,
 }
 
 impl Board {
-    /// Notes what `part` is doing; `since` moves only when its state changes.
+    /// Records the status of `part`. `since` only moves when the state changes.
     pub fn set(&self, now: Timestamp, part: Part, state: PartState, detail: impl Into<String>) {
         let detail = detail.into();
         let mut conditions = self.conditions.write();
@@ -100,7 +100,7 @@ impl Board {
         );
     }
 
-    /// Every part that has said something, in the order of [`Part`].
+    /// The status of all parts that reported, in the order of [`Part`].
     #[must_use]
     pub fn all(&self) -> Vec<(Part, Condition)> {
         let conditions = self.conditions.read();
@@ -110,7 +110,7 @@ impl Board {
             .collect()
     }
 
-    /// What `part` last said.
+    /// The last report of `part`.
     #[must_use]
     pub fn get(&self, part: Part) -> Option<Condition> {
         self.conditions.read().get(&part).cloned()

@@ -1,4 +1,4 @@
-//! The figures that follow from the read model, taken from it at each scrape.
+//! Metrics derived from the read model at each scrape.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +16,7 @@ use super::families::Metrics;
 use crate::clock;
 use crate::view::{Model, Role, View};
 
-/// Every family: what is counted, and what is taken from the read model.
+/// All families: counters, and those from the read model.
 #[must_use]
 pub fn registry(metrics: &Metrics, view: &View) -> Registry {
     let mut registry = Registry::default();
@@ -58,7 +58,7 @@ struct Gauges {
 
 impl Collector for FromModel {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        // Read first and written after, so that a slow scrape never holds the model.
+        // Read first, write after, so that a slow scrape does not hold the model.
         for family in self.view.read(families) {
             let mut metric = encoder.encode_descriptor(
                 family.name,
@@ -183,8 +183,8 @@ fn penalties(model: &Model) -> Gauges {
     }
 }
 
-/// What the last heartbeats told of each GPU; also under the names and in the units of NVIDIA's DCGM
-/// exporter, so that existing boards show them.
+/// GPU figures from the last heartbeats, also under the names and units of NVIDIA's DCGM exporter for existing
+/// dashboards.
 fn gpus(model: &Model) -> Vec<Gauges> {
     const MIB: f64 = 1024.0 * 1024.0;
     let mut ours: [Vec<Sample>; 4] = Default::default();

@@ -1,6 +1,6 @@
-//! The metric families that the master's parts count into, named and measured in base units.
+//! The metric families that the master's parts update, in base units.
 //!
-//! No label ever holds a job's id: their number would grow without end.
+//! No label contains a job's id, because their number is unbounded.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 type Labels = [(&'static str, String); 1];
 
-/// The counters and histograms; cheap to clone, every clone counts into the same.
+/// The counters and histograms. Cheap to clone; all clones share them.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     queue_wait: Histogram,
@@ -29,7 +29,7 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        // 100 microseconds to about 1.7 minutes; what is slower is a fault, not a measurement.
+        // 100 microseconds to about 1.7 minutes.
         let short = || Histogram::new(exponential_buckets(1e-4, 4.0, 11));
         Self {
             // A quarter of a second to about 12 days.
@@ -48,7 +48,7 @@ impl Default for Metrics {
     }
 }
 
-/// Close around 1, where estimates are good.
+/// Fine buckets around 1, the value of good estimates.
 fn ratios() -> Histogram {
     Histogram::new([
         0.01, 0.1, 0.25, 0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 2.0, 4.0, 10.0,
@@ -102,15 +102,14 @@ impl Metrics {
             .inc();
     }
 
-    /// A job that succeeded took `ratio` times as long as was expected when it was placed; `by` is what that
-    /// rested on.
+    /// A successful job took `ratio` times its expected run time; `by` is the source of the estimate.
     pub fn runtime_estimated(&self, by: &'static str, ratio: f64) {
         self.runtime_estimate
             .get_or_create(&[("by", by.to_owned())])
             .observe(ratio);
     }
 
-    /// A request was answered; `route` is the route's pattern, never the path that was asked for.
+    /// A request was answered; `route` is the route's pattern, not the path.
     pub fn http_answered(&self, method: &str, route: &str, status: u16) {
         let labels = [
             ("method", method.to_owned()),
@@ -120,7 +119,7 @@ impl Metrics {
         self.http_requests.get_or_create(&labels).inc();
     }
 
-    /// A request bore no valid token.
+    /// A request had no valid token.
     pub fn auth_failed(&self) {
         self.auth_failures.inc();
     }

@@ -1,7 +1,7 @@
-//! What the master counts ([`Metrics`]) and how its parts are doing ([`Board`]).
+//! The master's counters ([`Metrics`]) and the status of its parts ([`Board`]).
 //!
-//! Whoever does something counts it here; `GET /metrics` and `GET /v1/status` show it. Figures that
-//! follow from the read model, such as jobs by state, are taken from it when somebody asks.
+//! `GET /metrics` and `GET /v1/status` show them. Figures that follow from the read model, such as jobs by state,
+//! are computed when they are asked for.
 
 mod board;
 mod collect;

@@ -1,8 +1,7 @@
 //! A watched folder, on a disk or a network share.
 //!
-//! Users can write there, so nothing is opened by a path that they could bend: every name is resolved beneath
-//! the root, and no link is followed. A move is a rename that replaces nothing, checked afterwards; what turns
-//! out to be another file by then goes back.
+//! Users can write there, so every name is resolved beneath the root and no link is followed. A move is a rename
+//! that replaces nothing and is checked afterwards. If it moved another file, that file is moved back.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -26,7 +25,7 @@ use crate::ingest::looks::{Found, Print};
 
 /// Reads are of this size.
 const BUFFER_BYTES: usize = 1 << 20;
-/// No document of ours is larger.
+/// The largest document that DoPQ writes there.
 const DOCUMENT_MAX_BYTES: u64 = 1 << 20;
 /// Nothing is opened outside of the root or through a link.
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH
@@ -46,7 +45,7 @@ struct Root {
 }
 
 impl Folder {
-    /// Opens the folder and makes what is absent of it, with the rights that the process's umask leaves.
+    /// Opens the folder and creates its missing parts with the rights of the process's umask.
     pub(super) async fn open(
         path: PathBuf,
         options: &BTreeMap<String, String>,
@@ -78,7 +77,7 @@ impl Folder {
         self.root.path.display().to_string()
     }
 
-    /// Runs work on the root where it may block.
+    /// Runs blocking work on the root.
     async fn with_root<T: Send + 'static>(
         &self,
         action: &'static str,
@@ -96,7 +95,7 @@ impl Folder {
                 let path = format!("{INCOMING}/{folder}");
                 match root.list_one(&path, &format!("{folder}/"), &mut listing) {
                     Ok(deeper) => listing.ignored += deeper.len() as u64,
-                    // A folder that is gone again, or that we may not read, does not hide the others.
+                    // A removed or unreadable folder must not hide the others.
                     Err(error) => {
                         tracing::debug!(%path, %error, "cannot read a folder of the share");
                         listing.ignored += 1;
@@ -200,7 +199,7 @@ impl Folder {
         self.move_out(found, place, stem, false).await
     }
 
-    /// A removal is a move with a look at what was moved, so that nothing else is ever removed; a crash in
+    /// A removal is a move, a check of what was moved, and a delete, so nothing else is ever removed. A crash in
     /// between leaves the file beside its receipt.
     pub(super) async fn remove(&self, found: &Found) -> Result<(), Error> {
         let [_, stem] = super::super::receipt::stems(&found.path, &found.mark());
@@ -223,7 +222,7 @@ impl Folder {
                 let new_name = move_free(from.as_fd(), name, to.as_fd(), &stem)?;
                 let stat = rfs::statat(&to, &new_name, AtFlags::SYMLINK_NOFOLLOW)?;
                 let moved = print(&stat);
-                // A rename touches the time of change, and nothing else.
+                // A rename changes only the time of change.
                 let same = moved.etag == expected.etag && moved.size_bytes == expected.size_bytes;
                 if !same {
                     let stem = name.split_at_checked(name.len().saturating_sub(4));
@@ -266,7 +265,7 @@ impl Root {
         }
     }
 
-    /// Adds one folder's zips to the listing, and gives its folders.
+    /// Adds one folder's zips to the listing and returns its subfolders.
     fn list_one(&self, path: &str, prefix: &str, listing: &mut Listing) -> io::Result<Vec<String>> {
         let folder = self.folder(path)?;
         let mut folders = Vec::new();
@@ -288,7 +287,7 @@ impl Root {
             if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
                 folders.push(name.to_owned());
             } else if is_taken(&path) {
-                // Links and pipes as well: taking them refuses them with the reason.
+                // Includes links and pipes; taking them refuses them with a reason.
                 let print = print(&stat);
                 listing.zips.push(Found { path, print });
             } else {
@@ -299,7 +298,7 @@ impl Root {
     }
 }
 
-/// Renames to `stem.zip`, or to the first `stem-2.zip` and so on that is free; gives the name.
+/// Renames to the first free name of `stem.zip`, `stem-2.zip` and so on, and returns it.
 fn move_free(
     from: BorrowedFd<'_>,
     name: &str,
@@ -315,7 +314,7 @@ fn move_free(
         match rfs::renameat_with(from, name, to, &new_name, RenameFlags::NOREPLACE) {
             Ok(()) => return Ok(new_name),
             Err(Errno::EXIST) => {}
-            // Some network shares cannot rename with conditions; then a look must do.
+            // Some network shares lack conditional renames; then check first.
             Err(Errno::INVAL | Errno::NOSYS) => {
                 match rfs::statat(to, &new_name, AtFlags::SYMLINK_NOFOLLOW) {
                     Err(Errno::NOENT) => {

@@ -1,6 +1,6 @@
-//! The watched place itself: a folder, or a bucket.
+//! The share: a folder or a bucket.
 //!
-//! Both give the same few operations; how each keeps its promises is told where it is done.
+//! Both offer the same operations. Each adapter documents how it keeps its guarantees.
 
 mod folder;
 mod objects;
@@ -18,18 +18,18 @@ use crate::bundles;
 
 /// Where users put their zips.
 pub(super) const INCOMING: &str = "incoming";
-/// Where receipts go, and the zips that were accepted.
+/// Receipts and accepted zips.
 pub(super) const ACCEPTED: &str = "accepted";
-/// Where the zips that were refused go, with the reasons.
+/// Refused zips and their reasons.
 pub(super) const REJECTED: &str = "rejected";
 
 /// Bytes of a file as they arrive.
 pub(super) type Content = BoxStream<'static, Result<Bytes, Error>>;
 
-/// A failure of the watched place.
+/// An error of the share.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Its URL or options are wrong, or its folder cannot be made.
+    /// Its URL or options are wrong, or its folder cannot be created.
     #[error("open the watched place")]
     Open(#[source] bundles::Error),
     /// An operation on a folder failed.
@@ -54,7 +54,7 @@ pub enum Error {
         #[source]
         source: object_store::Error,
     },
-    /// The file is gone, or no longer what was found.
+    /// The file is gone or has changed.
     #[error("{path} has changed")]
     Changed {
         /// Which.
@@ -65,16 +65,16 @@ pub enum Error {
     Refused(Fault),
 }
 
-/// What a look shows.
+/// The result of a look.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    /// Zips in places where they are taken from.
+    /// Zips that ingest takes.
     pub(super) zips: Vec<Found>,
     /// Anything else.
     pub(super) ignored: u64,
 }
 
-/// The watched place; cheap to clone.
+/// The share; cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) enum Share {
     Folder(Folder),
@@ -82,7 +82,7 @@ pub(super) enum Share {
 }
 
 impl Share {
-    /// Opens it; a folder is made with its three parts.
+    /// Opens it. Creates a folder with its three parts.
     pub(super) async fn open(url: &str, options: &BTreeMap<String, String>) -> Result<Self, Error> {
         match bundles::local_path(url).map_err(Error::Open)? {
             Some(root) => Folder::open(root, options).await.map(Self::Folder),
@@ -98,7 +98,7 @@ impl Share {
         }
     }
 
-    /// What lies in `incoming/`.
+    /// Lists `incoming/`.
     pub(super) async fn list(&self) -> Result<Listing, Error> {
         match self {
             Self::Folder(folder) => folder.list().await,
@@ -106,7 +106,7 @@ impl Share {
         }
     }
 
-    /// What a file in `incoming/` is now.
+    /// The present version of a file in `incoming/`.
     pub(super) async fn look(&self, path: &str) -> Result<Option<Print>, Error> {
         match self {
             Self::Folder(folder) => folder.look(path).await,
@@ -130,7 +130,7 @@ impl Share {
         }
     }
 
-    /// Writes one, durably and whole, over an earlier one.
+    /// Writes a document durably and atomically. Replaces an earlier one.
     pub(super) async fn write(&self, place: &str, name: &str, body: Bytes) -> Result<(), Error> {
         match self {
             Self::Folder(folder) => folder.write(place, name, body).await,
@@ -138,8 +138,8 @@ impl Share {
         }
     }
 
-    /// Moves a file from `incoming/` to `place` under `stem`, durably, without ever replacing another file.
-    /// [`Error::Changed`] when it is no longer what was found; it is then still in `incoming/`.
+    /// Moves a file durably from `incoming/` to `place` under `stem`. Never replaces another file.
+    /// [`Error::Changed`] if the file has changed; it is then still in `incoming/`.
     pub(super) async fn shelve(&self, found: &Found, place: &str, stem: &str) -> Result<(), Error> {
         match self {
             Self::Folder(folder) => folder.shelve(found, place, stem).await,
@@ -147,7 +147,7 @@ impl Share {
         }
     }
 
-    /// Removes a file from `incoming/`, with the same care.
+    /// Removes a file from `incoming/`, with the same guarantees.
     pub(super) async fn remove(&self, found: &Found) -> Result<(), Error> {
         match self {
             Self::Folder(folder) => folder.remove(found).await,
@@ -156,8 +156,8 @@ impl Share {
     }
 }
 
-/// Whether `path` below `incoming/` is one that is taken: a zip in a user's folder or at the top. Hidden files
-/// are how several programs name what they are still copying.
+/// Whether ingest takes `path` below `incoming/`: a zip in a user's folder or at the top. Many programs use
+/// hidden names for copies in progress, so those do not count.
 fn is_taken(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     let zip = name

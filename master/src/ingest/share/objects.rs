@@ -1,8 +1,8 @@
 //! A watched bucket.
 //!
 //! A bucket cannot rename: a move is a copy, a check that the source is still what was copied, and a delete.
-//! Between check and delete another writer could still slip in a new object of the same name; no bucket
-//! offers a delete that is conditional on all of them, so users give each submission its own name.
+//! Between check and delete another writer could still replace the object. Not all services offer conditional
+//! deletes, so users must give each submission its own name.
 
 use std::collections::BTreeMap;
 
@@ -15,11 +15,11 @@ use super::{Content, Error, INCOMING, Listing, is_taken};
 use crate::bundles::Objects;
 use crate::ingest::looks::{Found, Print};
 
-/// S3 copies no object above this size in one call; those are read and written again.
+/// The largest object that S3 copies in one call. Larger ones are read and written again.
 const COPY_MAX_BYTES: u64 = 5 << 30;
 /// Parts of such a copy: 10,000 of them hold more than the largest object.
 const PART_BYTES: usize = 64 << 20;
-/// So many parts are under way at once, which bounds the memory.
+/// Parts in flight, which bounds the memory.
 const PARTS_AT_ONCE: usize = 2;
 
 /// A watched bucket.
@@ -34,7 +34,7 @@ impl Bucket {
         Ok(Self { objects })
     }
 
-    /// Over a store that a test made.
+    /// Wraps a test's store.
     #[cfg(test)]
     pub(in crate::ingest) fn over(objects: Objects) -> Self {
         Self { objects }
@@ -146,7 +146,7 @@ impl Bucket {
         }
     }
 
-    /// The source is still what was found.
+    /// Checks that the source has not changed.
     async fn still(&self, found: &Found) -> Result<(), Error> {
         if self.look(&found.path).await?.as_ref() == Some(&found.print) {
             Ok(())
@@ -155,7 +155,7 @@ impl Bucket {
         }
     }
 
-    /// The first name that is free, or holds our own copy from before a crash.
+    /// The first name that is free or contains this file's copy from before a crash.
     async fn free(&self, found: &Found, place: &str, stem: &str) -> Result<Path, Error> {
         let mut number = 1_u32;
         loop {
@@ -177,7 +177,7 @@ impl Bucket {
         }
     }
 
-    /// Whether `path` holds what the source holds. Etags do not tell: a copy may have another one.
+    /// Whether `path` has the source's content. A copy may have another etag, so this compares bytes.
     async fn is_copy(&self, found: &Found, path: &Path) -> Result<bool, Error> {
         let copy = self.objects.store.get(path).await;
         let copy = copy
@@ -212,8 +212,8 @@ async fn digest(content: impl Stream<Item = Result<Bytes, Error>>) -> Result<bla
     Ok(hasher.finalize())
 }
 
-/// The same for a listing and for a look at one object: services write the etag with and without quotes, and
-/// give the time in parts of a second in the one and in whole seconds in the other.
+/// Normalises listings and single lookups: services write the etag with or without quotes, and the time with or
+/// without fractions of a second.
 fn print(meta: &ObjectMeta) -> Print {
     let etag = meta.e_tag.as_deref().unwrap_or_default();
     Print {
