@@ -1,4 +1,4 @@
-//! What the routes work with.
+//! The dependencies of the routes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,26 +22,26 @@ use crate::logs;
 use crate::metrics::{Board, Metrics};
 use crate::view::View;
 
-/// Everything that the routes work with; the driver fills it in.
+/// The dependencies of the routes.
 #[derive(Clone)]
 pub struct App {
     /// Submits, acts and reads.
     pub handle: Handle,
     /// Bundles, logs and results.
     pub bundles: Bundles,
-    /// Judges and stores an uploaded bundle.
+    /// Validates and stores uploaded bundles.
     pub intake: Intake,
     /// Live tails of logs.
     pub broker: Broker,
-    /// The cluster's key, which proves attempt tokens.
+    /// The cluster's key, which verifies attempt tokens.
     pub key: ClusterKey,
     /// Limits and names.
     pub settings: Settings,
-    /// What is counted.
+    /// The counters.
     pub metrics: Metrics,
-    /// How the parts are doing.
+    /// The parts' status.
     pub board: Board,
-    /// Ends every stream that would otherwise last as long as its reader.
+    /// Ends all streams at shutdown.
     pub shutdown: CancellationToken,
 }
 
@@ -54,15 +54,15 @@ pub struct Settings {
     pub bundle_max_bytes: u64,
     /// The largest results archive of one attempt.
     pub results_max_bytes: u64,
-    /// Uploads are refused when they would leave less than this free on the intake's disk.
+    /// Uploads must leave this much of the intake's disk free.
     pub min_free_bytes: u64,
-    /// How long a signed address of a bundle is good for.
+    /// Lifetime of a bundle's signed URL.
     pub signed_url_ttl: Duration,
     /// Whether `/metrics` answers without a token to clients on the loopback address.
     pub open_metrics_on_loopback: bool,
 }
 
-/// The state of the router: [`App`] and what lives as long as it.
+/// The state of the router: [`App`] and what lives with it.
 pub(super) struct Context {
     pub(super) app: App,
     pub(super) limiter: Limiter,
@@ -70,10 +70,10 @@ pub(super) struct Context {
     pub(super) positions: Positions,
     pub(super) forecasts: Forecasts,
     pub(super) registry: Registry,
-    /// Bounds the memory of long bodies.
+    /// Bounds the memory of large bodies.
     pub(super) large_bodies: Semaphore,
     pub(super) started_at: Timestamp,
-    /// An account is changed by writing its whole new value, so one change at a time reads and writes.
+    /// Serialises changes of accounts, because each writes the account's whole value.
     pub(super) accounts: Mutex<()>,
 }
 

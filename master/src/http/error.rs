@@ -1,4 +1,4 @@
-//! The one way in which a request fails: an [`api::ErrorResponse`] with its status.
+//! How a request fails: an [`api::ErrorResponse`] with its status.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use dopq_common::sched::Rejected;
 
 use crate::driver::{ActError, SubmitError};
 
-/// Clients that may try again are asked to wait so long.
+/// `Retry-After` for clients that may try again.
 const RETRY_SECONDS: u64 = 2;
 
-/// Why a request failed, as its sender is told.
+/// The error that the sender of a request gets.
 #[derive(Debug, Clone)]
 pub(super) struct Error {
     code: ErrorCode,
@@ -24,18 +24,18 @@ pub(super) struct Error {
     hint: String,
     faults: Vec<api::Fault>,
     retry_after: Option<Duration>,
-    /// Set when the leader at this address would do it.
+    /// The leader's URL, if the leader can handle the request.
     leader_url: Option<String>,
 }
 
-/// Rides on the answer of a handler that found another master leading; [`super::guard`] then redirects.
+/// Extension of a handler's answer if another master leads; [`super::guard`] then redirects.
 #[derive(Debug, Clone)]
 pub(super) struct LeaderAt(pub(super) String);
 
 pub(super) type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// A failure of kind `code`; `message` is one lower-case sentence.
+    /// An error with `code`; `message` is one lower-case sentence.
     pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         let retry = match code {
             ErrorCode::Unavailable | ErrorCode::TooManyRequests => {
@@ -62,26 +62,26 @@ impl Error {
         }
     }
 
-    /// Adds what the sender can do about it.
+    /// Adds what the sender can do.
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = hint.into();
         self
     }
 
-    /// Says when it may be tried again.
+    /// Sets when to try again.
     pub(super) fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
     }
 
-    /// A bundle or configuration that breaks rules.
+    /// An invalid bundle or configuration.
     pub(super) fn faults(message: impl Into<String>, faults: Vec<bundle::Fault>) -> Self {
         let mut error = Self::new(ErrorCode::Invalid, message);
         error.faults = faults.into_iter().map(fault).collect();
         error
     }
 
-    /// A configuration that breaks one rule which only the master knows.
+    /// A configuration that breaks a rule which only the master can check.
     pub(super) fn fault(rule: &str, place: &str, message: impl Into<String>) -> Self {
         let message = message.into();
         let mut error = Self::new(ErrorCode::Invalid, message.clone());
@@ -93,26 +93,26 @@ impl Error {
         error
     }
 
-    /// There is none, or none that the caller may see: the two look the same on purpose.
+    /// The job does not exist or the caller may not see it. Both look the same on purpose.
     pub(super) fn no_job(name: impl fmt::Display) -> Self {
         Self::new(ErrorCode::NotFound, format!("there is no job {name}"))
             .hint("list your jobs with: dopq ps")
     }
 
-    /// A fault of DoPQ itself. The sender gets no more than that; the log has the rest.
+    /// An internal error. The sender gets no details; the log has them.
     pub(super) fn internal(what: &str, source: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error = source, "{what}");
         Self::new(ErrorCode::Internal, what)
             .hint("send the answer's X-Request-Id to an admin, who finds it in the master's log")
     }
 
-    /// A part that the master needs does not answer.
+    /// A service that the master needs does not answer.
     pub(super) fn unavailable(what: &str, source: &(dyn std::error::Error + 'static)) -> Self {
         tracing::warn!(error = source, "{what}");
         Self::new(ErrorCode::Unavailable, what).hint("try again; see dopq status")
     }
 
-    /// Another master decides.
+    /// Another master leads.
     pub(super) fn not_leader(leader_url: Option<String>) -> Self {
         let mut error = Self::new(ErrorCode::Unavailable, "this master is not the leader")
             .hint("no leader is known; try again in a few seconds");
@@ -120,7 +120,7 @@ impl Error {
         error
     }
 
-    /// The body, for streams that fail after they began.
+    /// The body, for streams that fail after they started.
     pub(super) fn into_body(self) -> api::ErrorResponse {
         api::ErrorResponse {
             error: api::ErrorBody {

@@ -1,4 +1,4 @@
-//! Reads bodies, query strings and path parameters, so that what is wrong with them is told as any error.
+//! Reads bodies, query strings and path parameters, with the API's own errors.
 
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -16,9 +16,9 @@ use super::guard::{NamedJob, QUICK};
 
 /// A configuration has at most 1 MiB; written as overrides it may be twice as long.
 const JSON_MAX_BYTES: usize = 2 << 20;
-/// What any request may have in memory.
+/// Memory that every request may use.
 const SMALL_BYTES: usize = 64 << 10;
-/// Bodies above that which are read at once; the longest is a log's chunk of 4 MiB.
+/// Larger bodies that are read concurrently; the largest is a log's chunk of 4 MiB.
 pub(super) const LARGE_BODIES_MAX: usize = 64;
 
 /// A JSON body of at most [`JSON_MAX_BYTES`]. An absent body is read as `{}`.
@@ -42,8 +42,8 @@ impl<T: DeserializeOwned> FromRequest<Ctx> for Json<T> {
     }
 }
 
-/// Reads a whole body of at most `max` bytes. Beyond the first [`SMALL_BYTES`] it takes one of `large`,
-/// so that ordinary requests never wait and many large ones do not fill the memory.
+/// Reads a whole body of at most `max` bytes. Beyond [`SMALL_BYTES`] it needs a permit of `large`, so ordinary
+/// requests never wait and large ones cannot fill the memory.
 pub(super) async fn collect(large: &Semaphore, mut body: Body, max: usize) -> Result<Bytes> {
     let reading = async {
         let (mut bytes, mut slot) = (BytesMut::new(), None);
@@ -87,7 +87,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     }
 }
 
-/// The job that the path names, as [`super::guard`] found it: a job, or a task that waits to begin.
+/// The job of the path, as [`super::guard`] found it: a job, or a task that has not started.
 pub(super) struct Named(pub(super) JobId);
 
 impl<S: Send + Sync> FromRequestParts<S> for Named {
@@ -101,7 +101,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     }
 }
 
-/// The path's one parameter, read as an id.
+/// The path's only parameter, parsed as an id.
 pub(super) struct Id<T>(pub(super) T);
 
 impl<T, S> FromRequestParts<S> for Id<T>

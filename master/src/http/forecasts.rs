@@ -1,7 +1,7 @@
-//! When waiting jobs are expected to start, remembered for a while.
+//! Caches when queued jobs are expected to start.
 //!
-//! Looking ahead takes many decisions on a copy of the read model, so it is done beside the tasks that answer
-//! requests, one at a time, for everybody who asks meanwhile.
+//! A forecast takes many decisions on a copy of the read model. It runs outside the request tasks, one at a time,
+//! and serves all requests that arrive meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use tokio::time::Instant;
 use crate::clock;
 use crate::view::View;
 
-/// Jobs become overdue with time, so it is looked anew after this even when nothing was committed.
+/// A forecast expires after this time even without a commit, because jobs become overdue.
 const FRESH: Duration = Duration::from_secs(60);
-/// Over further commits a forecast is kept for so many times as long as it took, so that at most a twentieth
-/// of the time goes into it.
+/// After a commit a forecast stays valid for this many times as long as it took, so that at most a twentieth of
+/// the time goes into it.
 const KEPT_FOR: u32 = 20;
 
-/// The forecast that was made last.
+/// The last forecast.
 #[derive(Debug, Default)]
 pub(super) struct Forecasts {
     last: Arc<Mutex<Option<Made>>>,
@@ -41,9 +41,9 @@ impl Made {
 }
 
 impl Forecasts {
-    /// What is expected of the model in `view`, or was a moment ago; `None` when looking ahead broke.
+    /// The forecast for `view`, or a recent one; `None` if it failed.
     pub(super) async fn of(&self, view: &View) -> Option<Arc<Forecast>> {
-        // Owned by whoever looks ahead, so that nobody else begins when the one who asked goes away.
+        // The forecasting task owns it, so no second one starts if the caller goes away.
         let mut last = Arc::clone(&self.last).lock_owned().await;
         let seq = view.read(|model| model.seq);
         if let Some(made) = last

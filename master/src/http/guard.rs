@@ -1,4 +1,4 @@
-//! Lets a request through to its handler, or says why not: identity, role, owner, leadership, time.
+//! Checks each request before its handler: identity, role, owner, leadership, time.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -20,13 +20,13 @@ use crate::accounts::{Identified, identify};
 use crate::clock;
 use crate::view;
 
-/// An answer that is no stream is given within this.
+/// Time-out of answers that are not streams.
 pub(super) const QUICK: Duration = Duration::from_secs(30);
 
-/// Stands for the address of a request that came without a connection, as in tests.
+/// The address of a request without a connection, as in tests.
 const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-/// Who asks, as proven. Handlers take it from the request's extensions.
+/// The authenticated caller. Handlers find it in the request's extensions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Caller {
     pub(super) name: UserName,
@@ -34,17 +34,17 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// Whether they may see and change what belongs to `owner`.
+    /// Whether the caller may see and change what belongs to `owner`.
     pub(super) fn sees(&self, owner: &UserName) -> bool {
         self.role >= Role::Operator || self.name == *owner
     }
 }
 
-/// The job that the path names. Handlers take it as [`super::extract::Named`].
+/// The job of the path. Handlers extract it as [`super::extract::Named`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NamedJob(pub(super) JobId);
 
-/// The worker that asks, as proven, with its attempt, which is current.
+/// The authenticated worker with its current attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AttemptCaller {
     pub(super) attempt: AttemptId,
@@ -58,7 +58,7 @@ pub(super) struct Guard {
     pub(super) rule: Rule,
 }
 
-/// Calls the handler when the rule holds.
+/// Calls the handler if the rule allows it.
 pub(super) async fn guard(
     State(Guard { context, rule }): State<Guard>,
     params: std::result::Result<RawPathParams, RawPathParamsRejection>,
@@ -77,7 +77,7 @@ pub(super) async fn guard(
             error.into_response()
         }
     };
-    // A handler, too, can find that the lead was lost.
+    // The handler can also find that the leadership was lost.
     let leader = response.extensions().get::<LeaderAt>();
     match leader.and_then(|LeaderAt(leader)| redirect(leader, &uri)) {
         Some(redirect) => redirect,
@@ -147,7 +147,7 @@ fn admit(
     }
 }
 
-/// The job of that name, if its owner asks or somebody with at least that role.
+/// The job of that name, if the caller is its owner or has at least that role.
 fn find(context: &Context, caller: &Caller, role: Role, name: JobName) -> Result<JobId> {
     let visible = |owner: &UserName| *owner == caller.name || caller.role >= role;
     context.view().read(|model| {
@@ -249,7 +249,7 @@ fn attempt(context: &Context, params: &RawPathParams, request: &Request) -> Resu
         });
     match known {
         Standing::Current => Ok(AttemptCaller { attempt, worker }),
-        // The order is out before this master's read model shows it, or it is a standby that lags.
+        // The worker has the order before this master's read model shows it, or this is a lagging standby.
         Standing::NotYet => Err(Error::new(
             ErrorCode::Unavailable,
             format!("this master does not know attempt {attempt} yet"),
@@ -266,7 +266,7 @@ fn attempt(context: &Context, params: &RawPathParams, request: &Request) -> Resu
     }
 }
 
-/// Where an attempt stands in the read model.
+/// An attempt's state in the read model.
 enum Standing {
     NotYet,
     Current,
@@ -284,14 +284,14 @@ fn peer(request: &Request) -> Option<SocketAddr> {
     peer.map(|ConnectInfo(peer)| *peer)
 }
 
-/// The route's own parameter; its absence would be a fault of the table, which a test looks for.
+/// The route's parameter. A test checks that the table has it.
 fn param<'a>(params: &'a RawPathParams, name: &str) -> Result<&'a str> {
     let mut params = params.iter();
     let found = params.find_map(|(key, value)| (key == name).then_some(value));
     found.ok_or_else(|| Error::new(ErrorCode::Internal, format!("the route has no {name}")))
 }
 
-/// 307: the same request, with method and body, to the leader.
+/// 307: repeat the request, with method and body, at the leader.
 fn redirect(leader: &str, uri: &Uri) -> Option<Response> {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let location = format!("{}{path}", leader.trim_end_matches('/'));

@@ -1,12 +1,12 @@
-//! The HTTP face of a master: the control API under `/v1`, the workers' data plane under `/data/v1`,
+//! The master's HTTP server: the control API under `/v1`, the workers' data plane under `/data/v1`,
 //! health and metrics.
 //!
-//! It decides who may ask what and turns the read model into the API's words. What is to change goes
-//! to the owner of the state as an event; nothing here keeps state of its own beyond limits and spools.
+//! It checks permissions and converts the read model to the API's types. Changes go to the owner of the state as
+//! events. The only state here are limits and spools.
 //!
-//! - [`table`] holds every route with who may use it; [`guard`] enforces that
-//! - [`routes`] answer; [`convert`] speaks the API's words
-//! - [`observe`] and [`mod@serve`] are around them: ids, headers, time-outs, connections
+//! - [`table`] lists every route and who may use it; [`guard`] enforces it
+//! - [`routes`] has the handlers; [`convert`] the conversions to the API's types
+//! - [`observe`] and [`mod@serve`] add ids, headers, time-outs and connections
 
 mod app;
 mod convert;

@@ -1,4 +1,4 @@
-//! Around every request: an id, a span, the counters, and the headers that every answer bears.
+//! Gives every request an id, a span, counters and the common headers.
 
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
@@ -10,10 +10,10 @@ use tracing::Instrument;
 use super::app::Ctx;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The longest id that is taken over from a client or proxy.
+/// The longest accepted id of a client or proxy.
 const REQUEST_ID_MAX_BYTES: usize = 64;
 
-/// Names the request, times it, counts it, and protects its answer.
+/// Adds an id, measures and counts the request, and sets security headers.
 pub(super) async fn observe(State(context): State<Ctx>, request: Request, next: Next) -> Response {
     let id = request_id(&request);
     let route = request.extensions().get::<MatchedPath>();
@@ -23,7 +23,7 @@ pub(super) async fn observe(State(context): State<Ctx>, request: Request, next: 
         .extensions()
         .get::<ConnectInfo<std::net::SocketAddr>>();
     let peer = peer.map(|ConnectInfo(peer)| peer.to_string());
-    // Paths and query strings stay out of the log; the route tells as much and holds nobody's data.
+    // The log contains the route, not the path or query, which may contain private data.
     let span = tracing::info_span!(
         "request",
         request.id = id.to_str().unwrap_or_default(),
@@ -60,7 +60,7 @@ pub(super) async fn observe(State(context): State<Ctx>, request: Request, next: 
     response
 }
 
-/// The client's own id when it is harmless, so that its log and ours can be laid side by side.
+/// The client's own id if it is harmless, so that both logs can be correlated.
 fn request_id(request: &Request) -> HeaderValue {
     let harmless = |value: &&HeaderValue| {
         let bytes = value.as_bytes();
@@ -79,7 +79,7 @@ fn request_id(request: &Request) -> HeaderValue {
         .unwrap_or(HeaderValue::from_static("none"))
 }
 
-/// Clients invent methods; the counter's labels are not theirs to choose.
+/// Bounds the counter's labels; clients can invent methods.
 fn method_label(method: &axum::http::Method) -> &'static str {
     use axum::http::Method;
     match *method {

@@ -1,4 +1,4 @@
-//! Puts the table, the guard and the layers around them together.
+//! Combines the table, the guard and the layers.
 
 use axum::Router;
 use axum::http::Uri;
@@ -18,7 +18,7 @@ pub fn router(app: App) -> Router {
     assemble(Context::new(app), table())
 }
 
-/// Sets the guard before each route, and the layers around all of them.
+/// Puts the guard before each route and the layers around all of them.
 pub(super) fn assemble(context: Ctx, routes: Vec<Route>) -> Router {
     let mut router = Router::new();
     for route in routes {

@@ -1,4 +1,4 @@
-//! Accepts connections and keeps slow, idle and too many clients from harming the others.
+//! Accepts connections and limits slow, idle and too many clients.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,23 +21,22 @@ use tower::ServiceExt;
 
 use super::tls::Tls;
 
-/// Followers of logs hold a connection each; beyond this new ones wait in the listener's backlog.
+/// The most connections. Each follower of a log has one. Further ones wait in the listener's backlog.
 const CONNECTIONS_MAX: usize = 4096;
-/// A client that takes longer to send a request's head, counted from the connection's beginning or its
-/// last answer, is cut off.
+/// Time-out for a request's head, from the start of the connection or the last answer.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// A client that takes longer to agree on TLS is cut off.
+/// Time-out of the TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// What is still open so long after the shutdown began is cut off.
+/// Time after which a shutdown closes the remaining connections.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// After a failed accept, most likely for want of file descriptors.
+/// Pause after a failed accept, usually for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `router` on `listener`, with TLS where there is some, until `shutdown`; then lets answers in
-/// progress end, for a while.
+/// Serves `router` on `listener`, with TLS if given, until `shutdown`. Then gives answers in progress some time to
+/// end.
 ///
 /// # Errors
-/// Only when the listener cannot tell its own address.
+/// Only if the listener does not know its address.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Arc<Tls>>,

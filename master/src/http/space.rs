@@ -1,4 +1,4 @@
-//! How much room is left on the disk of a folder.
+//! Free disk space of a folder.
 
 use std::io;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Every route with who may use it. There is no other way to add one, so none can be left open.
+//! Every route and who may use it. Routes can only be added here, so none is open by mistake.
 
 use axum::handler::Handler;
 use axum::routing::{MethodFilter, MethodRouter, on};
@@ -15,9 +15,9 @@ use super::routes::{
 pub(super) enum Access {
     /// Anybody, without a token.
     Open,
-    /// Operators; without a token also clients on the loopback address, where a setting says so.
+    /// Operators; also clients on the loopback address without a token, if a setting allows it.
     Scrape,
-    /// Everybody with at least this role; what they see is filtered to what is theirs.
+    /// Everybody with at least this role; they see only what is theirs.
     Role(Role),
     /// The owner of the job `{id}`, and everybody with at least this role.
     Job(Role),
@@ -27,12 +27,12 @@ pub(super) enum Access {
     Attempt,
 }
 
-/// How long an answer may take.
+/// The time-out of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pace {
     /// Within [`super::guard::QUICK`].
     Quick,
-    /// As long as data flows.
+    /// None while data flows.
     Stream,
 }
 
@@ -41,7 +41,7 @@ pub(super) enum Pace {
 pub(super) enum Who {
     /// Every master.
     Any,
-    /// The leader; others say where it is.
+    /// The leader; others redirect to it.
     Leader,
 }
 
@@ -80,7 +80,7 @@ impl Verb {
 struct Table(Vec<Route>);
 
 impl Table {
-    /// A route that answers quickly; the leader alone does what changes anything.
+    /// A route that answers quickly. Only the leader handles changes.
     fn add<H, T>(&mut self, verb: Verb, path: &'static str, access: Access, handler: H) -> &mut Self
     where
         H: Handler<T, Ctx>,
@@ -105,7 +105,7 @@ impl Table {
         self
     }
 
-    /// The route that was added last answers for as long as data flows.
+    /// The last added route has no time-out while data flows.
     fn streams(&mut self) -> &mut Self {
         if let Some(route) = self.0.last_mut() {
             route.rule.pace = Pace::Stream;
@@ -113,7 +113,7 @@ impl Table {
         self
     }
 
-    /// The route that was added last is answered by every master, though it changes something.
+    /// Every master handles the last added route, although it changes something.
     fn anywhere(&mut self) -> &mut Self {
         if let Some(route) = self.0.last_mut() {
             route.rule.who = Who::Any;
@@ -122,7 +122,7 @@ impl Table {
     }
 }
 
-/// What holds of a route before its handler is called.
+/// A route's rule, checked before its handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rule {
     pub(super) access: Access,

@@ -1,4 +1,4 @@
-//! TLS for the API: certificate and key from files, which are read again when they change.
+//! TLS for the API. Reloads certificate and key when their files change.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,13 +12,13 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
 
-/// How often the files are looked at; certificates are renewed weeks before they end.
+/// How often the files are checked. Certificates are renewed weeks before they expire.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
-/// Files that no server can be made of.
+/// Unusable certificate or key files.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file cannot be read or holds no PEM of the right kind. Fits "failed to {error}".
+    /// A file cannot be read or contains no PEM of the right kind. Fits "failed to {error}".
     #[error("read {}", path.display())]
     Read {
         /// Which.
@@ -27,7 +27,7 @@ pub enum TlsError {
         #[source]
         source: pem::Error,
     },
-    /// When the file was changed cannot be told.
+    /// The file's modification time is unknown.
     #[error("look at {}", path.display())]
     Look {
         /// Which.
@@ -36,10 +36,10 @@ pub enum TlsError {
         #[source]
         source: io::Error,
     },
-    /// There is no certificate in the file.
+    /// The file contains no certificate.
     #[error("find a certificate in {}", .0.display())]
     NoCertificate(PathBuf),
-    /// Key and certificate do not belong together, or are of an unknown kind.
+    /// Key and certificate do not match, or their kind is unknown.
     #[error("use the certificate with its key")]
     Unfit(#[source] rustls::Error),
 }
@@ -65,13 +65,13 @@ impl Tls {
         })
     }
 
-    /// Takes connections with the newest certificate.
+    /// Accepts connections with the newest certificate.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         Arc::clone(&self.current.read()).into()
     }
 
-    /// Reads the files again whenever they change, for ever. Files that are no good, such as half of a
-    /// renewed pair, leave the old ones in use.
+    /// Reloads the files whenever they change, for ever. Keeps the old ones if the new ones are unusable, such as half
+    /// of a renewed pair.
     pub(super) async fn watch(&self) {
         let mut seen = self.changed_at().ok();
         let mut looks = tokio::time::interval(LOOK_EVERY);

@@ -1,4 +1,4 @@
-//! Receives bundles into the intake's spool, within the disk's room and each user's share of it.
+//! Receives bundles into the intake's spool, within the free disk space and each user's limit.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,15 +15,15 @@ use super::error::{Error, Result};
 use super::space::free_bytes;
 use crate::bundles::{Intake, IntakeError, Spooled};
 
-/// Uploads that one user may have under way at once.
+/// Concurrent uploads of one user.
 const UPLOADS_PER_USER: usize = 4;
-/// An upload of which nothing comes for so long is given up.
+/// Time-out of an upload without data.
 const STALL: Duration = Duration::from_secs(60);
-/// A refused body is read on for as much as this, so that its sender gets to read the refusal.
+/// How much of a refused body is read, so that its sender can read the answer.
 const DRAIN_BYTES: usize = 64 << 20;
 const DRAIN_FOR: Duration = Duration::from_secs(2);
 
-/// What is being received.
+/// The uploads in progress.
 pub(super) struct Uploads {
     folder: PathBuf,
     min_free_bytes: u64,
@@ -32,12 +32,12 @@ pub(super) struct Uploads {
 
 #[derive(Default)]
 struct UnderWay {
-    /// Bytes that the uploads under way may still write.
+    /// Bytes that the uploads in progress may still write.
     promised: u64,
     by_user: BTreeMap<UserName, usize>,
 }
 
-/// Room that was promised to an upload, given back when it is dropped.
+/// Disk space reserved for an upload; released on drop.
 struct Promise<'a> {
     uploads: &'a Uploads,
     user: UserName,
@@ -58,7 +58,7 @@ impl Drop for Promise<'_> {
 }
 
 impl Uploads {
-    /// Uploads that are spooled in `folder` and leave `min_free_bytes` of its disk.
+    /// Spools uploads in `folder` and leaves `min_free_bytes` of its disk free.
     pub(super) fn new(folder: PathBuf, min_free_bytes: u64) -> Self {
         Self {
             folder,
@@ -67,7 +67,7 @@ impl Uploads {
         }
     }
 
-    /// Receives `body`, which was announced as `length` bytes.
+    /// Receives `body`, whose announced length is `length` bytes.
     pub(super) async fn receive(
         &self,
         intake: &Intake,
@@ -131,7 +131,7 @@ async fn write(intake: &Intake, length: u64, body: &mut Body) -> Result<Spooled>
     Ok(spooled)
 }
 
-/// Why the intake did not take a bundle, as its sender is told.
+/// The sender's error for a bundle that the intake refused.
 pub(super) fn refusal(error: IntakeError) -> Error {
     if error.is_full() {
         tracing::warn!(
@@ -179,8 +179,7 @@ pub(super) async fn next(body: &mut Body) -> Result<Option<Bytes>> {
     }
 }
 
-/// Reads on for a moment: a connection that is closed over unread data is reset, which can take the
-/// answer away from the sender.
+/// Reads on for a moment: closing a connection with unread data resets it, and the sender may lose the answer.
 pub(super) async fn drain(mut body: Body) {
     let reading = async {
         let mut read = 0;

@@ -1,7 +1,7 @@
 //! The store of a single master: a redb file, one durable write transaction for each commit.
 //!
-//! The file is locked while it is open, so that one master at most can have it; the lease lives in
-//! memory, and the epoch in the file, so that orders of an earlier run are fenced all the same.
+//! The open file is locked, so only one master can use it. The lease is in memory. The epoch is in the file, so
+//! orders of an earlier run are fenced.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,16 +25,16 @@ const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
 const DIGEST: TableDefinition<&str, &str> = TableDefinition::new("digest");
 /// Records by name, each with the number of the batch that wrote it.
 const RECORDS: TableDefinition<&str, (u64, &str)> = TableDefinition::new("records");
-/// Marks of the watched folder: their jobs.
+/// Marks of ingested files, with their jobs.
 const MARKS: TableDefinition<&str, u64> = TableDefinition::new("marks");
 /// When marks and idempotency keys were last written, in milliseconds since 1970.
 const WRITTEN: TableDefinition<&str, u64> = TableDefinition::new("written");
 /// The same, in the order of time.
 const AGES: TableDefinition<(u64, &str), ()> = TableDefinition::new("ages");
-/// Lines of the audit log, counted up.
+/// Lines of the audit log, numbered.
 const AUDIT: TableDefinition<u64, &str> = TableDefinition::new("audit");
 
-/// What a mark's name in [`AGES`] begins with; idempotency keys begin with `key:`.
+/// The prefix of a mark's name in [`AGES`]; that of idempotency keys is `key:`.
 const MARK: &str = "mark:";
 
 /// An open store file. Clones share it.
@@ -52,7 +52,7 @@ struct Lease {
 }
 
 impl Embedded {
-    /// Opens the store in `dir`, which is made when absent.
+    /// Opens the store in `dir`. Creates a missing folder.
     pub(super) async fn open(dir: &Path) -> Result<Self, Error> {
         let path = dir.join("store.redb");
         let db = blocking(move || {
@@ -67,7 +67,7 @@ impl Embedded {
             })?;
             restrict(&path)?;
             let txn = db.begin_write().map_err(unavailable)?;
-            // Every table is made at once, so that readers need not expect one to be absent.
+            // Create all tables now, so that readers find each of them.
             txn.open_table(NUMBERS).map_err(unavailable)?;
             txn.open_table(DIGEST).map_err(unavailable)?;
             txn.open_table(RECORDS).map_err(unavailable)?;
@@ -167,7 +167,7 @@ impl Embedded {
         .await
     }
 
-    /// Nobody else writes to the file, so there is either nothing new or reason to load everything.
+    /// Nobody else writes to the file, so there is nothing new, or everything must be loaded.
     pub(super) async fn load_since(&self, seq: u64) -> Result<Option<Delta>, Error> {
         let db = Arc::clone(&self.db);
         blocking(move || {
@@ -224,7 +224,7 @@ impl Embedded {
     }
 }
 
-/// Writes the batch into the transaction; false when it was written before.
+/// Writes the batch in the transaction; false if it was written before.
 fn write(txn: &WriteTransaction, epoch: Epoch, seq: u64, batch: &Encoded) -> Result<bool, Error> {
     let mut numbers = txn.open_table(NUMBERS).map_err(unavailable)?;
     let theirs = Epoch(number(&numbers, "epoch")?);
@@ -303,7 +303,7 @@ struct Ages<'txn> {
 }
 
 impl Ages<'_> {
-    /// Notes that `name` was written now.
+    /// Records that `name` was written now.
     fn stamp(&mut self, name: &str) -> Result<(), Error> {
         let before = self.written.insert(name, self.now).map_err(unavailable)?;
         if let Some(before) = before.map(|at| at.value()) {
@@ -315,7 +315,7 @@ impl Ages<'_> {
         Ok(())
     }
 
-    /// Takes the oldest name, if it has been kept for long enough.
+    /// Removes the oldest name if it has expired.
     fn pop_expired(&mut self) -> Result<Option<String>, Error> {
         let kept_ms = u64::try_from(KEYS_KEPT.as_millis()).unwrap_or(u64::MAX);
         let oldest = self.ages.first().map_err(unavailable)?.map(|(age, _)| {
@@ -342,7 +342,7 @@ fn now_ms() -> u64 {
     u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The file holds hashes of passwords and tokens: for its owner only.
+/// Only the owner may read the file; it contains hashes of passwords and tokens.
 #[cfg(unix)]
 fn restrict(path: &Path) -> Result<(), Error> {
     use std::os::unix::fs::PermissionsExt as _;
@@ -354,7 +354,7 @@ fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::Unavailable(Box::new(error))
 }
 
-/// redb's calls wait for the disk, so they run where waiting harms nobody.
+/// redb's calls wait for the disk, so they run on a blocking thread.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {

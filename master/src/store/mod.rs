@@ -1,8 +1,7 @@
 //! The store port: the truth, in Redis or in an embedded file, behind one fenced commit.
 //!
-//! [`Store`] is the port; its adapters keep the same promises, which the contract suite proves on both.
-//! Everything that must survive is written by [`Store::commit`], all of a batch or nothing, and only
-//! by the master whose epoch is the highest. What the records look like is left to
+//! [`Store`] is the port. Both adapters pass one contract suite. [`Store::commit`] writes everything that must
+//! survive: all of a batch or nothing, and only for the master with the highest epoch. The records' formats are in
 //! [`dopq_common::record`]; what they mean to the scheduler.
 
 mod codec;
@@ -23,7 +22,7 @@ pub use types::{
     Account, AccountChange, AuditEntry, Batch, Delta, IngestMark, LeaderInfo, Loaded, TokenRecord,
 };
 
-/// How long idempotency keys and marks of the watched folder are kept: longer than anybody retries.
+/// How long idempotency keys and marks of ingested files are kept: longer than anybody retries.
 const KEYS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How many lines of the audit log are kept.

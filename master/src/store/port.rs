@@ -1,4 +1,4 @@
-//! The port: what a master may ask of a store, whichever it is.
+//! The port: the operations of a store.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use dopq_common::id::{Epoch, JobId};
 use super::types::{AuditEntry, Batch, Delta, LeaderInfo, Loaded};
 use super::{Embedded, Error, Redis, RedisOptions};
 
-/// Which store, and how to reach it.
+/// Selects a store and says how to reach it.
 #[derive(Debug, Clone)]
 pub enum Options {
-    /// A file in this folder, for a single master. It is made when absent.
+    /// A file in this folder, for a single master. Created if missing.
     Embedded {
         /// The folder.
         dir: PathBuf,
@@ -30,10 +30,10 @@ pub enum Store {
 }
 
 impl Store {
-    /// Opens the store and checks that it keeps what it is given.
+    /// Opens the store and checks that it is durable.
     ///
     /// # Errors
-    /// When it cannot be reached or opened, or its settings would lose data.
+    /// If it cannot be reached or opened, or its settings would lose data.
     pub async fn open(options: Options) -> Result<Self, Error> {
         match options {
             Options::Embedded { dir } => Embedded::open(&dir).await.map(Self::Embedded),
@@ -41,10 +41,9 @@ impl Store {
         }
     }
 
-    /// Takes the lead when nobody holds it: the epoch grows by one, and every older one is fenced from
-    /// then on. The lease ends `ttl` from now unless renewed; `None` when another holds it. A master
-    /// that holds it already gets a new epoch. The epoch is higher than every one that this process has
-    /// seen, even when the store has lost data.
+    /// Acquires the leadership if nobody holds it. The epoch grows by one; older epochs are fenced from then on.
+    /// The lease ends `ttl` from now unless renewed. `None` if another master holds it. A master that holds it gets
+    /// a new epoch. The epoch is higher than every epoch this process has seen, even if the store lost data.
     ///
     /// # Errors
     /// When the store cannot be reached.
@@ -55,7 +54,7 @@ impl Store {
         }
     }
 
-    /// Holds the lead for `ttl` from now; false when it was lost, and then it must be taken again.
+    /// Renews the lease for `ttl` from now. False if the leadership was lost and must be acquired again.
     ///
     /// # Errors
     /// When the store cannot be reached.
@@ -71,7 +70,7 @@ impl Store {
         }
     }
 
-    /// Lets the lead go, so that another may take it at once. Harmless when it was lost already.
+    /// Releases the leadership, so that another master can acquire it at once. Harmless if it was lost.
     ///
     /// # Errors
     /// When the store cannot be reached.
@@ -85,7 +84,7 @@ impl Store {
         }
     }
 
-    /// Who holds the lead now.
+    /// The present leader.
     ///
     /// # Errors
     /// When the store cannot be reached.
@@ -107,8 +106,8 @@ impl Store {
         }
     }
 
-    /// What changed since the batch `seq`, as of one later batch. `None` when that is too long ago, or the
-    /// store was reset since: then [`Self::load`].
+    /// The changes since batch `seq`, as of one later batch. `None` if that is too long ago or the store was reset:
+    /// then [`Self::load`].
     ///
     /// # Errors
     /// When the store cannot be reached or a record cannot be read.
@@ -130,11 +129,11 @@ impl Store {
         }
     }
 
-    /// Writes the batch, all of it or nothing, durably. Repeating the last committed batch is harmless.
+    /// Writes the batch durably, all of it or nothing. Repeating the last committed batch is harmless.
     ///
     /// # Errors
-    /// [`Error::Fenced`] when another master leads, [`Error::OutOfSequence`] when it is not the next one;
-    /// [`Error::Unavailable`] when it may or may not have been written.
+    /// [`Error::Fenced`] if another master leads, [`Error::OutOfSequence`] if it is not the next batch,
+    /// [`Error::Unavailable`] if it may or may not have been written.
     pub async fn commit(&self, batch: &Batch) -> Result<(), Error> {
         match self {
             Self::Embedded(store) => store.commit(batch).await,
@@ -142,7 +141,7 @@ impl Store {
         }
     }
 
-    /// The job that a file of the watched folder became. Marks are kept for 30 days.
+    /// The job of an ingested file. Marks are kept for 30 days.
     ///
     /// # Errors
     /// When the store cannot be reached.

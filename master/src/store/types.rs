@@ -1,4 +1,4 @@
-//! What is committed and loaded.
+//! The types that are committed and loaded.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use dopq_common::id::{Epoch, JobId, UserName};
 use dopq_common::sched::Change;
 use dopq_common::time::Timestamp;
 
-/// One transaction: all of it is written, or nothing.
+/// One transaction, written completely or not at all.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// The leadership that writes it.
@@ -18,7 +18,7 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// Changes to accounts.
     pub accounts: Vec<AccountChange>,
-    /// Files of the watched folder, with the jobs that they became.
+    /// Ingested files, with their jobs.
     pub ingested: Vec<(IngestMark, JobId)>,
     /// Who did what.
     pub audit: Vec<AuditEntry>,
@@ -39,7 +39,7 @@ impl Batch {
     }
 }
 
-/// Somebody who may use the cluster, with what proves it.
+/// A user's account and credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Account {
     /// Who.
@@ -64,18 +64,18 @@ impl fmt::Debug for Account {
     }
 }
 
-/// A token as it is stored: its secret cannot be had from it.
+/// A stored token. Does not contain the secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TokenRecord {
-    /// The id that it is revoked by.
+    /// Its id, for revoking it.
     pub id: String,
     /// What it is for.
     pub label: String,
     /// BLAKE3 of the secret in hexadecimal.
     pub hash: String,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
-    /// When it ends.
+    /// When it expires.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -94,16 +94,16 @@ impl fmt::Debug for TokenRecord {
 /// One change to the accounts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccountChange {
-    /// The account as it now is.
+    /// The account's new value.
     Set(Account),
     /// The account is gone, and its tokens with it.
     Removed(UserName),
 }
 
-/// A file of the watched folder that was taken.
+/// An ingested file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IngestMark {
-    /// What names the file's content: path, size and etag in one.
+    /// Identifies the file's content: path, size and etag.
     pub key: String,
 }
 
@@ -114,24 +114,24 @@ pub struct AuditEntry {
     pub at: Timestamp,
     /// Who: a user's name, or the part of the system that acted.
     pub by: String,
-    /// What was done, as `job.cancel`.
+    /// The action, such as `job.cancel`.
     pub action: String,
-    /// To what: a job's id, a worker's or user's name.
+    /// Its object: a job's id, a worker's or user's name.
     pub target: String,
-    /// What a reader should know.
+    /// Details.
     pub detail: String,
 }
 
 /// A master, as the others know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaderInfo {
-    /// Differs after every start of the master.
+    /// Unique for each start of the master.
     pub id: String,
-    /// Where its API is reached.
+    /// The URL of its API.
     pub url: String,
 }
 
-/// What the store holds.
+/// The store's content.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
     /// The number of the last committed batch.
@@ -144,14 +144,14 @@ pub struct Loaded {
     pub accounts: Vec<Account>,
 }
 
-/// What changed in the store since some batch.
+/// The changes since a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Delta {
     /// The number of the last committed batch.
     pub seq: u64,
     /// The highest epoch that was given.
     pub epoch: Epoch,
-    /// To be applied to the state as of the earlier batch, in order.
+    /// To apply to the state of the earlier batch, in order.
     pub changes: Vec<Change>,
     /// Accounts that changed or went away.
     pub accounts: Vec<AccountChange>,

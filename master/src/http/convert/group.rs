@@ -36,7 +36,7 @@ pub(in crate::http) fn group(model: &Model, now: Timestamp, group: &sched::Group
     }
 }
 
-/// Limits as they were asked for.
+/// The requested limits.
 pub(in crate::http) fn guards(limits: &api::GroupLimits) -> Guards {
     Guards {
         max_gpus: limits.max_gpus_milli.map(MilliGpu),

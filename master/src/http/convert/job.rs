@@ -12,7 +12,7 @@ use super::reason::why;
 use super::tasks;
 use crate::view::Model;
 
-/// A job as lists and events show it.
+/// A job in lists and events.
 pub(in crate::http) fn job_page_item(
     model: &Model,
     positions: &Positions,
@@ -76,7 +76,7 @@ pub(in crate::http) fn job_page_item(
     }
 }
 
-/// When an array's first task began.
+/// When an array's first task started.
 fn begun(job: &Job) -> Option<Timestamp> {
     let mut timeline = job.timeline.iter();
     let begun = timeline.find(|entry| entry.phase == Phase::Running)?;
@@ -103,8 +103,7 @@ pub(in crate::http) fn job_with_timeline(
     }
 }
 
-/// When the job, or the task of an array that will have this id, is expected to start, as far as that was foreseen;
-/// what should have been by now is now.
+/// When the job, or the task with this id, is expected to start, if the forecast covers it. Overdue starts are now.
 pub(in crate::http) fn expected_start(
     forecast: &Forecast,
     now: Timestamp,
@@ -118,8 +117,7 @@ pub(in crate::http) fn expected_start(
     })
 }
 
-/// A waiting job at its place; `None` for one that does not wait any more. A task that waits again stands
-/// for its array.
+/// A queued job at its position; `None` if it is no longer queued. A task that waits again represents its array.
 pub(in crate::http) fn queue_entry(
     model: &Model,
     forecast: Option<&Forecast>,

@@ -1,4 +1,4 @@
-//! Machines, with what jobs hold of them and what their last heartbeat told.
+//! Machines, with what jobs hold and what their last heartbeat reported.
 
 use dopq_common::api;
 use dopq_common::resources::{MilliCpu, MilliGpu};
@@ -9,7 +9,7 @@ use crate::http::guard::Caller;
 use crate::metrics::health_word;
 use crate::view::Model;
 
-/// A machine as `caller` may see it: the ids of others' jobs are left out.
+/// A machine as `caller` may see it, without the ids of others' jobs.
 pub(in crate::http) fn node(model: &Model, caller: &Caller, worker: &Worker) -> api::Node {
     let held = sched::held(&model.state, &worker.id);
     let live = model.live.get(&worker.id);

@@ -1,4 +1,4 @@
-//! Arrays and their tasks: how a name finds its job, and what is told of tasks that have not begun.
+//! Arrays and their tasks: finding a job by name, and showing tasks that have not started.
 
 use dopq_common::api;
 use dopq_common::id::{JobId, JobName, UserName};
@@ -9,11 +9,10 @@ use super::job::job_page_item;
 use super::positions::Positions;
 use crate::view::Model;
 
-/// How much of an array's indexes stands in lists, in characters.
+/// The most characters of an array's indexes in lists.
 const LISTED_MAX_CHARS: usize = 60;
 
-/// The id that a name stands for. Whether there is a job of that id is not looked at, but there is an array
-/// that has the task.
+/// The id of a name. The job need not exist, but for a task its array does.
 pub(in crate::http) fn id_of(model: &Model, name: JobName) -> Option<JobId> {
     match name {
         JobName::Job(id) => Some(id),
@@ -21,18 +20,18 @@ pub(in crate::http) fn id_of(model: &Model, name: JobName) -> Option<JobId> {
     }
 }
 
-/// Whose it is: a job, or a task that waits to begin.
+/// The owner of a job or of a task that has not started.
 pub(in crate::http) fn owner(model: &Model, id: JobId) -> Option<&UserName> {
     let job = model.state.job(id).or_else(|| waiting_in(model, id))?;
     Some(&job.user)
 }
 
-/// The array in which the task of this id waits to begin.
+/// The array of the task with this id, if the task has not started.
 pub(in crate::http) fn waiting_in(model: &Model, id: JobId) -> Option<&std::sync::Arc<Job>> {
     model.state.job(model.state.waiting_task(id)?.array)
 }
 
-/// A task that has not begun, as the job that it will be: what holds of its array holds of it.
+/// A task that has not started, as a job with its array's values.
 pub(in crate::http) fn waiting_task(
     model: &Model,
     positions: &Positions,
@@ -61,12 +60,12 @@ pub(in crate::http) fn waiting_task(
     })
 }
 
-/// What an array asks for; `None` for a task, which has its array's wishes, and for every other job.
+/// An array's specification; `None` for a task and for every other job.
 pub(in crate::http) fn array_of(job: &Job) -> Option<&ArraySpec> {
     job.spec.array.as_ref().filter(|_| job.task.is_none())
 }
 
-/// How it stands with an array's tasks; `None` for what is no array.
+/// The state of an array's tasks; `None` for other jobs.
 pub(super) fn array(job: &Job) -> Option<api::Array> {
     let (waiting, active, ends) = standing(job)?;
     let spec = array_of(job)?;
@@ -84,7 +83,7 @@ pub(super) fn array(job: &Job) -> Option<api::Array> {
     })
 }
 
-/// The same with every index.
+/// The same with all indexes.
 pub(super) fn whole_array(job: &Job) -> Option<api::Array> {
     let (_, _, ends) = standing(job)?;
     Some(api::Array {
@@ -95,7 +94,7 @@ pub(super) fn whole_array(job: &Job) -> Option<api::Array> {
     })
 }
 
-/// How many tasks have not begun, how many have and are not over, and how the others ended.
+/// The number of tasks that have not started, that are active, and that ended in each way.
 fn standing(job: &Job) -> Option<(u32, u32, &TaskEnds)> {
     match &job.state {
         JobState::Array(array) => Some((array.waiting.len(), array.open, &array.ends)),
@@ -109,7 +108,7 @@ fn standing(job: &Job) -> Option<(u32, u32, &TaskEnds)> {
     }
 }
 
-/// The beginning of a long set: that of a thousand scattered indexes would fill a page with each row.
+/// Shortens a long set of indexes; a thousand scattered indexes would fill a page.
 pub(in crate::http) fn listed(indexes: &Indexes) -> String {
     let text = indexes.to_string();
     match text.char_indices().nth(LISTED_MAX_CHARS) {

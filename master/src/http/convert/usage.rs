@@ -1,4 +1,4 @@
-//! Receipts: the newest lines one by one, the others as a sum.
+//! Receipts: the newest lines, and the sum of the others.
 
 use dopq_common::api::{self, API_VERSION};
 use dopq_common::id::UserName;

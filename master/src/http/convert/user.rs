@@ -13,18 +13,18 @@ use crate::view::Model;
 
 use super::job::class;
 
-/// What is found out once for all users that are told of.
+/// Figures that are computed once for all users.
 #[derive(Debug)]
 pub(in crate::http) struct Users<'a> {
     model: &'a Model,
     now: Timestamp,
-    /// Of each user the jobs that wait, that have a machine and that have finished.
+    /// Each user's queued, running and finished jobs.
     counts: BTreeMap<UserName, [u64; 3]>,
     turns: Turns<'a>,
 }
 
 impl<'a> Users<'a> {
-    /// Counts the jobs of `model`, and measures what its groups have had.
+    /// Counts the jobs of `model` and measures its groups' usage.
     pub(in crate::http) fn of(model: &'a Model, now: Timestamp) -> Self {
         let mut counts = BTreeMap::<UserName, [u64; 3]>::new();
         for (user, phase, count) in model.runs() {
@@ -80,7 +80,7 @@ impl<'a> Users<'a> {
     }
 }
 
-/// Where a user stands.
+/// A user's rank.
 pub(super) fn turn(turn: &Turn) -> api::Turn {
     let group = turn.group_penalty.zip(turn.group_rank_value());
     api::Turn {
@@ -97,7 +97,7 @@ pub(super) fn turn(turn: &Turn) -> api::Turn {
     }
 }
 
-/// What lists show of a token.
+/// A token in lists.
 pub(in crate::http) fn token(record: &TokenRecord) -> api::Token {
     api::Token {
         id: record.id.clone(),

@@ -22,12 +22,12 @@ use crate::http::guard::Caller;
 use crate::http::routes::{audit, line};
 use crate::store::{Account, AccountChange};
 
-/// Each request compares with every token, so their number is bounded.
+/// Bounds the tokens, because each request is compared with all of them.
 const TOKENS_PER_USER: usize = 100;
 /// As many lines of a receipt as there are jobs on a page.
 const LINES_DEFAULT: usize = 100;
 const LINES_MAX: usize = 1000;
-/// Ten years; what is to last longer has no end.
+/// Ten years; tokens for longer need no expiry.
 const EXPIRY_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Every account.
@@ -44,7 +44,7 @@ pub(in crate::http) async fn list(State(context): State<Ctx>) -> Json<api::UserL
     })
 }
 
-/// Makes an account, without a token.
+/// Creates an account without a token.
 pub(in crate::http) async fn create(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
@@ -74,7 +74,7 @@ pub(in crate::http) async fn create(
     Ok((StatusCode::CREATED, Json(user)))
 }
 
-/// Sets a user's weight, limits and group; at once in force.
+/// Sets a user's weight, limits and group. Takes effect immediately.
 pub(in crate::http) async fn set_limits(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
@@ -114,7 +114,7 @@ pub(in crate::http) struct Lines {
     limit: Option<usize>,
 }
 
-/// What the user's usage is made of.
+/// The user's receipt.
 pub(in crate::http) async fn show_usage(
     State(context): State<Ctx>,
     Id(name): Id<UserName>,
@@ -127,14 +127,14 @@ pub(in crate::http) async fn show_usage(
     }
     let now = clock::now();
     let receipt = context.view().read(|model| {
-        // A user without an account may still have had something.
+        // A user without an account may still have usage.
         let known = model.accounts.contains_key(&name) || model.state.user(&name).is_some();
         known.then(|| usage(model, now, &name, limit))
     });
     receipt.map(Json).ok_or_else(|| no_user(&name))
 }
 
-/// Makes a token; its secret is in this answer and nowhere else.
+/// Creates a token. Only this answer contains its secret.
 pub(in crate::http) async fn create_token(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
@@ -170,7 +170,7 @@ pub(in crate::http) async fn create_token(
     Ok((StatusCode::CREATED, Json(created)))
 }
 
-/// Ends a token at once.
+/// Revokes a token immediately.
 pub(in crate::http) async fn revoke_token(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
@@ -207,7 +207,7 @@ fn account(context: &Context, name: &UserName) -> Option<Account> {
         .read(|model| model.accounts.get(name).cloned())
 }
 
-/// Whether another admin could still get in.
+/// Whether another admin token remains.
 fn other_admin(context: &Context, name: &UserName, now: Timestamp) -> bool {
     context.view().read(|model| {
         let mut accounts = model.accounts.values();

@@ -1,4 +1,4 @@
-//! Uploading bundles, and asking whether one is there already.
+//! Uploading bundles, and checking for a stored one.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -15,7 +15,7 @@ use crate::http::extract::Id;
 use crate::http::guard::Caller;
 use crate::http::uploads::{drain, refusal};
 
-/// Says whether the bundle is there, so that its upload can be skipped.
+/// Returns the bundle if it is stored, so that its upload can be skipped.
 pub(in crate::http) async fn show(
     State(context): State<Ctx>,
     Id(digest): Id<Digest>,
@@ -30,7 +30,7 @@ pub(in crate::http) async fn show(
     }
 }
 
-/// Receives a bundle, judges it and keeps it.
+/// Receives, validates and stores a bundle.
 pub(in crate::http) async fn upload(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
@@ -68,7 +68,7 @@ pub(in crate::http) async fn upload(
     }
 }
 
-/// The announced length, without which room cannot be set aside.
+/// The announced length, which is needed to reserve disk space.
 fn content_length(headers: &HeaderMap, max: u64) -> Result<u64> {
     let length = headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());

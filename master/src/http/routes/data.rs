@@ -1,4 +1,4 @@
-//! The workers' data plane: an attempt's bundle, its log and its results, by the attempt's own token.
+//! The workers' data plane: an attempt's bundle, log and results, with the attempt's token.
 
 use std::io;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use crate::http::extract::collect;
 use crate::http::guard::AttemptCaller;
 use crate::http::uploads;
 
-/// The longest piece of a log that is stored at once; a worker sends about 1 MiB.
+/// The largest piece of a log; a worker sends about 1 MiB.
 const LOG_CHUNK_MAX_BYTES: usize = 4 << 20;
 
-/// The bundle: its signed address where the store has such, its bytes otherwise.
+/// The bundle: a redirect to its signed URL if the store can sign, otherwise its bytes.
 pub(in crate::http) async fn bundle(
     State(context): State<Ctx>,
     Extension(caller): Extension<AttemptCaller>,
@@ -63,7 +63,7 @@ pub(in crate::http) async fn bundle(
     Ok(response)
 }
 
-/// Stores a piece of the log. Sending it again is harmless.
+/// Stores a piece of the log. May be repeated.
 pub(in crate::http) async fn put_log(
     State(context): State<Ctx>,
     Extension(caller): Extension<AttemptCaller>,
@@ -113,8 +113,8 @@ pub(in crate::http) async fn put_results(
     }
 }
 
-/// The body's data, ended by an error when it is longer than `max` or stalls; `refused` is then told why,
-/// because the store that reads the stream only says that it failed.
+/// The body's data. Fails if it exceeds `max` or stalls, and then stores the reason in `refused`, because the
+/// bundle store only reports that the stream failed.
 fn limited(
     body: Body,
     max: u64,

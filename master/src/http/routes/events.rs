@@ -1,4 +1,4 @@
-//! Every change of the caller's jobs, as it is committed.
+//! A stream of the committed changes of the caller's jobs.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
@@ -28,14 +28,14 @@ use crate::http::routes::logs::{KEEP_ALIVE, event};
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct Which {
-    /// Arrays whose tasks are told of, too; ids with commas between.
+    /// Arrays whose tasks to include; ids separated by commas.
     array: Option<String>,
 }
 
-/// The most arrays that may be named.
+/// The maximum number of arrays.
 const ARRAYS_MAX: usize = 200;
 
-/// A `job` event for each change, and `reset` when so many were missed that the list must be read again.
+/// A `job` event for each change, and `reset` if the client missed too many and must read the list again.
 pub(in crate::http) async fn stream(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
@@ -73,7 +73,7 @@ struct Changes {
     caller: Caller,
     arrays: BTreeSet<JobId>,
     changed: broadcast::Receiver<Arc<Vec<JobId>>>,
-    /// What is left of one commit, which is bounded by the driver's batch.
+    /// The rest of one commit, bounded by the driver's batch.
     waiting: VecDeque<JobId>,
 }
 

@@ -28,7 +28,7 @@ pub(in crate::http) async fn list(State(context): State<Ctx>) -> Json<api::Group
     })
 }
 
-/// Makes a group, or sets its weight and limits; at once in force.
+/// Creates a group or sets its weight and limits. Takes effect immediately.
 pub(in crate::http) async fn set(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
@@ -48,11 +48,11 @@ pub(in crate::http) async fn set(
         let set = model.state.group(&name);
         set.map(|set| group(model, now, set))
     });
-    // Somebody else may have removed it meanwhile.
+    // Somebody may have removed it meanwhile.
     Ok(Json(set.ok_or(Rejected::NoSuchGroup(name))?))
 }
 
-/// Removes a group that nobody is in.
+/// Removes a group without members.
 pub(in crate::http) async fn remove(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,

@@ -12,12 +12,12 @@ use crate::view::Role;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The process answers.
+/// The process runs.
 pub(in crate::http) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// The master can do what it is for: decide, or name the leader.
+/// The master can work: it leads, or it knows the leader.
 pub(in crate::http) async fn readyz(State(context): State<Ctx>) -> Response {
     let fault = context
         .view()
@@ -32,7 +32,7 @@ pub(in crate::http) async fn readyz(State(context): State<Ctx>) -> Response {
     }
 }
 
-/// Everything that is counted, in the OpenMetrics text format.
+/// All metrics in the OpenMetrics text format.
 pub(in crate::http) async fn metrics(State(context): State<Ctx>) -> Result<impl IntoResponse> {
     let mut text = String::new();
     encode(&mut text, &context.registry)

@@ -1,4 +1,4 @@
-//! Jobs: lists, one, and what can be done to it.
+//! Jobs: lists, single jobs and their actions.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -26,27 +26,26 @@ use crate::view::Model;
 
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1000;
-/// Every job is held against every range.
+/// Bounds the ranges, because every job is compared with each.
 const RANGES_MAX: usize = 200;
 
 /// `GET /v1/jobs`: its query string.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct Filter {
-    /// Phases, with commas between.
+    /// States, separated by commas.
     state: Option<String>,
     user: Option<String>,
     limit: Option<usize>,
     /// Only jobs with a smaller id.
     before: Option<u64>,
-    /// Only these, ids and ranges such as `3-7`, with commas between.
+    /// Only these: ids and ranges such as `3-7`, separated by commas.
     ids: Option<String>,
-    /// The tasks of this array that have begun, instead of jobs.
+    /// List the started tasks of this array instead of jobs.
     array: Option<String>,
 }
 
-/// A page of the jobs that the caller may see, newest first. An array stands for its tasks, unless they are
-/// asked for.
+/// A page of the jobs that the caller may see, newest first. Contains arrays, and tasks only on request.
 pub(in crate::http) async fn list(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
@@ -147,7 +146,7 @@ pub(in crate::http) async fn show(
     Named(id): Named,
 ) -> Result<Json<api::Job>> {
     let mut job = shown(&context, id)?;
-    // One that does not wait needs no look ahead.
+    // Only queued jobs need a forecast.
     if job.reason.is_some()
         && let Some(forecast) = context.forecasts.of(context.view()).await
     {
@@ -159,7 +158,7 @@ pub(in crate::http) async fn show(
     Ok(Json(job))
 }
 
-/// The job as it now is.
+/// The job's present state.
 pub(in crate::http) fn shown(context: &Context, id: JobId) -> Result<api::Job> {
     let now = clock::now();
     let job = context.view().read(|model| match model.state.job(id) {
@@ -169,7 +168,7 @@ pub(in crate::http) fn shown(context: &Context, id: JobId) -> Result<api::Job> {
     job.ok_or_else(|| Error::no_job(id))
 }
 
-/// Ends the job, waiting or not; 202 because a container takes its time to end.
+/// Cancels the job in any state. 202, because a container takes time to end.
 pub(in crate::http) async fn cancel(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
@@ -182,13 +181,13 @@ pub(in crate::http) async fn cancel(
     Ok((StatusCode::ACCEPTED, Json(shown(&context, job)?)))
 }
 
-/// The job, or the array in which the task of this id waits to begin.
+/// The job, or the array of a task that has not started.
 fn waits(model: &Model, id: JobId) -> Option<&Arc<Job>> {
     let known = model.state.job(id);
     known.or_else(|| waiting_in(model, id))
 }
 
-/// Why the job waits, and what would start it. A task that has not begun waits as its array does.
+/// Why the job waits and what would start it. A task that has not started has its array's reasons.
 pub(in crate::http) async fn explain(
     State(context): State<Ctx>,
     Named(id): Named,
@@ -219,7 +218,7 @@ pub(in crate::http) async fn explain(
     explained.map(Json).ok_or_else(|| Error::no_job(id))
 }
 
-/// Moves a waiting job among its user's own.
+/// Sets a queued job's priority.
 pub(in crate::http) async fn priority(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
@@ -233,7 +232,7 @@ pub(in crate::http) async fn priority(
     Ok(Json(shown(&context, job)?))
 }
 
-/// Holds a waiting job back.
+/// Holds a queued job.
 pub(in crate::http) async fn hold(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
@@ -246,7 +245,7 @@ pub(in crate::http) async fn hold(
     Ok(Json(shown(&context, job)?))
 }
 
-/// Lets a held job go.
+/// Releases a held job.
 pub(in crate::http) async fn release(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,

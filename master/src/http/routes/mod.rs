@@ -1,4 +1,4 @@
-//! The handlers. Who may call them is decided before, by [`super::table`] and [`super::guard`].
+//! The handlers. [`super::table`] and [`super::guard`] decide who may call them.
 
 pub(super) mod accounts;
 pub(super) mod bundles;
@@ -28,11 +28,11 @@ use crate::store::AuditEntry;
 /// The longest reason or label.
 const LINE_MAX_CHARS: usize = 200;
 
-/// Why a job waits is worked out against every machine, so long lists are read a piece at a time and
-/// commits are shown between.
+/// Jobs per lock of the read model. The reason of each waiting job takes a look at every machine, so long lists
+/// are read in pieces and commits get in between.
 const AT_ONCE: usize = 64;
 
-/// The last attempt of a job that has a log and results of its own, 0 before the first; `what` names those.
+/// The last attempt of a job with its own log and results, 0 before the first. `what` names those.
 fn own_output(context: &Context, id: JobId, what: &str) -> Result<u32> {
     context.view().read(|model| {
         let Some(job) = model.state.job(id) else {
@@ -48,7 +48,7 @@ fn own_output(context: &Context, id: JobId, what: &str) -> Result<u32> {
     })
 }
 
-/// The audit log's line for something that `caller` does.
+/// The audit line for an action of `caller`.
 fn audit(
     caller: &Caller,
     at: Timestamp,
@@ -65,7 +65,7 @@ fn audit(
     }
 }
 
-/// A line of text that will be shown to others.
+/// Checks a line of text that others will see.
 fn line(field: &str, text: &str) -> Result<String> {
     let text = text.trim();
     if text.chars().count() > LINE_MAX_CHARS {

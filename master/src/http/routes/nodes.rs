@@ -1,4 +1,4 @@
-//! The machines, and closing them to new jobs.
+//! Machines, cordon and uncordon.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -30,7 +30,7 @@ pub(in crate::http) async fn list(
     })
 }
 
-/// Nothing new is placed on the machine.
+/// Places no new jobs on the machine.
 pub(in crate::http) async fn cordon(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
@@ -53,7 +53,7 @@ pub(in crate::http) async fn cordon(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The machine is open to new jobs again.
+/// Places new jobs on the machine again.
 pub(in crate::http) async fn uncordon(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,

@@ -1,4 +1,4 @@
-//! The queue in its order, and its lock.
+//! The queue in its order, and the lock.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ use crate::http::extract;
 use crate::http::guard::Caller;
 use crate::http::routes::{AT_ONCE, audit, line};
 
-/// More entries than anybody reads.
+/// The most entries in an answer.
 const ENTRIES_MAX: usize = 1000;
-/// A lock is for maintenance; what is to last longer is locked again.
+/// The longest lock.
 const LOCK_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// The first waiting jobs that the caller may see, at their true places.
+/// The first queued jobs that the caller may see, at their true positions.
 pub(in crate::http) async fn show(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
@@ -56,13 +56,13 @@ pub(in crate::http) async fn show(
     })
 }
 
-/// A lock in words.
+/// A lock as text.
 pub(in crate::http) fn locked(lock: &QueueLock) -> String {
     let QueueLock { by, reason, until } = lock;
     format!("locked by {by} until {until}: {reason}")
 }
 
-/// Nothing new is placed until the lock ends.
+/// Places no jobs until the lock ends.
 pub(in crate::http) async fn lock(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
@@ -92,7 +92,7 @@ pub(in crate::http) async fn lock(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Jobs are placed again.
+/// Places jobs again.
 pub(in crate::http) async fn unlock(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,

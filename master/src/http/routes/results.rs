@@ -20,7 +20,7 @@ pub(in crate::http) struct Which {
     attempt: Option<u32>,
 }
 
-/// The results of an attempt, the last one when none is named.
+/// The results of an attempt; by default of the last one.
 pub(in crate::http) async fn download(
     State(context): State<Ctx>,
     Named(job): Named,

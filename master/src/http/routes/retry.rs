@@ -1,4 +1,4 @@
-//! Running a finished job again: a new job from what the old one was accepted with.
+//! Retries a finished job: a new job with the old one's accepted configuration and bundle.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -16,7 +16,7 @@ use crate::http::extract::{self, Named};
 use crate::http::guard::Caller;
 use crate::http::routes::submit::{key, submit_again};
 
-/// Accepts the new job: 201, or 200 when its key had given it already.
+/// Accepts the new job: 201, or 200 for a repeated key.
 pub(in crate::http) async fn retry(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
@@ -42,7 +42,7 @@ pub(in crate::http) async fn retry(
     submit_again(&context, &caller, job.user.clone(), config, job.bundle, key).await
 }
 
-/// The tasks of an array that are run; `None` for a job that is no task and no array, and for all tasks.
+/// The tasks to run; `None` for all of them and for a job without tasks.
 fn tasks_to_run(job: &Job, failed: bool) -> Result<Option<Indexes>> {
     let finished = finished(job)?;
     match (&finished.tasks, job.task, failed) {
@@ -84,7 +84,7 @@ fn not_over(id: JobId) -> Error {
         .hint(format!("wait for it with: dopq wait {id}"))
 }
 
-/// The document of the new job. It waits for nothing: what the old one waited for is over or was in vain.
+/// The new job's configuration, without `after`, because the old dependencies have ended.
 fn again(job: &Job, indexes: Option<&Indexes>) -> Result<String> {
     let mut changes = Map::from_iter([("after".to_owned(), Value::Null)]);
     if let Some(indexes) = indexes {

@@ -1,4 +1,4 @@
-//! Submitting a job: the bundle's configuration, its overrides, who it is for, and the scheduler's word.
+//! Submits a job: the bundle's configuration, its overrides, its user, and the scheduler's answer.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::http::routes::jobs::shown;
 /// The longest `Idempotency-Key`.
 const KEY_MAX_BYTES: usize = 200;
 
-/// Accepts a job: 201, or 200 when its key had given it already.
+/// Accepts a job: 201, or 200 for a repeated key.
 pub(in crate::http) async fn submit(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
@@ -50,7 +50,7 @@ pub(in crate::http) async fn submit(
     .await
 }
 
-/// Accepts a job of `user` that has the configuration of an earlier one, as [`submit`] would.
+/// Accepts a job of `user` with the configuration of an earlier one, like [`submit`].
 pub(super) async fn submit_again(
     context: &Context,
     caller: &Caller,
@@ -73,7 +73,7 @@ pub(super) async fn submit_again(
     hand_over(context, caller, user, (config, spec), bundle, key).await
 }
 
-/// Gives the scheduler a job whose bundle is there.
+/// Submits a job with a stored bundle to the scheduler.
 async fn hand_over(
     context: &Context,
     caller: &Caller,
@@ -106,7 +106,7 @@ fn refused(faults: Vec<Fault>) -> Error {
     Error::faults("the configuration is not valid", faults)
 }
 
-/// Whose the job becomes: the caller's, or, when an admin submits, that of the user it is for.
+/// The job's user: the caller, or for admins the user in the configuration.
 fn executor(context: &Context, caller: &Caller, spec: &JobSpec) -> Result<UserName> {
     let executor = &spec.executor;
     if *executor == caller.name {

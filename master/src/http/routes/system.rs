@@ -1,4 +1,4 @@
-//! Who asks, and how the system is.
+//! The caller and the system's status.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub(in crate::http) async fn whoami(Extension(caller): Extension<Caller>) -> Jso
     })
 }
 
-/// Every part of the system, and how much there is of everything.
+/// All parts of the system, and the numbers of jobs and workers.
 pub(in crate::http) async fn status(State(context): State<Ctx>) -> Json<api::Status> {
     let now = clock::now();
     let components = context
@@ -62,7 +62,7 @@ pub(in crate::http) async fn status(State(context): State<Ctx>) -> Json<api::Sta
     Json(status)
 }
 
-/// What each part said of itself; the scheduler, which cannot know that it is locked, is said to be.
+/// The status of each part. Adds the lock to the scheduler's.
 fn components(board: &Board, model: &Model, now: Timestamp) -> Vec<api::Component> {
     let lock = model.state.meta().lock.as_ref();
     let lock = lock.filter(|lock| lock.until > now);

@@ -1,18 +1,18 @@
-//! Whether a Redis keeps what it is given.
+//! Checks that a Redis is durable.
 
 use std::collections::BTreeMap;
 
 use super::{Error, Redis};
 
 impl Redis {
-    /// Refuses a Redis that would lose data, or only warns of it.
+    /// Refuses a Redis that would lose data, or only warns.
     pub(super) async fn check(&self, require_durability: bool) -> Result<(), Error> {
         let mut connection = self.connection.clone();
         let info = redis::cmd("INFO");
         let info: String = self.call(info.query_async(&mut connection)).await?;
         let mut config = redis::cmd("CONFIG");
         config.arg("GET").arg("appendfsync");
-        // Hosted servers and narrow accounts do not show their configuration; INFO then has to do.
+        // Hosted servers and restricted accounts do not show their configuration; then use INFO.
         let fsync = self.call(config.query_async(&mut connection)).await;
         let fsync: BTreeMap<String, String> = fsync.unwrap_or_default();
         let fsync = fsync.get("appendfsync").map(String::as_str);
@@ -37,7 +37,7 @@ impl Redis {
     }
 }
 
-/// What is wrong, all of it, with what would mend it.
+/// All problems, with their remedies.
 fn faults(info: &str, fsync: Option<&str>) -> Vec<String> {
     let field = |name: &str| {
         let mut lines = info.lines().filter_map(|line| line.trim().split_once(':'));

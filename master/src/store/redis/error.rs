@@ -1,10 +1,10 @@
-//! Tells what Redis cannot do now from what it will not do.
+//! Distinguishes temporary failures of Redis from refusals.
 
 use redis::{ErrorKind, RedisError};
 
 use super::super::Error;
 
-/// Codes of answers that pass by themselves: the server starts, fails over or runs another script.
+/// Codes of temporary errors: the server starts, fails over or runs another script.
 const PASSING: [&str; 7] = [
     "LOADING",
     "BUSY",
@@ -15,7 +15,7 @@ const PASSING: [&str; 7] = [
     "ASK",
 ];
 
-/// An answer with any other code means that nothing was written; no answer at all may mean anything.
+/// Any other code means that nothing was written. Without an answer the result is unknown.
 pub(super) fn classify(error: RedisError) -> Error {
     match error.code() {
         Some(code) if !PASSING.contains(&code) => Error::Refused {

@@ -1,9 +1,9 @@
 //! The store of a cluster: Redis, with one script for each commit.
 //!
-//! Every key begins with `dopq:{cluster}:`, whose braces keep a cluster's keys on one Redis node. Beside
-//! the records (`job:1423`, `user:anna`, …) there are lists that a person can read with `redis-cli`:
-//! `queue:users` and `queue:user:<user>`, `running`, `history`. `changed` holds every record's name by the
-//! number of the batch that last wrote it, which is how a standby follows.
+//! Every key starts with `dopq:{cluster}:`; the braces keep a cluster's keys on one Redis node. Beside the records
+//! (`job:1423`, `user:anna`, …) there are lists for people with `redis-cli`: `queue:users` and
+//! `queue:user:<user>`, `running`, `history`. `changed` has every record's name with the number of the batch that
+//! last wrote it; a standby follows it.
 
 mod check;
 mod error;
@@ -24,10 +24,10 @@ use super::{AUDIT_MAX_LINES, Error, KEYS_KEPT};
 
 pub use options::RedisOptions;
 
-/// About how many records one page of a load has: a few milliseconds of Redis's time.
+/// Approximate records per page of a load: a few milliseconds of Redis's time.
 const PAGE_RECORDS: usize = 500;
 
-/// How many removed records followers are told of; who missed more loads everything.
+/// Number of removals kept for followers. Who misses more loads everything.
 const DROPPED_MAX: usize = 20_000;
 
 /// A Redis. Clones share its connection.
@@ -37,8 +37,8 @@ pub struct Redis {
     timeout: Duration,
     prefix: Arc<str>,
     scripts: Arc<Scripts>,
-    /// The highest epoch that this process has seen. A Redis that lost data may be behind it, and workers
-    /// refuse orders of an epoch that they have seen a later one of.
+    /// The highest epoch that this process has seen. A Redis that lost data may be behind it, and workers refuse
+    /// orders of an older epoch.
     highest: Arc<AtomicU64>,
 }
 
@@ -57,10 +57,10 @@ impl std::fmt::Debug for Redis {
 }
 
 impl Redis {
-    /// Connects and checks that this Redis keeps what it is given.
+    /// Connects and checks that this Redis is durable.
     pub(super) async fn open(options: RedisOptions) -> Result<Self, Error> {
         let client = options.client()?;
-        // A call that fails is the caller's to repeat; the manager only gets the connection back.
+        // Callers repeat failed calls; the manager only reconnects.
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(1)
             .set_max_delay(Duration::from_millis(500))
@@ -150,7 +150,7 @@ impl Redis {
             return Ok(None);
         }
         let (at, epoch, items) = self.follow(seq).await?;
-        // Read last: removals that were forgotten before the pages were read may be missing from them.
+        // Read last: older removals may be missing from the pages.
         let floor: Option<u64> = self.call(connection.get(self.key("floor"))).await?;
         if floor.unwrap_or(0) > seq {
             return Ok(None);
@@ -171,7 +171,7 @@ impl Redis {
         Ok(Some(delta))
     }
 
-    /// Reads pages until one is the last: the batch and the epoch as of it, and what changed.
+    /// Reads all pages: the batch, the epoch and the changes.
     async fn follow(&self, since: u64) -> Result<(u64, Epoch, Vec<(String, Item)>), Error> {
         type Page = (u64, u64, Option<u64>, Vec<String>, Vec<Option<String>>);
         let mut decoder = Decoder::default();
@@ -251,7 +251,7 @@ impl Redis {
         self.call(call.invoke_async(&mut connection)).await
     }
 
-    /// Ends a call that waits for a connection or an answer for too long.
+    /// Adds a time-out to a call.
     async fn call<T>(
         &self,
         call: impl Future<Output = Result<T, redis::RedisError>>,
@@ -263,7 +263,7 @@ impl Redis {
     }
 }
 
-/// Adds what `commit.lua` is to write.
+/// Adds the arguments of `commit.lua`.
 fn operations(call: &mut ScriptInvocation<'_>, batch: &Encoded) {
     for Entry { name, value, place } in &batch.entries {
         let id = name.split_once(':').map_or("", |(_, id)| id);

@@ -1,4 +1,4 @@
-//! How to reach Redis, and what is refused before the first byte is sent.
+//! How to reach Redis, and checks before connecting.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,18 +8,18 @@ use redis::{Client, ConnectionAddr, IntoConnectionInfo as _, TlsCertificates};
 
 use super::super::Error;
 
-/// How to reach Redis and what to demand of it.
+/// How to reach Redis and what to require of it.
 #[derive(Clone)]
 pub struct RedisOptions {
-    /// `redis[s]://[user:]password@host:port/db`. Holds a password, so it is never printed.
+    /// `redis[s]://[user:]password@host:port/db`. Contains a password, so it is never printed.
     pub url: String,
     /// Certificates in PEM form that `rediss` trusts instead of the system's.
     pub ca_pem: Option<String>,
-    /// The cluster's name, which begins every key as `dopq:{cluster}:`.
+    /// The cluster's name; every key starts with `dopq:{cluster}:`.
     pub cluster: String,
-    /// The longest that one call may take.
+    /// Time-out of one call.
     pub timeout: Duration,
-    /// Whether a Redis that would lose data (eviction, no append-only file) is refused or only warned of.
+    /// Whether to refuse a Redis that would lose data (eviction, no append-only file), or only to warn.
     pub require_durability: bool,
 }
 
@@ -36,9 +36,9 @@ impl RedisOptions {
         }
     }
 
-    /// A client that has not connected yet.
+    /// A client, not yet connected.
     pub(super) fn client(&self) -> Result<Client, Error> {
-        // The URL is kept out of the message: it holds the password.
+        // The message must not contain the URL, because of the password.
         let info = self.url.as_str().into_connection_info().map_err(|error| {
             Error::Unsuitable(format!(
                 "the URL must be redis[s]://[user:]password@host:port/db: {}",
@@ -77,7 +77,7 @@ impl RedisOptions {
 }
 
 impl fmt::Debug for RedisOptions {
-    /// Without the URL, which holds a password.
+    /// Without the URL, which contains a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisOptions")
             .field("cluster", &self.cluster)
