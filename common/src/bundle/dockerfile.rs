@@ -1,7 +1,7 @@
-//! Static rules on a Dockerfile's text: what would leave the builder's hands is refused before it is run.
+//! Static rules on a Dockerfile's text. Refuses what the builder would not contain, before anything runs.
 //!
-//! Whether the file builds at all is left to the builder, whose output is the job's log. Whether a build has
-//! a network is left to the worker's settings.
+//! The builder decides whether the file builds; its output is the job's log. The worker's settings decide the
+//! network.
 
 use super::Fault;
 use super::fault::{Faults, quote};
@@ -10,7 +10,7 @@ mod base;
 
 use base::Bases;
 
-/// Notes every line of `text` that breaks a rule; `place` is the file's name in the bundle.
+/// Records every line of `text` that breaks a rule; `place` is the file's name in the bundle.
 #[must_use]
 pub fn check(text: &str, place: &str) -> Vec<Fault> {
     let mut faults = Faults::default();
@@ -24,8 +24,8 @@ pub fn check(text: &str, place: &str) -> Vec<Fault> {
     faults.into_list()
 }
 
-/// Reads the comments before the first instruction, where builders look for directives, and gives the
-/// character that continues a line.
+/// Reads the comments before the first instruction, where builders look for directives. Returns the character that
+/// continues a line.
 fn directives(text: &str, place: &str, faults: &mut Faults) -> char {
     let mut escape = '\\';
     let mut escape_may_come = true;
@@ -37,7 +37,7 @@ fn directives(text: &str, place: &str, faults: &mut Faults) -> char {
                 escape_may_come = false;
                 continue;
             }
-            // Some builders take the same directive from a JSON object at the top.
+            // Some builders accept the same directive in a JSON object at the top.
             if line.starts_with('{') {
                 let place = format!("{place}: line {}", number + 1);
                 faults.add("dockerfile_syntax", place, "it starts with a JSON object");
@@ -62,7 +62,7 @@ fn directives(text: &str, place: &str, faults: &mut Faults) -> char {
     escape
 }
 
-/// The instructions with the line on which each begins; continued lines are joined, comments left out.
+/// The instructions and the line on which each starts. Joins continued lines and drops comments.
 fn instructions(text: &str, escape: char) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let mut open: Option<(usize, String)> = None;
@@ -139,8 +139,8 @@ fn flags(rest: &str) -> impl Iterator<Item = &str> {
         .take_while(|word| word.starts_with("--"))
 }
 
-/// `/proc` and its kin, however many slashes and dots stand around; a variable could hold anything, and the
-/// builder's own check stands behind this one.
+/// Whether the path is in `/proc`, `/sys` or `/dev`, whatever its slashes and dots. Variables can contain anything; the
+/// builder checks again.
 fn inside_kernel_tree(path: &str) -> bool {
     if !path.starts_with('/') {
         return false;

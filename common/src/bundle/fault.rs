@@ -1,23 +1,23 @@
 //! One reason to refuse a bundle, safe to print.
 //!
-//! What an attacker wrote (names, values) is escaped here, so that no consumer can forget to.
+//! Escapes foreign text (names, values) here, so that no consumer can forget to.
 
 use std::fmt;
 
-/// The most faults that are told of one bundle; a hostile one could have hundreds of thousands.
+/// The most reported faults of one bundle. A hostile one could have hundreds of thousands.
 const MOST: usize = 100;
 
-/// The longest piece of foreign text that a fault quotes, in characters.
+/// The longest quote of foreign text, in characters.
 const QUOTE_MAX_CHARS: usize = 200;
 
 /// One reason why a bundle is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// The rule that was broken, such as `name_parent`; stable, for programs and metrics.
+    /// The broken rule, such as `name_parent`; stable, for programs and metrics.
     pub rule: &'static str,
     /// Where: an entry's name, a field's path such as `run_params.ulimits[0]`, or `line 3, column 5`. Escaped.
     pub place: String,
-    /// What is wrong and what would be right, a lower-case fragment. Escaped.
+    /// What is wrong and what is allowed, a lower-case fragment. Escaped.
     pub message: String,
 }
 
@@ -43,8 +43,8 @@ impl fmt::Display for Fault {
     }
 }
 
-/// `text` with every character written out that a terminal, a log or a reader's eye would misread: controls,
-/// bidirectional and invisible marks, line separators, and the backslash itself.
+/// Escapes all characters of `text` that a terminal, a log or a reader could misread: controls, bidirectional and
+/// invisible marks, line separators, and the backslash.
 #[must_use]
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -61,7 +61,7 @@ pub fn escape(text: &str) -> String {
     out
 }
 
-/// Foreign text as it may be quoted in a message: cut to a readable length. [`Fault::new`] escapes it.
+/// Cuts foreign text to a readable length for a quote. [`Fault::new`] escapes it.
 pub(super) fn quote(text: &str) -> String {
     let mut out: String = text.chars().take(QUOTE_MAX_CHARS).collect();
     if out.len() < text.len() {
@@ -70,12 +70,12 @@ pub(super) fn quote(text: &str) -> String {
     out
 }
 
-/// Marks that turn the direction of text around.
+/// Marks that change the direction of text.
 pub(super) fn is_bidirectional(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Characters that are not seen, or that end a line without being a control character.
+/// Invisible characters, and line ends that are not control characters.
 pub(super) fn is_invisible(c: char) -> bool {
     is_bidirectional(c)
         || matches!(c, '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200d}' | '\u{2028}' | '\u{2029}'
@@ -83,7 +83,7 @@ pub(super) fn is_invisible(c: char) -> bool {
             | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Gathers faults, up to a number that a person can still read.
+/// Collects faults up to a readable number.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     list: Vec<Fault>,
@@ -118,7 +118,7 @@ impl Faults {
         self.list.is_empty()
     }
 
-    /// The faults, with a last one that tells how many more there were.
+    /// The faults, and a last one with the number of further ones.
     pub(super) fn into_list(mut self) -> Vec<Fault> {
         if self.dropped > 0 {
             let message = format!("and {} more errors", self.dropped);

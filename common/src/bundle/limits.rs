@@ -1,34 +1,33 @@
-//! How large and how odd a bundle may be. The master's configuration fills it.
+//! The limits of a bundle. The master's configuration sets them.
 //!
-//! The configuration document's own limits are constants of [`super::config`]: an accepted document is read
-//! again for as long as its job is remembered, so they must not depend on a setting.
+//! The configuration document's own limits are constants in [`super::config`], because an accepted document is read
+//! again later and must stay valid.
 
 use crate::resources::ByteSize;
 
-/// The limits of one bundle; all are enforced while reading, never after.
+/// The limits of one bundle, all enforced while reading.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Largest zip in bytes.
     pub compressed_bytes: u64,
-    /// Largest content in bytes, counted while it is expanded.
+    /// Largest content in bytes, counted while expanding.
     pub expanded_bytes: u64,
     /// Most entries, folders included.
     pub entries: u64,
-    /// Largest content for each byte of zip, judged above [`Limits::RATIO_FLOOR_BYTES`].
+    /// Largest ratio of content to zip, applied above [`Limits::RATIO_FLOOR_BYTES`].
     pub ratio: u64,
     /// Most folders above a file, itself included.
     pub path_depth: usize,
     /// Longest path in bytes.
     pub name_bytes: usize,
-    /// Longest central directory in bytes, which bounds the memory that judging takes.
+    /// Longest central directory in bytes, which bounds the memory of validation.
     pub directory_bytes: u64,
     /// Largest Dockerfile in bytes.
     pub dockerfile_bytes: u64,
 }
 
 impl Limits {
-    /// Content below this many bytes is never called a bomb, whatever its ratio: a short file of one letter
-    /// compresses a thousandfold.
+    /// The ratio does not apply below this size: a short file of one letter compresses a thousandfold.
     pub const RATIO_FLOOR_BYTES: u64 = ByteSize::MIB;
 }
 

@@ -1,9 +1,8 @@
-//! Reads and judges bundles: the zip ([`archive`]), its configuration ([`config`]) and its Dockerfile
+//! Reads and validates bundles: the zip ([`archive`]), its configuration ([`config`]) and its Dockerfile
 //! ([`dockerfile`]).
 //!
-//! One validator for the master, the worker and the command line. It works on readers, so opening files is
-//! left to the shells, and it tells all faults of a bundle at once. Who may submit for whom is left to the
-//! shells as well, since it depends on a proven identity.
+//! Master, worker and command line use this one validator. It reports all faults of a bundle. The shells open files
+//! and decide who may submit for whom.
 
 pub mod archive;
 pub mod config;

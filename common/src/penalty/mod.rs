@@ -1,7 +1,6 @@
-//! How much a user has had lately; the lower, the sooner their next job runs.
+//! Penalties: a measure of a user's recent usage. The user with the lowest goes first.
 //!
-//! Pure formulas. Which jobs count, and when a user's stored value is brought up to date, is decided
-//! in [`crate::sched`].
+//! Pure formulas. [`crate::sched`] decides which jobs count and when a stored value is updated.
 
 pub mod recency;
 pub mod usage;

@@ -1,10 +1,9 @@
-//! DoPQ 1.0's penalty: `P(u) = Σ e^-i` over the finished jobs of all users, the newest being `i = 0`,
-//! where that job is `u`'s.
+//! DoPQ 1.0's penalty: `P(u) = Σ e^-i` over those finished jobs that are `u`'s, where `i` numbers the finished jobs of
+//! all users and the newest has `i = 0`.
 
-/// A penalty after `finished` further jobs, none of them the user's own.
+/// A penalty after `finished` more jobs of other users.
 ///
-/// The whole history decays by `1/e` with every finished job, so a stored value and the count at
-/// which it was right are enough.
+/// The history decays by `1/e` with every finished job, so a stored value and the count at that time are enough.
 #[must_use]
 pub fn decayed(penalty: f64, finished: u64) -> f64 {
     // Beyond 2^53 finished jobs the count is rounded, long after e^-count has become 0.
@@ -13,7 +12,7 @@ pub fn decayed(penalty: f64, finished: u64) -> f64 {
     penalty * (-count).exp()
 }
 
-/// A penalty, up to date before the job, after one more job of the user's own finished.
+/// A current penalty after one more finished job of the user.
 #[must_use]
 pub fn after_own(penalty: f64) -> f64 {
     decayed(penalty, 1) + 1.0

@@ -1,14 +1,14 @@
-//! Weighted GPU-seconds, charged live and forgotten with a half-life `h`:
+//! Weighted GPU-seconds, charged while held, with half-life `h`:
 //! `U(t) = U0·2^(-(t-t0)/h) + r·(h/ln 2)·(1 - 2^(-(t-t0)/h))`, where `r` is what is held since `t0`.
 //!
-//! The form is closed, so that a value is exact at any instant however seldom it is brought up to date,
-//! and linear, so that what one attempt has added can be taken away again exactly.
+//! The formula is closed, so a value is exact at any time, however rarely it is updated. It is linear, so what one
+//! attempt added can be subtracted exactly.
 
 use std::f64::consts::LN_2;
 use std::time::Duration;
 
-/// What an attempt is charged for as long as it holds its machine: millionths of a weighted GPU.
-/// Whole numbers, so that sums come out the same in any order.
+/// The charge rate of an attempt while it holds its machine, in millionths of a weighted GPU.
+/// Integers, so that sums do not depend on their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Rate(pub u64);
 
@@ -28,21 +28,21 @@ impl Rate {
     }
 }
 
-/// How much of a value is left after a time: `2^(-elapsed/h)`.
+/// The fraction left after `elapsed`: `2^(-elapsed/h)`.
 #[must_use]
 pub fn kept(elapsed: Duration, half_life: Duration) -> f64 {
     (-elapsed.as_secs_f64() / half_life.as_secs_f64()).exp2()
 }
 
-/// What holding `rate` for `elapsed`, until now, has added: `r·(h/ln 2)·(1 - 2^(-elapsed/h))`.
+/// The usage added by holding `rate` for `elapsed` until now: `r·(h/ln 2)·(1 - 2^(-elapsed/h))`.
 #[must_use]
 pub fn charged(rate: Rate, elapsed: Duration, half_life: Duration) -> f64 {
     rate.gpus() * (half_life.as_secs_f64() / LN_2) * forgotten(elapsed, half_life)
 }
 
-/// How much of a value is forgotten in a time: `1 - 2^(-elapsed/h)`.
+/// The fraction forgotten after `elapsed`: `1 - 2^(-elapsed/h)`.
 fn forgotten(elapsed: Duration, half_life: Duration) -> f64 {
-    // exp_m1 keeps the digits of short times, for which the difference to 1 would lose them.
+    // exp_m1 is exact for short times; subtracting from 1 is not.
     -(-LN_2 * elapsed.as_secs_f64() / half_life.as_secs_f64()).exp_m1()
 }
 
@@ -53,8 +53,8 @@ pub fn after(usage: f64, rate: Rate, elapsed: Duration, half_life: Duration) -> 
     usage * (1.0 - forgotten) + rate.gpus() * (half_life.as_secs_f64() / LN_2) * forgotten
 }
 
-/// `x`: the usage as a part of what the whole cluster gives, 1 for all of it all the time.
-/// A cluster without GPUs is measured as if it had one.
+/// `x`: the usage as a fraction of the whole cluster's, 1 for all of it all the time.
+/// A cluster without GPUs counts as having one.
 #[must_use]
 pub fn normalised(usage: f64, capacity: Rate, half_life: Duration) -> f64 {
     let capacity = if capacity == Rate(0) {
@@ -65,15 +65,14 @@ pub fn normalised(usage: f64, capacity: Rate, half_life: Duration) -> f64 {
     usage / (capacity.gpus() * half_life.as_secs_f64() / LN_2)
 }
 
-/// Measures many usages at one instant: what [`normalised`] says of [`after`], with what all have in common worked
-/// out once.
+/// Measures many usages at one time: [`normalised`] of [`after`], with the common parts computed once.
 #[derive(Debug, Clone, Copy)]
 pub struct Meter {
     /// What a millisecond adds to the exponent of `e`.
     per_milli: f64,
-    /// What holding one GPU for ever comes to, in GPU-seconds.
+    /// The usage of holding one GPU for ever, in GPU-seconds.
     held: f64,
-    /// What one GPU-second is of all that the cluster gives.
+    /// One GPU-second as a fraction of the whole cluster's usage.
     part: f64,
 }
 
@@ -89,8 +88,7 @@ impl Meter {
         }
     }
 
-    /// `x`: the usage after so many milliseconds, during which `rate` was held, as a part of what the whole
-    /// cluster gives.
+    /// `x`: the usage after this many milliseconds with `rate` held, as a fraction of the whole cluster's.
     #[must_use]
     pub fn measure(&self, usage: f64, rate: Rate, millis: u64) -> f64 {
         #[expect(
@@ -103,7 +101,7 @@ impl Meter {
     }
 }
 
-/// How long it takes an idle user's usage to fall to `part` of what it is; zero when it is there.
+/// How long an idle user's usage takes to fall to `part` of itself.
 #[must_use]
 pub fn falls_to(part: f64, half_life: Duration) -> Duration {
     let halvings = -part.log2();
@@ -125,7 +123,7 @@ mod tests {
         let rate = Rate(2_500_000);
         let mut stepped = 1000.0;
         for _ in 0..100_000 {
-            // Each second's charge, itself half a second old on the average.
+            // Each second's charge, which is half a second old on average.
             stepped = stepped * kept(secs(1), H) + 2.5 * kept(Duration::from_millis(500), H);
         }
         let exact = after(1000.0, rate, secs(100_000), H);

@@ -1,11 +1,11 @@
-//! What a cluster's own past was like, by the same figures that a replay of it gives.
+//! The figures of a cluster's actual past, comparable with those of a replay.
 
 use std::time::Duration;
 
 use super::stats::{Fairness, Report, Run};
 use super::trace::TraceJob;
 
-/// A job that has run. One whose user is not named does not count among the shares.
+/// A finished job. Without a user it does not count for shares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PastJob {
     /// The job.
@@ -14,7 +14,7 @@ pub struct PastJob {
     pub waited: Duration,
 }
 
-/// What happens to a job. Of one instant ends come first, so that nobody seems to hold what was just given on.
+/// An event of a job. At one time ends come first, so that nobody seems to hold what was just freed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Moment {
     Ended,
@@ -22,8 +22,7 @@ enum Moment {
     Began,
 }
 
-/// What the past was like on a cluster with so many GPUs. There are no promises in it, and so none that was kept
-/// or broken.
+/// The figures of the past on a cluster with this many GPUs. It has no reservations, so none were kept or broken.
 #[must_use]
 pub fn observed(past: &[PastJob], gpus: u32) -> Report {
     let mut moments: Vec<(Duration, Moment, usize)> = Vec::with_capacity(past.len() * 3);

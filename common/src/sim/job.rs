@@ -7,7 +7,7 @@ use crate::id::UserName;
 use crate::job::{Artifacts, Class, ContainerSpec, ImageSource, JobSpec, Network, OnWorkerLoss};
 use crate::resources::{ByteSize, Request};
 
-/// A job that asks for this and for nothing special.
+/// A job with this request and otherwise defaults.
 #[must_use]
 pub fn spec(user: UserName, request: Request) -> JobSpec {
     JobSpec {

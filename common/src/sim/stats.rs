@@ -1,4 +1,4 @@
-//! What a replay shows: waits, slowdowns, utilisation, and how far users were from their fair share.
+//! The figures of a replay: waits, slowdowns, utilisation, and users' distance from their fair share.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,19 +7,19 @@ use serde::Serialize;
 
 use crate::id::UserName;
 
-/// Jobs shorter than this count as if they were this long, so that the slowdown of trifles says nothing.
+/// The minimum run time for slowdowns, so that trivial jobs do not dominate.
 const SLOWDOWN_BOUND_SECONDS: f64 = 10.0;
 
-/// One job as it went.
+/// One job's actual times.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run {
     pub(super) waited: Duration,
     pub(super) ran: Duration,
-    /// Whole GPUs' worth of what it held.
+    /// The held GPUs, in whole GPUs.
     pub(super) gpus: f64,
 }
 
-/// What a replay shows.
+/// The figures of a replay.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
     /// Jobs that ran.
@@ -28,16 +28,16 @@ pub struct Report {
     pub refused: u64,
     /// From the first submission to the last end.
     pub makespan_seconds: f64,
-    /// The part of all GPU time that jobs used.
+    /// The fraction of all GPU time that jobs used.
     pub utilisation: f64,
     /// Waits.
     pub wait_seconds: Waits,
     /// Mean of (wait + run) / run, with runs of at least 10 s, at least 1.
     pub mean_bounded_slowdown: f64,
-    /// The largest part of the cluster that a user lacked to an equal share of what was asked for, on the
-    /// average over the makespan.
+    /// The largest shortfall of a user against an equal share of the demand, as a fraction of the cluster, averaged over
+    /// the makespan.
     pub largest_share_gap: f64,
-    /// Jobs that started later than their reservation had promised; unknown of a past that was not replayed.
+    /// Jobs that started after the time of their reservation; unknown for a past that was not replayed.
     pub late_starts: Option<u64>,
 }
 
@@ -98,13 +98,13 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
     if count > 0.0 { sum / count } else { 0.0 }
 }
 
-/// The nearest-rank percentile of sorted values; 0 of none.
+/// The nearest-rank percentile of sorted values; 0 if there are none.
 fn percentile(sorted: &[f64], percent: usize) -> f64 {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied().unwrap_or(0.0)
 }
 
-/// Compares what users hold with an equal share of what is asked for, over time.
+/// Compares what users hold with an equal share of the demand, over time.
 #[derive(Debug, Clone)]
 pub(super) struct Fairness {
     gpus: f64,
@@ -160,8 +160,7 @@ impl Fairness {
         }
     }
 
-    /// The most GPUs that one user is entitled to when all that ask share equally: those who ask for less
-    /// leave theirs to the others.
+    /// The GPUs that one user is entitled to if all share equally. Users who ask for less leave the rest to the others.
     fn level(&self) -> f64 {
         let asked = self.users.values().map(|stake| stake.held + stake.waiting);
         let mut asked: Vec<f64> = asked.filter(|asked| *asked > 0.0).collect();

@@ -9,11 +9,10 @@ use crate::resources::MilliGpu;
 use super::table::TraceError;
 use super::trace::TraceJob;
 
-/// The jobs of a trace in the order of their submission, their processors read as GPUs. Those that never ran are
-/// left out.
+/// The jobs of a trace in the order of submission, with processors as GPUs. Leaves out jobs that never ran.
 ///
 /// # Errors
-/// When a line is not 18 numbers, or there is none.
+/// If a line is not 18 numbers, or there is no line.
 pub fn read(text: &str) -> Result<Vec<TraceJob>, TraceError> {
     let mut jobs = Vec::new();
     for (line, content) in (1..).zip(text.lines()) {
@@ -29,7 +28,7 @@ pub fn read(text: &str) -> Result<Vec<TraceJob>, TraceError> {
             })
         });
         let fields = fields.collect::<Result<Vec<f64>, _>>()?;
-        // Fields are numbered from 1; -1 says that a value is not known.
+        // Fields are numbered from 1; -1 means unknown.
         let field = |number: usize| {
             fields
                 .get(number - 1)

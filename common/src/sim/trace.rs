@@ -1,4 +1,4 @@
-//! Jobs as traces and histories tell of them.
+//! The jobs of traces and histories.
 
 use std::time::Duration;
 
@@ -17,16 +17,16 @@ pub struct TraceJob {
     pub gpus: u32,
     /// How much of each.
     pub gpu_amount: MilliGpu,
-    /// Its user, where the workload names one.
+    /// Its user, if the workload has one.
     pub user: Option<UserName>,
     /// Its class.
     pub class: Class,
-    /// Among its user's own jobs, the higher the sooner.
+    /// Orders its user's own jobs; the highest goes first.
     pub priority: i32,
 }
 
 impl TraceJob {
-    /// Whole GPUs' worth of what it held.
+    /// The held GPUs, in whole GPUs.
     #[must_use]
     pub fn held(&self) -> f64 {
         f64::from(self.gpus) * f64::from(self.gpu_amount.0) / f64::from(MilliGpu::WHOLE.0)

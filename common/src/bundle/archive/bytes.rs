@@ -1,6 +1,6 @@
 //! Little-endian fields out of a slice, without a panic on any input.
 
-/// What is left to read of a slice.
+/// The unread rest of a slice.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
 
@@ -28,7 +28,7 @@ impl<'a> Bytes<'a> {
     }
 }
 
-/// The extra fields of an entry, by id; `None` where their lengths do not add up.
+/// The extra fields of an entry, by id; `None` if their lengths do not add up.
 pub(super) fn extra_fields(bytes: &[u8]) -> Option<Vec<(u16, &[u8])>> {
     let mut bytes = Bytes(bytes);
     let mut fields = Vec::new();

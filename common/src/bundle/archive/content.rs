@@ -1,7 +1,6 @@
-//! An entry's bytes, counted while they are read.
+//! Counts an entry's bytes while reading them.
 //!
-//! What the archive declares is checked against what comes out, byte by byte, so that no lie about a size
-//! is ever believed and a bomb ends at the limit.
+//! Checks the declared sizes against the actual bytes, so a wrong size is found and a zip bomb stops at the limit.
 
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Take};
 
@@ -11,7 +10,7 @@ use flate2::bufread::DeflateDecoder;
 use super::directory::{Method, Record};
 use crate::bundle::Limits;
 
-/// How much may still come out of the whole archive.
+/// How many more bytes the archive may expand to.
 #[derive(Debug)]
 pub(super) struct Budget {
     pub(super) expanded: u64,
@@ -31,7 +30,7 @@ impl Budget {
         }
     }
 
-    /// What a total of `expanded` bytes breaks.
+    /// The limit that a total of `expanded` bytes exceeds.
     pub(super) fn judge(&self, expanded: u64) -> Result<(), Refused> {
         if expanded > self.expanded_max {
             Err(Refused::Expanded(self.expanded_max))
@@ -43,7 +42,7 @@ impl Budget {
     }
 }
 
-/// Why an entry's bytes are not given out; the inside of an [`io::Error`].
+/// Why an entry's bytes are refused; the inner error of an [`io::Error`].
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refused {
     #[error("the archive expands to more than {0} bytes")]
@@ -72,7 +71,7 @@ impl Refused {
         }
     }
 
-    /// Whether it concerns the whole archive, so that nothing more is to be read from it.
+    /// Whether it concerns the whole archive, so that reading must stop.
     pub(super) fn is_final(&self) -> bool {
         match self {
             Self::Expanded(_) | Self::Ratio(_) => true,
@@ -81,7 +80,7 @@ impl Refused {
     }
 }
 
-/// Remembers that the archive itself could not be read, which is no fault of its content.
+/// Remembers an I/O error of the archive, which is not a fault of its content.
 struct Source<'a, R> {
     inner: Take<&'a mut R>,
     failed: bool,
@@ -102,7 +101,7 @@ enum Decoder<'a, R> {
     Deflated(Box<DeflateDecoder<BufReader<Source<'a, R>>>>),
 }
 
-/// Reads one entry. An error whose inside is [`Refused`] is the archive's fault, any other is the reader's.
+/// Reads one entry. An error with [`Refused`] inside is the archive's fault; any other is the reader's.
 pub(super) struct Content<'a, R> {
     decoder: Decoder<'a, R>,
     budget: &'a mut Budget,
@@ -156,7 +155,7 @@ impl<'a, R: Read + Seek> Content<'a, R> {
         }
     }
 
-    /// All bytes are out: do they add up?
+    /// Checks size and checksum at the end.
     fn end(&mut self) -> io::Result<()> {
         self.ended = true;
         if self.left != 0 {
@@ -202,7 +201,7 @@ fn refuse(refused: Refused) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, refused)
 }
 
-/// Why the archive refused, when it was the archive.
+/// The archive's fault, if it was one.
 pub(super) fn refused(error: &io::Error) -> Option<&Refused> {
     error.get_ref()?.downcast_ref()
 }

@@ -1,6 +1,6 @@
-//! The directory's records and the local headers that they point to.
+//! The directory's records and their local headers.
 //!
-//! Both are read here, and must agree, since another reader may believe the other one.
+//! Both must agree, because other readers may use the other one.
 
 use std::io::{self, Read, Seek};
 
@@ -39,34 +39,34 @@ pub(super) enum Method {
     Deflated,
 }
 
-/// One entry, as directory and local header agree on it.
+/// One entry, on which directory and local header agree.
 #[derive(Debug, Clone)]
 pub(super) struct Record {
-    /// The name as it stands there.
+    /// The raw name.
     pub(super) raw_name: Vec<u8>,
-    /// The name as far as it is text; for messages, and for the rules once it is known to be UTF-8.
+    /// The name as text (lossy), for messages, and for the rules once it is known to be UTF-8.
     pub(super) name: String,
     pub(super) crc: u32,
     pub(super) compressed: u64,
     pub(super) expanded: u64,
-    /// The local header's place.
+    /// The local header's offset.
     pub(super) offset: u64,
     /// 0644 or 0755.
     pub(super) mode: u32,
-    /// Where its bytes begin and how they are stored; `None` when they must not be read.
+    /// Where its bytes start and how they are stored; `None` if they must not be read.
     pub(super) data: Option<(u64, Method)>,
     flags: u16,
     method: u16,
 }
 
 impl Record {
-    /// Whether it is a folder, which its name alone decides.
+    /// Whether it is a folder; only its name decides.
     pub(super) fn is_folder(&self) -> bool {
         self.raw_name.ends_with(b"/")
     }
 }
 
-/// Reads all records and checks each with its local header.
+/// Reads all records and checks each against its local header.
 pub(super) fn read<R: Read + Seek>(
     reader: &mut R,
     layout: Layout,
@@ -93,7 +93,7 @@ fn lie(message: &str) -> Fault {
     Fault::new("entry_count", "", message)
 }
 
-/// One record of the directory. `None` when it is cut; what else is wrong is noted.
+/// One record of the directory; `None` if it is truncated. Records other faults.
 fn record(bytes: &mut Bytes<'_>, faults: &mut Faults) -> Option<Record> {
     if bytes.u32()? != RECORD_SIGNATURE {
         return None;
@@ -150,8 +150,8 @@ fn record(bytes: &mut Bytes<'_>, faults: &mut Faults) -> Option<Record> {
     Some(record)
 }
 
-/// Takes 64-bit numbers where the short ones say "see there". Some writers add the others as well, which is
-/// harmless while they are the same.
+/// Uses the 64-bit numbers where the short ones refer to them. Some writers add them always, which is harmless if
+/// they are equal.
 fn zip64(fields: &[(u16, &[u8])], record: &mut Record, short: [u32; 3], disk: u16) -> bool {
     let mut found = fields.iter().filter(|(id, _)| *id == ZIP64);
     let needed = short.map(|value| value == u32::MAX);
@@ -184,7 +184,7 @@ fn zip64(fields: &[(u16, &[u8])], record: &mut Record, short: [u32; 3], disk: u1
     bytes.is_empty() || bytes.u32() == Some(0)
 }
 
-/// Extra fields that give an entry another name, another kind or another method.
+/// Checks extra fields that could change an entry's name, kind or method.
 fn foreign(fields: &[(u16, &[u8])], raw_name: &[u8], fault: &mut impl FnMut(&'static str, &str)) {
     for (id, bytes) in fields {
         match *id {
@@ -206,7 +206,7 @@ fn foreign(fields: &[(u16, &[u8])], raw_name: &[u8], fault: &mut impl FnMut(&'st
     }
 }
 
-/// Refuses everything but files and folders, and gives the mode that the file will have.
+/// Refuses everything but files and folders, and returns the file's mode.
 fn kind(
     record: &Record,
     made_by: u16,
@@ -232,7 +232,7 @@ fn kind(
     if record.is_folder() && (record.expanded != 0 || record.compressed > 2) {
         fault("kind_mismatch", "it is a folder but has content");
     }
-    // Archives made on Windows carry no modes; as in Docker's own contexts, everything may be executed then.
+    // Archives from Windows have no modes; then everything is executable, as in Docker's own contexts.
     let has_modes = mode & 0o777 != 0 || matches!(made_by >> 8, 3 | 19);
     if record.is_folder() || mode & 0o111 != 0 || !has_modes {
         0o755
@@ -241,7 +241,7 @@ fn kind(
     }
 }
 
-/// Checks each local header against its record, and that entries lie side by side from the very beginning.
+/// Checks each local header against its record, and that entries follow each other from the start.
 fn locals<R: Read + Seek>(
     reader: &mut R,
     directory_offset: u64,
@@ -276,7 +276,7 @@ fn locals<R: Read + Seek>(
     Ok(())
 }
 
-/// Why a local header is not accepted.
+/// Why a local header is refused.
 enum Local {
     Io(io::Error),
     Fault(&'static str, &'static str),
@@ -294,7 +294,7 @@ const OVERLAP: Local = Local::Fault(
     "its bytes overlap another entry or the directory",
 );
 
-/// Where the entry's bytes begin; `None` when its method or encryption, noted already, keeps them unread.
+/// Where the entry's bytes start; `None` if its method or encryption (recorded already) prevents reading.
 fn local<R: Read + Seek>(
     reader: &mut R,
     record: &Record,
@@ -362,7 +362,7 @@ fn local<R: Read + Seek>(
     })
 }
 
-/// Whether the local header's sizes are the record's; before a descriptor they may also be 0.
+/// Whether the local header has the record's sizes. With a descriptor they may also be 0.
 fn local_sizes(
     fields: &[(u16, &[u8])],
     record: &Record,
@@ -387,8 +387,8 @@ fn local_sizes(
     matches(expanded, record.expanded) && matches(compressed, record.compressed)
 }
 
-/// Whether the descriptor after the data repeats the record. Its signature is optional, and its sizes have
-/// four or eight bytes; the length tells which.
+/// Whether the descriptor after the data repeats the record. Its signature is optional. Its sizes have four or eight
+/// bytes, depending on its length.
 fn descriptor(bytes: &[u8], record: &Record) -> bool {
     let signed = matches!(bytes.len(), 16 | 24);
     let long = matches!(bytes.len(), 20 | 24);

@@ -1,4 +1,4 @@
-//! Judges a whole bundle and tells everything that is wrong with it.
+//! Validates a whole bundle and reports all its faults.
 
 use std::io::{self, Read, Seek};
 
@@ -12,29 +12,29 @@ use crate::bundle::fault::Faults;
 use crate::bundle::{Fault, Limits, config, dockerfile};
 use crate::job::{ImageSource, JobSpec};
 
-/// What a bundle was found to hold.
+/// The content of a valid bundle.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inspected {
     /// The text of its `container_config.json`.
     pub config: String,
-    /// What that text asks for.
+    /// The job's specification.
     pub spec: JobSpec,
-    /// The folder that holds the configuration: empty, or ending in `/`.
+    /// The folder with the configuration: empty, or ending in `/`.
     pub root: String,
-    /// Whether there is a Dockerfile beside the configuration.
+    /// Whether a Dockerfile is beside the configuration.
     pub has_dockerfile: bool,
     /// Whether there is an `image.tar` beside it.
     pub has_image_tar: bool,
-    /// Bytes of content, as counted.
+    /// Bytes of content.
     pub expanded_bytes: u64,
     /// Number of entries, folders included.
     pub entries: u64,
 }
 
-/// Judges a bundle of `size_bytes` bytes, reading every entry once. Limits hold while it is read.
+/// Validates a bundle of `size_bytes` bytes. Reads every entry once and applies the limits while reading.
 ///
 /// # Errors
-/// All faults at once. A single fault of the rule [`super::UNREADABLE`] is not the bundle's: reading failed.
+/// All faults. A single fault of the rule [`super::UNREADABLE`] means that reading failed.
 pub fn inspect<R: Read + Seek>(
     mut reader: R,
     size_bytes: u64,
@@ -48,7 +48,7 @@ pub fn inspect<R: Read + Seek>(
     }
 }
 
-/// `None` only together with a noted fault; an error where nothing else can be said.
+/// `None` only with a recorded fault; an error if nothing else can be checked.
 fn judge<R: Read + Seek>(
     reader: &mut R,
     size: u64,
@@ -96,7 +96,7 @@ fn judge<R: Read + Seek>(
     }))
 }
 
-/// The entries whose text is looked at.
+/// The entries whose text is checked.
 struct Wanted {
     config: (String, u64),
     dockerfile: (String, u64),
@@ -112,14 +112,14 @@ impl Wanted {
     }
 }
 
-/// The texts that were found.
+/// Their texts.
 #[derive(Default)]
 struct Kept {
     config: Option<Vec<u8>>,
     dockerfile: Option<String>,
 }
 
-/// Reads every entry that may be read, in the order of their bytes.
+/// Reads every readable entry, in the order of their bytes.
 fn read_all<R: Read + Seek>(
     reader: &mut R,
     records: &[Record],
@@ -130,7 +130,7 @@ fn read_all<R: Read + Seek>(
 ) -> Result<(Kept, u64), Fault> {
     let mut kept = Kept::default();
     let mut budget = Budget::new(size, limits);
-    // What is declared is judged before a byte is expanded; what comes out is judged on the way.
+    // Check declared sizes before expanding a byte, and actual sizes while expanding.
     let declared = records
         .iter()
         .fold(0, |sum: u64, r| sum.saturating_add(r.expanded));
@@ -168,7 +168,7 @@ fn read_all<R: Read + Seek>(
     Ok((kept, budget.expanded))
 }
 
-/// Reads to the end and keeps the bytes when they are wanted and no more than `keep`.
+/// Reads to the end. Keeps the bytes if wanted, at most `keep`.
 fn drain(mut content: impl Read, keep: Option<u64>) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     if let Some(keep) = keep {
@@ -197,8 +197,8 @@ fn utf8(bytes: Vec<u8>, name: &str, faults: &mut Faults) -> Option<String> {
     }
 }
 
-/// Where a document wants its image from; also one that has faults elsewhere, so that theirs and those of the
-/// bundle's files are told together.
+/// The image source of a configuration, even of one with other faults, so that faults of the configuration and of
+/// the bundle's files are reported together.
 fn wanted_image(text: &str) -> Option<ImageSource> {
     let document: Value = serde_json::from_str(text).ok()?;
     let field = |name| document.get(name).filter(|value| !value.is_null());
@@ -209,12 +209,12 @@ fn wanted_image(text: &str) -> Option<ImageSource> {
     })
 }
 
-/// Reads the configuration; its faults are placed inside the file.
+/// Reads the configuration; the places of its faults start with the file's name.
 fn config_text(text: String, name: &str, faults: &mut Faults) -> Option<(String, JobSpec)> {
     match config::parse(&text) {
         Ok(spec) => Some((text, spec)),
         Err(list) => {
-            // The name was checked and each place is escaped already, so they are joined as they are.
+            // The name is checked and each place is escaped already.
             faults.extend(list.into_iter().map(|mut fault| {
                 fault.place = match fault.place.as_str() {
                     "" => crate::bundle::escape(name),

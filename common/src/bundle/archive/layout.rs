@@ -1,8 +1,8 @@
-//! Where an archive's directory lies: the end record and its 64-bit form.
+//! Finds an archive's directory: the end record and its 64-bit form.
 //!
-//! There is exactly one way to read an accepted archive: the directory ends where the end record begins,
-//! nothing follows the archive, and the two forms of the end record agree. A fault here makes everything
-//! else meaningless, so it is the only one told.
+//! An accepted archive can be read in only one way: the directory ends where the end record starts, nothing follows
+//! the archive, and both forms of the end record agree. A fault here makes everything else meaningless, so it is the
+//! only one reported.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -16,15 +16,15 @@ const LOCATOR_SIGNATURE: u32 = u32::from_le_bytes(*b"PK\x06\x07");
 const LOCATOR_BYTES: u64 = 20;
 const END64_SIGNATURE: u32 = u32::from_le_bytes(*b"PK\x06\x06");
 const END64_BYTES: u64 = 56;
-/// A directory entry has at least so many bytes.
+/// The minimum size of a directory entry.
 const RECORD_MIN_BYTES: u64 = 46;
 
-/// Where the directory lies.
+/// Position of the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
     /// Number of directory entries.
     pub(super) entries: u64,
-    /// Where the directory begins, which is where the entries' data end.
+    /// Start of the directory and end of the entries' data.
     pub(super) directory_offset: u64,
     /// Its length.
     pub(super) directory_bytes: u64,
@@ -71,7 +71,7 @@ pub(super) fn read<R: Read + Seek>(
     check(end, directory_end, limits)
 }
 
-/// The end record: the last one in the file, and the file's last bytes but for its comment.
+/// The end record: the last one in the file, followed only by its comment.
 fn find_end<R: Read + Seek>(reader: &mut R, size: u64) -> Result<(End, u64), Fault> {
     let from = size.saturating_sub(END_BYTES + u64::from(u16::MAX));
     let tail = read_at(reader, from, size - from).map_err(unreadable)?;
@@ -102,7 +102,7 @@ fn find_end<R: Read + Seek>(reader: &mut R, size: u64) -> Result<(End, u64), Fau
     Ok((end, from + u64::try_from(at).unwrap_or(u64::MAX)))
 }
 
-/// The 64-bit end record and where it begins, when there is a locator at `at`.
+/// The 64-bit end record and its start, if there is a locator at `at`.
 fn find_end64<R: Read + Seek>(reader: &mut R, at: u64) -> Result<Option<(End, u64)>, Fault> {
     let locator = read_at(reader, at, LOCATOR_BYTES).map_err(unreadable)?;
     let mut bytes = Bytes(&locator);
@@ -144,7 +144,7 @@ fn find_end64<R: Read + Seek>(reader: &mut R, at: u64) -> Result<Option<(End, u6
     parse().map(|end| Some((end, offset))).ok_or_else(lie)
 }
 
-/// The 64-bit numbers, provided that each of the short ones is either the same or says "see there".
+/// The 64-bit numbers, if each short one is equal or refers to them.
 fn agree(short: End, long: End) -> Result<End, Fault> {
     let same = |short: u64, max: u64, long: u64| short == max || short == long;
     let (two, four) = (u64::from(u16::MAX), u64::from(u32::MAX));

@@ -1,9 +1,8 @@
-//! The zip itself: judged whole, and walked.
+//! The zip: validation and iteration.
 //!
-//! `layout` finds the directory, `directory` reads it together with the local headers, `names` holds the
-//! rules on names, `content` counts what comes out, `inspect` puts them together, `walk` gives the entries
-//! to a build. The archive is parsed here and nowhere else: ordinary readers make hostile names harmless and
-//! merge duplicates, and so hide what must be refused.
+//! `layout` finds the directory, `directory` reads it with the local headers, `names` has the rules on names,
+//! `content` counts the bytes, `inspect` combines them, `walk` passes the entries to a build. DoPQ parses the archive
+//! itself, because ordinary readers sanitise hostile names and merge duplicates, and so hide what must be refused.
 
 mod bytes;
 mod content;
@@ -25,10 +24,10 @@ use std::io;
 
 use super::Fault;
 
-/// The rule of the one fault that is not the bundle's: the file could not be read.
+/// The rule of the only fault that is not the bundle's: reading the file failed.
 pub const UNREADABLE: &str = "unreadable";
 
-/// A failure to read the archive, as a fault that shells tell apart by its rule.
+/// A read error of the archive, as a fault with its own rule.
 #[expect(clippy::needless_pass_by_value, reason = "it is passed to map_err")]
 fn unreadable(error: io::Error) -> Fault {
     Fault::new(UNREADABLE, "", format!("it cannot be read: {error}"))

@@ -1,6 +1,6 @@
-//! Rules on entries' names: each alone, and all of them together.
+//! Rules on entries' names, single and together.
 //!
-//! The names are the archive's raw ones, before any reader has made them harmless.
+//! The names are raw, before any reader sanitised them.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,15 @@ use super::directory::Record;
 use crate::bundle::Limits;
 use crate::bundle::fault::{Faults, is_bidirectional, quote};
 
-/// The longest part of a path, in bytes, that file systems take.
+/// The longest part of a path, in bytes, that file systems accept.
 const PART_MAX_BYTES: usize = 255;
 
-/// Names that are devices on some systems, whatever their ending.
+/// Device names on some systems, with any extension.
 const DEVICES: [&str; 8] = [
     "CON", "PRN", "AUX", "NUL", "CLOCK$", "CONIN$", "CONOUT$", "CONFIG$",
 ];
 
-/// Notes every name that breaks a rule.
+/// Records every name that breaks a rule.
 pub(super) fn check(records: &[Record], limits: &Limits, faults: &mut Faults) {
     for record in records {
         if std::str::from_utf8(&record.raw_name).is_err() {
@@ -91,7 +91,7 @@ fn one(name: &str, limits: &Limits, fault: &mut impl FnMut(&'static str, &str)) 
     if parts.contains(&"..") {
         fault("name_parent", "its name leads out of the bundle with ..");
     }
-    // An empty first part is an absolute name, told above.
+    // An empty first part is an absolute name, reported above.
     if parts.iter().skip(1).any(|part| part.is_empty()) || parts.contains(&".") {
         fault(
             "name_not_normal",
@@ -122,7 +122,7 @@ fn one(name: &str, limits: &Limits, fault: &mut impl FnMut(&'static str, &str)) 
 
 fn is_device(part: &str) -> bool {
     let stem = part.split('.').next().unwrap_or_default().trim_end();
-    // The longest such name is short, and most parts are not worth an allocation.
+    // The longest such name is short, so most parts need no allocation.
     if stem.len() > 8 || !stem.is_ascii() {
         return false;
     }
@@ -134,8 +134,7 @@ fn is_device(part: &str) -> bool {
     DEVICES.contains(&stem.as_str()) || numbered("COM") || numbered("LPT")
 }
 
-/// Rules on all names: each stands once, also for a reader that ignores case or Unicode form, and no file
-/// is also a folder.
+/// Rules on all names: each occurs once, even if case and Unicode form are ignored, and no file is also a folder.
 fn together(records: &[Record], faults: &mut Faults) {
     let mut seen: BTreeMap<String, &Record> = BTreeMap::new();
     for record in records {
@@ -172,8 +171,8 @@ fn together(records: &[Record], faults: &mut Faults) {
     }
 }
 
-/// The same for all names that some file system takes for the same. Upper-casing first also folds letters
-/// that have no single lower case, such as the German sharp s.
+/// Equal for all names that some file system treats as equal. Upper-casing first also folds letters without a single
+/// lower case, such as the German sharp s.
 fn fold(name: &str) -> String {
     if name.is_ascii() {
         return name.to_ascii_lowercase();

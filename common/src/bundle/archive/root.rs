@@ -1,6 +1,6 @@
-//! Which folder of a bundle is the bundle: DoPQ 1.0's search rule.
+//! Finds the root folder of a bundle, by DoPQ 1.0's rule.
 //!
-//! A configuration at the top wins; otherwise the one folder that has one is the root, however deep.
+//! A configuration at the top wins. Otherwise the only folder that has one is the root, at any depth.
 
 use super::directory::Record;
 use crate::bundle::Fault;
@@ -55,7 +55,7 @@ fn missing(records: &[Record]) -> Fault {
     }
 }
 
-/// Whether `name` is a file, a folder or absent; a folder may be there only by what lies in it.
+/// Whether `name` is a file, a folder or missing. A folder may exist only through its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Presence {
     File,
@@ -77,7 +77,7 @@ pub(super) fn presence(records: &[Record], name: &str) -> Presence {
     }
 }
 
-/// Judges the Dockerfile's presence for a bundle that is built.
+/// Checks for the Dockerfile of a bundle that is built.
 pub(super) fn check_dockerfile(records: &[Record], root: &str) -> Option<Fault> {
     let place = format!("{root}{DOCKERFILE}");
     match presence(records, &place) {
@@ -110,7 +110,7 @@ pub(super) fn check_dockerfile(records: &[Record], root: &str) -> Option<Fault> 
     }
 }
 
-/// Judges the image's presence for a bundle that brings one.
+/// Checks for the image of a bundle that contains one.
 pub(super) fn check_image_tar(records: &[Record], root: &str) -> Option<Fault> {
     let place = format!("{root}{IMAGE_TAR}");
     match presence(records, &place) {

@@ -1,4 +1,4 @@
-//! Gives the entries of a bundle's root folder to a build, in the archive's order.
+//! Passes the entries of a bundle's root folder to a build, in the archive's order.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -7,7 +7,7 @@ use super::{directory, layout, names, root, unreadable};
 use crate::bundle::fault::Faults;
 use crate::bundle::{Fault, Limits};
 
-/// One entry of a bundle's root folder, as a build context takes it.
+/// One entry of a bundle's root folder, for a build context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntryInfo {
     /// Relative to the root folder, without a trailing `/`.
@@ -16,14 +16,14 @@ pub struct EntryInfo {
     pub folder: bool,
     /// 0644 or 0755, whatever the archive says.
     pub mode: u32,
-    /// Bytes of content, exactly as many as its reader gives.
+    /// Bytes of content; its reader returns exactly as many.
     pub size_bytes: u64,
 }
 
-/// Why a walk over the entries ended early.
+/// Why the iteration ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum EntriesError<E> {
-    /// The bundle is not one that [`super::inspect()`] accepts.
+    /// [`super::inspect()`] refuses the bundle.
     #[error("the bundle is not valid")]
     Invalid(Vec<Fault>),
     /// Reading it failed.
@@ -34,11 +34,11 @@ pub enum EntriesError<E> {
     Visit(E),
 }
 
-/// Walks the files and folders below the root folder, root excluded. The directory and all names are judged
-/// before the first is given; what the visitor leaves unread is still checked.
+/// Visits the files and folders below the root folder, root excluded. Checks the directory and all names first. Also
+/// checks what the visitor does not read.
 ///
-/// The reader given to the visitor fails with [`io::ErrorKind::InvalidData`] where an entry lies about itself
-/// or a limit is reached.
+/// The visitor's reader fails with [`io::ErrorKind::InvalidData`] if an entry's declared values are wrong or a limit
+/// is reached.
 ///
 /// # Errors
 /// The archive's faults, a failed read, or what the visitor returned.
@@ -78,7 +78,7 @@ pub fn entries<R: Read + Seek, E>(
         let mut content =
             Content::open(&mut reader, record, data, &mut budget).map_err(EntriesError::Read)?;
         let visited = each(&info, &mut content);
-        // The visitor's own error names what it saw, so it is told before that of the rest.
+        // The visitor's own error is more specific, so it is returned first.
         visited.map_err(EntriesError::Visit)?;
         if let Err(error) = io::copy(&mut content, &mut io::sink()) {
             let fault = match refused(&error) {

@@ -1,7 +1,7 @@
-//! The syntax of a configuration document: JSON, with what JSON leaves open made strict.
+//! The syntax of a configuration document: strict JSON.
 //!
-//! Duplicate keys, nesting too deep and a byte order mark are refused, since two readers could take them
-//! differently. What the fields mean is left to `fields`.
+//! Refuses duplicate keys, deep nesting and a byte order mark, because readers could interpret them differently.
+//! `fields` interprets the fields.
 
 use std::fmt;
 
@@ -12,11 +12,10 @@ use super::{MAX_BYTES, MAX_DEPTH};
 use crate::bundle::Fault;
 use crate::bundle::fault::{Faults, quote};
 
-/// What a refusal for nesting says; also how it is told apart from a mistake in the syntax.
+/// The message for deep nesting; also distinguishes it from syntax errors.
 const TOO_DEEP: &str = "it is nested more than 32 levels deep";
 
-/// Reads the document's object, telling all its duplicate keys at once. A mistake in the syntax ends the
-/// reading, so that it is the only fault.
+/// Reads the document's object and reports all duplicate keys. A syntax error stops reading and is the only fault.
 pub(super) fn read(text: &str) -> Result<Map<String, Value>, Vec<Fault>> {
     let mut faults = Faults::default();
     if text.len() > MAX_BYTES {
@@ -52,11 +51,11 @@ pub(super) fn read(text: &str) -> Result<Map<String, Value>, Vec<Fault>> {
     Err(faults.into_list())
 }
 
-/// A mistake in the syntax, with its place.
+/// A syntax error with its place.
 fn syntax(error: &serde_json::Error) -> Fault {
     let place = format!("line {}, column {}", error.line(), error.column());
     let text = error.to_string();
-    // serde_json appends the place, which has a field of its own here.
+    // serde_json appends the place, which is a separate field here.
     let text = text.split(" at line ").next().unwrap_or_default();
     if text == TOO_DEEP || text.starts_with("recursion limit") {
         Fault::new("config_too_deep", place, TOO_DEEP)
@@ -67,7 +66,7 @@ fn syntax(error: &serde_json::Error) -> Fault {
     }
 }
 
-/// One value at some depth, read into a tree while its keys are checked.
+/// Reads one value at some depth and checks its keys.
 struct Node<'a> {
     depth: usize,
     path: String,

@@ -1,4 +1,4 @@
-//! The fields of a configuration document, one by one, into a [`JobSpec`].
+//! Reads the fields of a configuration document into a [`JobSpec`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,23 +15,23 @@ use crate::job::{
 };
 use crate::resources::{ByteSize, GpuAmount, MilliCpu, MilliGpu, Request};
 
-/// The fewest characters of a name, as DoPQ 1.0 had it.
+/// The minimum length of a name in characters, as in DoPQ 1.0.
 const NAME_MIN_CHARS: usize = 3;
-/// The most characters of a name; it stands in tables.
+/// The maximum length of a name in characters; tables show it.
 const NAME_MAX_CHARS: usize = 128;
-/// The most GPUs that one job may ask of one machine.
+/// The maximum of GPUs of one job.
 const GPUS_MAX: i64 = 1024;
-/// The most jobs that one job may wait for.
+/// The maximum of jobs in `after`.
 const AFTER_MAX: usize = 1000;
-/// Between SIGTERM and SIGKILL, unless said otherwise; Docker's own default.
+/// The default time between SIGTERM and SIGKILL, as in Docker.
 const GRACE: Duration = Duration::from_secs(10);
-/// The longest such time: a machine that is drained waits for it.
+/// The maximum of that time; draining a machine waits for it.
 const GRACE_MAX: Duration = Duration::from_secs(3600);
 
-/// Reads a `container_config.json`, DoPQ 1.0's fields and the newer ones.
+/// Reads a `container_config.json` with the fields of DoPQ 1.0 and the newer ones.
 ///
 /// # Errors
-/// All faults at once, with the path of the field, or line and column where it is not JSON.
+/// All faults, with the path of the field, or line and column of a syntax error.
 pub fn parse(text: &str) -> Result<JobSpec, Vec<Fault>> {
     let map = document::read(text)?;
     let mut faults = Faults::default();
@@ -41,7 +41,7 @@ pub fn parse(text: &str) -> Result<JobSpec, Vec<Fault>> {
     }
 }
 
-/// `None` only together with a fault.
+/// `None` only with a fault.
 fn spec(map: &Map<String, Value>, faults: &mut Faults) -> Option<JobSpec> {
     let mut fields = Fields::new("", map, faults);
     let name = fields.need("name", name);
@@ -50,7 +50,7 @@ fn spec(map: &Map<String, Value>, faults: &mut Faults) -> Option<JobSpec> {
     let mut container = run_params::container(&mut fields);
     let mut request = request(&mut fields);
     if request.cpu.is_none() {
-        // A container that is held to fewer cores cannot use more, so no more are set aside for it.
+        // A container with a CPU limit cannot use more, so it needs no more.
         request.cpu = container.cpu_limit;
     }
     if let Some(command) = fields.take("command", shape::command) {
@@ -165,7 +165,7 @@ fn executor(value: &Value) -> Read<UserName> {
         .or_else(|error: crate::id::ParseIdError| wrong(error.rule))
 }
 
-/// Where the image comes from; naming one is enough to say that none is built.
+/// The image source. `image` alone means that nothing is built.
 fn image(fields: &mut Fields<'_>) -> Option<ImageSource> {
     let build = fields.take("build_flag", shape::boolean);
     let image = fields.take("image", image_name);
@@ -216,7 +216,7 @@ fn request(fields: &mut Fields<'_>) -> Request {
     }
 }
 
-/// Docker refuses containers with less than 6 MiB.
+/// Docker's minimum is 6 MiB.
 fn memory(value: &Value) -> Read<ByteSize> {
     match shape::size(value, ByteSize::GIB)? {
         size if size.0 < 6 * ByteSize::MIB => wrong("the minimum is 6m"),
@@ -263,7 +263,7 @@ fn positive_duration(value: &Value) -> Read<Duration> {
     }
 }
 
-/// `12`, `"12"` and `"12:ok"` wait for success, `"12:any"` for any end; a list, or one text with commas.
+/// `12`, `"12"` and `"12:ok"` wait for success, `"12:any"` for any end. A list, or one text with commas.
 fn after(value: &Value) -> Read<Vec<Dependency>> {
     let dependencies = match value {
         Value::Array(_) => shape::list(value, |item| match item {
@@ -326,7 +326,7 @@ fn secrets(value: &Value) -> Read<Vec<String>> {
     })
 }
 
-/// What is said of a field that nobody knows.
+/// Rule and message for an unknown field.
 fn unknown(name: &str, known: &BTreeSet<&'static str>) -> (&'static str, String) {
     let message = if run_params::is_allowed(name) {
         "this is a Docker parameter; move it into `run_params`".to_owned()

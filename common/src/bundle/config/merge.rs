@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 use super::{document, fields, shape};
 use crate::bundle::{Fault, fault::Faults};
 
-/// Fields that exclude each other: an override of the first takes the second out of the document.
-/// An `array` beside a `sweep` names some of its combinations, and so goes with the sweep that is replaced.
+/// Fields that exclude each other: an override of the first removes the second from the document.
+/// An `array` beside a `sweep` selects its combinations, so it goes when the sweep is replaced.
 const INSTEAD_OF: [(&str, &str); 4] = [
     ("image", "build_flag"),
     ("gpu_share", "num_slots"),
@@ -14,13 +14,13 @@ const INSTEAD_OF: [(&str, &str); 4] = [
     ("sweep", "array"),
 ];
 
-/// Applies `overrides` to the document `text` and gives the accepted document in its canonical form: keys in
-/// order, no white space. That form is what is stored and sent, and [`super::parse`] reads it.
+/// Applies `overrides` to the document `text`. Returns the accepted document in canonical form (sorted keys, no white
+/// space), which is stored, sent and read by [`super::parse`].
 ///
-/// An override replaces the field of that name, and null removes it; `env` is merged by name.
+/// An override replaces the field of that name; null removes it; `env` is merged by name.
 ///
 /// # Errors
-/// All faults at once: of the document, or of the document as overridden.
+/// All faults of the document, or of the overridden document.
 pub fn merge(text: &str, overrides: &Map<String, Value>) -> Result<String, Vec<Fault>> {
     let mut map = document::read(text)?;
     for (first, second) in INSTEAD_OF {
@@ -47,7 +47,7 @@ pub fn merge(text: &str, overrides: &Map<String, Value>) -> Result<String, Vec<F
     Ok(merged)
 }
 
-/// The environment of the document with that of the overrides over it, as an object.
+/// The document's environment, overridden, as an object.
 fn merge_env(old: Option<&Value>, new: &Value) -> Result<Value, Vec<Fault>> {
     let mut faults = Faults::default();
     let mut merged = Map::new();

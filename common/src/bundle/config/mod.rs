@@ -1,9 +1,8 @@
-//! Reads `container_config.json`: DoPQ 1.0's fields as its users write them, and the newer ones.
+//! Reads `container_config.json`: the fields of DoPQ 1.0 and the newer ones.
 //!
-//! [`parse`] is the only way to a [`JobSpec`](crate::job::JobSpec), and tells all faults at once. [`merge()`] applies a client's
-//! overrides. The document's syntax is judged in `document`, values in `shape`, `units` and `words`, Docker's
-//! parameters in `run_params`, and what makes many tasks of a job in `tasks`. Comparing the executor with a
-//! proven identity is left to the shells.
+//! Only [`parse`] creates a [`JobSpec`](crate::job::JobSpec); it reports all faults. [`merge()`] applies a client's
+//! overrides. `document` checks the syntax, `shape`, `units` and `words` the values, `run_params` Docker's
+//! parameters, `tasks` arrays and sweeps. The shells compare the executor with the authenticated user.
 
 mod document;
 mod fields;

@@ -1,7 +1,6 @@
-//! `run_params`: the arguments that DoPQ 1.0 passed on to docker-py, as an allow-list.
+//! `run_params`: an allow-list of the arguments that DoPQ 1.0 passed to docker-py.
 //!
-//! Names and shapes are docker-py's. What is not on the list is refused by name, and where there is another
-//! way to the same end, the refusal tells it.
+//! Names and shapes are docker-py's. Other parameters are refused by name, with the alternative if there is one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -16,19 +15,19 @@ use crate::resources::{ByteSize, MilliCpu};
 mod health;
 mod kernel;
 
-/// `/dev/shm` as DoPQ 1.0 sized it.
+/// The size of `/dev/shm` in DoPQ 1.0.
 const SHM_SIZE: ByteSize = ByteSize(ByteSize::GIB);
 
-/// Labels below this belong to DoPQ.
+/// Prefix of DoPQ's own labels.
 const OUR_LABELS: &str = "dopq.";
 
-/// Environment below this belongs to DoPQ.
+/// Prefix of DoPQ's own environment variables.
 const OUR_ENV: &str = "DOPQ_";
 
-/// Paths on which nothing of the user's may be mounted or stand.
+/// Paths that users may not mount on or work in.
 const KERNEL_PATHS: [&str; 3] = ["/proc", "/sys", "/dev"];
 
-/// The parameters that may be set.
+/// The allowed parameters.
 const ALLOWED: [&str; 26] = [
     "command",
     "cpu_shares",
@@ -58,7 +57,7 @@ const ALLOWED: [&str; 26] = [
     "working_dir",
 ];
 
-/// Docker's parameters that may not be set, and why or what to do instead.
+/// Docker's refused parameters, and why or what to use instead.
 const REFUSED: [(&str, &str); 38] = [
     (
         "auto_remove",
@@ -130,12 +129,12 @@ const REFUSED: [(&str, &str); 38] = [
     ),
 ];
 
-/// Whether this is a parameter that `run_params` takes.
+/// Whether `run_params` allows this parameter.
 pub(super) fn is_allowed(name: &str) -> bool {
     ALLOWED.contains(&name)
 }
 
-/// Reads the document's `run_params`; without it, the defaults.
+/// Reads the document's `run_params`, or the defaults.
 pub(super) fn container(document: &mut Fields<'_>) -> ContainerSpec {
     let none = Map::new();
     let map = document.take("run_params", |value| match value {
@@ -217,7 +216,7 @@ pub(super) fn environment(value: &Value) -> Read<Vec<(String, String)>> {
 }
 
 fn labels(value: &Value) -> Read<BTreeMap<String, String>> {
-    // docker-py also takes a list of bare names.
+    // docker-py also accepts a list of bare names.
     let pairs = match value {
         Value::Array(_) => shape::list(value, |item| {
             let text = shape::text(item)?;
@@ -238,7 +237,7 @@ fn labels(value: &Value) -> Read<BTreeMap<String, String>> {
     }
 }
 
-/// An absolute path without odd parts, outside the kernel's own trees.
+/// Checks that the path is absolute, without `.` and `..`, and outside the kernel's trees.
 fn absolute(text: &str) -> Read<()> {
     let odd = text
         .split('/')
@@ -393,7 +392,7 @@ fn extra_hosts(value: &Value) -> Read<BTreeMap<String, String>> {
     Ok(hosts.into_iter().collect())
 }
 
-/// A list of objects whose keys docker-py takes in lower case or with a capital.
+/// A list of objects; docker-py accepts keys in lower case or with a capital.
 fn ulimits(value: &Value) -> Read<Vec<Ulimit>> {
     shape::list(value, |item| {
         let Value::Object(map) = item else {
@@ -403,7 +402,7 @@ fn ulimits(value: &Value) -> Read<Vec<Ulimit>> {
     })
 }
 
-/// The value at `lower` or at the same key with a capital, and the key it stood at.
+/// The value of `lower` or of the same key with a capital.
 fn either<'v>(map: &'v Map<String, Value>, lower: &str) -> Option<&'v Value> {
     let capital = |key: &str| {
         let mut chars = key.chars();
@@ -415,7 +414,7 @@ fn either<'v>(map: &'v Map<String, Value>, lower: &str) -> Option<&'v Value> {
         .filter(|value| !value.is_null())
 }
 
-/// Refuses keys of `map` that are none of `known`, whatever the case of their first letter.
+/// Refuses keys of `map` that are not in `known`, ignoring the case of their first letter.
 fn only(map: &Map<String, Value>, known: &[&str]) -> Read<()> {
     shape::each(map.keys().map(|key| {
         let fits = known.iter().any(|known| known.eq_ignore_ascii_case(key));

@@ -1,7 +1,6 @@
-//! The shapes that values come in: what docker-py takes as text or list, as object or list, and so on.
+//! The shapes of values: docker-py accepts text or list, object or list, and so on.
 //!
-//! A reader gives the value or everything that is wrong with it; where in the document it stands is put
-//! before it by [`Fields`].
+//! A reader returns the value or all its errors. [`Fields`] adds the place in the document.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use super::{units, words};
 use crate::bundle::fault::{Faults, quote};
 use crate::resources::ByteSize;
 
-/// One mistake in a value.
+/// One error in a value.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Wrong {
     /// Where inside the value: empty, or such as `[0].soft`.
@@ -21,10 +20,10 @@ pub(super) struct Wrong {
     message: String,
 }
 
-/// A value, or all that is wrong with it.
+/// A value, or all its errors.
 pub(super) type Read<T> = Result<T, Vec<Wrong>>;
 
-/// One mistake in the value as a whole.
+/// One error of the whole value.
 pub(super) fn wrong<T>(message: impl Into<String>) -> Read<T> {
     Err(vec![Wrong {
         at: String::new(),
@@ -41,7 +40,7 @@ impl From<String> for Wrong {
     }
 }
 
-/// Reads every item, so that all mistakes are told; `at` is the place of each inside the value.
+/// Reads every item and reports all errors; `at` is the place of each inside the value.
 pub(super) fn each<T>(items: impl IntoIterator<Item = (String, Read<T>)>) -> Read<Vec<T>> {
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     for (at, read) in items {
@@ -56,7 +55,7 @@ pub(super) fn each<T>(items: impl IntoIterator<Item = (String, Read<T>)>) -> Rea
     if bad.is_empty() { Ok(good) } else { Err(bad) }
 }
 
-/// An object of the document while its fields are taken one by one.
+/// An object of the document whose fields are taken one by one.
 pub(super) struct Fields<'a> {
     path: String,
     map: &'a Map<String, Value>,
@@ -74,12 +73,12 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Whether the field is there and not null.
+    /// Whether the field is present and not null.
     pub(super) fn has(&self, name: &str) -> bool {
         self.map.get(name).is_some_and(|value| !value.is_null())
     }
 
-    /// The field's value; `None` when it is absent, null, or wrong, which is then noted.
+    /// The field's value; `None` if it is absent, null or wrong. Records the fault.
     pub(super) fn take<T>(
         &mut self,
         name: &'static str,
@@ -99,7 +98,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// As [`Self::take`], and a fault when the field is absent.
+    /// Like [`Self::take`], but a missing field is a fault.
     pub(super) fn need<T>(
         &mut self,
         name: &'static str,
@@ -111,7 +110,7 @@ impl<'a> Fields<'a> {
         self.take(name, read)
     }
 
-    /// Notes a fault of the field `name`.
+    /// Records a fault of the field `name`.
     pub(super) fn fault(&mut self, rule: &'static str, name: &str, message: impl AsRef<str>) {
         self.faults.add(rule, join(&self.path, name), message);
     }
@@ -121,7 +120,7 @@ impl<'a> Fields<'a> {
         self.faults
     }
 
-    /// Notes every field that was not taken; `explain` gives the rule and the message.
+    /// Records every field that was not taken; `explain` returns the rule and the message.
     pub(super) fn refuse_rest(
         &mut self,
         explain: impl Fn(&str, &BTreeSet<&'static str>) -> (&'static str, String),
@@ -137,9 +136,9 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// ` (did you mean …?)` with the nearest of `known`, when one is near.
+/// `; did you mean …?` with the nearest of `known`, if one is near.
 pub(super) fn nearest(name: &str, known: &BTreeSet<&'static str>) -> String {
-    // A name longer than any field's is not a slip of the pen, and comparing it would cost its square.
+    // A name longer than any field's is not a typo, and comparing it takes quadratic time.
     if name.len() > 64 {
         return String::new();
     }
@@ -169,7 +168,7 @@ pub(super) fn mismatch<T>(expected: &str, value: &Value) -> Read<T> {
     wrong(format!("it must be {expected}, not {}", kind(value)))
 }
 
-/// A text without NUL, which no file name, argument or environment can hold.
+/// A text without NUL, which file names, arguments and the environment cannot contain.
 pub(super) fn text(value: &Value) -> Read<&str> {
     match value {
         Value::String(text) if text.contains('\0') => wrong("it contains a NUL character"),
@@ -180,7 +179,7 @@ pub(super) fn text(value: &Value) -> Read<&str> {
     }
 }
 
-/// A text that stays on one line and has something in it.
+/// A non-empty text on one line.
 pub(super) fn line(value: &Value) -> Read<String> {
     let text = text(value)?;
     if text.trim().is_empty() {
@@ -210,7 +209,7 @@ pub(super) fn whole(value: &Value, min: i64, max: i64) -> Read<i64> {
     }
 }
 
-/// A whole number that its range makes fit the type.
+/// A whole number in a range that fits the type.
 pub(super) fn whole_as<T: TryFrom<i64>>(value: &Value, min: i64, max: i64) -> Read<T> {
     let number = whole(value, min, max)?;
     T::try_from(number).or_else(|_| wrong(format!("it must be {min} to {max}")))
@@ -284,7 +283,7 @@ pub(super) fn one_or_more(value: &Value) -> Read<Vec<String>> {
     }
 }
 
-/// A command: a list of words, or a text that is split as a shell would.
+/// A command: a list of words, or a text that is split as a shell splits it.
 pub(super) fn command(value: &Value) -> Read<Vec<String>> {
     match value {
         Value::String(_) => words::split(text(value)?).or_else(wrong),
@@ -295,7 +294,7 @@ pub(super) fn command(value: &Value) -> Read<Vec<String>> {
     }
 }
 
-/// A text, or a number or boolean written as Python's `str` writes it, since docker-py formats them so.
+/// A text, or a number or boolean formatted like Python's `str`, as docker-py does.
 pub(super) fn scalar(value: &Value) -> Read<String> {
     match value {
         Value::String(_) => Ok(text(value)?.to_owned()),
@@ -308,7 +307,7 @@ pub(super) fn scalar(value: &Value) -> Read<String> {
     }
 }
 
-/// Pairs from an object, or from a list of `key=value`; the order is kept, and each key stands once.
+/// Pairs from an object or a list of `key=value`, in order, each key once.
 pub(super) fn pairs(value: &Value, separator: char) -> Read<Vec<(String, String)>> {
     let pairs = match value {
         Value::Object(map) => each(map.iter().map(|(key, value)| {
@@ -335,7 +334,7 @@ pub(super) fn pairs(value: &Value, separator: char) -> Read<Vec<(String, String)
     Ok(pairs)
 }
 
-/// One word out of a few.
+/// One of a few words.
 pub(super) fn one_of<T: Copy>(value: &Value, words: &[(&str, T)]) -> Read<T> {
     let found = text(value)?;
     let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();

@@ -1,4 +1,4 @@
-//! The fields of a job of many tasks: `array`, `sweep` and `max_fails`, and how they fit each other.
+//! The fields of arrays: `array`, `sweep` and `max_fails`, and how they combine.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use super::shape::{self, Fields, Read, wrong};
 use crate::bundle::fault::quote;
 use crate::job::{ArraySpec, INDEXES_MAX, Indexes, Sweep, SweepAxis, SweepError};
 
-/// What the three fields say together.
+/// The three fields combined.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
     pub(super) array: Option<ArraySpec>,
@@ -14,7 +14,7 @@ pub(super) struct Tasks {
     pub(super) max_fails: Option<u32>,
 }
 
-/// Takes the fields. A sweep makes an array of all its combinations, unless `array` names some of them.
+/// Takes the fields. A sweep makes an array of all its combinations, unless `array` selects some.
 pub(super) fn take(fields: &mut Fields<'_>) -> Tasks {
     let array = fields.take("array", array);
     let sweep = fields.take("sweep", sweep);
@@ -87,7 +87,7 @@ fn sweep(value: &Value) -> Read<Sweep> {
     told(Sweep::new(axes))
 }
 
-/// The values of one name: written in one text, or in a list, where each is taken as it is.
+/// The values of one name: one text, or a list of literal values.
 fn axis(name: &str, values: &Value) -> Read<SweepAxis> {
     match values {
         Value::Array(_) => told(SweepAxis::from_values(

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use crate::resources::ByteSize;
 
-/// The longest duration that a configuration may name: ten years.
+/// The longest duration in a configuration: ten years.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// Reads `90s`, `2h30m`, `1d`, `250ms`, or a bare number of seconds.
 ///
 /// # Errors
-/// Text that says how a duration is written.
+/// A message with the format of durations.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let fault = || {
         format!(
@@ -23,7 +23,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
     let mut total = Duration::ZERO;
     let mut rest = text;
-    // Units come from large to small and once each, so that a slip such as `5m2h` is not guessed at.
+    // Units must come from large to small and once each, so that a typo such as `5m2h` is an error.
     let mut last = f64::INFINITY;
     while !rest.is_empty() {
         let (number, tail) = split_where(rest, |c| !c.is_ascii_digit() && c != '.');
@@ -63,7 +63,7 @@ pub(super) fn seconds_f64(seconds: f64) -> Result<Duration, String> {
 /// Reads `20g`, `1.5GiB`, `512m`, or a bare number of `bare` bytes each. Units are binary, as Docker's are.
 ///
 /// # Errors
-/// Text that says how a size is written.
+/// A message with the format of sizes.
 pub fn size(text: &str, bare: u64) -> Result<ByteSize, String> {
     let fault = || format!("{text:?} is not a size; write 20g, 512m or 1.5g");
     let (number, unit) = split_where(text.trim(), |c| !c.is_ascii_digit() && c != '.');
@@ -88,7 +88,7 @@ pub fn size(text: &str, bare: u64) -> Result<ByteSize, String> {
     bytes_f64(number, factor).ok_or_else(fault)
 }
 
-/// `number` times `factor` bytes, while it is a size that a machine could have.
+/// `number` times `factor` bytes, if that is a plausible size.
 pub(super) fn bytes_f64(number: f64, factor: u64) -> Option<ByteSize> {
     #[expect(
         clippy::cast_precision_loss,
@@ -107,7 +107,7 @@ pub(super) fn bytes_f64(number: f64, factor: u64) -> Option<ByteSize> {
     bounded(Some(bytes))
 }
 
-/// Sizes up to 2^62 bytes, so that sums of them do not overflow and Docker's signed fields hold them.
+/// Sizes up to 2^62 bytes, so that sums do not overflow and Docker's signed fields can hold them.
 fn bounded(bytes: Option<u64>) -> Option<ByteSize> {
     bytes.filter(|bytes| *bytes <= 1 << 62).map(ByteSize)
 }

@@ -1,14 +1,14 @@
 //! Splits a command line into words as a POSIX shell does, without expanding anything.
 //!
-//! DoPQ 1.0's commands went through Python's `shlex.split`; the same text gives the same words here.
+//! Gives the same words as Python's `shlex.split`, which DoPQ 1.0 used.
 
 /// The words of `text`.
 ///
 /// # Errors
-/// A quotation that is never closed, or a backslash at the very end.
+/// A missing closing quote, or a backslash at the end.
 pub(super) fn split(text: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
-    // A word may be empty (`''`), so whether there is one is kept apart from its letters.
+    // A word may be empty (`''`), so its presence is a separate flag.
     let mut word: Option<String> = None;
     let mut chars = text.chars();
     while let Some(c) = chars.next() {

@@ -1,29 +1,29 @@
-//! The images that a Dockerfile builds on: none that the machine built for a job.
+//! Checks a Dockerfile's base images: none may be an image that the machine built for a job.
 //!
-//! Those are their users' own, and an image's id names any image of the machine. Which other images may be
-//! pulled is left to the engine.
+//! Those are private to their users, and an image id can refer to any image of the machine. The engine decides which
+//! other images may be pulled.
 
 use std::collections::BTreeMap;
 
 use crate::bundle::fault::{Faults, quote};
 
-/// The repository of the images that are built for jobs.
+/// The repository of images built for jobs.
 const OURS: &str = "dopq/";
 
-/// Prefixes under which the engine takes a repository for the same one.
+/// Prefixes that the engine ignores.
 const REGISTRIES: [&str; 2] = ["docker.io/", "index.docker.io/"];
 
-/// An id is at least so long where it is printed; shorter words are rather names.
+/// The minimum length of an id; shorter words are names.
 const ID_MIN_CHARS: usize = 12;
 
-/// The build arguments with their defaults. No others are passed to a build.
+/// The build arguments and their defaults. DoPQ passes no others to a build.
 #[derive(Debug, Default)]
 pub(super) struct Bases {
     arguments: BTreeMap<String, String>,
 }
 
 impl Bases {
-    /// Takes over an `ARG` instruction's names and defaults.
+    /// Adds an `ARG` instruction's names and defaults.
     pub(super) fn define(&mut self, rest: &str) {
         for word in rest.split_whitespace() {
             let (name, default) = word.split_once('=').unwrap_or((word, ""));
@@ -32,7 +32,7 @@ impl Bases {
         }
     }
 
-    /// Notes an image that must not be built on.
+    /// Records a base image that is not allowed.
     pub(super) fn judge(&self, image: &str, place: &str, faults: &mut Faults) {
         let Some(resolved) = self.resolve(image) else {
             let message = format!(

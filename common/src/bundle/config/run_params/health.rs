@@ -17,7 +17,7 @@ const KEYS: [&str; 6] = [
     "StartPeriod",
 ];
 
-/// `None` is `["NONE"]`: no check, which is what a job has anyway.
+/// `None` is `["NONE"]`: no check, which is the default.
 pub(super) fn read(value: &Value) -> Read<Option<HealthCheck>> {
     let Value::Object(map) = value else {
         return shape::mismatch("an object with `test`", value);

@@ -1,4 +1,4 @@
-//! What the kernel is asked for by name: limits, parameters and signals, each from a list of safe ones.
+//! Kernel limits, parameters and signals by name, each from an allow-list.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use super::{either, only};
 use crate::bundle::fault::quote;
 use crate::job::Ulimit;
 
-/// Resource limits that a job may raise. `nice`, `rtprio` and `rttime` are not among them: with them a job
-/// could take the processor from its neighbours.
+/// Resource limits that a job may raise. Not `nice`, `rtprio` and `rttime`: with them a job could take CPU time from
+/// its neighbours.
 const LIMITS: [&str; 12] = [
     "core",
     "cpu",
@@ -26,10 +26,10 @@ const LIMITS: [&str; 12] = [
     "stack",
 ];
 
-/// The most open files; the kernel's own `fs.nr_open` is this unless somebody raised it.
+/// The maximum of open files, the default of the kernel's `fs.nr_open`.
 const FILES_MAX: i64 = 1 << 20;
 
-/// Kernel parameters of the container's own namespaces that harm nobody else.
+/// Kernel parameters of the container's own namespaces that affect nobody else.
 const PARAMETERS: [&str; 24] = [
     "fs.mqueue.msg_default",
     "fs.mqueue.msg_max",
