@@ -1,4 +1,4 @@
-//! Turns a [`Plan`] into the engine's own request, with the rules that hold for every container.
+//! Converts a [`Plan`] into the engine's request and adds the rules for every container.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use dopq_common::job::HealthCheck;
 
 use super::plan::{GpuAccess, Plan, PlanMount, PlanNetwork};
 
-/// The engine keeps output in this many files before it drops the oldest.
+/// Number of log files that the engine keeps.
 const LOG_FILES: &str = "2";
 
 impl Plan {
-    /// The engine's request. Fields that are set to "off" are written out, so that neither an engine's
-    /// default nor an image can switch them on.
+    /// The engine's request. Sets "off" fields explicitly, so that neither an engine's default nor an image can switch
+    /// them on.
     #[must_use]
     pub fn to_body(&self) -> ContainerCreateBody {
         let user = &self.user;
@@ -57,7 +57,7 @@ impl Plan {
         HostConfig {
             cpu_shares: Some(self.cpu_shares),
             memory,
-            // Memory and swap together: the same limit, so no swap.
+            // The limit of memory plus swap equals that of memory, so no swap.
             memory_swap: memory,
             memory_swappiness: user.mem_swappiness,
             nano_cpus: self
@@ -134,7 +134,7 @@ impl Plan {
     }
 }
 
-/// The user's own check, or none: the image's would run unasked.
+/// The user's own check, or none. Disables the image's check.
 fn health(check: Option<&HealthCheck>) -> HealthConfig {
     let Some(check) = check else {
         return HealthConfig {
@@ -193,7 +193,7 @@ fn device_requests(access: GpuAccess, gpus: &[GpuId]) -> Vec<DeviceRequest> {
     }
 }
 
-/// The engine counts in signed numbers; what does not fit is no limit worth having.
+/// The engine uses signed numbers; saturates.
 fn signed(value: u64) -> Option<i64> {
     Some(i64::try_from(value).unwrap_or(i64::MAX))
 }

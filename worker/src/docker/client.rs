@@ -1,7 +1,6 @@
-//! The connection to the engine: found and agreed upon at the first call, a deadline on every call.
+//! The connection to the engine. Connects and negotiates the API version at the first call; every call has a deadline.
 //!
-//! What the calls do is left to the neighbours (`lifecycle`, `images`, `logs`, …), which are further
-//! `impl` blocks of [`Client`].
+//! The calls are in `lifecycle`, `images`, `logs` and others, as further `impl` blocks of [`Client`].
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -15,14 +14,14 @@ use tokio::sync::OnceCell;
 use super::error::Error;
 use super::types::EngineInfo;
 
-/// The longest that an ordinary call may take. Creating and removing wait for the disk, so this is
-/// generous; a hung engine is told from a slow one by the same measure.
+/// Time-out of an ordinary call. Creating and removing wait for the disk, so it is generous. After it, the engine
+/// counts as hung.
 const CALL_DEADLINE: Duration = Duration::from_secs(60);
 
-/// The longest that the first look at the engine may take.
+/// Time-out of connecting.
 const PROBE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// bollard's own deadline, in seconds: out of the way, since every call has one of ours.
+/// bollard's own deadline, in seconds: long, because every call has its own here.
 const LIBRARY_DEADLINE: Duration = Duration::from_secs(10 * 24 * 3600);
 
 /// A Docker engine.
@@ -34,7 +33,7 @@ pub struct Client {
 struct Shared {
     host: String,
     call_deadline: Duration,
-    /// Connected and agreed on an API version; stays empty while the engine cannot be reached.
+    /// The connection with its API version; empty while the engine cannot be reached.
     docker: OnceCell<Docker>,
 }
 
@@ -47,8 +46,7 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    /// An engine at `host`, such as `unix:///var/run/docker.sock` or `tcp://127.0.0.1:2375`. Nothing is
-    /// tried until the first call.
+    /// An engine at `host`, such as `unix:///var/run/docker.sock` or `tcp://127.0.0.1:2375`. Does not connect yet.
     #[must_use]
     pub fn new(host: &str) -> Self {
         Self::with_deadline(host, CALL_DEADLINE)
@@ -66,11 +64,10 @@ impl Client {
         }
     }
 
-    /// What the engine is and can do. Agrees on the API version anew, since the engine may have been
-    /// replaced.
+    /// The engine's properties. Negotiates the API version again, because the engine may have been replaced.
     ///
     /// # Errors
-    /// [`Error::Unreachable`], [`Error::Deadline`], or what the engine said.
+    /// [`Error::Unreachable`], [`Error::Deadline`], or the engine's error.
     pub async fn probe(&self) -> Result<EngineInfo, Error> {
         let docker = self.docker("probe").await?;
         let deadline = self.probe_deadline();
@@ -135,7 +132,7 @@ impl Client {
     }
 }
 
-/// Waits for an answer, but not for ever.
+/// Waits for an answer with a time-out.
 pub(super) async fn within<T>(
     call: &'static str,
     deadline: Duration,
@@ -150,7 +147,7 @@ pub(super) async fn within<T>(
     }
 }
 
-/// What bollard's error means to us.
+/// Converts bollard's error.
 pub(super) fn translate(call: &'static str, error: ApiError) -> Error {
     match error {
         ApiError::DockerResponseServerError {
@@ -169,8 +166,7 @@ pub(super) fn translate(call: &'static str, error: ApiError) -> Error {
             call,
             source: Box::new(error),
         },
-        // The library's other errors are its own (a body it could not read, an address it could not
-        // parse); they grow with its versions and all mean the same to us.
+        // The library's other errors are internal (an unreadable body, an invalid address). Treat all alike.
         other => Error::Other {
             call,
             message: other.to_string(),
@@ -178,7 +174,7 @@ pub(super) fn translate(call: &'static str, error: ApiError) -> Error {
     }
 }
 
-/// Reads the engine's status and words.
+/// Interprets the engine's status and message.
 pub(super) fn classify(call: &'static str, status: u16, message: String) -> Error {
     let lower = message.to_ascii_lowercase();
     if lower.contains("no space left on device") || lower.contains("disk quota exceeded") {
@@ -193,7 +189,7 @@ pub(super) fn classify(call: &'static str, status: u16, message: String) -> Erro
         }
         404 => Error::NotFound { message },
         409 => Error::Conflict { message },
-        // Engines up to 20.10 answer so to a container that is not frozen.
+        // Engines up to 20.10 answer this for a container that is not paused.
         500 if lower.contains("is not paused") || lower.contains("is not running") => {
             Error::Conflict { message }
         }
@@ -201,7 +197,7 @@ pub(super) fn classify(call: &'static str, status: u16, message: String) -> Erro
     }
 }
 
-/// The shell's exit code for what the OCI runtime says of a command that it could not run.
+/// The shell's exit code for the OCI runtime's error about a command.
 fn command_fault(lower: &str) -> Option<i32> {
     if !lower.contains("oci runtime") && !lower.contains("starting container process") {
         return None;

@@ -1,9 +1,9 @@
-//! Reads the engine's log format: frames of one message each, a time before every message.
+//! Reads the engine's log format: frames with one message each, with a time stamp.
 //!
 //! A frame is a byte for the stream, three zeros, four bytes of length (big-endian), then the message.
-//! With time stamps on, each message begins with an RFC 3339 time and a space. A line longer than the
-//! engine's 16 KiB arrives as several messages. Only the last of them should end in a newline, but the
-//! `local` driver of engines up to 20.10 forgets it; it is put back here when another line follows.
+//! Each message starts with an RFC 3339 time and a space. A line longer than the engine's 16 KiB arrives as several
+//! messages. The last of them should end with a newline, but the `local` driver of engines up to 20.10 omits it; this
+//! module restores it when another line follows.
 
 use bytes::{Buf, Bytes, BytesMut};
 use chrono::DateTime;
@@ -14,16 +14,16 @@ use super::types::LogPiece;
 /// Bytes before a message.
 const HEADER_BYTES: usize = 8;
 
-/// The longest message believed. The engine cuts at 16 KiB; more than this is no log stream.
+/// The longest accepted message. The engine splits at 16 KiB, so a longer one is not a log stream.
 const MESSAGE_MAX_BYTES: usize = 1024 * 1024;
 
-/// Where the engine cuts a line.
+/// Where the engine splits a line.
 const CUT_BYTES: usize = 16 * 1024;
 
 /// The longest time with its space.
 const TIME_MAX_BYTES: usize = 40;
 
-/// Bytes that are no log stream, or the engine's word that it cannot read its log.
+/// Bytes that are not a log stream, or the engine's error that it cannot read its log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
     /// The stream's kind is unknown.
@@ -32,15 +32,15 @@ pub(super) enum Fault {
     /// The message is too long.
     #[error("a message of {0} bytes")]
     Length(usize),
-    /// No time stands before the message.
+    /// The message has no time.
     #[error("a message without its time")]
     Time,
-    /// The engine's words.
+    /// The engine's message.
     #[error("{0}")]
     Engine(String),
 }
 
-/// What has arrived and is not yet read.
+/// Received bytes that are not yet read.
 #[derive(Debug, Default)]
 pub(super) struct Demux {
     arrived: BytesMut,
@@ -48,31 +48,31 @@ pub(super) struct Demux {
     lines: [Line; 2],
 }
 
-/// Where a stream stands within its line.
+/// A stream's position within its line.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Line {
-    /// At the beginning of one, or in one that was not cut.
+    /// At the start of a line, or in one that was not split.
     #[default]
     Whole,
-    /// The last message was as long as the engine's cut.
+    /// The last message was a full piece of a split line.
     Cut,
-    /// The last message ended a cut line without a newline: the engine forgot it, unless this was the end
-    /// of all output, where it is not known.
+    /// The last message ended a split line without a newline. The engine omitted it, except possibly at the end of all
+    /// output.
     Ended(Timestamp),
 }
 
 impl Demux {
-    /// Takes in what arrived.
+    /// Adds received bytes.
     pub(super) fn push(&mut self, arrived: &[u8]) {
         self.arrived.extend_from_slice(arrived);
     }
 
-    /// Whether a frame has begun and not ended.
+    /// Whether a frame is incomplete.
     pub(super) fn is_within_frame(&self) -> bool {
         !self.arrived.is_empty()
     }
 
-    /// The next whole message that is not empty.
+    /// The next complete, non-empty message.
     pub(super) fn next(&mut self) -> Result<Option<LogPiece>, Fault> {
         loop {
             let Some((stream, length)) = self.header()? else {
@@ -108,7 +108,7 @@ impl Demux {
         }
     }
 
-    /// The stream and the length of the next message, once it is whole.
+    /// The stream and length of the next message, once it is complete.
     fn header(&self) -> Result<Option<(u8, usize)>, Fault> {
         let Some(header) = self.arrived.first_chunk::<HEADER_BYTES>() else {
             return Ok(None);
@@ -125,7 +125,7 @@ impl Demux {
     }
 }
 
-/// Parts a message from the time before it.
+/// Splits a message from its time.
 fn split_time(mut message: Bytes) -> Option<(Timestamp, Bytes)> {
     let space = message
         .iter()
@@ -198,7 +198,7 @@ mod tests {
             let mut demux = Demux::default();
             for message in messages {
                 demux.push(&stamped(1, message));
-                // Another stream's lines are its own affair.
+                // Lines of another stream do not matter here.
                 demux.push(&stamped(2, b"e\n"));
             }
             let mut bytes = Vec::new();

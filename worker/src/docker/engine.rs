@@ -1,4 +1,4 @@
-//! The port: everything the worker asks of a container engine, whichever it is.
+//! The port: the operations of a container engine.
 
 use std::time::Duration;
 
@@ -21,11 +21,11 @@ use super::types::{Container, Created, EngineInfo, Exit, ImageInfo, LogPiece, Si
 pub enum Engine {
     /// Docker, over its API.
     Docker(Client),
-    /// In memory, with Docker's habits.
+    /// In memory, with Docker's behaviour.
     Fake(Fake),
 }
 
-/// Hands a call to whichever engine it is.
+/// Forwards a call to the engine.
 macro_rules! either {
     ($self:ident, $engine:ident => $call:expr) => {
         match $self {
@@ -36,15 +36,15 @@ macro_rules! either {
 }
 
 impl Engine {
-    /// What the engine is and can do.
+    /// The engine's properties.
     ///
     /// # Errors
-    /// [`Error::Unreachable`], [`Error::Deadline`], or what the engine said.
+    /// [`Error::Unreachable`], [`Error::Deadline`], or the engine's error.
     pub async fn probe(&self) -> Result<EngineInfo, Error> {
         either!(self, engine => engine.probe().await)
     }
 
-    /// Makes the jobs' bridge `name` unless it is there.
+    /// Creates the jobs' bridge `name` if it is missing.
     ///
     /// # Errors
     /// [`Error::Conflict`] when something else has the name; and any other.
@@ -52,11 +52,11 @@ impl Engine {
         either!(self, engine => engine.ensure_network(name, cluster).await)
     }
 
-    /// Builds the image of a bundle's Dockerfile and gives its id. Output goes to `output` line by
-    /// line, newline included, and waits for its reader; a reader that is gone is no fault.
+    /// Builds the image of a bundle's Dockerfile and returns its id. Sends output to `output` line by line, newline
+    /// included, and waits for its reader. Ignores a missing reader.
     ///
     /// # Errors
-    /// [`BuildError`]; after it, nothing of the build runs on and no intermediate container is left.
+    /// [`BuildError`]. After it, nothing of the build runs and no intermediate container is left.
     pub async fn build(
         &self,
         request: &BuildRequest,
@@ -66,7 +66,7 @@ impl Engine {
         either!(self, engine => engine.build(request, output, cancel).await)
     }
 
-    /// Loads the bundle's `image.tar`, names it, and gives its id.
+    /// Loads the bundle's `image.tar`, names it, and returns its id.
     ///
     /// # Errors
     /// [`BuildError`].
@@ -79,7 +79,7 @@ impl Engine {
         either!(self, engine => engine.load(request, output, cancel).await)
     }
 
-    /// Fetches an image from its registry; `silent` is the longest without progress.
+    /// Pulls an image from its registry; `silent` is the time-out without progress.
     ///
     /// # Errors
     /// [`Error::ImageMissing`]; and any other.
@@ -87,7 +87,7 @@ impl Engine {
         either!(self, engine => engine.pull(name, silent).await)
     }
 
-    /// The image of this name or id; `None` when the engine has none.
+    /// The image of this name or id, if the engine has it.
     ///
     /// # Errors
     /// Any but the image's absence.
@@ -95,7 +95,7 @@ impl Engine {
         either!(self, engine => engine.find_image(name).await)
     }
 
-    /// Images that bear all the labels, ordered by id.
+    /// Images with all these labels, ordered by id.
     ///
     /// # Errors
     /// Any.
@@ -111,16 +111,15 @@ impl Engine {
         either!(self, engine => engine.remove_image(name).await)
     }
 
-    /// Creates a container without starting it. One that an earlier call for the same attempt made
-    /// is answered with `existed`.
+    /// Creates a container without starting it. Sets `existed` if an earlier call for the same attempt created it.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when the name is another's; [`Error::ImageMissing`]; and any other.
+    /// [`Error::Conflict`] if another container has the name; [`Error::ImageMissing`]; and any other.
     pub async fn create(&self, plan: &Plan) -> Result<Created, Error> {
         either!(self, engine => engine.create(plan).await)
     }
 
-    /// Starts a container that was never started; never one that has ended. One that runs is fine.
+    /// Starts a container that was never started; never one that has ended. Does nothing if it runs.
     ///
     /// # Errors
     /// [`Error::Conflict`] when it has ended; [`Error::Command`] when its command cannot be run. After
@@ -129,7 +128,7 @@ impl Engine {
         either!(self, engine => engine.start(id).await)
     }
 
-    /// The container as it stands; `None` when there is none.
+    /// The container's state; `None` if it does not exist.
     ///
     /// # Errors
     /// Any but [`Error::NotFound`].
@@ -140,8 +139,8 @@ impl Engine {
     /// Waits until a started container has ended.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] when the engine went away: inspect once it is back. A code of 137 or 143
-    /// just before that may be the engine's own doing.
+    /// [`Error::Unreachable`] if the engine went away: inspect once it is back. The engine itself may have caused a code
+    /// of 137 or 143 just before.
     pub async fn wait(&self, id: &str) -> Result<Exit, Error> {
         either!(self, engine => engine.wait(id).await)
     }
@@ -162,18 +161,18 @@ impl Engine {
         either!(self, engine => engine.kill(id, signal).await)
     }
 
-    /// Freezes it.
+    /// Pauses it.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when it does not run or is frozen; and any other.
+    /// [`Error::Conflict`] if it does not run or is paused; and any other.
     pub async fn pause(&self, id: &str) -> Result<(), Error> {
         either!(self, engine => engine.pause(id).await)
     }
 
-    /// Thaws it.
+    /// Resumes it.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when it is not frozen; and any other.
+    /// [`Error::Conflict`] if it is not paused; and any other.
     pub async fn unpause(&self, id: &str) -> Result<(), Error> {
         either!(self, engine => engine.unpause(id).await)
     }
@@ -186,7 +185,7 @@ impl Engine {
         either!(self, engine => engine.remove(id, force).await)
     }
 
-    /// Containers in any state that bear all the labels, ordered by name.
+    /// Containers in any state with all these labels, ordered by name.
     ///
     /// # Errors
     /// Any.
@@ -194,9 +193,9 @@ impl Engine {
         either!(self, engine => engine.list(labels).await)
     }
 
-    /// Whether the engine heard before `until` that the kernel killed something of the container at its
-    /// memory limit. Inspection shows that only when the engine heard of it before it heard of the end.
-    /// The engine remembers its latest few hundred events, so ask soon.
+    /// Whether the engine noticed before `until` that the kernel killed a process of the container at its memory limit.
+    /// Inspection shows that only if the engine noticed it before the container's end. The engine keeps only a few hundred
+    /// events, so ask soon.
     ///
     /// # Errors
     /// Any.
@@ -204,7 +203,7 @@ impl Engine {
         either!(self, engine => engine.oom_noted(id, until).await)
     }
 
-    /// What a running container uses at the moment.
+    /// The present resource usage of a running container.
     ///
     /// # Errors
     /// Any.
@@ -212,10 +211,9 @@ impl Engine {
         either!(self, engine => engine.stats(id).await)
     }
 
-    /// The container's output, always from its beginning and each time the same bytes, so that a
-    /// reader resumes by skipping what it has. With `follow` it goes on until the container has ended,
-    /// one that is not started yet included. An error is the last item; one that was removed meanwhile
-    /// is [`Error::NotFound`].
+    /// The container's output from its start, always the same bytes, so that a reader resumes by skipping. With `follow` it
+    /// continues until the container has ended, even if it is not started yet. An error is the last item; it is
+    /// [`Error::NotFound`] if the container was removed.
     pub fn logs(
         &self,
         id: &str,

@@ -1,14 +1,14 @@
-//! Puts a container's environment together: secrets and the user's first, then what its sweep gives the
-//! task, ours last, each name once.
+//! Builds a container's environment: first secrets and the user's variables, then the task's sweep, then DoPQ's, each
+//! name once.
 //!
-//! NVIDIA's container hooks read the container's environment on the host (CVE-2025-23266), so what
-//! steers them or the host's dynamic linker is overridden here, whoever set it.
+//! NVIDIA's container hooks read the container's environment on the host (CVE-2025-23266). This module therefore
+//! overrides variables that control them or the host's dynamic linker.
 
 use dopq_common::id::GpuId;
 
 use super::plan::PlanInput;
 
-/// Switches of NVIDIA's runtime that open more than the assigned GPUs.
+/// Switches of NVIDIA's runtime that give access to more than the assigned GPUs.
 const NVIDIA_SWITCHES: [&str; 8] = [
     "NVIDIA_MIG_CONFIG_DEVICES",
     "NVIDIA_MIG_MONITOR_DEVICES",
@@ -20,14 +20,14 @@ const NVIDIA_SWITCHES: [&str; 8] = [
     "NVIDIA_CDI_HOOK_PATH",
 ];
 
-/// Variables that load code into whatever starts with them.
+/// Variables that load code into a starting process.
 const LOADERS: [&str; 3] = ["LD_PRELOAD", "LD_AUDIT", "GLIBC_TUNABLES"];
 
-/// Where the dynamic linker looks; kept, but for parts that lead back into the container's own files
-/// when the host's linker reads them.
+/// Search paths of the dynamic linker. Kept, except parts that lead into the container's files when the host's linker
+/// reads them.
 const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
 
-/// The environment of the container, in the order in which it is handed over.
+/// The environment of the container, in order.
 pub(super) fn merge(input: &PlanInput<'_>, gpus: &[GpuId]) -> Vec<(String, String)> {
     let mut env = Environment::default();
     let wishes = input.secrets.iter().chain(&input.spec.container.env);
@@ -58,7 +58,7 @@ pub(super) fn merge(input: &PlanInput<'_>, gpus: &[GpuId]) -> Vec<(String, Strin
     env.0
 }
 
-/// A name with an equals sign in it would be read as another name.
+/// A name that contains = would become another name.
 fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(['=', '\0'])
 }
@@ -79,8 +79,7 @@ impl Environment {
         named.next().map(|(_, value)| value.as_str())
     }
 
-    /// Overrides what the user or the image set to reach beyond the container. What nobody set is not
-    /// mentioned.
+    /// Overrides variables of the user or the image that reach beyond the container. Adds none that are not set.
     fn neutralise(&mut self, image_env: &[String]) {
         let in_image = |name: &str| {
             let mut named = image_env.iter().filter_map(|line| line.split_once('='));
@@ -103,7 +102,7 @@ impl Environment {
     }
 }
 
-/// Keeps the absolute parts that stay where they say; `/proc/self/cwd` is the usual way back.
+/// Keeps the absolute parts outside /proc; `/proc/self/cwd` would lead into the container.
 fn safe_library_path(path: &str) -> String {
     let safe = |part: &&str| {
         part.starts_with('/')

@@ -1,46 +1,46 @@
-//! What can go wrong between the worker and the engine, told apart by what follows from it.
+//! Errors of the engine, distinguished by how to handle them.
 
 use std::time::Duration;
 
-/// Whatever caused a failure; the library that speaks to the engine stays behind this module.
+/// The source of an error; hides the Docker library.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// A call to the engine that failed.
+/// A failed call to the engine.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The container, image or network is not there.
+    /// The container, image or network does not exist.
     #[error("find it in the engine: {message}")]
     NotFound {
-        /// The engine's words.
+        /// The engine's message.
         message: String,
     },
-    /// The name is taken by something else, or the container's state does not allow the call.
+    /// The name is taken, or the container's state does not allow the call.
     #[error("change it in its present state: {message}")]
     Conflict {
-        /// The engine's words.
+        /// The engine's message.
         message: String,
     },
-    /// A container was to be created from an image that the engine lacks, or one was not found to be pulled.
+    /// The engine lacks the image of a container, or the image to pull was not found.
     #[error("find the image: {message}")]
     ImageMissing {
-        /// The engine's words.
+        /// The engine's message.
         message: String,
     },
-    /// The container's command cannot be run: not there, or not executable. The user's own fault.
+    /// The container's command is missing or not executable. The user's fault.
     #[error("run the container's command: {message}")]
     Command {
-        /// The shell's code for it: 127 when it is not there, 126 when it is not executable.
+        /// The shell's code for it: 127 if it is missing, 126 if it is not executable.
         exit_code: i32,
-        /// The engine's words.
+        /// The engine's message.
         message: String,
     },
     /// The engine's disk is full.
     #[error("write to the engine's disk: {message}")]
     DiskFull {
-        /// The engine's words.
+        /// The engine's message.
         message: String,
     },
-    /// The engine did not answer in time; whether the call took effect is not known.
+    /// The engine did not answer in time. The call may have taken effect.
     #[error("get an answer to {call} within {}", seconds(*.after))]
     Deadline {
         /// The call.
@@ -48,27 +48,27 @@ pub enum Error {
         /// The time allowed.
         after: Duration,
     },
-    /// The engine is gone, or went away during the call; whether the call took effect is not known.
+    /// The engine is gone, or went away during the call. The call may have taken effect.
     #[error("reach the engine for {call}")]
     Unreachable {
         /// The call.
         call: &'static str,
-        /// What the connection said.
+        /// The connection's error.
         #[source]
         source: Source,
     },
-    /// The engine refused or failed in another way.
+    /// Another failure of the engine.
     #[error("{call}: {message}")]
     Other {
         /// The call.
         call: &'static str,
-        /// The engine's words.
+        /// The engine's message.
         message: String,
     },
 }
 
 impl Error {
-    /// Whether the call may have taken effect all the same: look before trying again.
+    /// Whether the call may have taken effect: inspect before trying again.
     #[must_use]
     pub const fn is_uncertain(&self) -> bool {
         match self {
@@ -83,36 +83,36 @@ impl Error {
     }
 }
 
-/// An image that was not built or loaded.
+/// Why building or loading an image failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The Dockerfile, or the archive, is at fault.
+    /// The Dockerfile or the archive is wrong.
     #[error("build the image: {detail}")]
     Failed {
-        /// The step, such as `step 3/5: RUN make`, where one had begun.
+        /// The step, such as `step 3/5: RUN make`, if one had started.
         step: Option<String>,
-        /// One line: the step and what the engine said of it.
+        /// One line: the step and the engine's message.
         detail: String,
     },
     /// The engine's disk is full.
     #[error("write the image to the engine's disk: {detail}")]
     DiskFull {
-        /// The engine's words.
+        /// The engine's message.
         detail: String,
     },
-    /// It was called off.
+    /// It was cancelled.
     #[error("finish the build before it was cancelled")]
     Cancelled,
-    /// It took longer than builds may.
+    /// It exceeded the time limit.
     #[error("build within {}", seconds(*.after))]
     Deadline {
         /// The time allowed in all.
         after: Duration,
     },
-    /// It printed nothing for longer than builds may be silent.
+    /// It printed nothing for too long.
     #[error("hear from the build within {}", seconds(*.after))]
     Silent {
-        /// The silence allowed.
+        /// The allowed time without output.
         after: Duration,
     },
     /// The bundle could not be read.

@@ -1,4 +1,4 @@
-//! What the engine remembers of a container that inspecting it does not show.
+//! Facts about a container from the engine's events, which inspection does not show.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use futures::TryStreamExt;
 use super::client::Client;
 use super::error::Error;
 
-/// All that the engine remembers; it takes 0 for "nothing of the past".
+/// All events that the engine keeps; 0 would mean none of the past.
 const EVER: &str = "1";
 
 impl Client {

@@ -1,4 +1,4 @@
-//! Images: find, list, name, pull, remove. Making them is left to `build` and `load`.
+//! Images: find, list, tag, pull, remove. `build` creates and loads them.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::lifecycle::label_filter;
 use super::types::ImageInfo;
 
 impl Client {
-    /// The image of this name or id; `None` when the engine has none.
+    /// The image of this name or id, if the engine has it.
     ///
     /// # Errors
     /// Any but [`Error::ImageMissing`] and [`Error::NotFound`].
@@ -28,7 +28,7 @@ impl Client {
         }
     }
 
-    /// Images that bear all the labels, ordered by id.
+    /// Images with all these labels, ordered by id.
     ///
     /// # Errors
     /// Any.
@@ -45,7 +45,7 @@ impl Client {
         Ok(images)
     }
 
-    /// Gives an image one more name, `repository:tag`.
+    /// Adds a name to an image, `repository:tag`.
     ///
     /// # Errors
     /// [`Error::ImageMissing`]; and any other.
@@ -82,11 +82,11 @@ impl Client {
         }
     }
 
-    /// Fetches an image from its registry.
+    /// Pulls an image from its registry.
     ///
     /// # Errors
-    /// [`Error::ImageMissing`] when the registry has none or cannot be reached; [`Error::Deadline`]
-    /// when nothing moved for `silent`; and any other.
+    /// [`Error::ImageMissing`] if the registry lacks it or cannot be reached; [`Error::Deadline`] after `silent` without
+    /// progress; and any other.
     pub async fn pull(&self, name: &str, silent: Duration) -> Result<(), Error> {
         const CALL: &str = "pull";
         let docker = self.docker(CALL).await?;
@@ -120,7 +120,7 @@ impl Client {
     }
 }
 
-/// Whatever a registry answers, the image is not here; only a full disk is another matter.
+/// Any error of the registry means that the image is missing, except a full disk.
 fn unpulled(message: String) -> Error {
     match super::client::classify("pull", 500, message) {
         Error::Other { message, .. } => Error::ImageMissing { message },
@@ -128,7 +128,7 @@ fn unpulled(message: String) -> Error {
     }
 }
 
-/// Without a tag the engine would fetch every one.
+/// Without a tag the engine would pull all tags.
 fn with_tag(name: &str) -> String {
     let last = name.rsplit('/').next().unwrap_or(name);
     if last.contains([':', '@']) {

@@ -1,4 +1,4 @@
-//! A container's life: create, start, look, wait, signal, freeze, remove.
+//! Containers: create, start, inspect, wait, signal, pause, remove.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -18,15 +18,15 @@ use super::error::Error;
 use super::plan::{LABEL_ATTEMPT, LABEL_CLUSTER, LABEL_WORKER, Plan};
 use super::types::{Container, Created, Exit, Signal, Status};
 
-/// How many inspections a listing has under way at once.
+/// Concurrent inspections of a listing.
 const INSPECTIONS: usize = 8;
 
 impl Client {
-    /// Creates a container without starting it. A container of the same name that bears the same
-    /// cluster, worker and attempt is the one that an earlier call made.
+    /// Creates a container without starting it. A container with the same name, cluster, worker and attempt comes from an
+    /// earlier call.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when the name is another's; [`Error::ImageMissing`]; and any other.
+    /// [`Error::Conflict`] if another container has the name; [`Error::ImageMissing`]; and any other.
     pub async fn create(&self, plan: &Plan) -> Result<Created, Error> {
         const CALL: &str = "create";
         let docker = self.docker(CALL).await?;
@@ -54,8 +54,8 @@ impl Client {
         }
     }
 
-    /// Starts a container that was never started; one that runs already is left alone. The engine
-    /// would run an ended one again, so this looks first.
+    /// Starts a container that was never started. Does nothing if it runs. The engine would start an ended one again, so
+    /// this inspects it first.
     ///
     /// # Errors
     /// [`Error::Conflict`] when it has ended; and any other. After an error that
@@ -80,7 +80,7 @@ impl Client {
         self.call(CALL, docker.start_container(id, None)).await
     }
 
-    /// The container as it stands; `None` when there is none.
+    /// The container's state; `None` if it does not exist.
     ///
     /// # Errors
     /// Any but [`Error::NotFound`].
@@ -94,8 +94,8 @@ impl Client {
         }
     }
 
-    /// Waits until the container does not run. One that was never started counts as ended, so start it
-    /// first. There is no deadline; the engine's end ends the wait.
+    /// Waits until the container does not run. One that was never started counts as ended, so start it first. Has no
+    /// deadline, but ends when the engine goes away.
     ///
     /// # Errors
     /// [`Error::Unreachable`] when the engine went away: inspect once it is back.
@@ -122,8 +122,7 @@ impl Client {
         })
     }
 
-    /// Sends the container's stop signal, and SIGKILL after `grace`. A container that does not run is
-    /// left alone.
+    /// Sends the container's stop signal, and SIGKILL after `grace`. Does nothing if it does not run.
     ///
     /// # Errors
     /// Any.
@@ -152,20 +151,20 @@ impl Client {
             .await
     }
 
-    /// Freezes every process of the container.
+    /// Pauses all processes of the container.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when it does not run or is frozen; and any other.
+    /// [`Error::Conflict`] if it does not run or is paused; and any other.
     pub async fn pause(&self, id: &str) -> Result<(), Error> {
         const CALL: &str = "pause";
         let docker = self.docker(CALL).await?;
         self.call(CALL, docker.pause_container(id)).await
     }
 
-    /// Thaws them.
+    /// Resumes them.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when it is not frozen; and any other.
+    /// [`Error::Conflict`] if it is not paused; and any other.
     pub async fn unpause(&self, id: &str) -> Result<(), Error> {
         const CALL: &str = "unpause";
         let docker = self.docker(CALL).await?;
@@ -194,7 +193,7 @@ impl Client {
         }
     }
 
-    /// Containers in any state that bear all the labels, ordered by name.
+    /// Containers in any state with all these labels, ordered by name.
     ///
     /// # Errors
     /// Any.
@@ -209,7 +208,7 @@ impl Client {
         let found = self
             .call(CALL, docker.list_containers(Some(options)))
             .await?;
-        // The listing lacks exit codes and times. What is removed meanwhile is left out.
+        // The listing lacks exit codes and times. Leaves out containers that are removed meanwhile.
         let ids = found.into_iter().filter_map(|summary| summary.id);
         let looks = ids.map(|id| async move { self.inspect(&id).await });
         let mut looks = futures::stream::iter(looks).buffer_unordered(INSPECTIONS);
@@ -222,13 +221,13 @@ impl Client {
     }
 }
 
-/// The engine's filter for labels that must all be there.
+/// The engine's filter for containers with all labels.
 pub(super) fn label_filter(labels: &[(&str, &str)]) -> HashMap<String, Vec<String>> {
     let wanted = labels.iter().map(|(name, value)| format!("{name}={value}"));
     HashMap::from([("label".to_owned(), wanted.collect())])
 }
 
-/// Whether a container found under the plan's name is the plan's own.
+/// Whether a container with the plan's name belongs to the plan.
 pub(super) fn is_same_attempt(
     found: &BTreeMap<String, String>,
     wanted: &BTreeMap<String, String>,
@@ -243,7 +242,7 @@ fn container(found: ContainerInspectResponse) -> Container {
     let status = match state.status {
         Some(ContainerStateStatusEnum::RUNNING) => Status::Running,
         Some(ContainerStateStatusEnum::PAUSED) => Status::Paused,
-        // Podman's word for a container whose stop signal was sent: it still runs.
+        // Podman's state after the stop signal was sent: it still runs.
         Some(ContainerStateStatusEnum::STOPPING) => Status::Running,
         Some(ContainerStateStatusEnum::RESTARTING) => Status::Restarting,
         Some(ContainerStateStatusEnum::REMOVING) => Status::Removing,
@@ -254,7 +253,7 @@ fn container(found: ContainerInspectResponse) -> Container {
         }
     };
     let started_at = time(state.started_at.as_deref());
-    // The engine notes the start only after it; a process may have ended before that.
+    // The engine records the start afterwards; the process may have ended before.
     let finished_at = time(state.finished_at.as_deref())
         .filter(|_| !status.is_alive())
         .map(|finished| started_at.map_or(finished, |started| finished.max(started)));

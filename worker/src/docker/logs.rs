@@ -1,7 +1,7 @@
-//! A container's output, from its beginning, each time the same bytes.
+//! A container's output from its start, always the same bytes.
 //!
-//! bollard's own reader takes a terminal's bytes for frames and holds a line until it ends, however long
-//! it is, so the bytes are read raw here and frames are taken apart by [`demux`](super::demux).
+//! bollard's own reader misreads a terminal's bytes as frames and buffers whole lines of any length. This module reads
+//! raw bytes, and [`demux`](super::demux) splits the frames.
 
 use std::time::Duration;
 
@@ -19,17 +19,17 @@ use super::types::{LogPiece, Status};
 
 const CALL: &str = "logs";
 
-/// A download that bollard hands on as raw bytes; its path is exchanged for that of a log.
+/// A download that bollard returns as raw bytes; its path is replaced by that of a log.
 const CARRIER: &str = "log";
 const CARRIER_PATH: &str = "images/log/get";
 
 type RawStream = BoxStream<'static, Result<Bytes, bollard::errors::Error>>;
 
-/// Between two readings of a log whose container seems to run although its stream has ended.
+/// Pause before reading a log again whose container seems to run although its stream ended.
 const PAUSE: Duration = Duration::from_millis(200);
 
 impl Client {
-    /// The container's output from its beginning; see [`Engine::logs`](super::Engine::logs).
+    /// The container's output from its start; see [`Engine::logs`](super::Engine::logs).
     pub fn logs(
         &self,
         id: &str,
@@ -50,14 +50,14 @@ impl Client {
     }
 }
 
-/// Reads a log in passes. An engine up to 20.10 may end a follower's stream when the container ends,
-/// before the follower has had everything; so a pass over the finished log comes after it.
+/// Reads a log in passes. An engine up to 20.10 may end a followed stream at the container's end before it has sent
+/// everything, so another pass over the finished log follows.
 struct Reader {
     client: Client,
     id: String,
     tty: bool,
     follow: bool,
-    /// Pieces given so far; bytes, for a terminal.
+    /// Pieces returned so far; bytes, for a terminal.
     given: u64,
     pass: Option<Pass>,
     /// Whether this is not the first pass.
@@ -65,20 +65,20 @@ struct Reader {
     over: bool,
 }
 
-/// One reading from the beginning.
+/// One pass from the start.
 struct Pass {
     source: RawStream,
     demux: Demux,
-    /// The longest wait for more; a follower waits without end.
+    /// The time-out for more data; none when following.
     silence: Option<Duration>,
-    /// What was given before; in pieces, or in bytes for a terminal.
+    /// What to skip: pieces, or bytes for a terminal.
     skip: u64,
-    /// Whether nothing can come after this pass.
+    /// Whether this is the last pass.
     last: bool,
 }
 
 impl Reader {
-    /// The next piece, with the reader for those after it.
+    /// The next piece and the reader for the rest.
     async fn next(mut self) -> Option<(Result<LogPiece, Error>, Self)> {
         while !self.over {
             let item = match self.step().await {
@@ -94,7 +94,7 @@ impl Reader {
         None
     }
 
-    /// A piece, or nothing yet: a pass began, ended, or gave what was given before.
+    /// A piece, or `None` if a pass started, ended or returned known data.
     async fn step(&mut self) -> Result<Option<LogPiece>, Error> {
         let Some(pass) = &mut self.pass else {
             self.pass = Some(self.begin().await?);
@@ -127,8 +127,8 @@ impl Reader {
         Ok(Some(piece))
     }
 
-    /// Begins the next pass. That the engine answers at all is seen by looking at the container: a
-    /// follower of a silent one hears nothing for long.
+    /// Starts the next pass. Inspects the container to check that the engine answers, because a silent container sends
+    /// nothing for long.
     async fn begin(&mut self) -> Result<Pass, Error> {
         let alive = match self.client.inspect(&self.id).await? {
             Some(container) => container.status.is_alive() || container.status == Status::Created,
@@ -180,7 +180,7 @@ impl Pass {
         }
     }
 
-    /// A terminal's bytes, which the engine sends as they are.
+    /// A terminal's bytes, which the engine sends without frames.
     async fn raw_piece(&mut self) -> Result<Option<LogPiece>, Error> {
         let arrived = self.arrived().await?;
         Ok(arrived.map(|bytes| LogPiece {
@@ -202,7 +202,7 @@ impl Pass {
     }
 }
 
-/// The log as the engine sends it.
+/// The engine's raw log.
 fn raw(docker: &Docker, id: &str, tty: bool, follow: bool) -> RawStream {
     let log = format!(
         "containers/{id}/logs?stdout=1&stderr=1&follow={follow}&timestamps={}",

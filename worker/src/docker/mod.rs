@@ -1,8 +1,8 @@
 //! The container engine: the only module that speaks Docker's API.
 //!
 //! [`Engine`] is the port, with two adapters: [`Client`] over bollard and [`Fake`](fake::Fake) in memory.
-//! [`plan()`] decides what a container may be, purely; everything else here asks the engine and tells
-//! errors apart by what follows from them. What to do about them is left to the worker's core.
+//! [`plan()`] is pure and decides what a container may do. Everything else calls the engine and classifies its errors.
+//! The agent decides what to do about them.
 
 mod body;
 mod build;

@@ -1,27 +1,27 @@
 //! Folders of the machine that containers may see: the administrator's roots and what lies below them.
 //!
-//! A [`HostFolder`] exists only for a path whose every component was looked at and is a real folder, so
-//! that no symbolic link in a user's output can lead a later mount elsewhere.
+//! A [`HostFolder`] exists only for a path whose components were all checked to be real folders, so that no symbolic
+//! link in a user's output can redirect a later mount.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use dopq_common::id::{AttemptId, UserName};
 
-/// A folder that was reached without any symbolic link.
+/// A folder whose path contains no symbolic link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostFolder(PathBuf);
 
 /// A path that cannot be mounted.
 #[derive(Debug, thiserror::Error)]
 pub enum MountError {
-    /// It is relative, or has `..` in it.
+    /// It is relative or contains `..`.
     #[error("use {}: it must be an absolute path without '..'", path.display())]
     NotAbsolute {
         /// The path.
         path: PathBuf,
     },
-    /// A component is a symbolic link or no folder.
+    /// A component is a symbolic link or not a folder.
     #[error("use {}: it is {what}", path.display())]
     NotAFolder {
         /// The component.
@@ -29,7 +29,7 @@ pub enum MountError {
         /// What it is.
         what: &'static str,
     },
-    /// The file system said no.
+    /// The file system refused.
     #[error("use {}", path.display())]
     Io {
         /// The component.
@@ -41,10 +41,10 @@ pub enum MountError {
 }
 
 impl HostFolder {
-    /// Looks at every component of `path`.
+    /// Checks every component of `path`.
     ///
     /// # Errors
-    /// [`MountError`] for the first component that is a link, no folder, or not there.
+    /// [`MountError`] for the first component that is a link, not a folder, or missing.
     pub fn resolve(path: &Path) -> Result<Self, MountError> {
         let mut reached = PathBuf::new();
         for component in path.components() {
@@ -70,10 +70,10 @@ impl HostFolder {
         Ok(Self(reached))
     }
 
-    /// The attempt's own folder `<user>/<job>/<attempt>` below this one, made where it is not there.
+    /// The attempt's own folder `<user>/<job>/<attempt>` below this one; created if missing.
     ///
     /// # Errors
-    /// [`MountError`] when a component is there and is a link or no folder, or cannot be made.
+    /// [`MountError`] if a component is a link, not a folder, or cannot be created.
     pub fn for_attempt(&self, user: &UserName, attempt: AttemptId) -> Result<Self, MountError> {
         let mut folder = self.0.clone();
         for part in [
@@ -104,7 +104,7 @@ impl HostFolder {
     }
 }
 
-/// Refuses what is not a real folder.
+/// Refuses anything but a real folder.
 fn look(path: &Path) -> Result<(), MountError> {
     let kind = match std::fs::symlink_metadata(path) {
         Ok(metadata) => metadata.file_type(),

@@ -1,4 +1,4 @@
-//! The bridge that jobs run on: the worker's own, on which containers cannot reach each other.
+//! The jobs' bridge: the worker's own network, on which containers cannot reach each other.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,22 +10,22 @@ use super::client::Client;
 use super::error::Error;
 use super::plan::LABEL_CLUSTER;
 
-/// How often the bridge is tried to be made; each try but the last is followed by a pause.
+/// The most tries to create the bridge, with pauses between.
 const TRIES: usize = 30;
 
-/// Switches traffic between containers of a bridge.
+/// The option for traffic between containers of a bridge.
 const ICC: &str = "com.docker.network.bridge.enable_icc";
 
 impl Client {
-    /// Makes the bridge unless it is there.
+    /// Creates the bridge if it is missing.
     ///
-    /// The engine takes a name twice when two workers ask at once, and shows a network only some time
-    /// after it is dated. So whoever sees another's beside its own takes its own back and looks again a
-    /// random while later, until there is one.
+    /// The engine accepts a name twice if two workers ask at once, and lists a network only some time after its creation.
+    /// A worker that sees another network beside its own removes its own and looks again after a random pause, until there
+    /// is one.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when a network of this name lets containers reach each other or is no
-    /// bridge, or when others keep making it too; and any other.
+    /// [`Error::Conflict`] if a network of this name lets containers reach each other or is not a bridge, or if others keep
+    /// creating it too; and any other.
     pub async fn ensure_network(&self, name: &str, cluster: &str) -> Result<(), Error> {
         for _ in 0..TRIES {
             match &*self.networks(name).await? {
@@ -62,7 +62,7 @@ impl Client {
         Ok(self.call(CALL, docker.create_network(request)).await?.id)
     }
 
-    /// Removes the bridge; one that is gone is fine.
+    /// Removes the bridge, if it exists.
     ///
     /// # Errors
     /// Any, also while containers are on it.
@@ -75,7 +75,7 @@ impl Client {
         }
     }
 
-    /// Every network of that name.
+    /// All networks of that name.
     async fn networks(&self, name: &str) -> Result<Vec<Network>, Error> {
         const CALL: &str = "list networks";
         let docker = self.docker(CALL).await?;
@@ -83,7 +83,7 @@ impl Client {
             filters: Some(HashMap::from([("name".to_owned(), vec![name.to_owned()])])),
         };
         let found = self.call(CALL, docker.list_networks(Some(options))).await?;
-        // The filter also lets through longer names.
+        // The filter also matches longer names.
         let of_name = found.into_iter();
         Ok(of_name
             .filter(|found| found.name.as_deref() == Some(name))
@@ -91,7 +91,7 @@ impl Client {
     }
 }
 
-/// Apart from the other workers' pauses; without randomness there is at least a pause.
+/// A pause that differs from other workers' pauses.
 fn random_pause() -> Duration {
     let mut byte = [0];
     getrandom::fill(&mut byte).unwrap_or_default();
@@ -99,7 +99,7 @@ fn random_pause() -> Duration {
     Duration::from_millis(20 + 2 * u64::from(byte))
 }
 
-/// What is there under another nature is an error.
+/// Refuses a network with other properties.
 fn is_isolated_bridge(name: &str, found: &Network) -> Result<(), Error> {
     let icc = found.options.as_ref().and_then(|options| options.get(ICC));
     if found.driver.as_deref() == Some("bridge") && icc.is_some_and(|value| value == "false") {

@@ -1,8 +1,8 @@
-//! Decides what a container is created with: the job's wishes, bounded by the worker's settings.
+//! Decides the parameters of a container: the job's specification, limited by the worker's settings.
 //!
-//! [`plan`] is pure. A [`Plan`] has no field for privileges, capabilities, host devices, other
-//! containers' volumes or namespaces, so no input can ask for them; turning it into the engine's own
-//! request is left to [`body`](super::body), which adds the fixed rules.
+//! [`plan`] is pure. A [`Plan`] has no field for privileges, capabilities, host devices, other containers' volumes or
+//! namespaces, so no input can ask for them. [`body`](super::body) converts it to the engine's request and adds the
+//! fixed rules.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -44,11 +44,11 @@ pub enum GpuAccess {
     DeviceRequests,
     /// The `nvidia` runtime reads `NVIDIA_VISIBLE_DEVICES`.
     NvidiaRuntime,
-    /// Not at all: the environment names them, for machines with simulated GPUs.
+    /// Not at all. Only the environment names them, for simulated GPUs.
     EnvironmentOnly,
 }
 
-/// The worker's settings that bound every container.
+/// The worker's settings for every container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunSettings {
     /// The worker's name.
@@ -57,20 +57,20 @@ pub struct RunSettings {
     pub bridge: String,
     /// Whether jobs may use the machine's network.
     pub allow_host_network: bool,
-    /// Most processes and threads in a container.
+    /// Maximum of processes and threads in a container.
     pub pids: i64,
     /// How GPUs get in.
     pub gpu_access: GpuAccess,
-    /// Bytes of output that are kept of an attempt; sizes the engine's own log.
+    /// The log limit of an attempt; sizes the engine's own log.
     pub log_quota: ByteSize,
     /// `/imgdir`, read-only.
     pub imgdir: Option<HostFolder>,
 }
 
-/// What the order and the machine add to the job's wishes.
+/// The input of a plan.
 #[derive(Debug, Clone)]
 pub struct PlanInput<'a> {
-    /// The job's wishes.
+    /// The job's specification.
     pub spec: &'a JobSpec,
     /// The accepted configuration document, for the label.
     pub config: &'a str,
@@ -82,17 +82,17 @@ pub struct PlanInput<'a> {
     pub user: &'a UserName,
     /// The bundle, unless the job only names an image.
     pub digest: Option<Digest>,
-    /// The index in its array.
+    /// The task's index in its array.
     pub array_index: Option<u32>,
-    /// The array's own job.
+    /// The array's job id.
     pub array_job: Option<JobId>,
-    /// What it holds of the machine.
+    /// Its allocation.
     pub allocation: &'a Allocation,
     /// The image's id.
     pub image: &'a str,
     /// The environment that the image sets, as `NAME=value`.
     pub image_env: &'a [String],
-    /// Secrets that the job names and the worker has, as environment.
+    /// The job's secrets, as environment.
     pub secrets: &'a [(String, String)],
     /// The attempt's own folder for `/outdir`.
     pub outdir: Option<HostFolder>,
@@ -120,24 +120,24 @@ pub enum PlanNetwork {
     Host,
 }
 
-/// A job that asks for what this worker does not give.
+/// A request that this worker does not allow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// The machine's network was asked for.
+    /// The machine's network is not allowed.
     #[error("network host is not allowed on this worker; use bridge or none")]
     HostNetwork,
 }
 
-/// All that a container is created with.
+/// All parameters of a container.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// `dopq-<job>-<attempt>`, with the cluster's name where it is not `default`.
     pub name: String,
     /// The image's id.
     pub image: String,
-    /// The user's labels, then ours.
+    /// The user's labels, then DoPQ's.
     pub labels: BTreeMap<String, String>,
-    /// Each name once; ours last.
+    /// Each name once; DoPQ's last.
     pub env: Vec<(String, String)>,
     /// Folders of the machine.
     pub mounts: Vec<PlanMount>,
@@ -149,21 +149,21 @@ pub struct Plan {
     pub cpu_limit: Option<MilliCpu>,
     /// Relative CPU weight.
     pub cpu_shares: i64,
-    /// Most processes and threads.
+    /// Maximum of processes and threads.
     pub pids: i64,
     /// GPUs by id.
     pub gpus: Vec<GpuId>,
     /// How they get in.
     pub gpu_access: GpuAccess,
-    /// The engine's log of it may grow to this.
+    /// Maximum size of the engine's log.
     pub log_bytes: ByteSize,
-    /// The engine's own grace when a stop does not name one.
+    /// The engine's default grace.
     pub grace: Duration,
-    /// What the user set; only fields that cannot widen what the container may do.
+    /// The user's settings; only fields that cannot extend what the container may do.
     pub user: UserPart,
 }
 
-/// What passes from the job's configuration as it is.
+/// Settings copied from the job's configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UserPart {
     /// Replaces the image's command.
@@ -182,7 +182,7 @@ pub struct UserPart {
     pub ulimits: Vec<Ulimit>,
     /// Size of `/dev/shm`.
     pub shm_size: ByteSize,
-    /// Asks the process to end.
+    /// The stop signal.
     pub stop_signal: String,
     /// Whether a small init reaps children.
     pub init: bool,
@@ -210,10 +210,10 @@ pub struct UserPart {
     pub sysctls: BTreeMap<String, String>,
 }
 
-/// Decides what the container is created with.
+/// Decides the parameters of the container.
 ///
 /// # Errors
-/// [`PlanError`] when the job asks for what this worker's settings forbid.
+/// [`PlanError`] if this worker's settings forbid the request.
 pub fn plan(input: &PlanInput<'_>, settings: &RunSettings) -> Result<Plan, PlanError> {
     let wishes = &input.spec.container;
     let network = match wishes.network {
@@ -249,7 +249,7 @@ pub fn plan(input: &PlanInput<'_>, settings: &RunSettings) -> Result<Plan, PlanE
     })
 }
 
-/// The container's name: what makes a second creation of the same attempt fail.
+/// The container's name. It makes a second creation for the same attempt fail.
 #[must_use]
 pub fn container_name(cluster: &str, attempt: AttemptId) -> String {
     let AttemptId { job, number } = attempt;
@@ -260,7 +260,7 @@ pub fn container_name(cluster: &str, attempt: AttemptId) -> String {
     }
 }
 
-/// The image's name: per user, so that nobody's build can stand in for another's.
+/// The image's name, per user, so that no build can replace another user's.
 #[must_use]
 pub fn image_tag(user: &UserName, digest: Digest) -> String {
     format!("dopq/{}:{}", image_part(user), digest.short())
@@ -269,9 +269,8 @@ pub fn image_tag(user: &UserName, digest: Digest) -> String {
 /// The cluster name that container names leave out.
 const DEFAULT_CLUSTER: &str = "default";
 
-/// The user's name as a part of an image's name. Those have fewer characters than user names, so a
-/// name that does not fit is spelt with what fits and a digest; the double underscore, which no plain
-/// name has, keeps it from being another user's.
+/// The user's name as a part of an image's name. Image names allow fewer characters, so other names become their
+/// allowed characters and a digest. The double underscore, which no plain name has, avoids collisions.
 fn image_part(user: &UserName) -> String {
     let name = user.as_str();
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
@@ -322,7 +321,7 @@ fn labels(
     labels
 }
 
-/// Whether a label is DoPQ's, however it is spelt.
+/// Whether a label is DoPQ's, ignoring case.
 fn is_own_label(name: &str) -> bool {
     name.trim_start()
         .to_ascii_lowercase()
@@ -343,15 +342,14 @@ fn mounts(input: &PlanInput<'_>, settings: &RunSettings) -> Vec<PlanMount> {
     imgdir.into_iter().chain(outdir).collect()
 }
 
-/// The engine's weight for a share of the machine: 1024 for each core, within the kernel's bounds.
+/// The engine's CPU weight: 1024 for each core, within the kernel's bounds.
 fn cpu_shares(cpu: MilliCpu) -> i64 {
     let shares = (cpu.0.saturating_mul(1024) / 1000).clamp(2, 262_144);
     i64::try_from(shares).unwrap_or(262_144)
 }
 
-/// The engine's log keeps some 30 bytes with each line, and it must never drop the beginning before
-/// the quota's worth was read, since a resumed reader skips what it has: four times the quota holds for
-/// lines of ten bytes and more on average.
+/// The engine's log adds some 30 bytes to each line. It must not drop its start before the log limit was read, because
+/// a resumed reader skips by position. Four times the limit is enough for lines of ten bytes or more on average.
 fn log_bytes(quota: ByteSize) -> ByteSize {
     ByteSize(quota.0.saturating_mul(4).max(16 * ByteSize::MIB))
 }

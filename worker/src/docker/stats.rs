@@ -1,4 +1,4 @@
-//! What a container uses at the moment.
+//! A container's present resource usage.
 
 use bollard::models::{ContainerCpuStats, ContainerMemoryStats, ContainerStatsResponse};
 use bollard::query_parameters::StatsOptions;
@@ -46,7 +46,7 @@ fn usage(sample: &ContainerStatsResponse) -> Usage {
     }
 }
 
-/// The container's part of the machine's CPU time between the samples, times the machine's CPUs.
+/// The container's fraction of the machine's CPU time between the samples, times the number of CPUs.
 fn cores(before: &ContainerCpuStats, after: &ContainerCpuStats) -> f64 {
     let total = |stats: &ContainerCpuStats| {
         let usage = stats.cpu_usage.as_ref().and_then(|usage| usage.total_usage);
@@ -66,11 +66,11 @@ fn cores(before: &ContainerCpuStats, after: &ContainerCpuStats) -> f64 {
     ratio * f64::from(after.online_cpus.unwrap_or(1))
 }
 
-/// Page cache that nobody used lately is the kernel's to take back and is not counted.
+/// Does not count inactive page cache, which the kernel can reclaim.
 fn in_use(memory: &ContainerMemoryStats) -> u64 {
     let used = memory.usage.unwrap_or_default();
     let idle = memory.stats.as_ref().and_then(|stats| {
-        // Version 1 of control groups names it with its subtree, version 2 without.
+        // cgroup v1 names it with its subtree, v2 without.
         stats
             .get("total_inactive_file")
             .or_else(|| stats.get("inactive_file"))

@@ -1,4 +1,4 @@
-//! What the engine says of itself, of images and of containers, in the worker's own words.
+//! The worker's types for the engine, images and containers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,30 +7,30 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use dopq_common::time::Timestamp;
 
-/// What the engine is and can do, read at the worker's start.
+/// The engine's properties, read at the worker's start.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EngineInfo {
     /// The engine's version, such as `20.10.24`.
     pub version: String,
-    /// The API version that was agreed on, such as `1.41`.
+    /// The negotiated API version, such as `1.41`.
     pub api: String,
-    /// Names of the OCI runtimes that it knows.
+    /// Names of its OCI runtimes.
     pub runtimes: Vec<String>,
     /// Whether it injects devices from CDI specifications.
     pub cdi: bool,
-    /// 1 or 2; 0 when the engine does not say.
+    /// cgroup version, 1 or 2; 0 if unknown.
     pub cgroup_version: u8,
-    /// Log drivers that it has.
+    /// Its log drivers.
     pub log_drivers: Vec<String>,
     /// The storage driver, such as `overlay2`.
     pub storage_driver: String,
-    /// Where it keeps images and containers; its disk is the one that fills.
+    /// The folder of images and containers; this disk fills.
     pub root_dir: PathBuf,
-    /// Whether containers outlive a restart of the engine.
+    /// Whether containers survive a restart of the engine.
     pub live_restore: bool,
-    /// Logical processors that it sees.
+    /// Logical processors.
     pub cpus: u32,
-    /// Memory of the machine that it sees, in bytes.
+    /// Memory of the machine, in bytes.
     pub memory_bytes: u64,
 }
 
@@ -42,7 +42,7 @@ impl EngineInfo {
     }
 }
 
-/// An image that the engine holds.
+/// An image of the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ImageInfo {
     /// `sha256:…`.
@@ -62,18 +62,18 @@ pub struct ImageInfo {
 pub struct Created {
     /// The container's id.
     pub id: String,
-    /// True when a container of this name, worker and attempt was there already.
+    /// True if a container of this name, worker and attempt existed already.
     pub existed: bool,
 }
 
-/// Where a container stands.
+/// A container's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
     /// Never started.
     Created,
     /// Running.
     Running,
-    /// Frozen.
+    /// Paused.
     Paused,
     /// Being restarted by the engine; DoPQ never asks for that.
     Restarting,
@@ -81,7 +81,7 @@ pub enum Status {
     Removing,
     /// Ended.
     Exited,
-    /// Ended, and the engine could not clean it up.
+    /// Ended, but the engine could not clean it up.
     Dead,
 }
 
@@ -96,46 +96,46 @@ impl Status {
     }
 }
 
-/// A container as inspection shows it.
+/// An inspected container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Container {
     /// Its id.
     pub id: String,
     /// Its name, without the engine's leading slash.
     pub name: String,
-    /// Where it stands.
+    /// Its status.
     pub status: Status,
-    /// How its process ended; `None` unless it was started and has ended.
+    /// How its process ended; `None` until then.
     pub exit_code: Option<i32>,
-    /// Whether the kernel killed a process of it at the memory limit.
+    /// Whether the kernel killed one of its processes at the memory limit.
     pub oom_killed: bool,
-    /// When it was started; `None` when never.
+    /// When it started, if it did.
     pub started_at: Option<Timestamp>,
-    /// When it ended; `None` when it has not.
+    /// When it ended, if it did.
     pub finished_at: Option<Timestamp>,
     /// Its labels, the image's included.
     pub labels: BTreeMap<String, String>,
     /// The process on the machine, while it runs.
     pub pid: Option<u32>,
-    /// What the engine says went wrong at the start; empty when nothing did.
+    /// The engine's error at the start; empty if none.
     pub error: String,
 }
 
 /// How a container ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exit {
-    /// The exit code; 128 and the signal's number for a process that a signal ended.
+    /// The exit code; 128 + number for a signal.
     pub code: i32,
 }
 
-/// What a container uses at the moment.
+/// A container's present resource usage.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Usage {
     /// CPU cores in use.
     pub cpu_cores: f64,
     /// Memory in use without reclaimable page cache, in bytes.
     pub memory_bytes: u64,
-    /// The highest memory use seen, in bytes, where the engine tells.
+    /// Peak memory use in bytes, if the engine reports it.
     pub memory_peak_bytes: Option<u64>,
     /// Processes and threads.
     pub pids: u64,
@@ -144,7 +144,7 @@ pub struct Usage {
 /// A piece of a container's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogPiece {
-    /// True for standard error; a terminal has standard output only.
+    /// True for standard error. A terminal has only standard output.
     pub stderr: bool,
     /// When it was printed; for a terminal, when it was read.
     pub at: Timestamp,
@@ -169,7 +169,7 @@ impl Signal {
         Self("SIGTERM".to_owned())
     }
 
-    /// The named one, such as `SIGUSR1`, as a job's configuration gives it.
+    /// A named one from a job's configuration, such as `SIGUSR1`.
     #[must_use]
     pub fn named(name: &str) -> Self {
         Self(name.to_owned())

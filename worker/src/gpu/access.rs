@@ -3,22 +3,22 @@
 use crate::docker::{EngineInfo, GpuAccess};
 use crate::options::{GpuMode, GpuOptions};
 
-/// The runtime that NVIDIA's toolkit registers with the engine.
+/// The OCI runtime of NVIDIA's toolkit.
 const NVIDIA_RUNTIME: &str = "nvidia";
 
-/// How GPUs are offered.
+/// Which GPUs the worker offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Offer {
-    /// Not at all.
+    /// None.
     None,
-    /// Pretended ones.
+    /// Simulated ones.
     Simulated,
     /// The machine's own.
     Real(GpuAccess),
 }
 
 impl Offer {
-    /// The word in a worker's hello.
+    /// The value in a worker's hello.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -29,7 +29,7 @@ impl Offer {
         }
     }
 
-    /// What containers are created with.
+    /// How containers get GPUs.
     pub(crate) const fn access(self) -> GpuAccess {
         match self {
             Self::None | Self::Simulated => GpuAccess::EnvironmentOnly,
@@ -38,8 +38,7 @@ impl Offer {
     }
 }
 
-/// Chooses. CDI comes first: a container that got its GPU from the older hook loses it when systemd
-/// reloads.
+/// Selects the mode. Prefers CDI, because containers with the older hook lose their GPU when systemd reloads.
 pub(crate) fn offer(options: GpuOptions, have_gpus: bool, engine: &EngineInfo) -> Offer {
     if options.simulated.is_some() {
         return Offer::Simulated;

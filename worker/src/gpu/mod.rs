@@ -1,7 +1,7 @@
-//! The machine's GPUs: counted and looked after by NVML, pretended for trials and tests, or none.
+//! The machine's GPUs: through NVML, simulated, or none.
 //!
-//! A GPU that failed once is quarantined until the agent starts anew: it stays in the inventory, marked
-//! unhealthy, so that nothing is placed on it. How GPUs get into containers is decided in [`access`].
+//! A GPU that failed once is quarantined until the worker restarts: it stays in the inventory, marked unhealthy, so
+//! that nothing is placed on it. [`access`] decides how GPUs get into containers.
 
 mod access;
 mod nvml;
@@ -15,28 +15,28 @@ pub(crate) use access::{Offer, offer};
 
 use crate::options::GpuOptions;
 
-/// Where GPUs come from.
+/// The source of GPUs.
 #[derive(Debug)]
 pub(crate) enum Gpus {
-    /// There are none, or they are not offered.
+    /// None.
     None,
-    /// Pretended ones.
+    /// Simulated ones.
     Simulated(Vec<GpuDevice>),
     /// The machine's own.
     Nvml(nvml::Nvml),
 }
 
-/// What was seen at one look.
+/// The result of one look.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Look {
     /// The GPUs in the machine's order.
     pub(crate) devices: Vec<GpuDevice>,
-    /// What the healthy ones do.
+    /// The usage of the healthy ones.
     pub(crate) uses: Vec<GpuUse>,
 }
 
 impl Gpus {
-    /// Opens what the options ask for. A machine without NVIDIA's library has no GPUs, which is no fault.
+    /// Opens the configured source. A machine without NVIDIA's library has no GPUs, which is not an error.
     pub(crate) async fn open(options: GpuOptions, worker: &WorkerId) -> Self {
         if let Some(count) = options.simulated {
             return Self::Simulated(simulated::devices(worker, count));
@@ -56,7 +56,7 @@ impl Gpus {
         }
     }
 
-    /// Counts them and reads what they do. Never waits for long, even where a GPU hangs.
+    /// Reads the GPUs and their usage. Never waits for long, even if a GPU hangs.
     pub(crate) async fn look(&self) -> Look {
         match self {
             Self::None => Look::default(),

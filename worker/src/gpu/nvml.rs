@@ -1,7 +1,7 @@
-//! The machine's GPUs through NVIDIA's library, on a thread of its own.
+//! The machine's GPUs through NVIDIA's library, on its own thread.
 //!
-//! A call hangs when a GPU falls off the bus. Whoever asks waits only so long; the GPU that was being
-//! read then is quarantined, the thread is given up and another one reads the others.
+//! A call hangs if a GPU falls off the bus. Callers wait with a time-out. After it, the GPU being read is quarantined,
+//! the thread is abandoned, and another one reads the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use super::Look;
 
-/// The longest that one look at all GPUs may take.
+/// Time-out of one look at all GPUs.
 const PATIENCE: Duration = Duration::from_secs(10);
 const NOBODY: u32 = u32::MAX;
 
@@ -27,7 +27,7 @@ type Reply = oneshot::Sender<Result<BTreeMap<u32, Seen>, String>>;
 /// One GPU at one look.
 type Seen = Result<(GpuDevice, GpuUse), String>;
 
-/// Speaks to the library.
+/// Calls the library.
 #[derive(Debug)]
 pub(crate) struct Nvml {
     thread: Mutex<Option<SyncSender<Reply>>>,
@@ -37,13 +37,13 @@ pub(crate) struct Nvml {
 
 #[derive(Debug)]
 struct Shared {
-    /// The index of the GPU that is being read.
+    /// The index of the GPU being read.
     reading: AtomicU32,
     quarantined: Mutex<BTreeSet<u32>>,
 }
 
 impl Nvml {
-    /// Loads the library and counts the GPUs; says why when there is none.
+    /// Loads the library and counts the GPUs. The error says why there are none.
     pub(super) async fn open() -> Result<Self, String> {
         let nvml = Self {
             thread: Mutex::new(None),
@@ -120,7 +120,7 @@ impl Nvml {
                 Err("the GPU reader thread ended".to_owned())
             }
             Err(_) => {
-                // The thread hangs in the library and cannot be ended; it is left behind.
+                // The thread hangs in the library and cannot be stopped; abandon it.
                 self.thread.lock().take();
                 let index = self.shared.reading.load(Ordering::SeqCst);
                 if index != NOBODY && self.shared.quarantined.lock().insert(index) {
@@ -136,7 +136,7 @@ impl Nvml {
         if let Some(sender) = &*thread {
             return Ok(sender.clone());
         }
-        // One question at a time: the next look comes when this one is over.
+        // One request at a time: the next look follows this one.
         let (sender, questions) = sync_channel::<Reply>(1);
         let shared = Arc::clone(&self.shared);
         std::thread::Builder::new()
@@ -148,7 +148,7 @@ impl Nvml {
                         Ok(library) => read_all(library, &shared),
                         Err(error) => Err(error.to_string()),
                     };
-                    // Whoever asked may have given up.
+                    // The caller may have timed out.
                     reply.send(seen).unwrap_or_default();
                 }
             })
@@ -184,7 +184,7 @@ fn read(library: &nvml_wrapper::Nvml, index: u32) -> Result<(GpuDevice, GpuUse),
         memory: ByteSize(memory.total),
         healthy: true,
     };
-    // Not every model tells these, and a GPU is none the worse for it; one that is lost says so above.
+    // Not all models report these, which is fine; a lost GPU returns an error above.
     let utilization = optional(device.utilization_rates())?;
     let temperature = optional(device.temperature(TemperatureSensor::Gpu))?;
     let power = optional(device.power_usage())?;
@@ -198,7 +198,7 @@ fn read(library: &nvml_wrapper::Nvml, index: u32) -> Result<(GpuDevice, GpuUse),
     Ok((described, used))
 }
 
-/// What this model does not tell is `None`; a GPU that is lost or unknown is an error.
+/// `None` for values that the model does not report; an error for a lost or unknown GPU.
 fn optional<T>(read: Result<T, NvmlError>) -> Result<Option<T>, NvmlError> {
     match read {
         Ok(value) => Ok(Some(value)),

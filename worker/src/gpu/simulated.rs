@@ -1,4 +1,4 @@
-//! Pretended GPUs, the same ones after every start.
+//! Simulated GPUs, the same after every start.
 
 use dopq_common::id::WorkerId;
 use dopq_common::resources::{ByteSize, GpuDevice};
@@ -6,7 +6,7 @@ use dopq_common::resources::{ByteSize, GpuDevice};
 /// `count` GPUs of 24 GiB, named after the worker.
 pub(super) fn devices(worker: &WorkerId, count: u32) -> Vec<GpuDevice> {
     let devices = (0..count).filter_map(|index| {
-        // A worker's name of the greatest length leaves no room for the rest; its end is what differs.
+        // The longest worker name leaves no space for the rest; keep its end, which differs.
         let name = format!("GPU-sim-{worker}-{index}");
         let id = name.parse().or_else(|_| {
             let digest = blake3::hash(name.as_bytes()).to_hex();

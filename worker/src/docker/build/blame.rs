@@ -1,5 +1,4 @@
-//! Whose fault it is that a build failed: the Dockerfile's, which is told to its user, or the engine's, after
-//! which the job is tried again.
+//! Decides whether the Dockerfile or the engine caused a failed build. After an engine's fault the job runs again.
 
 use bollard::errors::Error as ApiError;
 
@@ -7,11 +6,11 @@ use super::progress::Progress;
 use crate::docker::client::translate;
 use crate::docker::error::{BuildError, Error};
 
-/// Before a step's command, which is the user's own text, when the engine tells that it failed.
+/// The engine's prefix of a failed step's command, which is the user's text.
 const STEP: &str = "The command '";
 
-/// How the engine's words begin when a layer that the build goes on from was removed meanwhile: with the image
-/// that it belonged to, or by a clean-up. Which of them come depends on how far the step was.
+/// Prefixes of the engine's messages when something removed a layer during the build, such as `docker image prune`.
+/// The message depends on the progress of the step.
 const TAKEN_AWAY: [&str; 7] = [
     "No such image: sha256:",
     "failed to export image: failed to set parent sha256:",
@@ -22,7 +21,7 @@ const TAKEN_AWAY: [&str; 7] = [
     "unknown parent image ID sha256:",
 ];
 
-/// What else no Dockerfile can cause.
+/// Other messages that no Dockerfile can cause.
 const ENGINE_S_OWN: [&str; 6] = [
     "OCI runtime create failed",
     "failed to create shim",
@@ -32,12 +31,12 @@ const ENGINE_S_OWN: [&str; 6] = [
     "containerd: ",
 ];
 
-/// Tells the Dockerfile's faults from the engine's.
+/// Distinguishes the Dockerfile's faults from the engine's.
 pub(super) fn judge(call: &'static str, error: ApiError, progress: &Progress) -> BuildError {
     let own_words = match &error {
         ApiError::DockerStreamError { error } => Some(error.clone()),
         ApiError::DockerResponseServerError { message, .. } => Some(message.clone()),
-        // Everything else is the connection's.
+        // Everything else is a fault of the connection.
         _ => None,
     };
     match (translate(call, error), own_words) {
@@ -55,7 +54,7 @@ pub(super) fn judge(call: &'static str, error: ApiError, progress: &Progress) ->
     }
 }
 
-/// Whether the build failed because what it goes on from was removed, so that another try is worth it.
+/// Whether the build failed because a layer was removed, so that another try can succeed.
 pub(super) fn is_taken_away(error: &BuildError) -> bool {
     matches!(
         error,
@@ -79,7 +78,7 @@ mod tests {
     use super::super::partial::LastLayer;
     use super::*;
 
-    /// The fault of a build that the engine ended with these words.
+    /// The fault of a build that ended with this message.
     fn fault(words: &str) -> BuildError {
         let error = ApiError::DockerStreamError {
             error: words.to_owned(),
@@ -89,7 +88,7 @@ mod tests {
 
     #[test]
     fn layers_that_were_removed_are_the_engines_fault_and_worth_another_try() {
-        // What an engine said while images were removed and cleaned up beside its builds.
+        // Messages of an engine while images were removed during its builds.
         let id = format!("sha256:{}", "a1".repeat(32));
         let told = [
             format!("No such image: {id}"),

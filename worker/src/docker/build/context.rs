@@ -1,7 +1,6 @@
-//! The build context: an uncompressed tar made on the way from the bundle's zip to the engine.
+//! The build context: an uncompressed tar, streamed from the bundle's zip to the engine.
 //!
-//! Nothing is unpacked on disk. What may be in a bundle is left to the validator that walks it; what the
-//! user's `.dockerignore` leaves out is left out here.
+//! Nothing is unpacked on disk. The validator checks the bundle; this module applies the user's `.dockerignore`.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
@@ -15,33 +14,31 @@ use tokio::sync::mpsc;
 use super::ignore::{BadPattern, IGNORE_MAX_BYTES, Ignore};
 use crate::docker::error::{BuildError, Source};
 
-/// Bytes gathered before they are handed on.
+/// Size of the pieces sent to the engine.
 const PIECE_BYTES: usize = 128 * 1024;
 
-/// Pieces under way between the reader of the zip and the connection: enough that neither waits for
-/// each other's every turn, and half a mebibyte at most.
+/// Pieces in flight between the reader of the zip and the connection: half a mebibyte at most.
 pub(super) const PIECES: usize = 4;
 
-/// The time of every file, 2000-01-01: the same bundle gives the same context, and tools that keep zip's
-/// times cannot take a year before 1980.
+/// The time of every file, 2000-01-01. The same bundle gives the same context. Zip cannot store years before 1980.
 const FILE_TIME_SECS: u64 = 946_684_800;
 
-/// Why a context was not made.
+/// Why making a context failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ContextError {
-    /// `.dockerignore` is at fault.
+    /// `.dockerignore` is invalid.
     #[error(transparent)]
     Ignore(#[from] BadPattern),
-    /// `.dockerignore` is too long or is no text.
+    /// `.dockerignore` is too long or not UTF-8.
     #[error(".dockerignore must be text of {IGNORE_MAX_BYTES} bytes at most")]
     IgnoreFile,
-    /// The bundle holds no such file.
+    /// The bundle lacks this file.
     #[error("{0} is not in the bundle")]
     Missing(&'static str),
-    /// What is in the bundle is not what it should be.
+    /// The bundle's content is invalid.
     #[error("{0}")]
     Invalid(String),
-    /// The other end went away; it knows why.
+    /// The receiver is gone; it knows why.
     #[error("nobody takes the context any more")]
     Unwanted,
     /// Reading or writing failed.
@@ -75,7 +72,7 @@ impl From<ContextError> for BuildError {
     }
 }
 
-/// Sends the context of the bundle at `path`. Blocks; for a thread that may.
+/// Sends the context of the bundle at `path`. Blocking.
 pub(super) fn send(path: &Path, limits: &Limits, pieces: Pieces) -> Result<(), ContextError> {
     let ignore = read_ignore(path, limits)?;
     let mut tar = tar::Builder::new(pieces);
@@ -93,7 +90,7 @@ pub(super) fn send(path: &Path, limits: &Limits, pieces: Pieces) -> Result<(), C
     Ok(())
 }
 
-/// Sends a context of nothing but a Dockerfile.
+/// Sends a context that contains only a Dockerfile.
 pub(super) fn send_dockerfile(text: &str, pieces: Pieces) -> Result<(), ContextError> {
     let mut tar = tar::Builder::new(pieces);
     let entry = EntryInfo {
@@ -107,7 +104,7 @@ pub(super) fn send_dockerfile(text: &str, pieces: Pieces) -> Result<(), ContextE
     Ok(())
 }
 
-/// Hands one file of the bundle to `take`.
+/// Passes one file of the bundle to `take`.
 pub(super) fn with_file<T>(
     path: &Path,
     limits: &Limits,
@@ -180,7 +177,7 @@ fn header(entry: &EntryInfo) -> tar::Header {
     header
 }
 
-/// A tar has no way to say that a file became shorter, so a short read is an error.
+/// A tar declares sizes in advance, so a short read is an error.
 struct Exactly<'a> {
     content: &'a mut dyn Read,
     left: u64,
@@ -203,7 +200,7 @@ impl Read for Exactly<'_> {
     }
 }
 
-/// A writer whose bytes go through a channel, some at a time.
+/// A writer that sends its bytes through a channel in pieces.
 pub(super) struct Pieces {
     gathered: Vec<u8>,
     pieces: mpsc::Sender<io::Result<Bytes>>,
@@ -217,7 +214,7 @@ impl Pieces {
         }
     }
 
-    /// Hands on what is left.
+    /// Sends the rest.
     pub(super) fn finish(mut self) -> io::Result<()> {
         self.hand_on()
     }
@@ -245,7 +242,7 @@ impl Write for Pieces {
         Ok(taken.len())
     }
 
-    /// Small pieces are not worth a turn of the channel; `finish` hands on the last one.
+    /// Does nothing, because small pieces are inefficient; `finish` sends the last one.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -1,13 +1,13 @@
 //! `.dockerignore`, with Docker's own pattern rules.
 //!
-//! Patterns are read and matched as moby's `patternmatcher` does: a pattern also covers everything below
-//! what it names, `!` takes back, the last pattern that matches decides. Matching is done by advancing a
-//! set of positions over the path, so no pattern takes more than its length times the path's.
+//! Parses and matches patterns like moby's `patternmatcher`: a pattern also covers everything below its match, `!`
+//! reverses, the last matching pattern decides. Matching advances a set of positions over the path, so its time is at
+//! most the pattern's length times the path's.
 
 /// The longest `.dockerignore` that is read, in bytes.
 pub(super) const IGNORE_MAX_BYTES: u64 = 64 * 1024;
 
-/// Files that are always sent; the engine leaves them out of the image itself where they are ignored.
+/// Files that are always sent. The engine itself drops them from the image if they are ignored.
 const ALWAYS_SENT: [&str; 2] = ["Dockerfile", ".dockerignore"];
 
 /// A pattern that Docker refuses.
@@ -19,7 +19,7 @@ pub(super) struct BadPattern {
     rule: &'static str,
 }
 
-/// Which files of a build context are left out.
+/// The files to leave out of a build context.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Ignore(Vec<Pattern>);
 
@@ -35,7 +35,7 @@ enum Token {
     Literal(char),
     /// `?`: any but a slash.
     One,
-    /// `*`: any number, without a slash.
+    /// `*`: any number of characters, without a slash.
     Many,
     /// `**` at the end: anything.
     Rest,
@@ -81,7 +81,7 @@ impl Ignore {
         Ok(Self(patterns))
     }
 
-    /// Whether the file or folder at `path`, relative and with slashes, is left out.
+    /// Whether to leave out the file or folder at `path` (relative, with slashes).
     pub(super) fn leaves_out(&self, path: &str) -> bool {
         if ALWAYS_SENT.contains(&path) {
             return false;
@@ -93,7 +93,7 @@ impl Ignore {
         covered.push(&path);
         let mut left_out = false;
         for pattern in &self.0 {
-            // A pattern that would change nothing need not be tried.
+            // Skip patterns that would change nothing.
             if pattern.takes_back == left_out
                 && covered.iter().any(|path| matches(&pattern.glob, path))
             {
@@ -134,7 +134,7 @@ fn compile(pattern: &str) -> Result<Vec<Token>, &'static str> {
         && suffix != "/"
         && literal_after(suffix)
     {
-        // Docker matches `**` before plain text as "ends with", whatever stands before.
+        // Docker treats `**` before plain text as "ends with".
         let (whole, suffix) = match suffix.strip_prefix('/') {
             Some(suffix) => (true, suffix),
             None => (false, suffix),
@@ -163,7 +163,7 @@ fn compile(pattern: &str) -> Result<Vec<Token>, &'static str> {
     Ok(tokens)
 }
 
-/// The rest of a `[…]` whose bracket was read.
+/// The rest of a `[…]` after its opening bracket.
 fn class(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<Token, &'static str> {
     const OPEN: &str = "a bracket is not closed";
     let negated = rest.next_if_eq(&'^').is_some();
@@ -192,8 +192,8 @@ fn class(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<Token, &
     }
 }
 
-/// Whether the tokens match the whole path. `open` holds every number of tokens that can have been used
-/// up to the present character.
+/// Whether the tokens match the whole path. `open` is the set of token counts that can match the text up to the
+/// present character.
 fn matches(glob: &[Token], path: &[char]) -> bool {
     let mut open = vec![false; glob.len() + 1];
     reach(glob, &mut open, 0);
@@ -209,7 +209,7 @@ fn matches(glob: &[Token], path: &[char]) -> bool {
     open.last() == Some(&true)
 }
 
-/// Takes one character with the token after `used` others.
+/// Matches one character with the token after `used` others.
 fn advance(glob: &[Token], next: &mut [bool], used: usize, token: &Token, c: char) {
     match token {
         Token::Literal(wanted) if *wanted == c => reach(glob, next, used + 1),
@@ -223,7 +223,7 @@ fn advance(glob: &[Token], next: &mut [bool], used: usize, token: &Token, c: cha
             }
         }
         Token::Folders => {
-            // The folders go on, and may end only at a slash.
+            // Folders continue, and may end only at a slash.
             if let Some(slot) = next.get_mut(used) {
                 *slot = true;
             }
@@ -235,7 +235,7 @@ fn advance(glob: &[Token], next: &mut [bool], used: usize, token: &Token, c: cha
     }
 }
 
-/// Marks that `used` tokens are used up, and what follows from those that may stand for nothing.
+/// Adds `used` to the set, and the following tokens that can match nothing.
 fn reach(glob: &[Token], open: &mut [bool], mut used: usize) {
     loop {
         if let Some(slot) = open.get_mut(used) {

@@ -1,9 +1,8 @@
-//! Makes an `image.tar` harmless on its way to the engine.
+//! Sanitises an `image.tar` before it reaches the engine.
 //!
-//! The engine gives a loaded image whatever names its archive claims, also those of other users' images
-//! and of the base images that everybody builds on. So the archive is written anew here: the manifest
-//! keeps only where the image's parts are, the files that carry names in other formats are left out, and
-//! no link can stand in for either.
+//! The engine gives a loaded image all names in its archive, including those of other users' images and of common
+//! base images. This module therefore rewrites the archive: the manifest keeps only the image's parts, files with
+//! names in other formats are dropped, and links cannot replace either.
 
 use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
@@ -13,10 +12,10 @@ use tar::{Archive, Builder, EntryType, Header};
 
 use super::context::ContextError;
 
-/// The file that says what the archive holds.
+/// The file that lists the archive's content.
 const MANIFEST: &str = "manifest.json";
 
-/// Files that name images in older and newer formats; the engine does not need them.
+/// Files with image names in other formats; the engine does not need them.
 const NAMING: [&str; 3] = ["repositories", "index.json", "oci-layout"];
 
 /// The longest manifest, in bytes.
@@ -30,7 +29,7 @@ struct Image {
     layers: Vec<String>,
 }
 
-/// Copies the archive without what names images.
+/// Copies the archive without image names.
 pub(super) fn copy(archive: &mut dyn Read, to: &mut dyn Write) -> Result<(), ContextError> {
     let mut out = Builder::new(to);
     let mut manifests = 0;
@@ -89,7 +88,7 @@ pub(super) fn copy(archive: &mut dyn Read, to: &mut dyn Write) -> Result<(), Con
     Ok(())
 }
 
-/// Older engines save a layer that two images share as a link from one `layer.tar` to another.
+/// Older engines save a shared layer as a link from one `layer.tar` to another.
 fn link(
     out: &mut Builder<&mut dyn Write>,
     path: &Path,
@@ -171,8 +170,8 @@ fn invalid(what: String) -> ContextError {
     ContextError::Invalid(format!("image.tar: {what}"))
 }
 
-/// Reading fails because the archive is none, or because the bundle under it cannot be read; the
-/// bundle's digest was checked, so the archive is to blame.
+/// A read error: the archive is invalid or the bundle cannot be read. The bundle's digest was checked, so the archive
+/// is invalid.
 fn unreadable(error: io::Error) -> ContextError {
     invalid(format!("it is not a tar archive: {error}"))
 }
@@ -193,7 +192,7 @@ mod tests {
             match part {
                 Part::File(path, text) => {
                     let mut header = header(EntryType::Regular, text.len() as u64);
-                    // Written by hand, since the library refuses paths that lead out.
+                    // Written by hand, because the library refuses paths that lead out.
                     let name = &mut header.as_gnu_mut().expect("gnu").name;
                     name.split_at_mut(path.len())
                         .0

@@ -1,4 +1,4 @@
-//! Loads a bundle's `image.tar`, streamed from the zip, and gives the image our name and labels.
+//! Loads a bundle's `image.tar`, streamed from the zip, and sets DoPQ's name and labels.
 
 use bollard::query_parameters::ImportImageOptions;
 use bytes::Bytes;
@@ -28,7 +28,7 @@ impl Client {
     ) -> Result<String, BuildError> {
         let loading = async {
             let loaded = self.import(request, &output).await?;
-            // An archive's labels are its own. Ours come with a build that does nothing else.
+            // The archive has its own labels. A build without steps adds DoPQ's.
             let dockerfile = format!("FROM {loaded}\n");
             let context = move |pieces| context::send_dockerfile(&dockerfile, pieces);
             self.build_from(request, context, &output, &LastLayer::default())
@@ -39,7 +39,7 @@ impl Client {
         Ok(image)
     }
 
-    /// Hands the archive to the engine, without the names that it claims; gives the image's id.
+    /// Sends the archive to the engine without its names, and returns the image's id.
     async fn import(
         &self,
         request: &BuildRequest,

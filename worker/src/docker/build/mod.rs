@@ -1,7 +1,7 @@
-//! Makes images from bundles: by building their Dockerfile, or by loading their `image.tar`.
+//! Makes images from bundles: builds the Dockerfile or loads the `image.tar`.
 //!
-//! Docker's classic builder is used: it needs no session with the client and no frontend from a
-//! registry. When a build is wanted, and what its failure means for a job, is left to the worker's core.
+//! Uses Docker's classic builder: it needs no session with the client and no frontend from a registry. The agent
+//! decides when to build and what a failure means for a job.
 
 mod blame;
 mod context;
@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use dopq_common::resources::{ByteSize, MilliCpu};
 
-/// The limits that every build and load runs under; worker settings.
+/// The limits of every build and load; worker settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildLimits {
     /// Memory of a build step, swap included.
@@ -29,14 +29,14 @@ pub struct BuildLimits {
     pub cpu: MilliCpu,
     /// The network of build steps: `none`, or the name of a network such as `bridge`.
     pub network: String,
-    /// Longest build in all.
+    /// Time-out of the whole build.
     pub total: Duration,
-    /// Longest silence; sending the context counts as noise.
+    /// Time-out without output; sending the context counts as output.
     pub silent: Duration,
     /// Largest image.
     pub image: ByteSize,
-    /// What is read of a bundle. Size, entries and ratio are without bounds by default: the masters judged
-    /// them by their own settings, and the digest proves that it is that bundle.
+    /// Limits of the bundle. Size, entries and ratio are unlimited by default: the masters checked them, and the digest
+    /// proves that it is that bundle.
     pub bundle: dopq_common::bundle::Limits,
 }
 
@@ -61,16 +61,16 @@ impl Default for BuildLimits {
     }
 }
 
-/// An image to be built, or loaded, from a bundle on this machine.
+/// An image to build or load from a bundle on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildRequest {
-    /// The image's name, as [`image_tag`](super::image_tag) makes it; what stands before the colon is the
-    /// user's own and bounds whose cached layers are used.
+    /// The image's name from [`image_tag`](super::image_tag). The part before the colon belongs to the user and selects
+    /// the cached layers.
     pub tag: String,
     /// Labels of the image; those of the DoPQ cluster, user and digest.
     pub labels: BTreeMap<String, String>,
     /// The bundle's zip.
     pub bundle: PathBuf,
-    /// What the build may use.
+    /// The build's limits.
     pub limits: BuildLimits,
 }

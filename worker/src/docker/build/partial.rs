@@ -1,8 +1,7 @@
-//! What a build that did not succeed leaves to the user's next one.
+//! Keeps the layers of a failed build for the user's next one.
 //!
-//! Only layers of a user's own images serve as cache, so those of a failed build would be lost, and lie
-//! about without name. The last of them becomes the user's one image `…:partial`: found as cache by the
-//! next build, and by its labels by whoever cleans up.
+//! Only layers of a user's own images serve as cache, so those of a failed build would be unusable. The last of them
+//! becomes the user's image `…:partial`. The next build finds it as cache, and a clean-up finds it by its labels.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,16 +15,16 @@ use crate::docker::client::Client;
 use crate::docker::error::BuildError;
 use crate::docker::plan::LABEL_DIGEST;
 
-/// The tag; no digest is spelt so.
+/// The tag; it cannot be a digest.
 const TAG: &str = "partial";
 
 /// Hexadecimal digits of an id as the builder prints it.
 const SHORT_ID_LEN: usize = 12;
 
-/// The longest that keeping a layer may delay the answer.
+/// Time-out of keeping a layer.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The last layer that a build has made so far; outlives the build when that is dropped.
+/// The last layer of a build so far; outlives the build.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LastLayer(Arc<Mutex<Option<String>>>);
 
@@ -42,7 +41,7 @@ impl LastLayer {
 }
 
 impl Client {
-    /// Keeps the layers of a build that ended with `error`. Best effort: a build that failed has failed.
+    /// Keeps the layers of a build that failed with `error`. Best effort.
     pub(super) async fn keep_layers(
         &self,
         request: &BuildRequest,
@@ -54,7 +53,7 @@ impl Client {
             | BuildError::Cancelled
             | BuildError::Deadline { .. }
             | BuildError::Silent { .. } => last.0.lock().clone(),
-            // Then there is no room for them, or nobody to keep them.
+            // No disk space, or no engine.
             BuildError::DiskFull { .. } | BuildError::Bundle(_) | BuildError::Engine(_) => None,
         };
         let Some(layer) = layer else { return };
@@ -66,7 +65,7 @@ impl Client {
     }
 
     async fn keep(&self, request: &BuildRequest, layer: &str) -> Result<(), BuildError> {
-        // A line is easily printed: nothing that has a name is touched.
+        // A build step can print such a line, so do not touch images that have a name.
         let Some(image) = self
             .find_image(layer)
             .await?

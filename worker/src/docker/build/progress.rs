@@ -1,4 +1,4 @@
-//! Reads a build's progress: lines for the log, and the step that a failure belongs to.
+//! Reads a build's progress: lines for the log, and the failed step.
 
 use bollard::errors::Error as ApiError;
 use bollard::models::BuildInfo;
@@ -6,22 +6,22 @@ use bytes::Bytes;
 
 use super::partial::LastLayer;
 
-/// The longest line that is gathered before it is handed on unfinished.
+/// The longest line; longer ones are split.
 const LINE_MAX_BYTES: usize = 16 * 1024;
 
 /// The longest step that a message quotes, in characters.
 const STEP_MAX_CHARS: usize = 200;
 
-/// Stands before the id of an image that was loaded.
+/// The prefix of a loaded image's id.
 const LOADED: &str = "Loaded image ID: ";
 
-/// Exit code of a process that SIGKILL ended, as the kernel does at a memory limit.
+/// Exit code after SIGKILL, as from the kernel at a memory limit.
 const KILLED: i64 = 137;
 
-/// What a build has said so far.
+/// A build's output so far.
 #[derive(Debug)]
 pub(super) struct Progress {
-    /// A load names its image in a line; a build's lines are the user's and prove nothing.
+    /// Whether this is a load, which prints its image's id. A build's lines come from the user and prove nothing.
     loads: bool,
     line: String,
     step: Option<String>,
@@ -30,7 +30,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Nothing said yet, by a build; it tells `last` of its layers.
+    /// The start of a build; it reports its layers to `last`.
     pub(super) fn of_build(last: LastLayer) -> Self {
         Self {
             last,
@@ -41,7 +41,7 @@ impl Progress {
         }
     }
 
-    /// Nothing said yet, by a load.
+    /// The start of a load.
     pub(super) fn of_load() -> Self {
         Self {
             loads: true,
@@ -49,13 +49,13 @@ impl Progress {
         }
     }
 
-    /// Takes in one message of the engine; gives the lines that it completes.
+    /// Processes one message of the engine and returns the completed lines.
     pub(super) fn take(&mut self, info: BuildInfo) -> Vec<Bytes> {
         let mut lines = Vec::new();
         if let Some(text) = info.stream {
             self.write(&text, &mut lines);
         }
-        // A download says where it stands many times a second; only its milestones are worth a line.
+        // A download reports its progress many times a second; log only milestones.
         let moving = info
             .progress_detail
             .is_some_and(|detail| detail.current.is_some() || detail.total.is_some());
@@ -69,7 +69,7 @@ impl Progress {
         lines
     }
 
-    /// Takes in the end by an error; gives the last lines, the engine's words among them.
+    /// Processes an error at the end and returns the last lines, including the engine's message.
     pub(super) fn fail(&mut self, error: &ApiError) -> Vec<Bytes> {
         let words = match error {
             ApiError::DockerStreamError { error } => error.clone(),
@@ -81,24 +81,24 @@ impl Progress {
         lines
     }
 
-    /// The line that no newline ended, if any.
+    /// The last line, if it has no newline.
     pub(super) fn rest(&mut self) -> Vec<Bytes> {
         let rest = std::mem::take(&mut self.line);
         let rest = (!rest.is_empty()).then(|| Bytes::from(rest + "\n"));
         rest.into_iter().collect()
     }
 
-    /// The image's id, once it is made.
+    /// The image's id, once it exists.
     pub(super) fn image(&self) -> Option<&str> {
         self.image.as_deref()
     }
 
-    /// The step under way, such as `step 3/5: RUN make`.
+    /// The present step, such as `step 3/5: RUN make`.
     pub(super) fn step(&self) -> Option<&str> {
         self.step.as_deref()
     }
 
-    /// One line: the step, then what the engine said became of it.
+    /// One line: the step and the engine's message.
     pub(super) fn detail(&self, words: &str) -> String {
         let what = match exit_code(words) {
             Some(KILLED) => format!("exit code {KILLED} (killed; build steps have a memory limit)"),
@@ -136,8 +136,8 @@ fn exit_code(words: &str) -> Option<i64> {
     code.parse().ok()
 }
 
-/// Reads the classic builder's `Step 3/5 : RUN make`. A command may print such a line as well; then a
-/// failure is told with the step it pretends, which fools nobody but its author.
+/// Reads the classic builder's `Step 3/5 : RUN make`. A command can print such a line too; then the error message names
+/// the wrong step.
 fn step(line: &str) -> Option<String> {
     let (count, instruction) = line.strip_prefix("Step ")?.trim_end().split_once(" : ")?;
     let (at, of) = count.split_once('/')?;

@@ -1,4 +1,4 @@
-//! One build: the context goes up, lines come down, a deadline and a cancellation stand beside.
+//! Runs one build: sends the context, reads the lines, watches time-outs and cancellation.
 
 use std::io;
 use std::time::Duration;
@@ -26,13 +26,13 @@ const CALL: &str = "build";
 /// The scheduler's period for the CPU limit, in microseconds; the kernel's usual one.
 const CPU_PERIOD_US: u64 = 100_000;
 
-/// How often a build is tried whose layers are removed under it.
+/// The most tries of a build whose layers are removed meanwhile.
 const TRIES: u32 = 3;
 
-/// What the log says then.
+/// The log line before another try.
 const AGAIN: &str = "The engine removed layers during the build (docker prune?); building again\n";
 
-/// What the engine says while it works.
+/// The engine's messages.
 pub(super) type Messages<'a> = BoxStream<'a, Result<BuildInfo, ApiError>>;
 
 impl Client {
@@ -55,7 +55,7 @@ impl Client {
                 let context = move |pieces| context::send(&path, &limits, pieces);
                 match self.build_from(request, context, &output, &last).await {
                     Err(error) if tries < TRIES && blame::is_taken_away(&error) => {
-                        // A reader that is gone does not want the line; the image is wanted all the same.
+                        // Ignore a missing reader of the lines; the image is still needed.
                         drop(output.send(Bytes::from_static(AGAIN.as_bytes())).await);
                     }
                     done => return done,
@@ -73,7 +73,7 @@ impl Client {
         Ok(image)
     }
 
-    /// Builds from whatever context is sent.
+    /// Builds from the given context.
     pub(super) async fn build_from(
         &self,
         request: &BuildRequest,
@@ -96,9 +96,9 @@ impl Client {
         .await
     }
 
-    /// The user's own images: only their layers may serve as cache, so that nobody's build can put
-    /// layers under another's. The name that follows is never there; it keeps the list from being empty,
-    /// which would mean every layer of the machine.
+    /// The user's own images. Only their layers may serve as cache, so that no build can inject layers into another
+    /// user's. The added name never exists; it keeps the list from being empty, which would allow all layers of the
+    /// machine.
     async fn own_images(&self, tag: &str) -> Result<Vec<String>, Error> {
         const CALL: &str = "list images";
         let repository = tag
@@ -116,7 +116,7 @@ impl Client {
         Ok(images)
     }
 
-    /// Removes an image that turned out larger than images may be.
+    /// Removes an image that exceeds the size limit.
     pub(super) async fn judge_size(
         &self,
         image: &str,
@@ -138,15 +138,15 @@ impl Client {
     }
 }
 
-/// Runs `work` within its time, unless it is called off. Dropping it closes the connection, upon which
-/// the engine ends the step and removes its containers.
+/// Runs `work` with time-out and cancellation. Dropping it closes the connection; then the engine ends the step and
+/// removes its containers.
 pub(in crate::docker) async fn bounded<T>(
     work: impl Future<Output = Result<T, BuildError>>,
     total: Duration,
     cancel: CancellationToken,
 ) -> Result<T, BuildError> {
     tokio::select! {
-        // A build that has ended has ended, also when it is called off at the same moment.
+        // If the build ends and is cancelled at the same moment, its end wins.
         biased;
         done = work => done,
         () = cancel.cancelled() => Err(BuildError::Cancelled),
@@ -154,14 +154,13 @@ pub(in crate::docker) async fn bounded<T>(
     }
 }
 
-/// The thread that reads the bundle and fills the request's body.
+/// The thread that reads the bundle and writes the request's body.
 pub(super) struct Sending {
     task: tokio::task::JoinHandle<Result<(), ContextError>>,
 }
 
 impl Sending {
-    /// Starts it, and gives the body that it fills. When it fails, so does the body, and with it the
-    /// request.
+    /// Starts the thread and returns the body. If the thread fails, the body and the request fail.
     pub(super) fn start(
         send: impl FnOnce(Pieces) -> Result<(), ContextError> + Send + 'static,
     ) -> (Self, ReceiverStream<io::Result<Bytes>>) {
@@ -169,8 +168,7 @@ impl Sending {
         let task = tokio::task::spawn_blocking(move || {
             let sent = send(Pieces::new(pieces.clone()));
             if sent.is_err() {
-                // The engine must not take a cut archive for a whole one. A receiver that is gone
-                // already knows.
+                // The engine must not accept a truncated archive. A missing receiver already knows.
                 drop(pieces.blocking_send(Err(io::ErrorKind::InvalidData.into())));
             }
             sent
@@ -178,12 +176,12 @@ impl Sending {
         (Self { task }, ReceiverStream::new(body))
     }
 
-    /// Whether all was handed over, or will never be.
+    /// Whether the thread has ended.
     fn is_over(&self) -> bool {
         self.task.is_finished()
     }
 
-    /// What became of it.
+    /// Its result.
     async fn result(self) -> Result<(), ContextError> {
         match self.task.await {
             Ok(sent) => sent,
@@ -192,7 +190,7 @@ impl Sending {
     }
 }
 
-/// Reads the engine's messages to their end, passing on lines; gives the image's id.
+/// Reads all messages of the engine, forwards the lines, and returns the image's id.
 pub(super) async fn listen(
     mut messages: Messages<'_>,
     mut progress: Progress,
@@ -203,7 +201,7 @@ pub(super) async fn listen(
     let failure = loop {
         let message = match tokio::time::timeout(silent, messages.next()).await {
             Ok(message) => message,
-            // The engine says nothing before it has the whole context.
+            // The engine prints nothing before it has the whole context.
             Err(_) if !sending.is_over() => continue,
             Err(_) => return Err(BuildError::Silent { after: silent }),
         };
@@ -213,7 +211,7 @@ pub(super) async fn listen(
             None => (progress.rest(), Some(None)),
         };
         for line in lines {
-            // A reader that is gone does not want the lines; the image is wanted all the same.
+            // Ignore a missing reader of the lines; the image is still needed.
             drop(output.send(line).await);
         }
         if let Some(end) = end {
@@ -221,7 +219,7 @@ pub(super) async fn listen(
         }
     };
     drop(messages);
-    // A context that could not be made is the reason for whatever the engine says of it.
+    // A failed context explains the engine's error.
     match sending.result().await {
         Ok(()) | Err(ContextError::Unwanted) => {}
         Err(error) => return Err(error.into()),
@@ -250,7 +248,7 @@ fn options(request: &BuildRequest, cache_from: Vec<String>) -> BuildImageOptions
     }
 }
 
-/// Adds the limits to the request by hand: bollard's own fields for them end at two gigabytes.
+/// Adds the limits to the request by hand, because bollard's fields are limited to 2 GiB.
 fn with_limits(docker: &Docker, limits: &BuildLimits) -> Docker {
     let memory = limits.memory.0;
     let quota = limits.cpu.0.saturating_mul(CPU_PERIOD_US / 1000);
