@@ -1,11 +1,11 @@
 //! How an exit is told: a cause and one sentence of facts, from what the engine shows and who ended it.
 
-use crate::job::{Cause, Outcome};
+use crate::job::{self, Cause, Outcome};
 use crate::resources::ByteSize;
 use crate::time::Timestamp;
 
-/// The exit code by which a program says that it saved its state and wants to be run again.
-const CHECKPOINTED: i64 = 85;
+/// The same as an exit status of the engine.
+const CHECKPOINTED: i64 = job::CHECKPOINTED as i64;
 
 /// How a container ended, as the engine shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

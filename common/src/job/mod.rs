@@ -13,7 +13,7 @@ pub use array::{Array, Task, TaskEnds};
 pub(crate) use charge::write_down;
 pub use charge::{Charge, ChargeEnd};
 pub use indexes::{INDEXES_MAX, Indexes, ParseIndexesError};
-pub use outcome::{Cause, Outcome, RetryRule};
+pub use outcome::{CHECKPOINTED, Cause, Outcome, RetryRule};
 pub use spec::{
     ArraySpec, Artifacts, Class, ContainerSpec, Dependency, DependencyKind, HealthCheck,
     ImageSource, JobSpec, Network, OnWorkerLoss, Ulimit,

@@ -2,6 +2,9 @@
 
 use crate::id::UserName;
 
+/// The exit code of a job that saved a checkpoint when it was stopped, and is to run again.
+pub const CHECKPOINTED: i32 = 85;
+
 /// How an attempt or a job ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {

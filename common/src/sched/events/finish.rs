@@ -22,9 +22,6 @@ pub(crate) const TIMELINE_MAX: usize = 64;
 /// How many times the first wait the longest wait before a further try is.
 const BACKOFF_MAX: u32 = 100;
 
-/// The exit status with which a stopped job says that it saved a checkpoint and wants to go on.
-const CHECKPOINTED: i32 = 85;
-
 /// An attempt that has ended.
 pub(crate) struct Ended {
     pub(crate) outcome: Outcome,
@@ -290,7 +287,7 @@ impl Step<'_> {
                 };
             }
             JobState::Stopping(_, StopReason::Preempted)
-                if outcome.exit_code == Some(CHECKPOINTED) =>
+                if outcome.exit_code == Some(crate::job::CHECKPOINTED) =>
             {
                 return again;
             }
