@@ -1,4 +1,4 @@
-//! Exit codes: what each means, and which one a finished job gives.
+//! Exit codes.
 //!
 //! `docs/API.md` and `dopq --help` list them; scripts rely on them, so a number never changes its meaning.
 
@@ -6,28 +6,28 @@ use dopq_common::api::{ErrorCode, Job, Outcome};
 
 /// Done.
 pub(crate) const DONE: u8 = 0;
-/// The command failed for a reason that has no code of its own.
+/// Any other failure.
 pub(crate) const FAILED: u8 = 1;
 /// The command line is wrong.
 pub(crate) const USAGE: u8 = 2;
-/// There is no such job, user, node or file, or none that one may see.
+/// The job, user, node or file does not exist, or the user may not see it.
 pub(crate) const NOT_FOUND: u8 = 3;
 /// The token is missing, wrong, or does not allow it.
 pub(crate) const NOT_ALLOWED: u8 = 4;
-/// The master, or what it needs, is out of reach.
+/// The master, or a service that it needs, is unreachable.
 pub(crate) const UNREACHABLE: u8 = 5;
-/// The thing's state does not allow it.
+/// The state of the job, user or group does not allow it.
 pub(crate) const CONFLICT: u8 = 6;
 /// The configuration is wrong.
 pub(crate) const BAD_CONFIGURATION: u8 = 64;
-/// `wait --timeout` ran out.
+/// `wait --timeout` expired.
 pub(crate) const TIMED_OUT: u8 = 124;
 /// DoPQ, not the job's own code, ended the job.
 pub(crate) const JOB_NOT_RUN: u8 = 125;
-/// Interrupted from the keyboard.
+/// Interrupted by Ctrl-C.
 pub(crate) const INTERRUPTED: u8 = 130;
 
-/// The code for an error that the master answered with.
+/// The code for an error answer of the master.
 pub(crate) const fn of_error(code: ErrorCode) -> u8 {
     match code {
         ErrorCode::Unauthorized | ErrorCode::Forbidden => NOT_ALLOWED,
@@ -44,10 +44,9 @@ pub(crate) const fn of_error(code: ErrorCode) -> u8 {
     }
 }
 
-/// The code of a finished job: the container's own, or [`JOB_NOT_RUN`] where DoPQ ended the job.
+/// The code of a finished job: the container's own, or [`JOB_NOT_RUN`] if DoPQ ended the job.
 ///
-/// A container that was stopped from outside and then left with 0 still did not succeed, so only a
-/// job whose cause is `succeeded` gives 0.
+/// Only a job with the cause `succeeded` gives 0: a container that is stopped and exits with 0 did not succeed.
 pub(crate) fn of_job(job: &Job) -> u8 {
     job.outcome.as_ref().map_or(JOB_NOT_RUN, of_outcome)
 }
@@ -56,11 +55,11 @@ fn of_outcome(outcome: &Outcome) -> u8 {
     let own = outcome.exit_code.and_then(|code| u8::try_from(code).ok());
     match outcome.cause.as_str() {
         "succeeded" => DONE,
-        // These end a container that ran as it was told to; its own code says most.
+        // The container ran; its own code says most.
         "user_error" | "oom_host" | "oom_gpu" | "time_limit" | "idle_stopped" | "cancelled" => {
             own.filter(|code| *code != DONE).unwrap_or(JOB_NOT_RUN)
         }
-        // Everything else, known now or added later, is DoPQ's doing.
+        // DoPQ ended the job, also for causes added later.
         _ => JOB_NOT_RUN,
     }
 }

@@ -19,7 +19,7 @@ pub(crate) enum Failure {
     Usage(String),
     /// The configuration is wrong.
     #[error("the configuration has {}", count(.0.len() as u64, "error", "errors"))]
-    Configuration(Vec<config::Mistake>),
+    Configuration(Vec<config::Error>),
     /// A call to the master failed.
     #[error("failed to {doing}")]
     Call {
@@ -125,12 +125,12 @@ impl Failure {
     /// Prints the error, its details and a hint to stderr.
     pub(crate) fn report(&self, output: &Output) {
         let mut lines = vec![format!("error: {}", clean(&self.chain()))];
-        if let Self::Configuration(mistakes) = self {
-            for mistake in mistakes {
+        if let Self::Configuration(errors) = self {
+            for error in errors {
                 lines.push(format!(
                     "  {}: {}",
-                    clean(&mistake.place),
-                    clean(&mistake.message)
+                    clean(&error.place),
+                    clean(&error.message)
                 ));
             }
         }

@@ -1,6 +1,6 @@
-//! `dopq`: submits jobs, watches them, brings back what they made.
+//! `dopq`: submits jobs, follows them, and downloads their results.
 //!
-//! This file only reads the command line and hands over; what each command does is in [`commands`].
+//! This file parses the command line; [`run`] starts the command, and [`commands`] has them all.
 
 mod args;
 mod bundle;
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     match args::parse(std::env::args_os()) {
         Ok(cli) => ExitCode::from(run::run(cli)),
         Err(error) => {
-            // Where even this cannot be printed there is nobody left to tell.
+            // Nothing is left to do if this cannot be printed.
             error.print().ok();
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE))
         }

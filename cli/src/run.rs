@@ -8,7 +8,7 @@ use crate::commands::{
 use crate::exit;
 use crate::failure::Failure;
 
-/// Runs a command; its exit code.
+/// Runs a command and returns its exit code.
 pub(crate) fn run(cli: Cli) -> u8 {
     let context = Context::new(cli.global.output, cli.global.master());
     // One connection needs no more than this thread; files are read on blocking threads.
@@ -18,7 +18,7 @@ pub(crate) fn run(cli: Cli) -> u8 {
     let result = match runtime {
         Ok(runtime) => {
             let result = runtime.block_on(Box::pin(perform(cli.command, &context)));
-            // A read of stdin or a file that is still blocked must not keep the process.
+            // A read that still blocks must not keep the process alive.
             runtime.shutdown_background();
             result
         }

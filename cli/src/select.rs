@@ -21,7 +21,7 @@ enum Part {
     Last,
     One(JobName),
     Range(u64, u64),
-    /// Tasks of an array, from an index to another.
+    /// Tasks of an array, from one index to another.
     Tasks(JobId, u32, u32),
 }
 

@@ -1,13 +1,13 @@
-//! A file that several readers can read at once, each at a place of its own.
+//! A file that several readers read at once, each at its own position.
 //!
-//! The zip that is made of a folder has no name, so that nothing stays behind when the program is
-//! interrupted; hence it cannot be opened a second time to be sent a second time.
+//! The zip of a folder is an unnamed file, so that an interrupted program leaves nothing behind. It can therefore not be
+//! opened again to be sent again.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
-/// A file and a place in it; a clone reads on by itself.
+/// A file and a position in it; a clone reads independently.
 #[derive(Debug, Clone)]
 pub(crate) struct Content {
     file: Arc<File>,

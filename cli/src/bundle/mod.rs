@@ -1,7 +1,6 @@
-//! Bundles on this side: a folder becomes a zip, always the same for the same content; results become
-//! a folder again.
+//! Packs a folder into a zip, always the same for the same content, and unpacks results.
 //!
-//! Whether a bundle is acceptable is decided by `dopq_common::bundle::archive` alone.
+//! `dopq_common::bundle::archive` alone decides whether a bundle is valid.
 
 mod content;
 mod density;

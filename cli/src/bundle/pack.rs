@@ -107,7 +107,7 @@ fn copy<W: Write + Seek>(
         })?;
         let (piece, _) = buffer.split_at(length);
         let length = u64::try_from(length).unwrap_or(u64::MAX);
-        // A file that changes meanwhile gives a bundle that nobody wanted.
+        // A file that is being written must not be packed half-way.
         let Some(rest) = left.checked_sub(length) else {
             return Err(Error::Changed {
                 path: entry.path.clone(),

@@ -1,5 +1,5 @@
-//! Unpacks results into a new folder. What a container left in `/outdir` is as hostile as a bundle, so
-//! nothing is written outside, over something, or through a link.
+//! Unpacks results into a new folder. A container can write anything to `/outdir`, so nothing is written outside the
+//! folder, over an existing file, or through a link.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -10,19 +10,19 @@ use tar::{Archive, EntryType};
 /// Why results cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UnpackError {
-    /// There is something already.
+    /// The target exists.
     #[error("{} exists; remove it or choose another folder with --into", path.display())]
     Exists {
         /// Where.
         path: PathBuf,
     },
-    /// An entry that would end up elsewhere.
+    /// An entry outside the folder.
     #[error("the archive contains {name:?}, which is outside the folder")]
     Escapes {
         /// Its name.
         name: String,
     },
-    /// The archive ends early or is none.
+    /// The archive is cut or damaged.
     #[error("failed to read the archive")]
     Read(#[source] io::Error),
     /// A file cannot be written.
@@ -43,12 +43,12 @@ pub(crate) struct Unpacked {
     pub(crate) files: u64,
     /// Bytes of them.
     pub(crate) bytes: u64,
-    /// Links and special files, which are not made.
+    /// Links and special files, which are left out.
     pub(crate) skipped: Vec<String>,
 }
 
-/// Unpacks the archive into `target`, which must not exist: the folder appears under its name when
-/// everything is in it.
+/// Unpacks the archive into `target`, which must not exist. The folder gets its name once it is
+/// complete.
 pub(crate) fn unpack(archive: impl Read, target: &Path) -> Result<Unpacked, UnpackError> {
     if fs::symlink_metadata(target).is_ok() {
         return Err(UnpackError::Exists {
@@ -68,7 +68,7 @@ pub(crate) fn unpack(archive: impl Read, target: &Path) -> Result<Unpacked, Unpa
         .prefix(".dopq-")
         .tempdir_in(parent)
         .map_err(write)?;
-    // Its own folder inside, because the temporary one is closed to everybody else.
+    // A folder inside, because only the owner may enter the temporary one.
     let root = staging.path().join("results");
     fs::create_dir(&root).map_err(write)?;
     let unpacked = fill(archive, &root)?;
@@ -107,7 +107,7 @@ fn fill(archive: impl Read, root: &Path) -> Result<Unpacked, UnpackError> {
     Ok(unpacked)
 }
 
-/// The path if it stays below where it starts.
+/// The path if it stays inside the folder.
 fn inside(path: &Path) -> Option<PathBuf> {
     let mut relative = PathBuf::new();
     for component in path.components() {

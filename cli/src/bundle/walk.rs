@@ -1,7 +1,7 @@
-//! Walks a folder in a fixed order, leaving out what never belongs into a bundle.
+//! Lists the files of a folder in a fixed order, without what never belongs in a bundle.
 //!
-//! Links are followed where they lead to a file inside the folder, and refused where they leave it, so
-//! that a bundle cannot carry away files by accident. `.dockerignore` is left to the build.
+//! Links to files inside the folder are followed; links that leave it are refused, so that no other file gets into a
+//! bundle by accident. The build applies `.dockerignore`.
 
 use std::fs::{self, FileType};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::error::Error;
 
 /// Never packed, at any depth: version control, caches that the image would not use, and the project's
-/// DoPQ settings, which may hold a token.
+/// DoPQ settings, which may contain a token.
 const LEFT_OUT: [&str; 14] = [
     ".git",
     ".hg",
@@ -34,13 +34,13 @@ pub(super) struct Entry {
     pub(super) name: String,
     /// Where it is.
     pub(super) path: PathBuf,
-    /// Whether its owner may run it.
+    /// Whether its owner may execute it.
     pub(super) executable: bool,
     /// Bytes, when it was looked at.
     pub(super) size_bytes: u64,
 }
 
-/// What a folder holds.
+/// The files of a folder.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
     /// By name, in byte order.
@@ -140,7 +140,7 @@ impl Walk {
                 path,
             });
         } else {
-            // Sockets, pipes and devices have no content that could be packed.
+            // Sockets, pipes and devices have no content to pack.
             self.left_out.push(name);
         }
         Ok(())

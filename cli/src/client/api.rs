@@ -26,22 +26,22 @@ pub(crate) struct JobFilter {
     pub(crate) user: Option<String>,
     /// Ids and ranges, such as `3-7,12`.
     pub(crate) ids: Option<String>,
-    /// Tasks of this array that have begun, instead of jobs.
+    /// The started tasks of this array, instead of jobs.
     pub(crate) array: Option<JobId>,
 }
 
-/// What to show of a log.
+/// Which part of a log.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LogQuery {
     /// Only this attempt.
     pub(crate) attempt: Option<u32>,
-    /// Go on until the job has finished.
+    /// Follow until the job finishes.
     pub(crate) follow: bool,
-    /// Only the last so many lines.
+    /// Only this many last lines.
     pub(crate) tail: Option<u64>,
 }
 
-/// The most jobs that one page holds.
+/// The largest page.
 const PAGE: usize = 500;
 
 impl Client {
@@ -116,7 +116,7 @@ impl Client {
             .await
     }
 
-    /// The same, waiting out a master that starts again.
+    /// The same, waiting while the master restarts.
     pub(super) async fn job_patiently(&self, id: JobName) -> Result<Job, Error> {
         let call = Call::new(Method::GET, &["jobs", &id.to_string()]).patience(Patience::Long);
         self.fetch(&call).await
@@ -227,7 +227,7 @@ impl Client {
         self.send(&call).await
     }
 
-    /// `GET /v1/jobs/{id}/logs/stream`, from where it broke if it did.
+    /// `GET /v1/jobs/{id}/logs/stream`, continued after the last piece received.
     pub(super) async fn open_log(
         &self,
         id: JobName,
@@ -304,7 +304,7 @@ impl Client {
         self.fetch(&call.json(limits).repeatable()).await
     }
 
-    /// `GET /v1/users/{name}/usage`, with at most so many attempts one by one.
+    /// `GET /v1/users/{name}/usage`, listing at most `limit` attempts.
     pub(crate) async fn usage(&self, user: &str, limit: usize) -> Result<Usage, Error> {
         let call = Call::new(Method::GET, &["users", user, "usage"]);
         self.fetch(&call.query("limit", limit.to_string())).await

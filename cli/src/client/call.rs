@@ -1,5 +1,5 @@
-//! One request, until it is answered: follows redirects to the leader with the token and the body,
-//! repeats what can safely be repeated, and turns what is not a success into an [`Error`].
+//! Sends one request until it is answered: follows redirects to the leader, repeats what is safe to repeat, and turns
+//! failures into an [`Error`].
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -24,13 +24,13 @@ use crate::config::{Settings, origin_of};
 use crate::output::Output;
 use crate::output::text::clean;
 
-/// More redirects than a chain of standbys ever needs.
+/// The longest chain of redirects; standbys redirect once.
 const REDIRECTS_MAX: usize = 4;
 
 /// How much of a body is read at a time.
 const PIECE_BYTES: usize = 256 * 1024;
 
-/// What goes into a request.
+/// The body of a request.
 #[derive(Debug, Clone)]
 pub(super) enum Payload {
     None,
@@ -50,7 +50,7 @@ pub(super) struct Call {
     pub(super) query: Vec<(&'static str, String)>,
     pub(super) headers: HeaderMap,
     pub(super) payload: Payload,
-    /// Whether sending it twice does no harm.
+    /// Whether it is safe to send twice.
     pub(super) repeatable: bool,
     pub(super) patience: Patience,
 }
@@ -76,7 +76,7 @@ impl Call {
     }
 
     pub(super) fn header(mut self, name: &'static str, value: &str) -> Self {
-        // Values are keys and ids of our own making; one that is no header value is left out.
+        // Keys and ids that the client made itself are always valid.
         if let Ok(value) = HeaderValue::from_str(value) {
             self.headers.insert(name, value);
         }
@@ -88,7 +88,7 @@ impl Call {
     }
 
     pub(super) fn json<T: serde::Serialize>(mut self, body: &T) -> Self {
-        // The API's types have text keys only, and so always have a JSON form.
+        // The API's types always have a JSON form.
         self.payload = Payload::Json(serde_json::to_vec(body).unwrap_or_default());
         self
     }
@@ -134,12 +134,12 @@ impl Client {
         })
     }
 
-    /// The master's URL, as people write it.
+    /// The master's URL without the final slash.
     pub(crate) fn url(&self) -> String {
         origin_of(&self.base)
     }
 
-    /// Where notes go while a call waits.
+    /// Where notes go.
     pub(super) fn output(&self) -> &Output {
         &self.output
     }
@@ -173,7 +173,7 @@ impl Client {
             .await
     }
 
-    /// Sends a call, to the leader where the master says so.
+    /// Sends a call once, following redirects to the leader.
     async fn follow(&self, call: &Call) -> Result<Response, Error> {
         let mut url = self.target(call);
         for _ in 0..=REDIRECTS_MAX {
@@ -214,7 +214,7 @@ impl Client {
 
     fn target(&self, call: &Call) -> Url {
         let mut url = self.base.clone();
-        // An http URL always has a path to extend; the error type has nothing to say.
+        // An http URL always has a path to extend.
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().push("v1").extend(&call.segments);
         }
@@ -281,7 +281,7 @@ impl Client {
     }
 }
 
-/// Whether the same call may succeed a moment later, and may be sent again.
+/// Whether the call may be sent again and may then succeed.
 fn may_pass(error: &Error, repeatable: bool) -> bool {
     match error {
         Error::Unreachable { sent, .. } => repeatable || !sent,
@@ -320,7 +320,7 @@ async fn refusal(response: Response) -> Error {
     }
 }
 
-/// The content from its start, read piece by piece off the runtime's threads.
+/// The content from its start, read on a blocking thread.
 fn body(content: &Content, progress: &ProgressBar) -> Body {
     progress.set_position(0);
     let start = (content.reader(), progress.clone());

@@ -3,7 +3,7 @@
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
-/// The longest event that is waited for; log pieces are far shorter.
+/// The longest event that is accepted; log pieces are far shorter.
 const EVENT_MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// One event.
@@ -20,7 +20,7 @@ pub(super) enum Broken {
     Closed,
     #[error("the connection broke")]
     Connection(#[source] reqwest::Error),
-    #[error("the stream is not one of events")]
+    #[error("the stream is not an event stream")]
     Nonsense,
 }
 
@@ -116,7 +116,7 @@ impl Parser {
                 }
                 self.event.data.push_str(value);
             }
-            // Comments, ids (the data has them too), retry times, and what is not known.
+            // Comments, ids (also in the data), retry times, unknown fields.
             _ => {}
         }
     }

@@ -14,7 +14,7 @@ use super::events::Events;
 use super::retry::stream_pauses;
 
 /// How often to poll without events.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The most arrays that one stream reports; tasks of others are polled.
 const ARRAYS_MAX: usize = 200;
@@ -30,7 +30,7 @@ pub(crate) struct JobWatcher {
 }
 
 impl JobWatcher {
-    /// Nothing is asked yet.
+    /// A watcher of these jobs; it sends nothing yet.
     pub(crate) fn new(client: Client, jobs: impl IntoIterator<Item = JobName>) -> Self {
         let pending: BTreeSet<JobName> = jobs.into_iter().collect();
         let arrays = pending.iter().filter_map(|name| match name {
@@ -45,32 +45,31 @@ impl JobWatcher {
         }
     }
 
-    /// Those that have finished.
+    /// The finished jobs.
     pub(crate) const fn finished(&self) -> &BTreeMap<JobName, Job> {
         &self.finished
     }
 
-    /// Those that have not.
+    /// The jobs that have not finished.
     pub(crate) const fn pending(&self) -> &BTreeSet<JobName> {
         &self.pending
     }
 
-    /// Returns when all have finished. Whatever is learned of one of them is shown to `see`. Dropping the
-    /// future keeps what is known by then.
+    /// Returns when all have finished. Every state that is received goes to `see`. Dropping the future loses nothing.
     ///
     /// # Errors
     ///
-    /// Those that trying again for minutes did not cure.
+    /// Those that persist for minutes.
     pub(crate) async fn wait(&mut self, mut see: impl FnMut(&Job)) -> Result<(), Error> {
         let mut pauses = stream_pauses();
         while !self.pending.is_empty() {
-            // First the stream, then the look, so that no change falls between them.
+            // The stream opens before the poll, so that no change is missed between them.
             let arrays: BTreeSet<u64> = self.arrays.iter().copied().take(ARRAYS_MAX).collect();
             let mut events = self.client.open_events(&arrays).await?;
             let known = self.arrays.len();
-            self.look(&mut see).await?;
+            self.poll(&mut see).await?;
             if self.arrays.len() > known && arrays.len() < ARRAYS_MAX {
-                // A task was named by its id, and the stream does not tell of it.
+                // A task was named by its id, and its array is not in the stream.
                 continue;
             }
             if self.listen(&mut events, &mut see).await? {
@@ -89,42 +88,42 @@ impl JobWatcher {
         Ok(())
     }
 
-    /// Takes changes until all have finished or the stream breaks; whether it brought anything.
+    /// Takes events until all jobs finish or the stream breaks; returns whether any came.
     async fn listen(
         &mut self,
         events: &mut Events,
         see: &mut impl FnMut(&Job),
     ) -> Result<bool, Error> {
-        let mut told = false;
-        let mut look_at = Instant::now() + LOOK_EVERY;
+        let mut received = false;
+        let mut poll_at = Instant::now() + POLL_INTERVAL;
         while !self.pending.is_empty() {
-            match tokio::time::timeout_at(look_at, events.next()).await {
+            match tokio::time::timeout_at(poll_at, events.next()).await {
                 Err(_) => {
-                    self.look(see).await?;
-                    look_at = Instant::now() + LOOK_EVERY;
-                    told = true;
+                    self.poll(see).await?;
+                    poll_at = Instant::now() + POLL_INTERVAL;
+                    received = true;
                 }
-                Ok(Err(_)) => return Ok(told),
+                Ok(Err(_)) => return Ok(received),
                 Ok(Ok(event)) => {
-                    told = true;
+                    received = true;
                     match event.name.as_str() {
                         "job" => {
                             if let Ok(job) = serde_json::from_str::<Job>(&event.data) {
                                 self.take(job, see);
                             }
                         }
-                        // More changed than the master could tell one by one.
-                        "reset" => self.look(see).await?,
+                        // More changed than the stream can report.
+                        "reset" => self.poll(see).await?,
                         // Events of later versions.
                         _ => {}
                     }
                 }
             }
         }
-        Ok(told)
+        Ok(received)
     }
 
-    async fn look(&mut self, see: &mut impl FnMut(&Job)) -> Result<(), Error> {
+    async fn poll(&mut self, see: &mut impl FnMut(&Job)) -> Result<(), Error> {
         for name in self.pending.clone() {
             let job = self.client.job_patiently(name).await?;
             self.arrays.extend(job.task.map(|task| task.array));
@@ -133,7 +132,7 @@ impl JobWatcher {
         Ok(())
     }
 
-    /// A job may be waited for under either of its names.
+    /// A task may be waited for by its id or by its array and index.
     fn take(&mut self, job: Job, see: &mut impl FnMut(&Job)) {
         let task = job.task.map(|task| JobName::Task {
             array: JobId(task.array),

@@ -129,10 +129,10 @@ impl Array {
 /// Checks a folder or zip with the master's default limits.
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let packed = pack_folder(&context.output, &arguments.place)?;
-    let judged = judge(&context.output, &packed, &Limits::default())
+    let result = validate(&context.output, &packed, &Limits::default())
         .and_then(|found| Ok((overridden(&found, &arguments.overrides.fields())?, found)));
-    let faults = judged.as_ref().err().cloned().unwrap_or_default();
-    let (spec, inspected) = judged.ok().unzip();
+    let faults = result.as_ref().err().cloned().unwrap_or_default();
+    let (spec, inspected) = result.ok().unzip();
     let report = Report {
         ok: inspected.is_some(),
         name: spec.as_ref().map(|spec| spec.name.clone()),
@@ -199,16 +199,16 @@ pub(super) fn pack_folder(output: &Output, place: &Path) -> Result<Packed, Failu
 }
 
 /// Validates a zip by the master's rules.
-pub(super) fn judge(
+pub(super) fn validate(
     output: &Output,
     packed: &Packed,
     limits: &Limits,
 ) -> Result<Inspected, Vec<Fault>> {
     let bar = progress::bytes(output, "checking", Some(packed.size_bytes));
     let reader = BufReader::with_capacity(READ_BYTES, packed.content.reader());
-    let judged = inspect(bar.wrap_read(reader), packed.size_bytes, limits);
+    let result = inspect(bar.wrap_read(reader), packed.size_bytes, limits);
     bar.finish_and_clear();
-    judged.map_err(|faults| faults.into_iter().map(convert).collect())
+    result.map_err(|faults| faults.into_iter().map(convert).collect())
 }
 
 /// The bundle's configuration with the flags applied, validated by the master's rules.

@@ -1,4 +1,4 @@
-//! What every command is given: the output, and the way to the master, set up when first needed.
+//! What every command gets: the output, the environment, and a client for the master.
 
 use chrono::{DateTime, Utc};
 
@@ -7,18 +7,18 @@ use crate::config::{self, Environment, Flags};
 use crate::failure::Failure;
 use crate::output::{Format, Output};
 
-/// What every command is given.
+/// What every command gets.
 #[derive(Debug)]
 pub(crate) struct Context {
     /// Where to write.
     pub(crate) output: Output,
-    /// The process's surroundings.
+    /// The process environment.
     pub(super) environment: Environment,
     flags: Flags,
 }
 
 impl Context {
-    /// Of this process.
+    /// The context of this process.
     pub(crate) fn new(format: Format, flags: Flags) -> Self {
         Self {
             output: Output::of_process(format),
@@ -27,7 +27,7 @@ impl Context {
         }
     }
 
-    /// The way to the configured master.
+    /// A client for the configured master.
     pub(super) fn client(&self) -> Result<Client, Failure> {
         let settings =
             config::resolve(&self.flags, &self.environment).map_err(Failure::Configuration)?;
@@ -42,7 +42,7 @@ impl Context {
         &self.flags
     }
 
-    /// The moment, to which ages are related.
+    /// The time that ages refer to.
     pub(super) fn now(&self) -> DateTime<Utc> {
         Utc::now()
     }

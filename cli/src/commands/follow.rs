@@ -13,7 +13,7 @@ use crate::output::{Format, LogPrinter};
 
 /// What to print.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Wish {
+pub(super) struct LogRequest {
     /// Which part of the log.
     pub(super) query: LogQuery,
     /// Only pieces of these sources; all when empty.
@@ -36,10 +36,10 @@ pub(super) async fn print(
     context: &Context,
     client: &Client,
     job: JobName,
-    wish: Wish,
+    request: LogRequest,
 ) -> Result<Ended, Failure> {
-    let mut follower = LogFollower::new(client.clone(), job, wish.query);
-    let mut printer = LogPrinter::new(context.output, wish.raw);
+    let mut follower = LogFollower::new(client.clone(), job, request.query);
+    let mut printer = LogPrinter::new(context.output, request.raw);
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
         let next = tokio::select! {
@@ -51,7 +51,7 @@ pub(super) async fn print(
         };
         match next.map_err(Failure::call(format!("read the log of job {job}")))? {
             Followed::Piece(piece) => {
-                if wish.sources.is_empty() || wish.sources.contains(&piece.source) {
+                if request.sources.is_empty() || request.sources.contains(&piece.source) {
                     printer.print(&piece)?;
                 }
             }
@@ -69,7 +69,7 @@ pub(super) async fn print(
 }
 
 /// How a job ended, for people.
-pub(super) fn verdict(job: &Job) -> String {
+pub(super) fn summary(job: &Job) -> String {
     use crate::output::text::clean;
     let Some(outcome) = &job.outcome else {
         return format!("job {} is {}", jobs::name(job), clean(&job.state));
@@ -106,7 +106,7 @@ pub(super) fn hint(job: &Job, outcome: &Outcome) -> String {
 }
 
 /// Follows a job's log, or the progress of an array, to the end; returns the exit code.
-pub(super) async fn to_the_end(
+pub(super) async fn follow_to_end(
     context: &Context,
     client: &Client,
     job: &Job,
@@ -114,18 +114,18 @@ pub(super) async fn to_the_end(
     let ended = if job.array.is_some() {
         watch(context, client, job).await?
     } else {
-        let wish = Wish {
+        let request = LogRequest {
             query: LogQuery {
                 follow: true,
                 ..LogQuery::default()
             },
-            ..Wish::default()
+            ..LogRequest::default()
         };
-        print(context, client, jobs::name(job), wish).await?
+        print(context, client, jobs::name(job), request).await?
     };
     match ended {
         Ended::Log(job) => {
-            context.output.note(&verdict(&job));
+            context.output.note(&summary(&job));
             Ok(exit::of_job(&job))
         }
         Ended::Interrupted => {
@@ -149,7 +149,7 @@ async fn watch(context: &Context, client: &Client, job: &Job) -> Result<Ended, F
     let mut watcher = JobWatcher::new(client.clone(), [name]);
     let mut progress = Progress::new(&context.output);
     let waited = tokio::select! {
-        waited = watcher.wait(|job| progress.see(job)) => waited,
+        waited = watcher.wait(|job| progress.update(job)) => waited,
         _ = tokio::signal::ctrl_c() => return Ok(Ended::Interrupted),
     };
     waited.map_err(Failure::call(format!("wait for job {name}")))?;

@@ -15,7 +15,7 @@ use crate::output::{Column, Table};
 pub(crate) enum GroupCommand {
     /// List groups with their penalties and members
     List,
-    /// Create a group or set its weight and limits; anything you leave out is reset
+    /// Create a group or set its weight and limits; a limit you leave out is reset
     Set(SetArguments),
     /// Remove an empty group
     Rm(NameArgument),

@@ -97,7 +97,7 @@ pub(super) fn start(start: &ExpectedStart, now: DateTime<Utc>) -> String {
 }
 
 /// The expected start in a table: the median, in one unit.
-pub(super) fn start_in_brief(start: Option<&ExpectedStart>, now: DateTime<Utc>) -> String {
+pub(super) fn short_start(start: Option<&ExpectedStart>, now: DateTime<Utc>) -> String {
     match start {
         None => "unknown".to_owned(),
         Some(start) if start.p50 <= now => "now".to_owned(),
@@ -224,9 +224,9 @@ mod tests {
             p50: "2026-11-24T07:12:00Z".parse().unwrap(),
             p90: "2026-11-24T18:00:00Z".parse().unwrap(),
         };
-        assert_eq!(start_in_brief(Some(&start), now), "12m");
+        assert_eq!(short_start(Some(&start), now), "12m");
         start.p50 = now;
-        assert_eq!(start_in_brief(Some(&start), now), "now");
-        assert_eq!(start_in_brief(None, now), "unknown");
+        assert_eq!(short_start(Some(&start), now), "now");
+        assert_eq!(short_start(None, now), "unknown");
     }
 }

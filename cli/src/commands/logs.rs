@@ -1,9 +1,9 @@
-//! `dopq logs`: what a job's build and run printed.
+//! `dopq logs`: prints a job's log.
 
 use clap::Args;
 
 use super::context::Context;
-use super::follow::{Ended, Wish, print, verdict};
+use super::follow::{Ended, LogRequest, print, summary};
 use super::jobs;
 use crate::client::LogQuery;
 use crate::exit;
@@ -13,22 +13,22 @@ use crate::select::{Selection, resolve};
 /// Arguments of `dopq logs`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Which job: 1423, last, or a task such as 1423_7
+    /// Job: 1423, last, or a task such as 1423_7
     #[arg(value_name = "JOB")]
     job: Selection,
-    /// Go on until the job has finished
+    /// Follow the log until the job finishes
     #[arg(long, short)]
     follow: bool,
-    /// Only what came from these: dopq, build, stdout, stderr
+    /// Only these sources
     #[arg(long, value_delimiter = ',', value_parser = ["dopq", "build", "stdout", "stderr"])]
     source: Vec<String>,
-    /// Only the last so many lines of what there is
+    /// Only this many last lines
     #[arg(long, value_name = "NUMBER")]
     tail: Option<u64>,
     /// Only this attempt, from 1
     #[arg(long, value_name = "NUMBER")]
     attempt: Option<u32>,
-    /// Hand terminal escapes through unchanged; only for logs that you trust
+    /// Do not filter terminal escapes; only for logs that you trust
     #[arg(long)]
     raw: bool,
 }
@@ -38,11 +38,9 @@ pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
     let client = context.client()?;
     let ids = resolve(&client, std::slice::from_ref(&arguments.job)).await?;
     let [id] = ids.as_slice() else {
-        return Err(Failure::Usage(
-            "logs are printed of one job at a time; name just one".to_owned(),
-        ));
+        return Err(Failure::Usage("logs takes one job".to_owned()));
     };
-    let wish = Wish {
+    let request = LogRequest {
         query: LogQuery {
             attempt: arguments.attempt,
             follow: arguments.follow,
@@ -51,14 +49,14 @@ pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
         sources: arguments.source.clone(),
         raw: arguments.raw,
     };
-    match print(context, &client, *id, wish).await? {
+    match print(context, &client, *id, request).await? {
         Ended::Interrupted => Ok(exit::INTERRUPTED),
         Ended::Log(job) => {
             if arguments.follow {
-                context.output.note(&verdict(&job));
+                context.output.note(&summary(&job));
             } else if job.attempt == 0 && job.outcome.is_none() {
                 context.output.note(&format!(
-                    "job {} has not started yet; dopq explain {0} tells why",
+                    "job {} has not started; to see why: dopq explain {0}",
                     jobs::name(&job)
                 ));
             }

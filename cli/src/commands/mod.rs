@@ -1,5 +1,5 @@
-//! The commands, a file for each. A command asks the master through [`crate::client`] and shows what it
-//! learns through [`crate::output`]; it ends with an exit code or a [`crate::failure::Failure`].
+//! The commands, one file each. A command calls the master through [`crate::client`], shows the answer through
+//! [`crate::output`], and returns an exit code or a [`crate::failure::Failure`].
 
 pub(crate) mod change;
 pub(crate) mod check;

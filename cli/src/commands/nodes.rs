@@ -109,7 +109,7 @@ pub(crate) struct CordonArguments {
     #[arg(required = true, value_name = "NODE")]
     nodes: Vec<String>,
     /// The reason, shown to everybody
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
 }
 

@@ -57,7 +57,7 @@ impl Progress {
     }
 
     /// Shows the progress of an array, if it changed.
-    pub(super) fn see(&mut self, job: &Job) {
+    pub(super) fn update(&mut self, job: &Job) {
         let Some(array) = &job.array else {
             return;
         };

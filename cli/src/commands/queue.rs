@@ -66,7 +66,7 @@ fn table(queue: &Queue, now: DateTime<Utc>) -> Table {
             (&entry.user).into(),
             jobs::gpus(entry.num_gpus, entry.gpu_milli).into(),
             age(entry.since, now).into(),
-            jobs::start_in_brief(entry.expected_start.as_ref(), now).into(),
+            jobs::short_start(entry.expected_start.as_ref(), now).into(),
             (&entry.class).into(),
             entry.priority.to_string().into(),
             format!("{:.4}", entry.penalty).into(),

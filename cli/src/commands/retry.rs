@@ -4,8 +4,8 @@ use clap::Args;
 use dopq_common::api::RetryRequest;
 
 use super::context::Context;
-use super::follow::to_the_end;
-use super::submit::{random_key, tell};
+use super::follow::follow_to_end;
+use super::submit::{random_key, report};
 use crate::exit;
 use crate::failure::Failure;
 use crate::output::Format;
@@ -45,10 +45,10 @@ pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
             // One document a line.
             context.output.json_line(&job)?;
         } else {
-            tell(context, &job, arguments.follow)?;
+            report(context, &job, arguments.follow)?;
         }
         if arguments.follow {
-            code = to_the_end(context, &client, &job).await?;
+            code = follow_to_end(context, &client, &job).await?;
         }
     }
     Ok(code)

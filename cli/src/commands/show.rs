@@ -42,7 +42,9 @@ pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
                 if index > 0 {
                     context.output.line("")?;
                 }
-                context.output.table(&facts(&job, context.now(), &Local))?;
+                context
+                    .output
+                    .table(&details(&job, context.now(), &Local))?;
                 if !job.timeline.is_empty() {
                     context.output.line("")?;
                     context
@@ -56,7 +58,7 @@ pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
 }
 
 /// Names and values; empty ones are left out.
-fn facts<Z: TimeZone>(job: &Job, now: DateTime<Utc>, zone: &Z) -> Table
+fn details<Z: TimeZone>(job: &Job, now: DateTime<Utc>, zone: &Z) -> Table
 where
     Z::Offset: std::fmt::Display,
 {
@@ -215,7 +217,7 @@ mod tests {
         };
         let text = format!(
             "{}\n{}",
-            facts(&job, now, &Utc).render(&pipe),
+            details(&job, now, &Utc).render(&pipe),
             timeline(&job, now, &Utc).render(&pipe)
         );
         insta::assert_snapshot!(text, @r"

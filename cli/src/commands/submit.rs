@@ -8,9 +8,9 @@ use dopq_common::bundle::Limits;
 use dopq_common::bundle::archive::Inspected;
 use serde_json::{Map, Value};
 
-use super::check::{judge, overridden, pack_folder};
+use super::check::{overridden, pack_folder, validate};
 use super::context::Context;
-use super::follow::to_the_end;
+use super::follow::follow_to_end;
 use super::jobs;
 use super::overrides::Overrides;
 use super::progress;
@@ -77,11 +77,11 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<u8, F
         )))?;
     // The zip is no longer needed, and following may take days.
     drop(packed);
-    tell(context, &job, arguments.follow)?;
+    report(context, &job, arguments.follow)?;
     if !arguments.follow {
         return Ok(exit::DONE);
     }
-    to_the_end(context, &client, &job).await
+    follow_to_end(context, &client, &job).await
 }
 
 /// Validates before anything is sent. Size limits are left to the master, whose admin may have raised them.
@@ -98,7 +98,7 @@ fn check(
         ratio: u64::MAX,
         ..Limits::default()
     };
-    judge(&context.output, packed, &limits)
+    validate(&context.output, packed, &limits)
         .and_then(|found| overridden(&found, overrides).map(|_| found))
         .map_err(|faults| Failure::Bundle {
             place: arguments.place.clone(),
@@ -166,7 +166,7 @@ async fn upload(
 }
 
 /// Prints the id to stdout, unless the log follows there.
-pub(super) fn tell(context: &Context, job: &Job, follow: bool) -> Result<(), Failure> {
+pub(super) fn report(context: &Context, job: &Job, follow: bool) -> Result<(), Failure> {
     let tasks = job.array.as_ref().map_or_else(String::new, |array| {
         let tasks = count(u64::from(array.total), "task", "tasks");
         format!(" with {tasks} ({})", jobs::array(array))

@@ -20,7 +20,7 @@ pub(crate) enum UserCommand {
     Add(AddArguments),
     /// List users with their penalties
     List,
-    /// Set a user's weight, limits and group; anything you leave out is reset
+    /// Set a user's weight, limits and group; a limit you leave out is reset
     Limit(LimitArguments),
     /// Manage a user's tokens
     #[command(subcommand)]
@@ -98,7 +98,7 @@ pub(crate) struct AddTokenArguments {
     /// User
     user: String,
     /// What the token is for
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     label: String,
     /// Lifetime, such as 30d [default: no expiry]
     #[arg(long, value_name = "TIME", value_parser = dopq_common::bundle::config::duration)]

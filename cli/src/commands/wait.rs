@@ -6,7 +6,7 @@ use clap::Args;
 use dopq_common::api::{API_VERSION, JobPage};
 
 use super::context::Context;
-use super::follow::verdict;
+use super::follow::summary;
 use super::jobs;
 use super::progress::Progress;
 use crate::client::JobWatcher;
@@ -33,7 +33,7 @@ pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
     let mut watcher = JobWatcher::new(client, ids);
     let mut progress = Progress::new(&context.output);
     let in_time = {
-        let waiting = watcher.wait(|job| progress.see(job));
+        let waiting = watcher.wait(|job| progress.update(job));
         let result = match arguments.timeout {
             None => Some(waiting.await),
             Some(timeout) => tokio::time::timeout(timeout, waiting).await.ok(),
@@ -57,7 +57,7 @@ pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
             .iter()
             .filter(|job| exit::of_job(job) != exit::DONE)
         {
-            context.output.note(&verdict(job));
+            context.output.note(&summary(job));
         }
     }
     let page = JobPage {

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use toml::{Table, Value};
 use url::Url;
 
-use super::mistake::Mistake;
+use super::error::Error;
 use super::token::Token;
 
 /// The name of a project's file.
@@ -31,14 +31,14 @@ pub(crate) struct UserFile {
     pub(super) tokens: BTreeMap<String, SecretString>,
 }
 
-/// The part of a URL that a token belongs to: scheme, host, port and path, without a slash at its end.
+/// The part of a URL that a token is for: scheme, host, port and path, without a final slash.
 pub(crate) fn origin_of(url: &Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
 }
 
 /// Reads a project's file.
-pub(super) fn read_project(path: &Path, mistakes: &mut Vec<Mistake>) -> ProjectFile {
-    let Some(mut keys) = Keys::read(path, mistakes) else {
+pub(super) fn read_project(path: &Path, errors: &mut Vec<Error>) -> ProjectFile {
+    let Some(mut keys) = Keys::read(path, errors) else {
         return ProjectFile::default();
     };
     let file = ProjectFile {
@@ -50,12 +50,12 @@ pub(super) fn read_project(path: &Path, mistakes: &mut Vec<Mistake>) -> ProjectF
     file
 }
 
-/// Reads the user's own file; one that is not there is empty.
-pub(super) fn read_user(path: &Path, mistakes: &mut Vec<Mistake>) -> UserFile {
+/// Reads the user's own file; a missing file is empty.
+pub(super) fn read_user(path: &Path, errors: &mut Vec<Error>) -> UserFile {
     if !path.exists() {
         return UserFile::default();
     }
-    let Some(mut keys) = Keys::read(path, mistakes) else {
+    let Some(mut keys) = Keys::read(path, errors) else {
         return UserFile::default();
     };
     let file = UserFile {
@@ -86,8 +86,8 @@ impl UserFile {
         }
         let folder = path.parent().unwrap_or_else(|| Path::new("."));
         std::fs::create_dir_all(folder)?;
-        // A temporary file is made with mode 0600, so the secret is never readable by others, and the
-        // rename leaves either the old file or the new one.
+        // A temporary file has mode 0600, so others can never read the secret. The rename leaves either the old file
+        // or the new one.
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(table.to_string().as_bytes())?;
         file.as_file().sync_all()?;
@@ -101,16 +101,16 @@ struct Keys<'a> {
     path: &'a Path,
     table: Table,
     known: Vec<&'static str>,
-    mistakes: &'a mut Vec<Mistake>,
+    errors: &'a mut Vec<Error>,
 }
 
 impl<'a> Keys<'a> {
-    fn read(path: &'a Path, mistakes: &'a mut Vec<Mistake>) -> Option<Self> {
+    fn read(path: &'a Path, errors: &'a mut Vec<Error>) -> Option<Self> {
         let place = path.display().to_string();
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) => {
-                mistakes.push(Mistake {
+                errors.push(Error {
                     place,
                     message: format!("cannot be read: {error}"),
                 });
@@ -122,7 +122,7 @@ impl<'a> Keys<'a> {
                 path,
                 table,
                 known: Vec::new(),
-                mistakes,
+                errors,
             }),
             Err(error) => {
                 let error: toml::de::Error = error;
@@ -133,7 +133,7 @@ impl<'a> Keys<'a> {
                         .filter(|b| *b == b'\n')
                         .count()
                 });
-                mistakes.push(Mistake {
+                errors.push(Error {
                     place: format!("{place}, line {line}"),
                     message: error.message().to_owned(),
                 });
@@ -143,7 +143,7 @@ impl<'a> Keys<'a> {
     }
 
     fn wrong(&mut self, key: &str, message: String) {
-        self.mistakes.push(Mistake {
+        self.errors.push(Error {
             place: format!("{}: {key}", self.path.display()),
             message,
         });

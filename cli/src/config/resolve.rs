@@ -1,4 +1,4 @@
-//! Precedence: from flags, environment and files to the settings that hold.
+//! The precedence of flags, environment and files.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use secrecy::ExposeSecret;
 use url::{Host, Url};
 
+use super::error::Error;
 use super::file::{PROJECT_FILE, ProjectFile, UserFile, origin_of, read_project, read_user};
-use super::mistake::Mistake;
 use super::token::Token;
 
 /// The address of a master on this machine.
 const DEFAULT_URL: &str = "http://127.0.0.1:7070";
 
-/// What the command line says about the master.
+/// The flags about the master.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Flags {
     /// `--url`.
@@ -23,7 +23,7 @@ pub(crate) struct Flags {
     pub(crate) token_file: Option<PathBuf>,
 }
 
-/// What the process was started with, as far as it matters here.
+/// The part of the process environment that matters here.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Environment {
     /// `DOPQ_*`, `HOME` and `XDG_CONFIG_HOME`.
@@ -43,7 +43,7 @@ pub(crate) enum Source {
     Project(PathBuf),
     /// The user's own file.
     User(PathBuf),
-    /// Nobody.
+    /// Nothing: the default.
     Default,
 }
 
@@ -67,9 +67,9 @@ pub(crate) struct Settings {
     pub(crate) source: Source,
     /// The token for it.
     pub(crate) token: Option<Token>,
-    /// A file of certificates to trust beside the system's.
+    /// CA certificates to trust in addition to the system's.
     pub(crate) ca_file: Option<PathBuf>,
-    /// What the person should be told on each use.
+    /// Warnings for each use.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -81,7 +81,7 @@ impl Environment {
                 let name = name.into_string().ok()?;
                 let matters =
                     name.starts_with("DOPQ_") || name == "HOME" || name == "XDG_CONFIG_HOME";
-                // A value that is not UTF-8 is kept with marks, to be refused with its name.
+                // A value that is not UTF-8 is kept, so that it is refused by name.
                 matters.then(|| (name, value.to_string_lossy().into_owned()))
             })
             .collect();
@@ -147,18 +147,16 @@ pub(super) fn parse_url(text: &str) -> Result<Url, String> {
 /// # Errors
 ///
 /// Every error in the flags, the environment and the files.
-pub(crate) fn resolve(flags: &Flags, environment: &Environment) -> Result<Settings, Vec<Mistake>> {
-    let mut mistakes = Vec::new();
+pub(crate) fn resolve(flags: &Flags, environment: &Environment) -> Result<Settings, Vec<Error>> {
+    let mut errors = Vec::new();
     let project_path = environment.project_file();
     let project = project_path
         .as_deref()
-        .map_or_else(ProjectFile::default, |path| {
-            read_project(path, &mut mistakes)
-        });
+        .map_or_else(ProjectFile::default, |path| read_project(path, &mut errors));
     let user_path = environment.user_file();
     let user = user_path
         .as_deref()
-        .map_or_else(UserFile::default, |path| read_user(path, &mut mistakes));
+        .map_or_else(UserFile::default, |path| read_user(path, &mut errors));
 
     let named = [
         (flags.url.as_deref(), "--url", Source::Flag),
@@ -188,7 +186,7 @@ pub(crate) fn resolve(flags: &Flags, environment: &Environment) -> Result<Settin
                     }
                     Source::Flag | Source::Variable | Source::Default => place.to_owned(),
                 };
-                mistakes.push(Mistake { place, message });
+                errors.push(Error { place, message });
             }
         }
     }
@@ -200,7 +198,7 @@ pub(crate) fn resolve(flags: &Flags, environment: &Environment) -> Result<Settin
             &user,
             url,
             source,
-            &mut mistakes,
+            &mut errors,
         ),
         None => None,
     };
@@ -210,7 +208,7 @@ pub(crate) fn resolve(flags: &Flags, environment: &Environment) -> Result<Settin
         .or_else(|| project.ca_file.clone())
         .or_else(|| user.ca_file.clone());
     match chosen {
-        Some((url, source)) if mistakes.is_empty() => {
+        Some((url, source)) if errors.is_empty() => {
             let warnings = warnings(
                 &project,
                 project_path.as_deref(),
@@ -227,7 +225,7 @@ pub(crate) fn resolve(flags: &Flags, environment: &Environment) -> Result<Settin
                 warnings,
             })
         }
-        Some(_) | None => Err(mistakes),
+        Some(_) | None => Err(errors),
     }
 }
 
@@ -238,12 +236,12 @@ fn choose_token(
     user: &UserFile,
     url: &Url,
     source: &Source,
-    mistakes: &mut Vec<Mistake>,
+    errors: &mut Vec<Error>,
 ) -> Option<Token> {
     let mut keep = |place: &str, token: Result<Token, String>| {
         token
             .map_err(|message| {
-                mistakes.push(Mistake {
+                errors.push(Error {
                     place: place.to_owned(),
                     message,
                 });
@@ -318,7 +316,7 @@ fn warnings(
     warnings
 }
 
-/// Whether the URL's host is this very machine.
+/// Whether the URL's host is this machine.
 pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),

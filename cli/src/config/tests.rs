@@ -1,4 +1,4 @@
-//! Precedence, mistakes, and that tokens stay where they belong.
+//! Precedence, errors, and that tokens stay where they belong.
 
 use std::fs;
 
@@ -33,7 +33,7 @@ impl Home {
         Self { folder }
     }
 
-    fn resolve(&self, flags: &Flags, variables: &[(&str, &str)]) -> Result<Settings, Vec<Mistake>> {
+    fn resolve(&self, flags: &Flags, variables: &[(&str, &str)]) -> Result<Settings, Vec<Error>> {
         let home = self.folder.path().display().to_string();
         let environment = Environment {
             variables: variables
@@ -107,11 +107,11 @@ fn a_project_cannot_send_a_token_elsewhere() {
         "[tokens]\n'http://known' = 'dopq_k'\n",
         "url = 'http://evil'\n",
     );
-    let mistakes = home
+    let errors = home
         .resolve(&Flags::default(), &[("DOPQ_TOKEN", "dopq_secret")])
         .unwrap_err();
-    assert_eq!(mistakes.len(), 1, "{mistakes:?}");
-    assert!(!format!("{mistakes:?}").contains("dopq_secret"));
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(!format!("{errors:?}").contains("dopq_secret"));
     let settings = home.resolve(&Flags::default(), &[]).unwrap();
     assert_eq!(token(&settings), None, "nobody logged in there");
 
@@ -148,10 +148,10 @@ fn all_mistakes_are_told_at_once() {
         ("DOPQ_TOKEN", "dopq_a"),
         ("DOPQ_TOKEN_FILE", "/nowhere"),
     ];
-    let mistakes = home.resolve(&flag("nonsense"), &variables).unwrap_err();
-    let text: String = mistakes
+    let errors = home.resolve(&flag("nonsense"), &variables).unwrap_err();
+    let text: String = errors
         .iter()
-        .map(|mistake| format!("{}: {}\n", mistake.place, mistake.message))
+        .map(|error| format!("{}: {}\n", error.place, error.message))
         .collect();
     for part in [
         "--url: \"nonsense\"",
@@ -169,10 +169,10 @@ fn all_mistakes_are_told_at_once() {
 #[test]
 fn broken_toml_is_told_with_its_line() {
     let home = Home::new("", "url = 'http://x'\nca_file = \n");
-    let mistakes = home.resolve(&Flags::default(), &[]).unwrap_err();
+    let errors = home.resolve(&Flags::default(), &[]).unwrap_err();
     assert!(
-        mistakes[0].place.ends_with(".dopq.toml, line 2"),
-        "{mistakes:?}"
+        errors[0].place.ends_with(".dopq.toml, line 2"),
+        "{errors:?}"
     );
 }
 

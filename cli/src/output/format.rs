@@ -1,6 +1,6 @@
-//! The three forms of output.
+//! The three output formats.
 
-/// How data is written to stdout.
+/// The format of data on stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(crate) enum Format {
     /// Tables for people.
@@ -8,6 +8,6 @@ pub(crate) enum Format {
     Table,
     /// The API's own JSON, for programs.
     Json,
-    /// Ids or names only, one a line; nothing on stderr but errors.
+    /// Ids or names only, one per line; only errors on stderr.
     Quiet,
 }

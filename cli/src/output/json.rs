@@ -1,4 +1,4 @@
-//! JSON for programs, which stays harmless when a person looks at it in a terminal.
+//! JSON for programs, safe to show on a terminal.
 
 use serde::Serialize;
 
@@ -14,8 +14,8 @@ pub(super) fn line<T: Serialize>(value: &T) -> Result<String, serde_json::Error>
     serde_json::to_string(value).map(|text| finish(&text))
 }
 
-/// Writes as `\uXXXX` what JSON lets stand but a terminal would obey. Such characters occur inside
-/// strings only, where the escape means the same.
+/// Escapes as `\uXXXX` what JSON allows but a terminal acts on. Such characters occur only in strings, where the escape
+/// means the same.
 fn finish(text: &str) -> String {
     let mut safe = String::with_capacity(text.len() + 1);
     for c in text.chars() {

@@ -1,7 +1,7 @@
-//! What the user sees: data on stdout as tables, JSON or bare names; everything else on stderr.
+//! Output: data on stdout as tables, JSON or names; everything else on stderr.
 //!
-//! Whatever comes from elsewhere (names, reasons, logs) is made harmless here before a terminal sees
-//! it. What is shown, and in which columns, is the commands' own business.
+//! Text from elsewhere (names, reasons, logs) is escaped here before it reaches a terminal. The commands decide what is
+//! shown, and in which columns.
 
 mod format;
 mod json;

@@ -1,19 +1,19 @@
-//! What is known of a terminal or pipe that a command writes to.
+//! The terminal or pipe that a command writes to.
 
-/// What is known of the other end of a channel.
+/// Properties of stdout or stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Screen {
-    /// Whether a person looks at it.
+    /// Whether it is a terminal.
     pub(crate) terminal: bool,
-    /// Its columns, where it is a terminal that tells.
+    /// Its width, if it is a terminal that reports one.
     pub(crate) width: Option<u16>,
-    /// Whether it is given colours.
+    /// Whether to use colours.
     pub(crate) colour: bool,
 }
 
 impl Screen {
     pub(super) fn of(term: &console::Term, terminal: bool) -> Self {
-        // https://no-color.org: any value but the empty one means no.
+        // https://no-color.org: any non-empty value means no.
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
             && std::env::var_os("TERM").is_none_or(|value| value != "dumb");
         Self {

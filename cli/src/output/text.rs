@@ -1,11 +1,11 @@
-//! Small texts for people: harmless names, ages, durations, sizes, times.
+//! Texts for people: escaped names, ages, durations, sizes, times.
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 
-/// Whether a terminal or its font would do something else with the character than show it: controls,
-/// bidirectional overrides, invisible format characters and separators of lines.
+/// Whether a terminal acts on the character instead of showing it: controls, bidirectional overrides, invisible format
+/// characters and line separators.
 pub(crate) const fn is_unsafe(c: char) -> bool {
     matches!(c,
         '\u{0}'..='\u{1f}'
@@ -19,7 +19,7 @@ pub(crate) const fn is_unsafe(c: char) -> bool {
         | '\u{e0000}'..='\u{e007f}')
 }
 
-/// The text with every [`is_unsafe`] character written out, so that it stays on its line.
+/// The text on one line, with every [`is_unsafe`] character escaped.
 pub(crate) fn clean(text: &str) -> String {
     if !text.contains(is_unsafe) {
         return text.to_owned();
@@ -47,7 +47,7 @@ pub(crate) fn duration(duration: Duration) -> String {
     }
 }
 
-/// The time from one point to another; zero where clocks disagree about which was first.
+/// The time from one point to another; zero if the clocks disagree.
 pub(crate) fn between(from: DateTime<Utc>, to: DateTime<Utc>) -> String {
     duration(elapsed(from, to))
 }
@@ -73,7 +73,7 @@ pub(crate) fn bytes(bytes: u64) -> String {
     if bytes < 1024 {
         return format!("{bytes} B");
     }
-    // Tenths of the unit, rounded to the nearest, without losing small sizes to a float's precision.
+    // Tenths of the unit, rounded to the nearest, in integers.
     let mut unit = 1024_u64;
     let mut name = UNITS[0];
     for next in UNITS.into_iter().skip(1) {
@@ -100,7 +100,7 @@ pub(crate) fn gpus(gpus: f64) -> String {
 
 fn rounded(value: f64) -> String {
     let text = format!("{value:.3}");
-    // What rounds to nothing has no sign.
+    // Zero has no sign.
     if text.trim_matches(['-', '0', '.']).is_empty() {
         text.trim_start_matches('-').to_owned()
     } else {

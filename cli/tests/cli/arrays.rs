@@ -108,7 +108,7 @@ fn tasks_are_listed_and_named_by_index() {
     let output = dopq(home.path(), &server, &["logs", "7_5"]);
     assert_eq!(output.status.code(), Some(0));
     assert!(
-        stderr(&output).contains("job 7_5 has not started yet"),
+        stderr(&output).contains("job 7_5 has not started"),
         "{}",
         stderr(&output)
     );

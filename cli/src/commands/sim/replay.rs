@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
         value_parser = clap::value_parser!(u32).range(1..=128)
     )]
     gpus_per_node: Option<u32>,
-    /// Number of users that the jobs are dealt to if the trace has no users
+    /// Deal the jobs to this many users if the trace names none
     #[arg(
         long,
         default_value_t = 1,
@@ -69,10 +69,10 @@ pub(crate) struct Arguments {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Workload {
-    /// Trace in the Standard Workload Format; each processor counts as one GPU
+    /// Replay a trace in the Standard Workload Format; a processor counts as a GPU
     #[arg(long, value_name = "FILE.swf")]
     trace: Option<PathBuf>,
-    /// The master's finished jobs, with the current weights of users
+    /// Replay the master's finished jobs, with the current weights of users
     #[arg(long)]
     from_history: bool,
 }
