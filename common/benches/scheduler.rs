@@ -1,9 +1,8 @@
 //! How long decisions take, and how much memory a waiting job takes, in a cluster of 1,000 machines with 8
 //! GPUs each, 1,000 users and 100,000 waiting jobs.
 //!
-//! One state is driven forward, as in a master: a job ends, one decision places what fits, what was placed
-//! begins to run, and as many jobs are submitted as were placed. Each step is timed by itself, so that nothing is
-//! measured but the step in a state that the steps before it have left.
+//! One state is driven forward, as in a master: a job ends, one pass places what fits, what was placed begins to run,
+//! and as many jobs are submitted as were placed. Then the same in batches, as under load: many events and one pass.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
@@ -17,8 +16,8 @@ use dopq_common::resources::{
     ByteSize, Capacity, GpuAmount, GpuDevice, MilliCpu, MilliGpu, Request,
 };
 use dopq_common::sched::{
-    Change, Effect, Effects, Event, Progress, QueueLock, Settings, State, Submission, forecast,
-    penalty_of, queue, step,
+    Change, Effect, Effects, Event, Planner, Progress, QueueLock, Settings, State, Submission,
+    forecast, penalty_of, queue, step,
 };
 use dopq_common::sim::spec;
 use dopq_common::time::Timestamp;
@@ -30,6 +29,8 @@ const JOBS: u64 = 100_000;
 /// Decisions that are made before any is timed.
 const WARM_UP: usize = 200;
 const DECISIONS: usize = 2_000;
+/// Jobs that end in one batch: 25 ms at 1,000 jobs/s, which are 3,000 events/s.
+const BATCH: usize = 25;
 
 #[expect(clippy::print_stdout, reason = "the figures are what it is run for")]
 pub(crate) fn main() {
@@ -54,6 +55,8 @@ pub(crate) fn main() {
     );
     let placed = times.begins.len();
     println!("{placed} jobs were placed in {DECISIONS} decisions");
+    let mut batches: Vec<_> = (0..200).map(|_| cluster.batch()).collect();
+    print("each event, in batches of 75 and one pass", &mut batches);
     let mut penalties = repeated(100, || cluster.penalties());
     print("the penalties of all users", &mut penalties);
     let mut queues = repeated(20, || queue(&cluster.state, cluster.now).len());
@@ -110,6 +113,10 @@ fn repeated<T>(times: usize, mut what: impl FnMut() -> T) -> Vec<Duration> {
     taken
 }
 
+fn average(took: Duration, of: usize) -> Option<Duration> {
+    took.checked_div(u32::try_from(of).ok()?)
+}
+
 #[expect(clippy::print_stdout, reason = "the figures are what it is run for")]
 fn print(what: &str, times: &mut [Duration]) {
     times.sort_unstable();
@@ -132,6 +139,7 @@ fn print(what: &str, times: &mut [Duration]) {
 
 struct Cluster {
     state: State,
+    planner: Planner,
     now: Timestamp,
     shapes: Vec<Arc<JobSpec>>,
     config: Arc<str>,
@@ -150,6 +158,7 @@ impl Cluster {
                 starts_per_worker: u32::MAX,
                 ..settings
             }),
+            planner: Planner::default(),
             now: Timestamp::from_millis(1_000_000),
             shapes: shapes(lasting),
             config: "{}".into(),
@@ -183,16 +192,22 @@ impl Cluster {
     fn step(&mut self, event: Event) -> Effects {
         let mut effects = Effects::default();
         step(&mut self.state, self.now, event, &mut effects).expect("an event that is taken");
-        for act in &effects.acts {
+        effects
+    }
+
+    fn schedule(&mut self) {
+        let mut effects = Effects::default();
+        self.planner
+            .schedule(&mut self.state, self.now, &mut effects);
+        for act in effects.acts {
             match act {
-                Effect::Run { worker, attempt } => self.placed.push((worker.clone(), *attempt)),
+                Effect::Run { worker, attempt } => self.placed.push((worker, attempt)),
                 Effect::Accepted { .. }
                 | Effect::Stop { .. }
                 | Effect::Forget { .. }
                 | Effect::Archive { .. } => {}
             }
         }
-        effects
     }
 
     fn submit(&mut self) {
@@ -212,6 +227,7 @@ impl Cluster {
 
     fn unlock(&mut self) {
         self.step(Event::LockSet { lock: None });
+        self.schedule();
     }
 
     /// Many decisions, one after the other.
@@ -241,12 +257,41 @@ impl Cluster {
         }
     }
 
-    /// Ends one job, drawn by lot; starts what was placed in its stead, and submits as many again.
+    /// Ends one job, drawn by lot; starts what was placed instead, and submits as many again.
     fn turn(&mut self, times: &mut Times) {
         self.now = self.now.after(Duration::from_millis(250));
+        let (_, took) = timed(|| {
+            self.end_one();
+            self.schedule();
+        });
+        times.ends.push(took);
+        let placed = self.placed.len();
+        let (_, took) = timed(|| self.run_all());
+        times.begins.extend(average(took, placed));
+        let (_, took) = timed(|| (0..placed).for_each(|_| self.submit()));
+        times.submissions.extend(average(took, placed));
+        self.schedule();
+        self.run_all();
+    }
+
+    /// A batch as under load: many jobs end, as many are submitted, one pass, and all that was placed begins.
+    fn batch(&mut self) -> Duration {
+        self.now = self.now.after(Duration::from_millis(25));
+        let (events, took) = timed(|| {
+            (0..BATCH).for_each(|_| self.end_one());
+            (0..BATCH).for_each(|_| self.submit());
+            self.schedule();
+            let placed = self.placed.len();
+            self.run_all();
+            2 * BATCH + placed
+        });
+        took / u32::try_from(events).expect("few")
+    }
+
+    fn end_one(&mut self) {
         let at = self.draw(self.running.len());
         let (worker, attempt) = self.running.swap_remove(at);
-        let event = Event::Reported {
+        self.step(Event::Reported {
             worker,
             attempt,
             progress: Progress::Finished {
@@ -254,27 +299,7 @@ impl Cluster {
                 ran: Duration::from_secs(1),
                 log_bytes: 0,
             },
-        };
-        let (_, took) = timed(|| self.step(event));
-        times.ends.push(took);
-        let placed = std::mem::take(&mut self.placed);
-        for (worker, attempt) in placed {
-            self.running.push((worker.clone(), attempt));
-            let event = Event::Reported {
-                worker,
-                attempt,
-                progress: Progress::Entered {
-                    phase: AttemptPhase::Running,
-                    note: String::new(),
-                },
-            };
-            let (_, took) = timed(|| self.step(event));
-            times.begins.push(took);
-            let (_, took) = timed(|| self.submit());
-            times.submissions.push(took);
-        }
-        // Whatever a submission placed begins as well.
-        self.run_all();
+        });
     }
 
     fn draw(&mut self, below: usize) -> usize {
@@ -306,7 +331,7 @@ impl Cluster {
             bundle: None,
             key: None,
         }));
-        let changes = effects.dirty.changes(&self.state).into_iter();
+        let changes = self.state.changes(&effects.dirty).into_iter();
         let jobs = changes.filter_map(|change| match change {
             Change::Job(job) => Some(JobRecord::from(&*job)),
             Change::JobDropped(_)

@@ -83,6 +83,16 @@ pub struct Capacity {
     pub labels: BTreeMap<String, String>,
 }
 
+impl Capacity {
+    /// The model of the GPUs in an allocation; `None` without GPUs. Where they differ, the model of the first.
+    #[must_use]
+    pub fn model_of(&self, allocation: &Allocation) -> Option<&str> {
+        let (first, _) = allocation.gpus.first()?;
+        let gpu = self.gpus.iter().find(|gpu| gpu.id == *first)?;
+        Some(&gpu.model)
+    }
+}
+
 /// How much of each of its GPUs a job takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GpuAmount {

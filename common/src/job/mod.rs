@@ -20,6 +20,6 @@ pub use spec::{
 };
 pub use state::{
     Active, BundleRef, Expected, ExpectedBy, Finished, Hold, Job, JobState, Phase, Queued,
-    StopReason, Transition,
+    StopReason, TIMELINE_MAX, Transition,
 };
 pub use sweep::{Sweep, SweepAxis, SweepError};

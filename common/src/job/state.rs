@@ -7,10 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::{AttemptId, Digest, JobId, UserName, WorkerId};
-use crate::job::{Array, Charge, Dependency, JobSpec, Outcome, Task, TaskEnds};
+use crate::job::{Array, Cause, Charge, Dependency, JobSpec, Outcome, Task, TaskEnds};
 use crate::penalty::usage::Rate;
 use crate::resources::Allocation;
 use crate::time::Timestamp;
+
+/// The most lines that a job's timeline has. The first, its submission, is kept whatever follows.
+pub const TIMELINE_MAX: usize = 64;
 
 /// The bundle that a job runs, as the bundle store knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +93,20 @@ impl Job {
         let next = self.state.array().and_then(|array| array.waiting.first());
         let next = next.and_then(|index| self.task_id(index));
         next.unwrap_or(self.id)
+    }
+
+    /// Adds a line to the timeline.
+    pub fn enter(&mut self, at: Timestamp, phase: Phase, note: String) {
+        let attempt = self.state.active().map(|active| active.attempt);
+        self.timeline.push(Transition {
+            at,
+            phase,
+            attempt,
+            note,
+        });
+        if self.timeline.len() > TIMELINE_MAX {
+            self.timeline.remove(1);
+        }
     }
 
     /// The last id that belongs to it: that of an array's last task, or its own.
@@ -228,6 +245,29 @@ pub enum StopReason {
     TooManyFailed,
 }
 
+impl StopReason {
+    /// How an attempt that is stopped for this reason is to be reported.
+    #[must_use]
+    pub fn outcome(&self, job: &Job) -> Outcome {
+        match self {
+            Self::Cancelled(by) => {
+                Outcome::new(Cause::Cancelled(by.clone()), format!("cancelled by {by}"))
+            }
+            Self::TimeLimit => {
+                let limit = job.spec.time_limit.unwrap_or_default().as_secs();
+                let detail = format!("stopped at its time limit of {limit} s");
+                Outcome::new(Cause::TimeLimit, detail)
+            }
+            Self::TooManyFailed => {
+                let most = job.spec.max_fails.unwrap_or_default();
+                let detail = format!("more than {most} tasks of the array failed");
+                Outcome::new(Cause::DependencyFailed, detail)
+            }
+            Self::Preempted => Outcome::new(Cause::Preempted, "stopped for a job that goes first"),
+        }
+    }
+}
+
 /// The data of a job that is over.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finished {
@@ -336,6 +376,24 @@ impl JobState {
             | Self::Paused(a)
             | Self::Stopping(a, _) => Some(a),
             Self::Queued(_) | Self::Array(_) | Self::Finished(_) => None,
+        }
+    }
+
+    /// Who holds back a job that waits.
+    #[must_use]
+    pub fn hold(&self) -> Option<&Hold> {
+        match self {
+            Self::Queued(queued) => queued.hold.as_ref(),
+            _ => self.array()?.hold.as_ref(),
+        }
+    }
+
+    /// The same to be changed; `None` for a job that does not wait.
+    pub fn hold_mut(&mut self) -> Option<&mut Option<Hold>> {
+        match self {
+            Self::Queued(queued) => Some(&mut queued.hold),
+            Self::Array(array) => Some(&mut array.hold),
+            _ => None,
         }
     }
 

@@ -3,9 +3,9 @@
 use crate::job::{JobState, Phase};
 use crate::resources::MilliGpu;
 
-use crate::sched::events::finish::TIMELINE_MAX;
+use crate::job::TIMELINE_MAX;
 use crate::sched::model::entities::Health;
-use crate::sched::state::core::{Standing, State};
+use crate::sched::state::core::{DependencyStatus, State};
 use crate::sched::state::index::Index;
 
 /// Whether everything that must always hold of a state does.
@@ -25,8 +25,8 @@ pub fn check_invariants(state: &State) -> Result<(), String> {
 }
 
 fn no_gpu_is_oversubscribed(state: &State) -> Result<(), String> {
-    for (worker, room) in state.index().rooms() {
-        for (gpu, milli) in &room.gpus {
+    for (worker, node) in state.index().nodes() {
+        for (gpu, milli) in &node.gpus {
             if *milli > MilliGpu::WHOLE.0 {
                 return Err(format!("{milli} thousandths of {gpu} on {worker} are held"));
             }
@@ -37,8 +37,8 @@ fn no_gpu_is_oversubscribed(state: &State) -> Result<(), String> {
 
 fn lost_workers_have_no_jobs(state: &State) -> Result<(), String> {
     for worker in state.workers() {
-        let room = state.index().room(&worker.id);
-        let jobs = room.map_or(0, |room| room.jobs.len());
+        let node = state.index().node(&worker.id);
+        let jobs = node.map_or(0, |node| node.jobs.len());
         match worker.health {
             Health::Lost { .. } if jobs > 0 => {
                 return Err(format!("{} is lost and has {jobs} jobs", worker.id));
@@ -96,7 +96,7 @@ fn waiting_jobs_can_still_start(state: &State) -> Result<(), String> {
                     "job {id} waits for job {other}, which is forgotten"
                 ));
             }
-            if state.standing_of(*dependency) == Standing::Impossible {
+            if state.dependency_status(*dependency) == DependencyStatus::Impossible {
                 let (id, other) = (job.id, dependency.job);
                 return Err(format!("job {id} waits for job {other} in vain"));
             }

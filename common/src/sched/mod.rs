@@ -13,24 +13,26 @@ mod place;
 mod rank;
 mod state;
 
-pub use answers::explain::{Explanation, Reason, explain, reasons};
+pub use answers::explain::{Explanation, explain};
 pub use answers::forecast::{Forecast, Start, Unforeseen, forecast};
+pub use answers::holdings::{Holdings, group_holdings_of};
 pub use answers::queue::{Held, Waiting, held, queue};
+pub use answers::reasons::{Reason, reasons};
 pub use answers::receipt::{Course, Line, Receipt, receipt};
 pub use answers::remedy::{Remedy, remedies};
-pub use events::group::{Group, Holdings, group_holdings_of};
-pub use events::step::step;
-pub use fit::reserve::Reservation;
-pub use fit::run_times::expected;
+pub use answers::turn::{Turn, Turns};
+pub use events::dispatch::step;
 pub use invariant::check_invariants;
 pub use model::effect::{Change, Dirty, Effect, Effects};
-pub use model::entities::{Cordon, Health, Meta, QueueLock, User, Worker};
+pub use model::entities::{Cordon, Group, Health, Meta, QueueLock, User, Worker};
 pub use model::event::{Event, Known, Membership, Progress, Rejected, Submission};
-pub use model::settings::{Backfill, Guards, Placement, Policy, Settings, UsageSettings};
+pub use model::reservation::{Blocked, Reservation};
+pub use model::settings::{Backfill, Guards, JobOrder, Placement, Policy, Settings, UsageSettings};
+pub use place::planner::Planner;
 pub use rank::account::{Account, account_of, group_account_of, penalty_of};
-pub use rank::turn::{Turn, Turns};
-pub use state::core::{Blocked, State, Unstored};
+pub use state::core::{State, Unstored};
 pub(crate) use state::expected_ends::{Ends, began, ended};
+pub use state::run_times::expected;
 
 #[cfg(test)]
 mod tests;

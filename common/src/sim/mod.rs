@@ -13,7 +13,7 @@ pub mod swf;
 
 mod error;
 mod job;
-mod lots;
+mod rng;
 mod stats;
 mod table;
 mod trace;

@@ -8,13 +8,13 @@ use crate::id::{JobId, UserName};
 use crate::job::Phase;
 use crate::resources::{Capacity, Request};
 use crate::sched::{
-    Backfill, Effects, Event, Placement, Rejected, Settings, State, Submission, held, step,
+    Backfill, Effects, Event, Placement, Planner, Rejected, Settings, State, Submission, held, step,
 };
 use crate::time::Timestamp;
 
 use super::SimError;
 use super::job::spec;
-use super::lots::Lots;
+use super::rng::Rng;
 
 /// One run of the experiment.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +46,7 @@ pub fn run(experiment: Experiment<'_>, at: &[f64]) -> Result<Vec<f64>, SimError>
         history_max_jobs: usize::MAX,
         ..Settings::default()
     });
+    let mut planner = Planner::default();
     let mut effects = Effects::default();
     for (number, capacity) in experiment.nodes.iter().enumerate() {
         let joined = Event::WorkerJoined {
@@ -73,7 +74,10 @@ pub fn run(experiment: Experiment<'_>, at: &[f64]) -> Result<Vec<f64>, SimError>
         };
         let submitted = step(&mut state, now, Event::Submitted(submission), &mut effects);
         match submitted {
-            Ok(()) => drop_if_waiting(&mut state, now, &user, &mut effects)?,
+            Ok(()) => {
+                planner.schedule(&mut state, now, &mut effects);
+                drop_if_waiting(&mut state, now, &user, &mut effects)?;
+            }
             // One that could never fit anywhere is dropped like one that does not fit now.
             Err(Rejected::NeverFits(_)) => {}
             Err(other) => return Err(other.into()),
@@ -91,17 +95,17 @@ pub fn run(experiment: Experiment<'_>, at: &[f64]) -> Result<Vec<f64>, SimError>
 
 /// All tasks, repeated at random until there are enough, shuffled.
 fn arrivals(experiment: Experiment<'_>, total: f64) -> Vec<&Request> {
-    let mut lots = Lots::new(experiment.seed);
+    let mut rng = Rng::new(experiment.seed);
     let mut arrivals: Vec<&Request> = experiment.pods.iter().collect();
     let mut sum: f64 = arrivals.iter().map(|request| milli(request)).sum();
     while sum < experiment.load * total {
-        let Some(request) = experiment.pods.get(lots.below(experiment.pods.len())) else {
+        let Some(request) = experiment.pods.get(rng.below(experiment.pods.len())) else {
             break;
         };
         sum += milli(request);
         arrivals.push(request);
     }
-    lots.shuffle(&mut arrivals);
+    rng.shuffle(&mut arrivals);
     arrivals
 }
 

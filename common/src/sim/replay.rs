@@ -8,8 +8,8 @@ use crate::id::{AttemptId, JobId, UserName, WorkerId};
 use crate::job::{Cause, Outcome};
 use crate::resources::{ByteSize, Capacity, GpuAmount, GpuDevice, MilliCpu, Request};
 use crate::sched::{
-    Blocked, Effect, Effects, Ends, Event, Guards, Membership, Placement, Rejected, Settings,
-    State, Submission, began, ended, step,
+    Blocked, Effect, Effects, Ends, Event, Guards, Membership, Placement, Planner, Rejected,
+    Settings, State, Submission, began, ended, step,
 };
 use crate::time::Timestamp;
 
@@ -69,6 +69,7 @@ fn at(since: Duration) -> Timestamp {
 struct World<'a> {
     replay: &'a Replay<'a>,
     state: State,
+    planner: Planner,
     now: Timestamp,
     config: Arc<str>,
     ends: Ends,
@@ -95,6 +96,7 @@ impl<'a> World<'a> {
                 },
                 ..replay.settings.clone()
             }),
+            planner: Planner::default(),
             now: at(Duration::ZERO),
             config: "{}".into(),
             ends: Ends::default(),
@@ -134,6 +136,8 @@ impl<'a> World<'a> {
     fn step(&mut self, event: Event) -> Result<(), SimError> {
         let mut effects = Effects::default();
         let taken = step(&mut self.state, self.now, event, &mut effects);
+        self.planner
+            .schedule(&mut self.state, self.now, &mut effects);
         self.note_promise();
         for act in effects.acts {
             match act {
@@ -153,7 +157,7 @@ impl<'a> World<'a> {
                 let promise = self.promises.entry(kept.job).or_insert(kept.at);
                 *promise = (*promise).min(kept.at);
             }
-            Some(Blocked::Awaited(_) | Blocked::Unknown(..)) | None => {}
+            Some(Blocked::Awaited(_) | Blocked::Unreservable(..)) | None => {}
         }
     }
 

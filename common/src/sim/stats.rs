@@ -52,6 +52,8 @@ pub struct Waits {
     pub p90: f64,
     /// 99th percentile.
     pub p99: f64,
+    /// The longest.
+    pub max: f64,
 }
 
 impl Report {
@@ -85,6 +87,7 @@ impl Report {
                 p50: percentile(&waits, 50),
                 p90: percentile(&waits, 90),
                 p99: percentile(&waits, 99),
+                max: percentile(&waits, 100),
             },
             mean_bounded_slowdown,
             largest_share_gap: fairness.largest_gap(makespan),

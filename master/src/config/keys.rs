@@ -243,6 +243,11 @@ pub const KEYS: &[Key] = &[
         "How long a job waits until it counts that much",
     ),
     Key::new(
+        "scheduler.order",
+        Some("slowdown"),
+        "Order of one user's jobs and of candidates for backfill: slowdown (largest slowdown first, shortest first in backfill) or submission",
+    ),
+    Key::new(
         "scheduler.backfill",
         Some("easy"),
         "Behind a job that cannot start: easy (a place is kept for it), best_effort (what fits runs) or strict (all wait)",

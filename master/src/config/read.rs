@@ -395,6 +395,7 @@ fn scheduler(layers: &mut Layers) -> Option<sched::Settings> {
     let preempt_after = layers.get("scheduler.preempt_after", duration);
     let policy = layers.get("scheduler.penalty", policy);
     let usage = usage(layers);
+    let order = layers.get("scheduler.order", order);
     let backfill = layers.get("scheduler.backfill", backfill);
     let backfill_window = layers.get("scheduler.backfill_window", |n| values::number(n, 1));
     let assumed_runtime = layers.get("scheduler.assumed_runtime", duration);
@@ -408,11 +409,20 @@ fn scheduler(layers: &mut Layers) -> Option<sched::Settings> {
         policy: policy?,
         usage: usage?,
         placement: sched::Placement::Default,
+        order: order?,
         backfill: backfill?,
         backfill_window: backfill_window?,
         assumed_runtime: assumed_runtime?,
         preempt_after: preempt_after?,
     })
+}
+
+fn order(text: &str) -> Result<sched::JobOrder, String> {
+    match text {
+        "slowdown" => Ok(sched::JobOrder::Slowdown),
+        "submission" => Ok(sched::JobOrder::Submission),
+        _ => Err(format!("{text:?} is neither slowdown nor submission")),
+    }
 }
 
 fn backfill(text: &str) -> Result<sched::Backfill, String> {

@@ -4,7 +4,7 @@
 
 use dopq_common::broker::Delivery;
 use dopq_common::id::{Epoch, JobId};
-use dopq_common::sched::{self, Effect, Effects, Event, Progress, Rejected, State};
+use dopq_common::sched::{self, Effect, Effects, Event, Planner, Progress, Rejected, State};
 use dopq_common::time::Timestamp;
 use dopq_common::wire::AttemptPhase;
 
@@ -125,6 +125,11 @@ impl Batch {
         }
     }
 
+    /// Plans once for all that was stepped.
+    pub(super) fn schedule(&mut self, planner: &mut Planner, state: &mut State, now: Timestamp) {
+        planner.schedule(state, now, &mut self.effects);
+    }
+
     fn submit(
         &mut self,
         state: &mut State,
@@ -144,7 +149,7 @@ impl Batch {
         let batch = store::Batch {
             epoch,
             seq,
-            changes: self.effects.dirty.changes(state),
+            changes: state.changes(&self.effects.dirty),
             accounts: self.accounts.clone(),
             ingested: self.ingested.clone(),
             audit: self.audit.clone(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use dopq_common::broker::{Broker, Link};
 use dopq_common::id::Epoch;
 use dopq_common::job::{Cause, ExpectedBy, Finished, JobState};
-use dopq_common::sched::{Effect, Event, Settings, State};
+use dopq_common::sched::{Effect, Event, Planner, Settings, State};
 use dopq_common::time::Timestamp;
 use dopq_common::wire::ClusterKey;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -112,6 +112,7 @@ struct Leader<'a> {
     parts: &'a Parts,
     view: &'a View,
     state: State,
+    planner: Planner,
     epoch: Epoch,
     seq: u64,
     clock: Clock,
@@ -151,6 +152,7 @@ impl<'a> Leader<'a> {
             view,
             clock: Clock::start(clock::now(), latest(&state), Instant::now()),
             state,
+            planner: Planner::default(),
             epoch,
             seq,
             committer: Committer {
@@ -176,7 +178,7 @@ impl<'a> Leader<'a> {
         let mut ticked_at = Instant::now();
         let now = self.now();
         self.dispatch.archive_recent(&self.state, now);
-        let mut first = vec![Event::LeadTaken];
+        let mut first = vec![Event::LeadershipAcquired];
         first
             .extend((!is_up(&link.borrow_and_update())).then_some(Event::BrokerLink { up: false }));
         let mut due = Due::Events(first);
@@ -239,6 +241,7 @@ impl<'a> Leader<'a> {
             let Some(input) = inputs.ready() else { break };
             batch.take(&mut self.state, now, input, metrics);
         }
+        batch.schedule(&mut self.planner, &mut self.state, now);
         metrics.scheduler_cycled(began.elapsed());
         batch
     }

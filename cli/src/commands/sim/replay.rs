@@ -54,6 +54,9 @@ pub(crate) struct Arguments {
     /// Ranking policy
     #[arg(long, value_enum, default_value = "usage")]
     policy: Policy,
+    /// Order of one user's jobs and of candidates for backfill
+    #[arg(long, value_enum, default_value = "slowdown")]
+    order: Order,
     /// Backfill: whether later jobs may start before one that cannot
     #[arg(long, value_enum, default_value = "easy")]
     backfill: Backfill,
@@ -89,6 +92,16 @@ enum Policy {
     Fifo,
 }
 
+/// The orders as they are named on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Order {
+    /// The largest slowdown first, in backfill the shortest
+    Slowdown,
+    /// By submission
+    Submission,
+}
+
 /// The ways of waiting as they are named on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -105,6 +118,7 @@ enum Backfill {
 #[derive(Debug, Serialize)]
 struct Replayed {
     policy: Policy,
+    order: Order,
     backfill: Backfill,
     #[serde(flatten)]
     report: Report,
@@ -174,6 +188,10 @@ fn replay(
             Policy::Recency => sched::Policy::Recency,
             Policy::Fifo => sched::Policy::Fifo,
         },
+        order: match arguments.order {
+            Order::Slowdown => sched::JobOrder::Slowdown,
+            Order::Submission => sched::JobOrder::Submission,
+        },
         backfill: match arguments.backfill {
             Backfill::Easy => sched::Backfill::Easy,
             Backfill::None => sched::Backfill::Strict,
@@ -192,6 +210,7 @@ fn replay(
     };
     Ok(Replayed {
         policy: arguments.policy,
+        order: arguments.order,
         backfill: arguments.backfill,
         report: replay::run(&replay).map_err(Failure::Simulation)?,
         observed: None,
@@ -222,7 +241,7 @@ fn table(replayed: &Replayed) -> Table {
     }
 }
 
-fn figures(report: &Report) -> [(&'static str, String); 11] {
+fn figures(report: &Report) -> [(&'static str, String); 12] {
     let waits = &report.wait_seconds;
     [
         ("jobs", report.jobs.to_string()),
@@ -239,6 +258,7 @@ fn figures(report: &Report) -> [(&'static str, String); 11] {
         ("median wait, s", format!("{:.0}", waits.p50)),
         ("90th percentile wait, s", format!("{:.0}", waits.p90)),
         ("99th percentile wait, s", format!("{:.0}", waits.p99)),
+        ("longest wait, s", format!("{:.0}", waits.max)),
         (
             "mean bounded slowdown",
             format!("{:.1}", report.mean_bounded_slowdown),

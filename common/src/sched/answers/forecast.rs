@@ -7,7 +7,7 @@
 use std::fmt;
 
 use crate::id::JobId;
-use crate::job::{Hold, Job, JobState};
+use crate::job::Job;
 use crate::time::Timestamp;
 
 use crate::sched::answers::lookahead::{Odds, Outlook, Rest, look};
@@ -64,7 +64,7 @@ impl fmt::Display for Unforeseen {
 #[must_use]
 pub fn forecast(state: State, now: Timestamp) -> Forecast {
     let waiting = state.jobs().filter(|job| job.state.waiting() > 0);
-    let waiting = waiting.filter(|job| hold_of(job).is_none());
+    let waiting = waiting.filter(|job| job.state.hold().is_none());
     let waiting: Vec<JobId> = waiting.map(|job| job.id).collect();
     Forecast {
         half: look(state.clone(), now, Odds::Half, &waiting),
@@ -84,7 +84,7 @@ impl Forecast {
     /// The same of the task of an array that will have the id `task`, or of a job itself.
     #[must_use]
     pub fn start_of(&self, job: &Job, task: JobId) -> Option<Start> {
-        if job.state.waiting() == 0 || hold_of(job).is_some() {
+        if job.state.waiting() == 0 || job.state.hold().is_some() {
             return None;
         }
         let p50 = *self.half.starts.get(&task)?;
@@ -106,7 +106,7 @@ impl Forecast {
         if job.state.waiting() == 0 || self.start_of(job, task).is_some() {
             return None;
         }
-        if hold_of(job).is_some() {
+        if job.state.hold().is_some() {
             return Some(Unforeseen::Held);
         }
         if self.waiting.binary_search(&job.id).is_err() {
@@ -119,18 +119,5 @@ impl Forecast {
             Rest::Far => Unforeseen::Far,
             Rest::Nothing => Unforeseen::Never,
         })
-    }
-}
-
-fn hold_of(job: &Job) -> Option<&Hold> {
-    match &job.state {
-        JobState::Queued(queued) => queued.hold.as_ref(),
-        JobState::Array(array) => array.hold.as_ref(),
-        JobState::Assigned(_)
-        | JobState::Building(_)
-        | JobState::Running(_)
-        | JobState::Paused(_)
-        | JobState::Stopping(..)
-        | JobState::Finished(_) => None,
     }
 }

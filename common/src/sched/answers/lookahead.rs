@@ -15,13 +15,13 @@ use crate::id::{AttemptId, JobId, WorkerId};
 use crate::job::{Active, Cause, ExpectedBy, Job, JobState, Outcome};
 use crate::time::Timestamp;
 
-use crate::sched::events::control::outcome_of;
-use crate::sched::events::step::step;
-use crate::sched::fit::run_times::expected_of;
+use crate::sched::events::dispatch::step;
 use crate::sched::model::effect::{Effect, Effects};
 use crate::sched::model::event::Event;
+use crate::sched::place::planner::Planner;
 use crate::sched::state::core::State;
 use crate::sched::state::expected_ends::{Ends, began, ended};
+use crate::sched::state::run_times::expected_of;
 
 /// So many starts are looked ahead. Later ones hang on so many jobs that nobody could rely on them, and
 /// each costs two decisions.
@@ -90,6 +90,7 @@ pub(crate) fn look(state: State, now: Timestamp, odds: Odds, waiting: &[JobId]) 
 /// The cluster as it is expected to go on.
 struct Ahead {
     state: State,
+    planner: Planner,
     now: Timestamp,
     odds: Odds,
     ends: Ends,
@@ -97,7 +98,7 @@ struct Ahead {
     has_endless: bool,
     starts: BTreeMap<JobId, Timestamp>,
     /// What began for the first time since that was last looked at: jobs, or the arrays of tasks.
-    news: Vec<JobId>,
+    begun_jobs: Vec<JobId>,
     /// How many attempts began.
     begun: usize,
 }
@@ -106,16 +107,17 @@ impl Ahead {
     fn new(state: State, now: Timestamp, odds: Odds) -> Self {
         let mut ahead = Self {
             state: state.into_lookahead(),
+            planner: Planner::default(),
             now,
             odds,
             ends: Ends::default(),
             has_endless: false,
             starts: BTreeMap::new(),
-            news: Vec::new(),
+            begun_jobs: Vec::new(),
             begun: 0,
         };
-        let rooms = ahead.state.index().rooms().values();
-        let ids: Vec<JobId> = rooms.flat_map(|room| room.jobs.keys().copied()).collect();
+        let nodes = ahead.state.index().nodes().values();
+        let ids: Vec<JobId> = nodes.flat_map(|node| node.jobs.keys().copied()).collect();
         for id in ids {
             ahead.follow(id);
         }
@@ -133,7 +135,7 @@ impl Ahead {
                 self.step(event);
             }
             // What begins again, having given way, is none of those that wait.
-            while let Some(id) = self.news.pop() {
+            while let Some(id) = self.begun_jobs.pop() {
                 unseen -= u64::from(waiting.binary_search(&id).is_ok());
             }
             if unseen == 0 {
@@ -170,7 +172,7 @@ impl Ahead {
         let (attempt, worker) = self.ends.pop()?;
         let job = self.state.job(attempt.job)?;
         let outcome = match &job.state {
-            JobState::Stopping(_, reason) => outcome_of(reason, job),
+            JobState::Stopping(_, reason) => reason.outcome(job),
             JobState::Queued(_)
             | JobState::Array(_)
             | JobState::Assigned(_)
@@ -190,6 +192,8 @@ impl Ahead {
             let mut effects = Effects::default();
             // What is refused changes nothing, and time goes on with the next end.
             drop(step(&mut self.state, self.now, event, &mut effects));
+            self.planner
+                .schedule(&mut self.state, self.now, &mut effects);
             for act in effects.acts {
                 match act {
                     Effect::Run { worker, attempt } => {
@@ -222,7 +226,7 @@ impl Ahead {
             start.insert(self.now);
             // A task that was tried before is a job that waited by itself.
             let new_of = array.filter(|_| attempt.number == 1);
-            self.news.push(new_of.unwrap_or(attempt.job));
+            self.begun_jobs.push(new_of.unwrap_or(attempt.job));
         }
         if let Some(array) = array {
             self.starts.entry(array).or_insert(self.now);

@@ -3,18 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::id::{GpuId, JobId, WorkerId};
+use crate::id::{GpuId, JobId, UserName, WorkerId};
 use crate::job::Job;
 use crate::resources::{ByteSize, MilliCpu, MilliGpu};
-use crate::time::Timestamp;
-
+use crate::sched::model::demand::Demand;
+use crate::sched::model::lane::Lane;
 use crate::sched::rank::account::penalty;
 use crate::sched::rank::floor::has_floor;
-use crate::sched::rank::order::{Head, Merge, Place};
+use crate::sched::rank::next::{Entry, next_of};
+use crate::sched::rank::order::{Head, Merge};
 use crate::sched::rank::ranks::Ranks;
-use crate::sched::rank::turn::{asked, next_of};
 use crate::sched::state::core::State;
-use crate::sched::state::user_queue::Desk;
+use crate::sched::state::user_queue::UserQueue;
+use crate::time::Timestamp;
 
 /// One waiting job at its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,24 +41,34 @@ pub struct Held {
     pub jobs: BTreeSet<JobId>,
 }
 
-/// Every waiting job in the order in which they are tried; those that cannot be tried yet (held back,
-/// waiting for other jobs or for a retry's time) come last.
+/// Every queued job in the order of turns. Jobs that cannot be tried yet (held, waiting for other jobs or for a
+/// retry's time) come last.
 #[must_use]
 pub fn queue(state: &State, now: Timestamp) -> Vec<Waiting<'_>> {
-    let ready = merged(state, now, |desk| {
-        let lots = desk.ready.values().map(|lot| lot.iter().copied());
-        if has_floor(state.index(), desk) {
-            return lots.map(Iterator::collect).collect();
+    let ready = merged(state, now, |user, user_queue| {
+        let lanes = user_queue.ready.iter().map(|(lane, keys)| {
+            let demand = demand_of(state, lane);
+            keys.iter()
+                .filter_map(|key| Some(Entry::new(state, now, user, lane, *key, demand?)))
+                .collect()
+        });
+        if has_floor(state.index(), user_queue) {
+            lanes.collect()
+        } else {
+            vec![in_own_order(lanes.flat_map(|lane: VecDeque<Entry>| lane))]
         }
-        let mut all: Vec<Place> = lots.flatten().collect();
-        all.sort_unstable();
-        vec![all.into()]
     });
-    let parked = merged(state, now, |desk| {
-        vec![desk.parked.iter().copied().collect()]
+    let parked = merged(state, now, |user, user_queue| {
+        let entries = user_queue.parked.iter().filter_map(|key| {
+            let spec = &state.job(key.job)?.spec;
+            let lane = Lane::of(state.index().shape_of(&spec.request)?, spec);
+            let demand = demand_of(state, &lane)?;
+            Some(Entry::new(state, now, user, &lane, *key, demand))
+        });
+        vec![in_own_order(entries)]
     });
-    let places = ready.into_iter().chain(parked);
-    let jobs = places.filter_map(|(place, penalty)| Some((state.job(place.job)?, penalty)));
+    let jobs = ready.into_iter().chain(parked);
+    let jobs = jobs.filter_map(|(id, penalty)| Some((state.job(id)?, penalty)));
     let numbered = (1..).zip(jobs);
     numbered
         .map(|(position, (job, penalty))| Waiting {
@@ -68,23 +79,36 @@ pub fn queue(state: &State, now: Timestamp) -> Vec<Waiting<'_>> {
         .collect()
 }
 
-/// The waiting jobs of one user.
-struct Line<'a> {
-    desk: &'a Desk,
-    penalty: f64,
-    /// In the user's own order, apart where a floor may change it.
-    lots: Vec<VecDeque<Place>>,
-    /// What the user is counted as holding besides what they do: what was listed before.
-    besides: u64,
+fn demand_of(state: &State, lane: &Lane) -> Option<Demand> {
+    let index = state.index();
+    let request = index.request(lane.shape)?;
+    Some(Demand::of(index.cluster_size(), request))
 }
 
-impl Line<'_> {
-    /// The job that is listed next; with it go the user and the lot.
+fn in_own_order(entries: impl Iterator<Item = Entry>) -> VecDeque<Entry> {
+    let mut entries: Vec<Entry> = entries.collect();
+    entries.sort_by_cached_key(|entry| (entry.key.class, entry.own_order()));
+    entries.into()
+}
+
+/// One user's jobs that are not listed yet.
+struct Unlisted<'a> {
+    user_queue: &'a UserQueue,
+    penalty: f64,
+    /// In the user's own order; by lane where floors may change it.
+    lanes: Vec<VecDeque<Entry>>,
+    /// Milli-GPU of the jobs that are listed already, which are counted as held.
+    listed: u64,
+}
+
+impl Unlisted<'_> {
+    /// The job that is listed next, with the user's and the lane's number.
     fn head(&self, state: &State, ranks: &Ranks, user: usize) -> Option<Head<(usize, usize)>> {
-        let firsts = self.lots.iter().map(|lot| lot.front().copied());
-        let next = next_of(state, ranks, self.desk, self.besides, firsts)?;
-        let standing = next.standing(state, ranks, self.penalty);
-        Some(Head::new(standing, next.place, self.desk, (user, next.lot)))
+        let entries = self.lanes.iter().enumerate();
+        let entries = entries.filter_map(|(lane, jobs)| Some((*jobs.front()?, (user, lane))));
+        let next = next_of(state, ranks, self.user_queue, self.listed, entries)?;
+        let ranked = next.ranked(state, ranks, self.penalty);
+        Some(Head::new(ranked, next, self.user_queue))
     }
 }
 
@@ -92,51 +116,44 @@ impl Line<'_> {
 fn merged(
     state: &State,
     now: Timestamp,
-    lots: impl Fn(&Desk) -> Vec<VecDeque<Place>>,
-) -> Vec<(Place, f64)> {
-    let desks = state.index().desks().map(|(_, desk)| desk);
-    let mut lines: Vec<_> = desks
-        .map(|desk| Line {
-            desk,
-            penalty: penalty(state, now, desk),
-            lots: lots(desk),
-            besides: 0,
+    lanes: impl Fn(&UserName, &UserQueue) -> Vec<VecDeque<Entry>>,
+) -> Vec<(JobId, f64)> {
+    let user_queues = state.index().user_queues().iter();
+    let mut users: Vec<_> = user_queues
+        .map(|(user, user_queue)| Unlisted {
+            user_queue,
+            penalty: penalty(state, now, user_queue),
+            lanes: lanes(user, user_queue),
+            listed: 0,
         })
         .collect();
     let ranks = Ranks::new(state, now);
-    let heads = lines.iter().enumerate();
-    let heads: Vec<_> = heads
-        .filter_map(|(user, line)| line.head(state, &ranks, user))
-        .collect();
-    let mut merge = Merge::new(ranks);
-    merge.fill(heads);
+    let heads = users.iter().enumerate();
+    let heads = heads.filter_map(|(number, user)| user.head(state, &ranks, number));
+    let heads = heads.collect();
+    let mut merge = Merge::new(ranks, heads);
     let mut order = Vec::new();
     while let Some(head) = merge.pop() {
-        let (user, lot) = head.with;
-        let Some(line) = lines.get_mut(user) else {
+        let (number, lane) = head.with;
+        let Some(user) = users.get_mut(number) else {
             continue;
         };
-        let anew = merge
-            .ranks
-            .has_moved(line.desk)
-            .then(|| line.head(state, &merge.ranks, user));
-        if let Some(anew) = anew.flatten()
-            && !head.is_still(&anew)
+        if merge.ranks.has_changed(user.user_queue)
+            && let Some(again) = user.head(state, &merge.ranks, number)
+            && !head.is_still(&again)
         {
-            merge.push(anew);
+            merge.push(again);
             continue;
         }
-        if let Some(lot) = line.lots.get_mut(lot) {
-            lot.pop_front();
-        }
-        order.push((head.place, line.penalty));
-        if has_floor(state.index(), line.desk)
-            && let Some(asked) = asked(state, head.place)
+        let listed = user.lanes.get_mut(lane).and_then(VecDeque::pop_front);
+        order.push((head.key.job, user.penalty));
+        if has_floor(state.index(), user.user_queue)
+            && let Some(Entry { demand, .. }) = listed
         {
-            line.besides += asked.milli;
-            merge.ranks.count(line.desk, asked);
+            user.listed += demand.milli;
+            merge.ranks.count(user.user_queue, demand);
         }
-        if let Some(next) = line.head(state, &merge.ranks, user) {
+        if let Some(next) = user.head(state, &merge.ranks, number) {
             merge.push(next);
         }
     }
@@ -146,16 +163,16 @@ fn merged(
 /// What the attempts on a machine hold of it; nothing for one that is not known.
 #[must_use]
 pub fn held(state: &State, worker: &WorkerId) -> Held {
-    let Some(room) = state.index().room(worker) else {
+    let Some(node) = state.index().node(worker) else {
         return Held::default();
     };
-    let gpus = room.gpus.iter();
+    let gpus = node.gpus.iter();
     Held {
         gpus: gpus
             .map(|(id, milli)| (id.clone(), MilliGpu(*milli)))
             .collect(),
-        cpu: MilliCpu(room.cpu),
-        memory: ByteSize(room.memory),
-        jobs: room.jobs.keys().copied().collect(),
+        cpu: MilliCpu(node.cpu),
+        memory: ByteSize(node.memory),
+        jobs: node.jobs.keys().copied().collect(),
     }
 }

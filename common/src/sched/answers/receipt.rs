@@ -14,7 +14,7 @@ use crate::penalty::usage::{Rate, kept};
 use crate::time::Timestamp;
 
 use crate::sched::model::settings::{Policy, UsageSettings};
-use crate::sched::rank::account::{Account, Added, account_of};
+use crate::sched::rank::account::{Account, AttemptCharge, account_of};
 use crate::sched::state::core::State;
 
 /// A difference below this part of the usage is what floating-point numbers are rounded by …
@@ -97,7 +97,7 @@ impl Line {
 
     fn of_held(job: &Job, active: &Active, now: Timestamp, settings: &UsageSettings) -> Self {
         let held = now.since(active.assigned_at);
-        let added = Added::after(settings, active.rate, held);
+        let added = AttemptCharge::after(settings, active.rate, held);
         Self {
             job: job.id,
             attempt: active.attempt,
@@ -113,7 +113,7 @@ impl Line {
 
     fn of_charge(job: &Job, charge: &Charge, now: Timestamp, settings: &UsageSettings) -> Self {
         let held = charge.to.since(charge.from);
-        let added = Added::after(settings, charge.rate, held);
+        let added = AttemptCharge::after(settings, charge.rate, held);
         let stayed = added.deposit + added.live - added.refund(charge.end);
         let billed = match charge.end {
             ChargeEnd::AsHeld => held,
@@ -167,10 +167,16 @@ fn jobs_that_were_placed<'a>(
 ) -> impl Iterator<Item = &'a Arc<Job>> {
     let index = state.index();
     let finished = index.history().iter().map(|(_, job)| *job);
-    let rooms = index.rooms().values();
-    let held = rooms.flat_map(|room| room.jobs.keys().copied());
-    let desk = index.desk(name).into_iter();
-    let waiting = desk.flat_map(|desk| desk.ready.values().flatten().chain(&desk.parked));
+    let nodes = index.nodes().values();
+    let held = nodes.flat_map(|node| node.jobs.keys().copied());
+    let user_queue = index.user_queue(name).into_iter();
+    let waiting = user_queue.flat_map(|user_queue| {
+        user_queue
+            .ready
+            .values()
+            .flatten()
+            .chain(&user_queue.parked)
+    });
     let ids = finished.chain(held).chain(waiting.map(|place| place.job));
     ids.filter_map(|id| state.job(id))
         .filter(move |job| job.user == *name)

@@ -10,16 +10,19 @@ use crate::job::{Job, JobSpec};
 use crate::resources::{ByteSize, GpuAmount, MilliCpu, MilliGpu, Request};
 use crate::time::Timestamp;
 
-use crate::sched::answers::explain::{Reason, reasons};
-use crate::sched::events::submit::cores;
 use crate::sched::fit::fits::Blocker;
-use crate::sched::place::planner::blocker;
+use crate::sched::model::queue_key::QueueKey;
+use crate::sched::model::reservation::Blocked;
+use crate::sched::model::text::cores;
+use crate::sched::place::blocker::blocker;
 use crate::sched::rank::account::penalty;
-use crate::sched::rank::order::{Head, Place};
+use crate::sched::rank::next::next_ready;
+use crate::sched::rank::order::Head;
 use crate::sched::rank::ranks::Ranks;
-use crate::sched::rank::turn::{firsts, next_of};
-use crate::sched::state::core::{Blocked, State};
-use crate::sched::state::node_load::Room;
+use crate::sched::state::core::State;
+use crate::sched::state::node_load::NodeLoad;
+
+use super::reasons::{Reason, reasons};
 
 /// A change that would start the job now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,14 +167,13 @@ fn is_first_of<'a>(
     let ranks = Ranks::new(state, now);
     let index = state.index();
     let firsts = users.filter_map(|user| {
-        let desk = index.desk(user)?;
-        let next = next_of(state, &ranks, desk, 0, firsts(desk))?;
-        let standing = next.standing(state, &ranks, penalty(state, now, desk));
-        Some(Head::new(standing, next.place, desk, ()))
+        let user_queue = index.user_queue(user)?;
+        let next = next_ready(state, &ranks, user, user_queue)?;
+        let ranked = next.ranked(state, &ranks, penalty(state, now, user_queue));
+        Some(Head::new(ranked, next, user_queue))
     });
-    firsts
-        .min()
-        .is_some_and(|first| first.place == Place::of(job))
+    let first = firsts.min();
+    first.is_some_and(|first| first.key == QueueKey::of(job))
 }
 
 /// Whether the job would start now if it were so.
@@ -190,11 +192,11 @@ fn candidates(state: &State, now: Timestamp, job: &Job) -> Vec<Remedy> {
     if request.gpus > 0 {
         candidates.extend(shares(state, request));
     }
-    let rooms = || state.index().rooms().values();
+    let nodes = || state.index().nodes().values();
     let lacking =
-        |what: Blocker| rooms().filter(move |room| blocker(state, now, room, job) == Some(what));
-    candidates.extend(largest(lacking(Blocker::Cpu), |room| room.free_cpu()).map(Remedy::Cpu));
-    let memory = largest(lacking(Blocker::Memory), |room| room.free_memory());
+        |what: Blocker| nodes().filter(move |node| blocker(state, now, node, job) == Some(what));
+    candidates.extend(largest(lacking(Blocker::Cpu), |node| node.free_cpu()).map(Remedy::Cpu));
+    let memory = largest(lacking(Blocker::Memory), |node| node.free_memory());
     candidates.extend(memory.map(Remedy::Memory));
     if !request.gpu_models.is_empty() {
         candidates.push(Remedy::AnyModel);
@@ -212,10 +214,8 @@ fn candidates(state: &State, now: Timestamp, job: &Job) -> Vec<Remedy> {
 /// How long a job may run without delay for the one for which a place is kept. Less than a second, which a job could
 /// hardly keep to, is nothing, and of hours the seconds are left out.
 fn time_left(state: &State, now: Timestamp) -> Option<Duration> {
-    let Some(Blocked::Reserved(kept)) = state.blocked() else {
-        return None;
-    };
-    let seconds = kept.at.since(now).as_secs();
+    let reservation = state.blocked().and_then(Blocked::reservation)?;
+    let seconds = reservation.at.since(now).as_secs();
     let seconds = if seconds < 3600 {
         seconds
     } else {
@@ -226,13 +226,13 @@ fn time_left(state: &State, now: Timestamp) -> Option<Duration> {
 
 /// The shares of a GPU that are free somewhere and smaller than what is asked for, the largest first.
 fn shares(state: &State, request: &Request) -> impl Iterator<Item = Remedy> {
-    let asked = match request.gpu_amount {
+    let demand = match request.gpu_amount {
         GpuAmount::Milli(milli) => milli.0,
         GpuAmount::Slots(_) => MilliGpu::WHOLE.0,
     };
-    let rooms = state.index().rooms().values();
-    let free = rooms.flat_map(|room| room.free.iter().copied());
-    let mut free: Vec<u32> = free.filter(|free| *free > 0 && *free < asked).collect();
+    let nodes = state.index().nodes().values();
+    let free = nodes.flat_map(|node| node.free.iter().copied());
+    let mut free: Vec<u32> = free.filter(|free| *free > 0 && *free < demand).collect();
     free.sort_unstable();
     free.dedup();
     free.into_iter()
@@ -241,8 +241,8 @@ fn shares(state: &State, request: &Request) -> impl Iterator<Item = Remedy> {
 }
 
 fn largest<'a, T: Ord + Default>(
-    rooms: impl Iterator<Item = &'a Room>,
-    free: impl Fn(&Room) -> T,
+    nodes: impl Iterator<Item = &'a NodeLoad>,
+    free: impl Fn(&NodeLoad) -> T,
 ) -> Option<T> {
-    rooms.map(free).max().filter(|most| *most > T::default())
+    nodes.map(free).max().filter(|most| *most > T::default())
 }

@@ -3,97 +3,10 @@
 use std::sync::Arc;
 
 use crate::id::{JobId, UserName};
-use crate::job::{
-    Array, Cause, Finished, Indexes, Job, JobState, Outcome, Phase, Queued, StopReason, Task,
-};
-
-use crate::sched::events::control::outcome_of;
-use crate::sched::events::finish::enter;
-use crate::sched::events::step::Step;
-use crate::sched::state::core::State;
-
-impl State {
-    /// The task of an array, once it is a job of its own and while it is remembered.
-    #[must_use]
-    pub fn task(&self, array: JobId, index: u32) -> Option<&Arc<Job>> {
-        self.job(self.job(array)?.task_id(index)?)
-    }
-
-    /// The tasks of an array that are jobs of their own and remembered, by index.
-    pub fn tasks(&self, array: JobId) -> impl DoubleEndedIterator<Item = &Arc<Job>> {
-        let last = self.job(array).map_or(array, |job| job.last_id());
-        let ids = JobId(array.0.saturating_add(1))..=last;
-        let ids = (ids.start() <= ids.end()).then_some(ids);
-        ids.into_iter().flat_map(|ids| self.jobs_between(ids))
-    }
-
-    /// The array and the index of the task that this id stands for, while the task waits to be begun.
-    #[must_use]
-    pub fn waiting_task(&self, id: JobId) -> Option<Task> {
-        let array = self.index().array_before(id)?;
-        let job = self.job(array)?;
-        let rank = u32::try_from(id.0.checked_sub(array.0)?.checked_sub(1)?).ok()?;
-        let index = job.spec.array.as_ref()?.indexes.nth(rank)?;
-        let waits = job.state.array()?.waiting.contains(index);
-        waits.then_some(Task { array, index })
-    }
-}
+use crate::job::{Array, Cause, Finished, Indexes, Job, JobState, Outcome, Phase, StopReason};
+use crate::sched::state::step::Step;
 
 impl Step<'_> {
-    /// The job to give a machine to: the array's next task, which becomes a job, or the job itself.
-    pub(crate) fn begun(&mut self, id: JobId) -> Option<JobId> {
-        let job = self.state.job(id)?;
-        match &job.state {
-            JobState::Array(array) => {
-                let index = array.waiting.first()?;
-                self.begin_task(id, index)
-            }
-            JobState::Queued(_)
-            | JobState::Assigned(_)
-            | JobState::Building(_)
-            | JobState::Running(_)
-            | JobState::Paused(_)
-            | JobState::Stopping(..)
-            | JobState::Finished(_) => Some(id),
-        }
-    }
-
-    /// Makes a waiting task a job of its own, which waits.
-    fn begin_task(&mut self, array: JobId, index: u32) -> Option<JobId> {
-        let of = self.state.job(array)?;
-        let id = of.task_id(index)?;
-        let mut task = Job {
-            id,
-            task: Some(Task { array, index }),
-            state: JobState::Queued(Queued {
-                since: of.submitted_at,
-                not_before: None,
-                hold: None,
-                avoid: None,
-            }),
-            timeline: Vec::with_capacity(2),
-            ..(**of).clone()
-        };
-        enter(&mut task, of.submitted_at, Phase::Queued, String::new());
-        // Before the array changes, so that what both ask for keeps its number in the index meanwhile.
-        self.state.set_job(Arc::new(task));
-        self.effects.dirty.jobs.insert(id);
-        let now = self.now;
-        self.edit(array, |job| {
-            let JobState::Array(state) = &mut job.state else {
-                return;
-            };
-            let is_first = state.open == 0 && state.ends.is_empty();
-            state.waiting.remove(index);
-            state.open += 1;
-            if is_first {
-                let note = format!("task {index} begins");
-                enter(job, now, Phase::Running, note);
-            }
-        });
-        Some(id)
-    }
-
     /// Ends a task that waits to be begun; `false` when the id stands for none.
     pub(crate) fn cancel_waiting_task(&mut self, id: JobId, by: UserName) -> bool {
         let Some(task) = self.state.waiting_task(id) else {
@@ -115,7 +28,7 @@ impl Step<'_> {
         let Some(job) = self.state.job(array) else {
             return Vec::new();
         };
-        let outcome = outcome_of(reason, job);
+        let outcome = reason.outcome(job);
         let now = self.now;
         self.edit(array, |job| {
             if let JobState::Array(state) = &mut job.state {
@@ -123,7 +36,7 @@ impl Step<'_> {
                 state.ends.cancelled.extend(&never_begun);
                 state.failure.get_or_insert_with(|| outcome.clone());
                 state.stopping = Some(reason.clone());
-                enter(job, now, Phase::Stopping, outcome.detail.clone());
+                job.enter(now, Phase::Stopping, outcome.detail.clone());
             }
         });
         let tasks: Vec<Arc<Job>> = self.state.tasks(array).cloned().collect();
@@ -237,18 +150,18 @@ fn outcome_of_tasks(array: &Array) -> Outcome {
             parts.push(format!("{} {what} ({})", indexes.len(), listed(indexes)));
         }
     }
-    let tally = parts.join(", ");
+    let counts = parts.join(", ");
     match (&array.stopping, &array.failure) {
         (Some(StopReason::Cancelled(by)), _) => Outcome::new(
             Cause::Cancelled(by.clone()),
-            format!("cancelled by {by}; {tally}"),
+            format!("cancelled by {by}; {counts}"),
         ),
         (_, Some(first)) => Outcome {
-            detail: format!("{tally}; the first of them: {}", first.detail),
+            detail: format!("{counts}; the first of them: {}", first.detail),
             ..first.clone()
         },
         // What did not succeed is a failure, so that there is one.
-        (_, None) => Outcome::new(Cause::DependencyFailed, tally),
+        (_, None) => Outcome::new(Cause::DependencyFailed, counts),
     }
 }
 

@@ -1,35 +1,12 @@
 //! What people ask for: cancel, hold, release, priority, lock, cordon.
 
 use crate::id::{JobId, UserName, WorkerId};
-use crate::job::{Active, Cause, Hold, Job, JobState, Outcome, Phase, StopReason};
+use crate::job::{Hold, Job, JobState, Phase, StopReason};
 
-use crate::sched::events::finish::enter;
-use crate::sched::events::step::Step;
-use crate::sched::model::effect::Effect;
 use crate::sched::model::entities::{Cordon, QueueLock};
 use crate::sched::model::event::Rejected;
-
-/// How an attempt that is stopped for this reason is to be reported.
-pub(crate) fn outcome_of(reason: &StopReason, job: &Job) -> Outcome {
-    match reason {
-        StopReason::Cancelled(by) => {
-            Outcome::new(Cause::Cancelled(by.clone()), format!("cancelled by {by}"))
-        }
-        StopReason::TimeLimit => {
-            let limit = job.spec.time_limit.unwrap_or_default().as_secs();
-            let detail = format!("stopped at its time limit of {limit} s");
-            Outcome::new(Cause::TimeLimit, detail)
-        }
-        StopReason::TooManyFailed => {
-            let most = job.spec.max_fails.unwrap_or_default();
-            let detail = format!("more than {most} tasks of the array failed");
-            Outcome::new(Cause::DependencyFailed, detail)
-        }
-        StopReason::Preempted => {
-            Outcome::new(Cause::Preempted, "stopped for a job that goes first")
-        }
-    }
-}
+use crate::sched::place::stop::stop_order;
+use crate::sched::state::step::Step;
 
 impl Step<'_> {
     pub(crate) fn cancel_requested(&mut self, id: JobId, by: UserName) -> Result<(), Rejected> {
@@ -40,7 +17,7 @@ impl Step<'_> {
         let reason = StopReason::Cancelled(by);
         match &job.state {
             JobState::Queued(_) => {
-                let outcome = outcome_of(&reason, job);
+                let outcome = reason.outcome(job);
                 self.finish(id, outcome);
             }
             JobState::Array(_) => {
@@ -72,51 +49,16 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// Orders an attempt's end; only its worker's final report, or the worker's loss, ends it.
-    pub(crate) fn stop(&mut self, id: JobId, active: Active, reason: StopReason) {
-        let now = self.now;
-        self.edit(id, |job| {
-            let note = outcome_of(&reason, job).detail;
-            job.state = JobState::Stopping(active, reason);
-            enter(job, now, Phase::Stopping, note);
-        });
-        self.order_again(id);
-    }
-
-    /// Gives the order again that the job's worker owes an answer to.
-    pub(crate) fn order_again(&mut self, id: JobId) {
-        let Some(job) = self.state.job(id) else {
-            return;
-        };
-        let order = match &job.state {
-            JobState::Assigned(active) => job.attempt().map(|attempt| Effect::Run {
-                worker: active.worker.clone(),
-                attempt,
-            }),
-            JobState::Stopping(active, reason) => Some(stop_order(job, active, reason)),
-            JobState::Queued(_)
-            | JobState::Array(_)
-            | JobState::Building(_)
-            | JobState::Running(_)
-            | JobState::Paused(_)
-            | JobState::Finished(_) => None,
-        };
-        if let Some(order) = order {
-            self.state.watch_mut().order(id);
-            self.act(order);
-        }
-    }
-
     pub(crate) fn hold_requested(&mut self, id: JobId, by: UserName) -> Result<(), Rejected> {
         if !is_held(self.waiting_job(id)?)? {
             let now = self.now;
             self.edit_waiting(id, |job| {
-                if let Some(hold) = hold_of(job) {
+                if let Some(hold) = job.state.hold_mut() {
                     *hold = Some(Hold {
                         by: by.clone(),
                         at: now,
                     });
-                    enter(job, now, job.state.phase(), format!("held by {by}"));
+                    job.enter(now, job.state.phase(), format!("held by {by}"));
                 }
             });
         }
@@ -127,9 +69,9 @@ impl Step<'_> {
         if is_held(self.waiting_job(id)?)? {
             let now = self.now;
             self.edit_waiting(id, |job| {
-                if let Some(hold) = hold_of(job) {
+                if let Some(hold) = job.state.hold_mut() {
                     *hold = None;
-                    enter(job, now, job.state.phase(), "released".to_owned());
+                    job.enter(now, job.state.phase(), "released".to_owned());
                 }
             });
         }
@@ -144,7 +86,7 @@ impl Step<'_> {
             let now = self.now;
             self.edit_waiting(id, |job| {
                 job.priority = priority;
-                enter(job, now, job.state.phase(), format!("priority {priority}"));
+                job.enter(now, job.state.phase(), format!("priority {priority}"));
             });
         }
         Ok(())
@@ -192,35 +134,8 @@ impl Step<'_> {
             return Err(Rejected::Invalid(text));
         }
         self.state.meta_mut().lock = lock;
-        self.state.news_mut().anything();
         self.effects.dirty.meta = true;
         Ok(())
-    }
-}
-
-fn stop_order(job: &Job, active: &Active, reason: &StopReason) -> Effect {
-    Effect::Stop {
-        worker: active.worker.clone(),
-        attempt: crate::id::AttemptId {
-            job: job.id,
-            number: active.attempt,
-        },
-        outcome: outcome_of(reason, job),
-        grace: job.spec.grace,
-    }
-}
-
-/// Who holds a job back, of one that waits.
-fn hold_of(job: &mut Job) -> Option<&mut Option<Hold>> {
-    match &mut job.state {
-        JobState::Queued(queued) => Some(&mut queued.hold),
-        JobState::Array(array) => Some(&mut array.hold),
-        JobState::Assigned(_)
-        | JobState::Building(_)
-        | JobState::Running(_)
-        | JobState::Paused(_)
-        | JobState::Stopping(..)
-        | JobState::Finished(_) => None,
     }
 }
 

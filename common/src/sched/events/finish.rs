@@ -5,19 +5,15 @@ use std::time::Duration;
 use crate::id::JobId;
 use crate::job::{
     Active, Cause, Charge, ChargeEnd, Finished, Job, JobState, OnWorkerLoss, Outcome, Phase,
-    Queued, RetryRule, StopReason, Transition, write_down,
+    Queued, RetryRule, StopReason, write_down,
 };
 use crate::penalty::recency;
 use crate::time::Timestamp;
 
 use crate::sched::events::array;
-use crate::sched::events::control::outcome_of;
-use crate::sched::events::step::Step;
 use crate::sched::model::effect::Effect;
-use crate::sched::state::core::Standing;
-
-/// The most lines that a job's timeline has. The first, its submission, is kept whatever follows.
-pub(crate) const TIMELINE_MAX: usize = 64;
+use crate::sched::state::core::DependencyStatus;
+use crate::sched::state::step::Step;
 
 /// How many times the first wait the longest wait before a further try is.
 const BACKOFF_MAX: u32 = 100;
@@ -27,20 +23,6 @@ pub(crate) struct Ended {
     pub(crate) outcome: Outcome,
     pub(crate) ran: Duration,
     pub(crate) log_bytes: Option<u64>,
-}
-
-/// Writes a line into the job's timeline.
-pub(crate) fn enter(job: &mut Job, at: Timestamp, phase: Phase, note: String) {
-    let attempt = job.state.active().map(|active| active.attempt);
-    job.timeline.push(Transition {
-        at,
-        phase,
-        attempt,
-        note,
-    });
-    if job.timeline.len() > TIMELINE_MAX {
-        job.timeline.remove(1);
-    }
 }
 
 /// What follows from the end of an attempt.
@@ -123,7 +105,7 @@ impl Step<'_> {
         let now = self.now;
         self.edit(id, |job| {
             // The line still names the attempt that it is about.
-            enter(job, now, Phase::Queued, note);
+            job.enter(now, Phase::Queued, note);
             edit(job);
             job.state = JobState::Queued(Queued {
                 since: now,
@@ -178,7 +160,8 @@ impl Step<'_> {
     pub(crate) fn impossible(&self, id: JobId) -> Option<Outcome> {
         let job = self.state.job(id)?;
         let mut after = job.waits_after().iter();
-        let failed = after.find(|d| self.state.standing_of(**d) == Standing::Impossible)?;
+        let failed =
+            after.find(|d| self.state.dependency_status(**d) == DependencyStatus::Impossible)?;
         let cause = match &self.state.job(failed.job)?.state {
             JobState::Finished(finished) => finished.outcome.cause.as_str(),
             JobState::Queued(_)
@@ -203,7 +186,7 @@ impl Step<'_> {
         let note = format!("{}: {}", ended.outcome.cause.as_str(), ended.outcome.detail);
         let (last, charge) = last.unzip();
         self.edit(id, |job| {
-            enter(job, now, Phase::Finished, note);
+            job.enter(now, Phase::Finished, note);
             if let Some(charge) = charge {
                 write_down(&mut job.charges, charge);
             }
@@ -277,7 +260,7 @@ impl Step<'_> {
                     // It ended by itself before the order reached it, and that is how it ended.
                     RetryRule::Never | RetryRule::UserBudget => over(),
                     RetryRule::Infrastructure | RetryRule::Requeue => {
-                        let ordered = outcome_of(reason, job);
+                        let ordered = reason.outcome(job);
                         Next::Over(Outcome {
                             exit_code: outcome.exit_code,
                             detail: format!("{}; {}", ordered.detail, outcome.detail),

@@ -1,47 +1,13 @@
-//! Groups: users who have one share of the cluster together, and what an admin sets of users and groups.
-//! Where groups rank is left to [`crate::sched::rank::ranks`], what their guards forbid to [`crate::sched::fit::guard`].
+//! What an admin sets of users and groups.
 
 use crate::id::{GroupName, UserName};
 use crate::resources::MilliGpu;
 
-use crate::sched::events::step::Step;
-use crate::sched::events::submit::listed;
+use crate::sched::model::entities::Group;
 use crate::sched::model::event::{Membership, Rejected};
 use crate::sched::model::settings::Guards;
-use crate::sched::state::core::State;
-
-/// What the scheduler knows of a group. Who is in it, its users say.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Group {
-    /// Which.
-    pub name: GroupName,
-    /// More than 1 means more than an equal share.
-    pub weight: f64,
-    /// Limits of all members together.
-    pub guards: Guards,
-}
-
-/// What the members of a group have together now.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Holdings {
-    /// Jobs that wait, each task of an array for itself.
-    pub queued: u64,
-    /// Jobs that have a machine.
-    pub running: u64,
-    /// Thousandths of GPUs that those hold.
-    pub gpus_milli: u64,
-}
-
-/// What the members of a group have together now; nothing for one that is not known.
-#[must_use]
-pub fn group_holdings_of(state: &State, name: &GroupName) -> Holdings {
-    let team = state.index().team(name);
-    team.map_or_else(Holdings::default, |team| Holdings {
-        queued: team.tally.queued,
-        running: u64::from(team.tally.active),
-        gpus_milli: team.tally.gpus,
-    })
-}
+use crate::sched::model::text::listed;
+use crate::sched::state::step::Step;
 
 impl Step<'_> {
     pub(crate) fn user_set(
@@ -64,7 +30,7 @@ impl Step<'_> {
             user.weight = weight;
             user.guards = guards;
             match membership {
-                Membership::Kept => {}
+                Membership::Unchanged => {}
                 Membership::None => user.group = None,
                 Membership::Of(group) => user.group = Some(group),
             }

@@ -6,10 +6,10 @@ use crate::id::{JobId, WorkerId};
 use crate::job::{Cause, JobState, Outcome, StopReason};
 
 use crate::sched::events::finish::Ended;
-use crate::sched::events::step::Step;
 use crate::sched::model::effect::Effect;
 use crate::sched::model::entities::{Health, Worker};
 use crate::sched::model::event::Rejected;
+use crate::sched::state::step::Step;
 
 /// How much longer a worker may be silent that said goodbye.
 const GOODBYE: Duration = Duration::from_secs(600);
@@ -49,9 +49,8 @@ impl Step<'_> {
 
     /// The lead was taken with a state from the store: what its orders were is given again, and every
     /// worker's time starts anew.
-    pub(crate) fn lead_taken(&mut self) {
+    pub(crate) fn leadership_acquired(&mut self) {
         self.state.watch_mut().forget_silences();
-        self.state.news_mut().anything();
         let workers: Vec<WorkerId> = self.state.workers().map(|w| w.id.clone()).collect();
         for worker in workers {
             self.state.watch_mut().silence(&worker, self.now);
@@ -81,7 +80,6 @@ impl Step<'_> {
         let lock = self.state.meta().lock.as_ref();
         if lock.is_some_and(|lock| lock.until <= self.now) {
             self.state.meta_mut().lock = None;
-            self.state.news_mut().anything();
             self.effects.dirty.meta = true;
         }
     }
@@ -138,9 +136,9 @@ impl Step<'_> {
     /// Gives a silent worker's jobs to others, and orders it to end them should it come back.
     fn lose(&mut self, id: &WorkerId) {
         self.set_health(id, Health::Lost { since: self.now });
-        let room = self.state.index().room(id);
+        let node = self.state.index().node(id);
         let jobs: Vec<JobId> =
-            room.map_or_else(Vec::new, |room| room.jobs.keys().copied().collect());
+            node.map_or_else(Vec::new, |node| node.jobs.keys().copied().collect());
         for job in jobs {
             let attempt = self.state.job(job).and_then(|job| job.attempt());
             let ended = Ended {

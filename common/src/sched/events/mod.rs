@@ -1,11 +1,11 @@
-//! What happens on each kind of event.
+//! What follows from each kind of event: one file for each kind, and the dispatcher.
 
-pub(crate) mod array;
-pub(crate) mod control;
-pub(crate) mod finish;
-pub(crate) mod group;
-pub(crate) mod liveness;
-pub(crate) mod reconcile;
-pub(crate) mod report;
-pub(crate) mod step;
+mod array;
+mod control;
+pub(crate) mod dispatch;
+mod finish;
+mod group;
+mod liveness;
+mod reconcile;
+mod report;
 pub(crate) mod submit;

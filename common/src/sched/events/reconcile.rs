@@ -10,9 +10,9 @@ use crate::resources::Capacity;
 use crate::wire::AttemptPhase;
 
 use crate::sched::events::finish::Ended;
-use crate::sched::events::step::Step;
 use crate::sched::model::entities::{Health, Worker};
 use crate::sched::model::event::Known;
+use crate::sched::state::step::Step;
 
 impl Step<'_> {
     pub(crate) fn worker_joined(
@@ -39,9 +39,9 @@ impl Step<'_> {
             .iter()
             .map(|known| (known.attempt, known.phase))
             .collect();
-        let room = self.state.index().room(&id);
+        let node = self.state.index().node(&id);
         let ours: Vec<JobId> =
-            room.map_or_else(Vec::new, |room| room.jobs.keys().copied().collect());
+            node.map_or_else(Vec::new, |node| node.jobs.keys().copied().collect());
         let mut current = BTreeSet::new();
         for job in ours {
             if let Some(attempt) = self.state.job(job).and_then(|job| job.attempt()) {

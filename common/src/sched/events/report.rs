@@ -7,10 +7,10 @@ use crate::id::{AttemptId, JobId, WorkerId};
 use crate::job::{Active, Cause, Job, JobState, Outcome, Phase};
 use crate::wire::AttemptPhase;
 
-use crate::sched::events::finish::{Ended, enter};
-use crate::sched::events::step::Step;
+use crate::sched::events::finish::Ended;
 use crate::sched::model::effect::Effect;
 use crate::sched::model::event::{Progress, Rejected};
+use crate::sched::state::step::Step;
 
 impl Step<'_> {
     pub(crate) fn reported(
@@ -134,7 +134,7 @@ impl Step<'_> {
             }
             // Nothing ran, so that the stop has been obeyed.
             JobState::Stopping(_, stop) => {
-                let outcome = crate::sched::events::control::outcome_of(stop, job);
+                let outcome = stop.outcome(job);
                 self.attempt_ended(attempt.job, ended(outcome));
                 self.act(Effect::Forget { worker, attempt });
             }
@@ -286,7 +286,7 @@ impl Step<'_> {
                 | Phase::Stopping
                 | Phase::Finished => JobState::Building(active),
             };
-            enter(job, now, phase, note);
+            job.enter(now, phase, note);
         });
         self.state.watch_mut().answered(id);
     }
@@ -300,7 +300,7 @@ impl Step<'_> {
         let now = self.now;
         self.edit(id, |job| {
             let phase = job.state.phase();
-            enter(job, now, phase, note);
+            job.enter(now, phase, note);
         });
         Ok(())
     }

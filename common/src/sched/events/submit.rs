@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use crate::id::JobId;
 use crate::job::{Array, Job, JobState, Phase, Queued, TaskEnds};
-use crate::resources::{ByteSize, GpuAmount, MilliCpu, MilliGpu, Request};
+use crate::resources::{ByteSize, GpuAmount, MilliGpu, Request};
 
-use crate::sched::events::finish::enter;
-use crate::sched::events::step::Step;
-use crate::sched::fit::fits::{Misfit, is_model_allowed, needs};
+use crate::sched::fit::fits::{Misfit, allowed_gpus, is_model_allowed, needs};
 use crate::sched::fit::guard::may_wait;
 use crate::sched::model::effect::Effect;
 use crate::sched::model::entities::Worker;
 use crate::sched::model::event::{Rejected, Submission};
+use crate::sched::model::text::{cores, listed};
 use crate::sched::state::core::State;
+use crate::sched::state::step::Step;
 
 impl Step<'_> {
     pub(crate) fn submitted(&mut self, submission: Submission) -> Result<(), Rejected> {
@@ -70,7 +70,7 @@ impl Step<'_> {
             timeline: Vec::with_capacity(1),
             charges: Vec::new(),
         };
-        enter(&mut job, self.now, Phase::Queued, String::new());
+        job.enter(self.now, Phase::Queued, String::new());
         self.state.set_job(Arc::new(job));
         self.effects.dirty.jobs.insert(id);
         if let Some(key) = submission.key {
@@ -113,7 +113,9 @@ impl Step<'_> {
             GpuAmount::Milli(milli) => milli.0,
         };
         if spec.request.gpus > 0 && per_gpu == 0 {
-            let text = "nothing is asked of each GPU; ask for no GPU instead".to_owned();
+            let text =
+                "a job that asks for GPUs must ask for a part of each; set num_gpus to 0 for none"
+                    .to_owned();
             return Err(Rejected::Invalid(text));
         }
         for dependency in &spec.after {
@@ -211,9 +213,9 @@ fn tell(misfit: &Misfit, request: &Request, workers: &[&Worker]) -> String {
             }
         }
         Misfit::Gpus => {
-            let counts = workers.iter().map(|worker| {
-                crate::sched::fit::fits::allowed_gpus(&worker.capacity, request).count()
-            });
+            let counts = workers
+                .iter()
+                .map(|worker| allowed_gpus(&worker.capacity, request).count());
             let most = counts.max().unwrap_or(0);
             let any = request.gpu_models.is_empty() && request.gpu_memory.is_none();
             let which = if any { "" } else { "such " };
@@ -245,24 +247,4 @@ fn tell(misfit: &Misfit, request: &Request, workers: &[&Worker]) -> String {
             )
         }
     }
-}
-
-/// CPU in cores, as people write it.
-pub(crate) fn cores(cpu: MilliCpu) -> String {
-    let (whole, milli) = (cpu.0 / 1000, cpu.0 % 1000);
-    if milli == 0 {
-        return whole.to_string();
-    }
-    format!("{whole}.{milli:03}")
-        .trim_end_matches('0')
-        .to_owned()
-}
-
-/// A list for a sentence; the first few of a long one.
-pub(crate) fn listed(items: BTreeSet<String>) -> Option<String> {
-    const SHOWN: usize = 8;
-    let count = items.len();
-    let shown: Vec<_> = items.into_iter().take(SHOWN).collect();
-    let more = if count > SHOWN { ", …" } else { "" };
-    (count > 0).then(|| format!("{}{more}", shown.join(", ")))
 }

@@ -8,7 +8,7 @@ use crate::resources::{Allocation, ByteSize, Capacity, GpuDevice, MilliCpu, Mill
 
 use crate::sched::model::entities::Health;
 use crate::sched::model::settings::Settings;
-use crate::sched::state::node_load::Room;
+use crate::sched::state::node_load::NodeLoad;
 
 /// CPU of a job that asks for neither GPU nor CPU.
 const DEFAULT_CPU: MilliCpu = MilliCpu(1000);
@@ -179,10 +179,10 @@ fn share(whole: u64, part: u64, all: u64) -> u64 {
 /// Whether the machine takes new jobs at all, and this one, whatever is free there.
 pub(crate) fn is_open(
     settings: &Settings,
-    room: &Room,
+    node: &NodeLoad,
     avoid: Option<&WorkerId>,
 ) -> Result<(), Blocker> {
-    let Some(worker) = &room.worker else {
+    let Some(worker) = &node.worker else {
         return Err(Blocker::Silent);
     };
     match worker.health {
@@ -195,7 +195,7 @@ pub(crate) fn is_open(
     if avoid == Some(&worker.id) {
         return Err(Blocker::Avoided);
     }
-    if room.starting >= settings.starts_per_worker {
+    if node.starting >= settings.starts_per_worker {
         return Err(Blocker::Starting);
     }
     Ok(())
@@ -229,26 +229,26 @@ pub(crate) fn fitness(capacity: &Capacity, request: &Request) -> Result<Fitness,
 }
 
 /// Whether enough is free now.
-pub(crate) fn has_room(room: &Room, fitness: &Fitness) -> Result<(), Blocker> {
+pub(crate) fn has_room(node: &NodeLoad, fitness: &Fitness) -> Result<(), Blocker> {
     let needs = fitness.needs;
     if needs.gpus > 0 {
-        let gpus = u32::try_from(free_enough(room, fitness).count()).unwrap_or(u32::MAX);
+        let gpus = u32::try_from(free_enough(node, fitness).count()).unwrap_or(u32::MAX);
         if gpus < needs.gpus {
             return Err(Blocker::Gpus);
         }
     }
-    if needs.cpu > room.free_cpu() {
+    if needs.cpu > node.free_cpu() {
         return Err(Blocker::Cpu);
     }
-    if needs.memory > room.free_memory() {
+    if needs.memory > node.free_memory() {
         return Err(Blocker::Memory);
     }
     Ok(())
 }
 
 /// The GPUs that it could be given now, by their place in the machine's order.
-fn free_enough<'a>(room: &'a Room, fitness: &'a Fitness) -> impl Iterator<Item = usize> + 'a {
-    let free = room.free.iter().enumerate();
+fn free_enough<'a>(node: &'a NodeLoad, fitness: &'a Fitness) -> impl Iterator<Item = usize> + 'a {
+    let free = node.free.iter().enumerate();
     let milli = fitness.needs.milli.0;
     let fits = free.filter(move |(at, free)| **free >= milli && fitness.allows(*at));
     fits.map(|(at, _)| at)
@@ -256,12 +256,12 @@ fn free_enough<'a>(room: &'a Room, fitness: &'a Fitness) -> impl Iterator<Item =
 
 /// The GPUs that it could be given now by their place in the machine's order, the fullest first so that
 /// whole ones stay whole; at least as many as it needs.
-pub(crate) fn fitting(room: &Room, fitness: &Fitness) -> Result<Vec<usize>, Blocker> {
-    has_room(room, fitness)?;
+pub(crate) fn fitting(node: &NodeLoad, fitness: &Fitness) -> Result<Vec<usize>, Blocker> {
+    has_room(node, fitness)?;
     let mut gpus: Vec<usize> = Vec::new();
     if fitness.needs.gpus > 0 {
-        gpus.extend(free_enough(room, fitness));
-        gpus.sort_by_key(|at| (room.free.get(*at).copied(), *at));
+        gpus.extend(free_enough(node, fitness));
+        gpus.sort_by_key(|at| (node.free.get(*at).copied(), *at));
     }
     Ok(gpus)
 }
@@ -281,12 +281,12 @@ pub(crate) fn allocation(capacity: &Capacity, fitness: &Fitness, gpus: &[usize])
 }
 
 /// What the request could hold of the machine if it went there now.
-pub(crate) fn fit(room: &Room, request: &Request) -> Result<Allocation, Blocker> {
-    let Some(worker) = &room.worker else {
+pub(crate) fn fit(node: &NodeLoad, request: &Request) -> Result<Allocation, Blocker> {
+    let Some(worker) = &node.worker else {
         return Err(Blocker::Silent);
     };
     let fitness = fitness(&worker.capacity, request).map_err(|_| Blocker::Never)?;
-    let mut gpus = fitting(room, &fitness)?;
+    let mut gpus = fitting(node, &fitness)?;
     gpus.truncate(usize::try_from(request.gpus).unwrap_or(usize::MAX));
     Ok(allocation(&worker.capacity, &fitness, &gpus))
 }

@@ -6,7 +6,7 @@ use crate::id::{GroupName, UserName};
 use crate::sched::model::event::Rejected;
 use crate::sched::model::settings::Guards;
 use crate::sched::state::core::State;
-use crate::sched::state::counts::Tally;
+use crate::sched::state::counts::Counts;
 
 /// Why guards keep a job back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(crate) enum Limit {
 struct Guard<'a> {
     group: Option<&'a GroupName>,
     guards: &'a Guards,
-    tally: Tally,
+    counts: Counts,
 }
 
 /// The user's own guards and their group's.
@@ -44,10 +44,10 @@ fn guards<'a>(state: &'a State, user: &UserName) -> impl Iterator<Item = Guard<'
     let own = known.map(|user| Guard {
         group: None,
         guards: &user.guards,
-        tally: state
+        counts: state
             .index()
-            .desk(&user.name)
-            .map_or_else(Tally::default, |desk| desk.tally),
+            .user_queue(&user.name)
+            .map_or_else(Counts::default, |user_queue| user_queue.counts),
     });
     let group = known.and_then(|user| user.group.as_ref());
     let group = group
@@ -55,10 +55,10 @@ fn guards<'a>(state: &'a State, user: &UserName) -> impl Iterator<Item = Guard<'
         .map(|group| Guard {
             group: Some(&group.name),
             guards: &group.guards,
-            tally: state
+            counts: state
                 .index()
-                .team(&group.name)
-                .map_or_else(Tally::default, |team| team.tally),
+                .group_state(&group.name)
+                .map_or_else(Counts::default, |group_state| group_state.counts),
         });
     own.into_iter().chain(group)
 }
@@ -73,14 +73,14 @@ impl Guard<'_> {
 
     fn may_run(&self) -> Result<(), Guarded> {
         match self.guards.max_running {
-            Some(max) if self.tally.active >= max => Err(self.reached(Limit::Running { max })),
+            Some(max) if self.counts.active >= max => Err(self.reached(Limit::Running { max })),
             _ => Ok(()),
         }
     }
 
     fn may_hold(&self, more: u64) -> Result<(), Guarded> {
         match self.guards.max_gpus {
-            Some(max) if more > 0 && self.tally.gpus + more > u64::from(max.0) => {
+            Some(max) if more > 0 && self.counts.gpus + more > u64::from(max.0) => {
                 Err(self.reached(Limit::Gpus { max: max.0 }))
             }
             _ => Ok(()),
@@ -92,7 +92,7 @@ impl Guard<'_> {
 pub(crate) fn may_wait(state: &State, user: &UserName, tasks: Option<u32>) -> Result<(), Rejected> {
     let more = u64::from(tasks.unwrap_or(1));
     guards(state, user).try_for_each(|guard| {
-        let queued = guard.tally.queued;
+        let queued = guard.counts.queued;
         match guard.guards.max_queued {
             Some(max) if queued.saturating_add(more) > u64::from(max) => {
                 let who = guard.group.map_or_else(

@@ -17,23 +17,11 @@ use crate::resources::Allocation;
 use crate::time::Timestamp;
 
 use crate::sched::fit::fits::{Fitness, fitness};
-use crate::sched::fit::run_times::{expected_of, of_request};
 use crate::sched::model::entities::Health;
+use crate::sched::model::reservation::Reservation;
 use crate::sched::state::core::State;
-use crate::sched::state::node_load::Room;
-
-/// A place in time and space that is kept for a job.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reservation {
-    /// For whom.
-    pub job: JobId,
-    /// On which machine.
-    pub worker: WorkerId,
-    /// When enough will be free there at the latest, if jobs take no longer than was said or is assumed.
-    pub at: Timestamp,
-    /// Whether enough will be free then by ends that are expected, none of which is merely assumed.
-    pub is_promise: bool,
-}
+use crate::sched::state::node_load::NodeLoad;
+use crate::sched::state::run_times::{expected_if_placed, expected_of};
 
 /// When each machine will have enough free for one job.
 ///
@@ -41,7 +29,7 @@ pub struct Reservation {
 /// changed since the last one. On a machine where nothing changes what is expected stays so, but that nothing is
 /// expected of the past: it becomes what is expected at once.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Openings {
+pub(crate) struct EarliestStarts {
     job: Option<JobId>,
     /// When it was last brought up to date.
     now: Timestamp,
@@ -50,7 +38,7 @@ pub(crate) struct Openings {
     of: BTreeMap<WorkerId, Timestamp>,
 }
 
-impl Openings {
+impl EarliestStarts {
     /// The earliest reservation for a job; on the machine of `before`, if that is for the same job and it is kept no
     /// longer waiting there than was promised or than elsewhere.
     pub(crate) fn reserve(
@@ -68,26 +56,25 @@ impl Openings {
             None => self.order.first().map(|(at, worker)| (*at, worker))?,
         };
         if let Some(before) = before.filter(|before| before.job == job.id)
-            && let Some((again, opening)) = self.of.get_key_value(&before.worker)
+            && let Some((again, earliest)) = self.of.get_key_value(&before.worker)
         {
-            let opening = now.max(*opening);
-            if opening <= before.at || opening <= at {
-                (at, worker) = (opening, again);
+            let earliest = now.max(*earliest);
+            if earliest <= before.at || earliest <= at {
+                (at, worker) = (earliest, again);
             }
         }
-        let room = state.index().room(worker)?;
+        let node = state.index().node(worker)?;
         Some(Reservation {
             job: job.id,
             worker: worker.clone(),
             at,
-            is_promise: Plan::at(state, now, room, job, |end| end.is_expected && end.at <= at)?
-                .fits(),
+            is_firm: Plan::at(state, now, node, job, |end| end.is_expected && end.at <= at)?.fits(),
         })
     }
 
     fn catch_up(&mut self, state: &State, now: Timestamp, job: &Job) {
         let index = state.index();
-        let (era, changed) = index.changed_rooms();
+        let (era, changed) = index.changed_nodes();
         if self.job == Some(job.id) && self.read.0 == era && self.now <= now {
             let news = changed.get(self.read.1..).unwrap_or_default();
             let news: BTreeSet<&WorkerId> = news.iter().collect();
@@ -95,23 +82,23 @@ impl Openings {
                 if let Some(before) = self.of.remove(id) {
                     self.order.remove(&(before, id.clone()));
                 }
-                if let Some(room) = index.room(id) {
-                    self.enter(state, now, id, room, job);
+                if let Some(node) = index.node(id) {
+                    self.enter(state, now, id, node, job);
                 }
             }
         } else {
             *self = Self::default();
             self.job = Some(job.id);
-            for (id, room) in index.rooms() {
-                self.enter(state, now, id, room, job);
+            for (id, node) in index.nodes() {
+                self.enter(state, now, id, node, job);
             }
         }
         self.read = (era, changed.len());
         self.now = now;
     }
 
-    fn enter(&mut self, state: &State, now: Timestamp, id: &WorkerId, room: &Room, job: &Job) {
-        if let Some(at) = Plan::earliest(state, now, room, job) {
+    fn enter(&mut self, state: &State, now: Timestamp, id: &WorkerId, node: &NodeLoad, job: &Job) {
+        if let Some(at) = Plan::earliest(state, now, node, job) {
             self.order.insert((at, id.clone()));
             self.of.insert(id.clone(), at);
         }
@@ -133,8 +120,8 @@ impl Plan {
     /// What is expected at the instant of the reservation; `None` when its job or machine is gone.
     pub(crate) fn new(state: &State, now: Timestamp, reservation: &Reservation) -> Option<Self> {
         let job = state.job(reservation.job)?;
-        let room = state.index().room(&reservation.worker)?;
-        let mut plan = Self::at(state, now, room, job, |end| end.at <= reservation.at)?;
+        let node = state.index().node(&reservation.worker)?;
+        let mut plan = Self::at(state, now, node, job, |end| end.at <= reservation.at)?;
         plan.reservation = reservation.clone();
         Some(plan)
     }
@@ -143,25 +130,25 @@ impl Plan {
     fn at(
         state: &State,
         now: Timestamp,
-        room: &Room,
+        node: &NodeLoad,
         job: &Job,
         has_ended: impl Fn(&End<'_>) -> bool,
     ) -> Option<Self> {
-        let mut plan = Self::now(room, job)?;
-        let ended = ends(state, now, room).into_iter().filter(has_ended);
+        let mut plan = Self::now(node, job)?;
+        let ended = ends(state, now, node).into_iter().filter(has_ended);
         ended.for_each(|end| plan.give(end.allocation));
         Some(plan)
     }
 
     /// When enough will be free in the room.
-    fn earliest(state: &State, now: Timestamp, room: &Room, job: &Job) -> Option<Timestamp> {
-        let worker = room.worker.as_ref()?;
+    fn earliest(state: &State, now: Timestamp, node: &NodeLoad, job: &Job) -> Option<Timestamp> {
+        let worker = node.worker.as_ref()?;
         if worker.health != Health::Up || worker.cordon.is_some() {
             return None;
         }
-        let mut plan = Self::now(room, job)?;
+        let mut plan = Self::now(node, job)?;
         let mut at = now;
-        for end in ends(state, now, room) {
+        for end in ends(state, now, node) {
             if end.at > at && plan.fits() {
                 return Some(at);
             }
@@ -171,20 +158,20 @@ impl Plan {
         plan.fits().then_some(at)
     }
 
-    pub(crate) fn now(room: &Room, job: &Job) -> Option<Self> {
-        let worker = room.worker.as_ref()?;
+    pub(crate) fn now(node: &NodeLoad, job: &Job) -> Option<Self> {
+        let worker = node.worker.as_ref()?;
         Some(Self {
             reservation: Reservation {
                 job: job.id,
                 worker: worker.id.clone(),
                 at: Timestamp::default(),
-                is_promise: false,
+                is_firm: false,
             },
             fitness: fitness(&worker.capacity, &job.spec.request).ok()?,
-            free: room.free.clone(),
-            cpu: room.free_cpu().0,
-            memory: room.free_memory().0,
-            places: Arc::clone(&room.places),
+            free: node.free.clone(),
+            cpu: node.free_cpu().0,
+            memory: node.free_memory().0,
+            places: Arc::clone(&node.places),
         })
     }
 
@@ -218,12 +205,6 @@ impl Plan {
         enough && self.cpu >= needs.cpu.0 && self.memory >= needs.memory.0
     }
 
-    /// Whether more of the machine is left than by another plan for it.
-    pub(crate) fn is_looser(&self, other: &Self) -> bool {
-        let mut gpus = self.free.iter().zip(&other.free);
-        gpus.any(|(free, other)| free > other) || self.cpu > other.cpu || self.memory > other.memory
-    }
-
     /// Whether a job with this allocation on the reserved machine, from now on, would delay the reserved
     /// one.
     pub(crate) fn is_delayed_by(
@@ -243,9 +224,9 @@ impl Plan {
 
     fn ends_in_time(&self, state: &State, now: Timestamp, job: &Job, held: &Allocation) -> bool {
         // What will be kept in the attempt is asked, so that the job is not held to more once it runs.
-        let room = state.index().room(&self.reservation.worker);
-        let model = room.and_then(|room| room.model_of(held));
-        let expected = of_request(state, job, model).map(|expected| expected.longest);
+        let node = state.index().node(&self.reservation.worker);
+        let model = node.and_then(|node| node.model_of(held));
+        let expected = expected_if_placed(state, job, model).map(|expected| expected.longest);
         let length = expected.unwrap_or_else(|| state.settings().assumed_runtime);
         now.after(length) <= self.reservation.at
     }
@@ -268,9 +249,9 @@ struct End<'a> {
 }
 
 /// The planned ends of the jobs in a room, the earliest first.
-fn ends<'a>(state: &State, now: Timestamp, room: &'a Room) -> Vec<End<'a>> {
+fn ends<'a>(state: &State, now: Timestamp, node: &'a NodeLoad) -> Vec<End<'a>> {
     let assumed = state.settings().assumed_runtime;
-    let jobs = room.jobs.iter().filter_map(|(id, job)| {
+    let jobs = node.jobs.iter().filter_map(|(id, job)| {
         let active = job.state.active()?;
         let expected = expected_of(job, active).map(|expected| expected.longest);
         let since = active.started_at.unwrap_or(active.assigned_at);

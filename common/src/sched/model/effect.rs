@@ -7,9 +7,7 @@ use std::time::Duration;
 use crate::id::{AttemptId, GroupName, JobId, UserName, WorkerId};
 use crate::job::{Job, Outcome};
 
-use crate::sched::events::group::Group;
-use crate::sched::model::entities::{Meta, User, Worker};
-use crate::sched::state::core::State;
+use crate::sched::model::entities::{Group, Meta, User, Worker};
 
 /// Collects over a batch of steps.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -107,39 +105,5 @@ impl Effects {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.dirty == Dirty::default() && self.acts.is_empty()
-    }
-}
-
-impl Dirty {
-    /// The changes to commit, read from `state`.
-    #[must_use]
-    pub fn changes(&self, state: &State) -> Vec<Change> {
-        let jobs = self.jobs.iter().map(|id| match state.job(*id) {
-            Some(job) => Change::Job(Arc::clone(job)),
-            None => Change::JobDropped(*id),
-        });
-        let users = self
-            .users
-            .iter()
-            .filter_map(|name| state.user(name).cloned().map(Change::User));
-        let groups = self.groups.iter().map(|name| match state.group(name) {
-            Some(group) => Change::Group(group.clone()),
-            None => Change::GroupDropped(name.clone()),
-        });
-        let workers = self.workers.iter().map(|id| match state.worker(id) {
-            Some(worker) => Change::Worker(Arc::clone(worker)),
-            None => Change::WorkerDropped(id.clone()),
-        });
-        let keys = self
-            .keys
-            .iter()
-            .map(|(key, job)| Change::Key(Arc::clone(key), *job));
-        let meta = self.meta.then(|| Change::Meta(state.meta().clone()));
-        jobs.chain(groups)
-            .chain(users)
-            .chain(workers)
-            .chain(keys)
-            .chain(meta)
-            .collect()
     }
 }

@@ -53,6 +53,17 @@ pub struct User {
     pub usage_at: Timestamp,
 }
 
+/// What the scheduler knows of a group. Its members name it, not the reverse.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Group {
+    /// Its name.
+    pub name: GroupName,
+    /// More than 1 means more than an equal share.
+    pub weight: f64,
+    /// Limits of all members together.
+    pub guards: Guards,
+}
+
 /// What the scheduler knows of a machine.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Worker {

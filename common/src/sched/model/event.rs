@@ -122,7 +122,7 @@ pub enum Event {
     },
     /// This master took the lead with the state as loaded: orders that their workers have not confirmed
     /// are given again, and every worker's time starts anew.
-    LeadTaken,
+    LeadershipAcquired,
     /// Time passed. At least once a second.
     Ticked,
 }
@@ -131,7 +131,7 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Membership {
     /// It stays as it is.
-    Kept,
+    Unchanged,
     /// They are in no group.
     None,
     /// They are in this one, which must be there.

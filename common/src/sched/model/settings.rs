@@ -28,9 +28,11 @@ pub struct Settings {
     pub placement: Placement,
     /// What happens behind a job that cannot start.
     pub backfill: Backfill,
-    /// How many further jobs are looked at in one pass behind a job with a reservation.
+    /// The most jobs that one pass tries behind a reservation.
     pub backfill_window: usize,
-    /// How long a job is planned to run of which nothing is expected, so that a place is kept for a big job also then.
+    /// In which order one user's jobs, and candidates for backfill, are tried.
+    pub order: JobOrder,
+    /// The planned length of a job of which nothing is expected.
     pub assumed_runtime: Duration,
     /// A job that may be stopped for an urgent one, or for a floor, runs at least for so long before it is.
     pub preempt_after: Duration,
@@ -46,6 +48,17 @@ pub enum Backfill {
     BestEffort,
     /// Everybody waits.
     Strict,
+}
+
+/// In which order one user's jobs, and candidates for backfill, are tried. Class and priority go first in both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum JobOrder {
+    /// One user's jobs: the largest slowdown first, (wait + expected run time) / expected run time. Candidates for
+    /// backfill: the shortest first.
+    #[default]
+    Slowdown,
+    /// By submission.
+    Submission,
 }
 
 /// Which of the machines that fit is taken.
@@ -113,6 +126,7 @@ impl Default for Settings {
             placement: Placement::default(),
             backfill: Backfill::default(),
             backfill_window: 256,
+            order: JobOrder::default(),
             assumed_runtime: Duration::from_secs(24 * 3600),
             preempt_after: Duration::from_secs(600),
         }

@@ -1,8 +1,10 @@
-//! The planning pass: gives waiting jobs their machines, reserves, preempts.
+//! The planning pass: gives queued jobs their nodes, makes reservations, stops jobs for those that go first.
 
-pub(crate) mod ledger;
-pub(crate) mod news;
-pub(crate) mod pass;
+mod assign;
+pub(crate) mod blocker;
+mod candidates;
+pub(crate) mod outrank;
+mod pass;
 pub(crate) mod planner;
-pub(crate) mod preempt;
-pub(crate) mod sought;
+mod preempt;
+pub(crate) mod stop;

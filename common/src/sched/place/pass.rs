@@ -1,260 +1,280 @@
-//! One walk over the waiting jobs in the order of [`crate::sched::rank::order`], and what it learns on the way.
+//! One pass over the queued jobs.
 //!
-//! A walk looks only at what may start, as [`crate::sched::place::news`] says, and of that only at the jobs of users whose turn may
-//! have come. Once no shape has room any more it is over, however many jobs wait. A user's own jobs are looked at
-//! in their own order; where a floor may serve one of a later shape first, each shape's in theirs.
+//! First the jobs are tried in turn. The first one that cannot start gets a reservation, and from then on the others
+//! are tried only on other nodes (EASY backfill: Lifka, "The ANL/IBM SP scheduling system", JSSPP 1995). Then the
+//! reserved node is offered to jobs that do not delay the reservation. The pass ends early once no shape of job has
+//! room anywhere, however many jobs are queued.
 
-use std::ops::Bound;
+use std::sync::Arc;
 
-use crate::id::{JobId, UserName};
-use crate::time::Timestamp;
-
+use crate::id::{JobId, WorkerId};
+use crate::job::Job;
+use crate::resources::Allocation;
+use crate::sched::fit::eligible::{Skip, avoided, may_start};
+use crate::sched::fit::fits::fit;
+use crate::sched::fit::guard::may_hold;
 use crate::sched::fit::reserve::Plan;
-use crate::sched::model::settings::Backfill;
+use crate::sched::model::reservation::Blocked;
+use crate::sched::model::settings::{Backfill, JobOrder};
 use crate::sched::model::shape::ShapeId;
-use crate::sched::place::news::Recent;
-use crate::sched::place::planner::{avoided, may_start};
-use crate::sched::place::sought::Sought;
-use crate::sched::rank::floor::has_floor;
-use crate::sched::rank::order::{Merge, Place};
-use crate::sched::rank::ranks::Ranks;
-use crate::sched::state::core::{Blocked, State};
+use crate::sched::state::step::Step;
 
-/// What is passed over when a job cannot be placed.
-pub(crate) enum Kept {
-    /// It alone.
-    Job,
-    /// Every job that asks for the same.
-    Shape,
-    /// Every job of its user that asks for the same.
-    ShapeOfUser,
-    /// Every job of its user.
-    User,
-}
+use super::candidates::{Candidate, Candidates, Shortest, Source, Turns};
+use super::outrank::{has_any_floor, is_reserved_from};
+use super::planner::Planner;
 
-/// One walk over the waiting jobs.
-pub(crate) struct Pass {
-    now: Timestamp,
-    backfill: Backfill,
-    sought: Sought,
-    merge: Merge<ShapeId>,
-    pub(crate) blocked: Option<Blocked>,
-    pub(crate) plan: Option<Plan>,
-    looked_behind: usize,
-    /// Whether it gave up before it had come to every job.
-    pub(crate) is_cut: bool,
-}
-
-/// A job whose turn it is.
-#[derive(Debug, Clone)]
-pub(crate) struct Candidate {
-    pub(crate) job: JobId,
-    pub(crate) shape: ShapeId,
-    /// Whether it is known that no machine has room for it.
-    pub(crate) is_full: bool,
-    user: UserName,
-    place: Place,
-    /// What the user had had, if that counts for a group.
-    had: Option<f64>,
-}
-
-/// What follows from a job that was placed or kept.
+/// What follows from a pass or from one job of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Then {
-    /// The walk goes on.
-    On,
+    /// The pass goes on.
+    Continue,
     /// It is over.
-    Over,
-    /// It is over, and another is due: what was kept for a job is so no more.
-    Anew,
+    Done,
+    /// It is over, and another is due, because the reservation no longer holds.
+    Restart,
 }
 
-/// Whether of all jobs that guards let start, on any machine, it is this one's turn first.
-pub(crate) fn is_first(state: &mut State, now: Timestamp, job: JobId) -> bool {
-    let mut pass = Pass::new(state, now, None, None);
-    while let Some(candidate) = pass.next(state) {
-        let kept = match may_start(state, candidate.job) {
-            Ok(()) if candidate.job == job => return true,
-            Ok(()) => {
-                let first = state.job(candidate.job);
-                if first.is_none_or(|first| avoided(state, first).is_none()) {
-                    return false;
-                }
-                Kept::Job
-            }
-            Err(kept) => kept,
-        };
-        pass.kept(state, &candidate, &kept);
-    }
-    false
+/// A pass under way.
+pub(crate) struct Pass<'p, 's, 'a> {
+    planner: &'p mut Planner,
+    step: &'s mut Step<'a>,
+    candidates: Candidates,
+    blocked: Option<Blocked>,
+    plan: Option<Plan>,
+    /// How many jobs were tried behind the reservation without success.
+    tried_behind: usize,
+    placed: usize,
 }
 
-impl Pass {
-    /// A walk over what is new, or over everything, behind the job that something is kept for.
-    pub(crate) fn new(
-        state: &mut State,
-        now: Timestamp,
-        recent: Option<Recent>,
+impl<'p, 's, 'a> Pass<'p, 's, 'a> {
+    /// Runs a pass behind a reservation that was made before, if there is one.
+    pub(crate) fn run(
+        planner: &'p mut Planner,
+        step: &'s mut Step<'a>,
         plan: Option<Plan>,
-    ) -> Self {
-        let backfill = state.settings().backfill;
-        let looks_for_blocked = match backfill {
-            Backfill::Easy => plan.is_none() && !state.is_hopeless(now),
+    ) -> Then {
+        let reserved = plan.as_ref().map(|plan| plan.reservation.clone());
+        let mut pass = Self {
+            planner,
+            step,
+            candidates: Candidates::default(),
+            blocked: reserved.map(Blocked::Reserved),
+            plan,
+            tried_behind: 0,
+            placed: 0,
+        };
+        let mut then = pass.in_turn();
+        if then == Then::Continue {
+            then = pass.backfill();
+        }
+        pass.end(then)
+    }
+
+    fn end(self, then: Then) -> Then {
+        let (state, now) = (&mut *self.step.state, self.step.now);
+        // What was found impossible lately stays so.
+        if self.blocked.is_some() || !state.reservation_known_impossible(now) {
+            state.set_blocked(self.blocked);
+        }
+        // Placing jobs moves ranks, and a reservation that is only assumed belongs to the job that ranks first.
+        let reservation = state.blocked().and_then(Blocked::reservation);
+        let may_move = reservation.is_some_and(|reservation| !reservation.is_firm);
+        match then {
+            Then::Continue if may_move && self.placed > 0 => Then::Restart,
+            Then::Continue | Then::Done => Then::Done,
+            Then::Restart => Then::Restart,
+        }
+    }
+
+    /// Tries the jobs in turn, on every node but the reserved one.
+    fn in_turn(&mut self) -> Then {
+        let (state, now) = (&*self.step.state, self.step.now);
+        let looks_for_blocked = match state.settings().backfill {
+            Backfill::Easy => self.plan.is_none() && !state.reservation_known_impossible(now),
             Backfill::Strict => true,
             Backfill::BestEffort => false,
         };
-        let reservation = plan.as_ref().map(|plan| &plan.reservation);
-        let sought = match recent {
-            Some(recent) if !looks_for_blocked => {
-                let reserved = reservation.map(|reservation| &reservation.worker);
-                Sought::recent(state, now, recent, reserved)
+        let shapes: Vec<ShapeId> = state.index().ready_shapes().collect();
+        for shape in shapes {
+            let is_full = !self.planner.fits_somewhere(state, shape);
+            if !is_full || looks_for_blocked {
+                self.candidates.add(state, shape, is_full);
             }
-            Some(_) | None => Sought::everything(state, now, looks_for_blocked),
+        }
+        if self.candidates.is_empty() {
+            return Then::Continue;
+        }
+        let source = Source::Turns(Turns::new(state, now, &self.candidates));
+        self.walk(source, Self::try_in_turn)
+    }
+
+    /// Offers the reserved node to jobs that do not delay the reservation.
+    fn backfill(&mut self) -> Then {
+        let (state, now) = (&*self.step.state, self.step.now);
+        let Some(plan) = &self.plan else {
+            return Then::Continue;
         };
-        let mut merge = Merge::new(Ranks::new(state, now));
-        sought.put_up(state, &mut merge);
-        Self {
-            now,
-            backfill,
-            sought,
-            merge,
-            blocked: reservation.cloned().map(Blocked::Reserved),
-            plan,
-            looked_behind: 0,
-            is_cut: false,
+        self.candidates = Candidates::default();
+        self.tried_behind = 0;
+        let shapes: Vec<ShapeId> = state.index().ready_shapes().collect();
+        for shape in shapes {
+            if self.planner.fits_on(state, shape, &plan.reservation.worker) {
+                self.candidates.add(state, shape, false);
+            }
         }
+        if self.candidates.is_empty() {
+            return Then::Continue;
+        }
+        let source = match state.settings().order {
+            JobOrder::Slowdown => Source::Shortest(Shortest::new(state, now, &self.candidates)),
+            JobOrder::Submission => Source::Turns(Turns::new(state, now, &self.candidates)),
+        };
+        self.walk(source, Self::try_beside)
     }
 
-    pub(crate) fn next(&mut self, state: &State) -> Option<Candidate> {
-        loop {
-            if self.sought.is_empty() {
-                return None;
-            }
-            let sought = &self.sought;
-            self.merge
-                .look(|ranks, line| sought.head_in_line(state, ranks, line));
-            let head = self.merge.pop()?;
-            let (place, shape) = (head.place, head.with);
-            let user = state.job(place.job)?.user.clone();
-            let desk = state.index().desk(&user)?;
-            if !sought.looks_at(&user, shape, place) {
-                // The head was put up before it was known that there is no room for it.
-                self.put_up(state, &user, shape, place);
-                continue;
-            }
-            if self.merge.ranks.has_moved(desk) {
-                let ranks = &self.merge.ranks;
-                let anew = sought.head(state, ranks, &user, desk, Bound::Included(place));
-                if let Some(anew) = anew.filter(|anew| !head.is_still(anew)) {
-                    self.merge.push(anew);
-                    continue;
+    fn walk(
+        &mut self,
+        mut source: Source,
+        attempt: impl Fn(&mut Self, &Candidate) -> Result<(), Skip>,
+    ) -> Then {
+        while let Some(candidate) = source.next(self.step.state, &self.candidates) {
+            match attempt(self, &candidate) {
+                Ok(()) => {
+                    self.placed += 1;
+                    if self.is_void(candidate.job) {
+                        return Then::Restart;
+                    }
+                    source.placed(self.step.state, &self.candidates, &candidate);
+                }
+                Err(skip) => {
+                    let then = self.skip(&candidate, skip);
+                    if then != Then::Continue {
+                        return then;
+                    }
+                    if skip != Skip::User {
+                        source.skipped(self.step.state, &self.candidates, &candidate);
+                    }
                 }
             }
-            return Some(Candidate {
-                job: place.job,
-                shape,
-                is_full: self.sought.is_full(shape),
-                had: self.merge.ranks.had(state, desk),
-                user,
-                place,
-            });
         }
+        Then::Continue
     }
 
-    /// Takes note of a job that was placed.
-    pub(crate) fn placed(&mut self, state: &mut State, candidate: &Candidate) -> Then {
-        // The job that something is kept for has started, its user or group has got what leaves no room for it
-        // under a limit, or one that goes before it has taken what was kept.
-        let is_void = self.plan.as_ref().is_some_and(|plan| {
-            let kept = plan.reservation.job;
-            kept == candidate.job || may_start(state, kept).is_err() || !plan.fits()
-        });
-        if is_void {
-            return Then::Anew;
-        }
-        if let Some(desk) = state.index().desk(&candidate.user) {
-            self.merge.ranks.charge(state, desk, candidate.had);
-        }
-        self.sought.drop_outgrown(state);
-        // Of an array a further task may wait.
-        let job = state.job(candidate.job).filter(|job| state.is_ready(job));
-        if let Some(job) = job {
-            let (user, shape) = (&candidate.user, candidate.shape);
-            self.sought
-                .go_on(user, shape, candidate.place, Place::of(job));
-        }
-        self.put_up(state, &candidate.user, candidate.shape, candidate.place);
-        Then::On
+    /// Whether a placed job has ended the reservation: the reserved job started, a limit now keeps it back, or one
+    /// that goes before it took what was reserved.
+    fn is_void(&self, placed: JobId) -> bool {
+        self.plan.as_ref().is_some_and(|plan| {
+            let reserved = plan.reservation.job;
+            reserved == placed || may_start(self.step.state, reserved).is_err() || !plan.fits()
+        })
     }
 
-    /// Takes note of a job that was not placed.
-    pub(crate) fn kept(&mut self, state: &mut State, candidate: &Candidate, kept: &Kept) -> Then {
-        if self.plan.is_some() {
-            self.looked_behind += 1;
-            if self.looked_behind > state.settings().backfill_window {
-                self.is_cut = true;
-                return Then::Over;
+    fn skip(&mut self, candidate: &Candidate, skip: Skip) -> Then {
+        let state = &*self.step.state;
+        self.candidates.skip(state, candidate, skip);
+        if self.plan.is_some() && skip == Skip::Job {
+            self.tried_behind += 1;
+            if self.tried_behind > state.settings().backfill_window {
+                // The rest is not tried.
+                self.candidates = Candidates::default();
             }
         }
-        match kept {
-            Kept::Job => {}
-            Kept::Shape => {
-                self.sought.drop(candidate.shape);
-                if self.waits_for(state, candidate) {
-                    return Then::Over;
-                }
-            }
-            Kept::ShapeOfUser => self.sought.drop_of(candidate.user.clone(), candidate.shape),
-            Kept::User => return Then::On,
+        if skip == Skip::Shape && self.blocked.is_none() {
+            return self.first_blocked(candidate.job);
         }
-        self.put_up(state, &candidate.user, candidate.shape, candidate.place);
-        Then::On
+        Then::Continue
     }
 
-    /// What follows from the first job that cannot start. Whether all wait for it.
-    fn waits_for(&mut self, state: &mut State, candidate: &Candidate) -> bool {
-        if self.blocked.is_some() {
-            return false;
-        }
-        match self.backfill {
-            Backfill::BestEffort => false,
+    /// What follows from the first job that cannot start.
+    fn first_blocked(&mut self, id: JobId) -> Then {
+        let (state, now) = (&*self.step.state, self.step.now);
+        match state.settings().backfill {
+            Backfill::BestEffort => Then::Continue,
             Backfill::Strict => {
-                self.blocked = Some(Blocked::Awaited(candidate.job));
-                true
+                self.blocked = Some(Blocked::Awaited(id));
+                Then::Done
             }
             Backfill::Easy => {
-                if state.is_hopeless(self.now) {
-                    return false;
+                if state.reservation_known_impossible(now) {
+                    return Then::Continue;
                 }
-                let before = match state.blocked() {
-                    Some(Blocked::Reserved(kept)) => Some(kept.clone()),
-                    Some(Blocked::Awaited(_) | Blocked::Unknown(..)) | None => None,
-                };
-                let job = state.job(candidate.job).cloned();
-                match job.and_then(|job| state.reserve(self.now, &job, before.as_ref())) {
+                let before = state.blocked().and_then(Blocked::reservation).cloned();
+                let job = state.job(id).cloned();
+                let reservation =
+                    job.and_then(|job| self.planner.reserve(state, now, &job, before.as_ref()));
+                match reservation {
                     Some(reservation) => {
-                        self.plan = Plan::new(state, self.now, &reservation);
+                        self.plan = Plan::new(state, now, &reservation);
                         self.blocked = Some(Blocked::Reserved(reservation));
                     }
-                    None => self.blocked = Some(Blocked::Unknown(candidate.job, self.now)),
+                    None => self.blocked = Some(Blocked::Unreservable(id, now)),
                 }
-                self.sought.drop_full();
-                false
+                self.candidates.drop_full();
+                Then::Continue
             }
         }
     }
 
-    /// Puts up the user's next job after this one.
-    fn put_up(&mut self, state: &State, user: &UserName, shape: ShapeId, place: Place) {
-        let Some(desk) = state.index().desk(user) else {
-            return;
+    /// Places a job on the best node, but not on one that is reserved for another.
+    fn try_in_turn(&mut self, candidate: &Candidate) -> Result<(), Skip> {
+        let state = &*self.step.state;
+        may_start(state, candidate.job)?;
+        if self.candidates.is_full(candidate.shape) {
+            return Err(Skip::Shape);
+        }
+        let job = Arc::clone(state.job(candidate.job).ok_or(Skip::Job)?);
+        let avoid = avoided(state, &job);
+        let reserved = self.plan.as_ref().map(|plan| &plan.reservation);
+        let reserved = reserved.filter(|reservation| is_reserved_from(state, reservation, &job));
+        let reserved = reserved.map(|reservation| &reservation.worker);
+        // Another job of this shape may have no node to avoid, or may go before the reservation.
+        let is_alone = avoid.is_some() || (reserved.is_some() && has_any_floor(state));
+        let none = if is_alone { Skip::Job } else { Skip::Shape };
+        let chosen = self
+            .planner
+            .choose(state, &job, candidate.shape, [avoid, reserved]);
+        let (worker, allocation) = chosen.ok_or(none)?;
+        self.assign(&job, worker, allocation)
+    }
+
+    /// Places a job on the reserved node if that does not delay the reservation.
+    fn try_beside(&mut self, candidate: &Candidate) -> Result<(), Skip> {
+        let (state, now) = (&*self.step.state, self.step.now);
+        may_start(state, candidate.job)?;
+        let plan = self.plan.as_ref().ok_or(Skip::Job)?;
+        let reserved = plan.reservation.worker.clone();
+        let job = Arc::clone(state.job(candidate.job).ok_or(Skip::Job)?);
+        if job.id == plan.reservation.job || avoided(state, &job) == Some(&reserved) {
+            return Err(Skip::Job);
+        }
+        let best = self
+            .planner
+            .choose_on(state, &job, candidate.shape, &reserved);
+        let best = best.ok_or(Skip::Shape)?;
+        // Other GPUs of the same node may do, if not those that the scorer likes best.
+        let tightest = || {
+            let node = state.index().node(&reserved)?;
+            fit(node, &job.spec.request).ok()
         };
-        if has_floor(state.index(), desk) {
-            self.sought.looked_at(user, shape, place);
+        let is_clear = |allocation: &Allocation| !plan.is_delayed_by(state, now, &job, allocation);
+        let allocation = if is_clear(&best) {
+            Some(best)
+        } else {
+            tightest().filter(is_clear)
+        };
+        self.assign(&job, reserved, allocation.ok_or(Skip::Job)?)
+    }
+
+    fn assign(&mut self, job: &Job, worker: WorkerId, allocation: Allocation) -> Result<(), Skip> {
+        let (state, now) = (&*self.step.state, self.step.now);
+        let more = allocation.milli_gpus();
+        may_hold(state, &job.user, more).map_err(|_| Skip::ShapeOfUser)?;
+        if let Some(plan) = self.plan.as_mut()
+            && plan.reservation.worker == worker
+        {
+            plan.note(state, now, job, &allocation);
         }
-        let (ranks, from) = (&self.merge.ranks, Bound::Excluded(place));
-        if let Some(head) = self.sought.head(state, ranks, user, desk, from) {
-            self.merge.push(head);
-        }
+        self.step.assign(job.id, worker, allocation);
+        Ok(())
     }
 }

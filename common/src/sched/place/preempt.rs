@@ -4,14 +4,18 @@
 use crate::id::{JobId, WorkerId};
 use crate::job::{Active, Class, Job, JobState, StopReason};
 
-use crate::sched::events::step::Step;
+use crate::sched::fit::eligible::{avoided, may_start};
 use crate::sched::fit::fits::is_open;
 use crate::sched::fit::reserve::Plan;
-use crate::sched::model::shape::ShapeId;
-use crate::sched::place::planner::{avoided, is_kept_from, is_locked, may_start};
-use crate::sched::rank::floor::{Fence, Floor, within_floors};
-use crate::sched::state::core::Blocked;
-use crate::sched::state::node_load::Room;
+use crate::sched::model::reservation::Blocked;
+use crate::sched::rank::floor::Floor;
+use crate::sched::state::core::State;
+use crate::sched::state::node_load::NodeLoad;
+use crate::sched::state::step::Step;
+use crate::time::Timestamp;
+
+use super::outrank::{FloorGuard, is_reserved_from, within_floors};
+use super::planner::Planner;
 
 /// A job for which others may be stopped.
 #[derive(Clone, Copy)]
@@ -29,85 +33,90 @@ struct Victims {
     jobs: Vec<JobId>,
 }
 
-impl Step<'_> {
-    /// Stops what must be stopped for the first urgent job that waits, if that makes room for it; else for the
+impl Planner {
+    /// Stops what must be stopped for the first urgent job in the queue, if that makes room for it; else for the
     /// first one within a floor.
-    pub(crate) fn preempt(&mut self) {
-        if is_locked(self.state, self.now) || !self.state.watch().is_link_up() {
+    pub(crate) fn preempt(&mut self, step: &mut Step<'_>) {
+        let urgent = self.urgent_asker(step.state);
+        if urgent.is_some_and(|urgent| makes_room(step, urgent)) {
             return;
         }
-        let urgent = self.urgent_asker();
-        if urgent.is_some_and(|urgent| self.makes_room(urgent)) {
-            return;
-        }
-        if let Some(asker) = self.floor_asker() {
-            self.makes_room(asker);
+        if let Some(asker) = self.floor_asker(step.state, step.now) {
+            makes_room(step, asker);
         }
     }
 
-    /// Whether room is made, or being made already.
-    fn makes_room(&mut self, asker: Asker) -> bool {
-        let Some(victims) = self.victims(asker) else {
-            return false;
-        };
-        for job in victims {
-            let active = self.state.job(job).and_then(|job| job.state.active());
-            if let Some(active) = active.cloned() {
-                self.stop(job, active, StopReason::Preempted);
-            }
-        }
-        true
+    fn urgent_asker(&mut self, state: &State) -> Option<Asker> {
+        let job = state.index().urgent().first()?.job;
+        self.asks(state, job).then_some(Asker { job, floor: None })
     }
 
-    fn urgent_asker(&mut self) -> Option<Asker> {
-        let job = self.state.index().urgent().first()?.job;
-        let request = &self.state.job(job)?.spec.request;
-        let shape = self.state.index().shape_of(request)?;
-        self.asks(job, shape).then_some(Asker { job, floor: None })
-    }
-
-    fn floor_asker(&mut self) -> Option<Asker> {
-        let awaited = match self.state.blocked() {
+    fn floor_asker(&mut self, state: &State, now: Timestamp) -> Option<Asker> {
+        let awaited = match state.blocked() {
             Some(Blocked::Awaited(job)) => Some(*job),
-            Some(Blocked::Reserved(_) | Blocked::Unknown(..)) | None => None,
+            Some(Blocked::Reserved(_) | Blocked::Unreservable(..)) | None => None,
         };
-        let jobs = within_floors(self.state, self.now);
-        let mut jobs = jobs
-            .into_iter()
-            .map(|(head, floor)| (head.place.job, head.with, floor));
-        let first = jobs.find(|(job, shape, _)| {
+        let mut jobs = within_floors(state, now).into_iter();
+        let first = jobs.find(|(job, _)| {
             // While all wait for another job, this one would not be placed.
-            awaited.is_none_or(|awaited| awaited == *job) && self.asks(*job, *shape)
+            awaited.is_none_or(|awaited| awaited == *job) && self.asks(state, *job)
         });
-        let (job, _, floor) = first?;
+        let (job, floor) = first?;
         let floor = Some(floor);
         Some(Asker { job, floor })
     }
 
     /// Whether nothing but room is missing for the job to start.
-    fn asks(&mut self, id: JobId, shape: ShapeId) -> bool {
-        may_start(self.state, id).is_ok() && !self.state.has_room(shape)
+    fn asks(&mut self, state: &State, id: JobId) -> bool {
+        let shape = state
+            .job(id)
+            .and_then(|job| state.index().shape_of(&job.spec.request));
+        let shape = shape.filter(|_| may_start(state, id).is_ok());
+        shape.is_some_and(|shape| !self.fits_somewhere(state, shape))
     }
+}
 
+/// Whether room is made, or being made already.
+fn makes_room(step: &mut Step<'_>, asker: Asker) -> bool {
+    let search = Search {
+        state: step.state,
+        now: step.now,
+    };
+    let Some(victims) = search.victims(asker) else {
+        return false;
+    };
+    for job in victims {
+        let active = step.state.job(job).and_then(|job| job.state.active());
+        if let Some(active) = active.cloned() {
+            step.stop(job, active, StopReason::Preempted);
+        }
+    }
+    true
+}
+
+/// Looks for jobs whose end would make room.
+struct Search<'a> {
+    state: &'a State,
+    now: Timestamp,
+}
+
+impl Search<'_> {
     /// The jobs to stop, none when enough is being stopped already; `None` when it would not help.
     fn victims(&self, asker: Asker) -> Option<Vec<JobId>> {
         let job = self.state.job(asker.job)?;
-        let reserved = match self.state.blocked() {
-            Some(Blocked::Reserved(reserved)) if is_kept_from(self.state, reserved, job) => {
-                Some(&reserved.worker)
-            }
-            Some(Blocked::Reserved(_) | Blocked::Awaited(_) | Blocked::Unknown(..)) | None => None,
-        };
+        let reserved = self.state.blocked().and_then(Blocked::reservation);
+        let reserved = reserved.filter(|reserved| is_reserved_from(self.state, reserved, job));
+        let reserved = reserved.map(|reserved| &reserved.worker);
         let mut best: Option<Victims> = None;
-        for (id, room) in self.state.index().rooms() {
-            // What is freed on a machine that is kept for another may not be taken.
+        for (id, node) in self.state.index().nodes() {
+            // What is freed on a node that is reserved for another may not be taken.
             if reserved == Some(id) {
                 continue;
             }
-            if is_open(self.state.settings(), room, avoided(self.state, job)).is_err() {
+            if is_open(self.state.settings(), node, avoided(self.state, job)).is_err() {
                 continue;
             }
-            match self.victims_in(room, job, asker.floor) {
+            match self.victims_in(node, job, asker.floor) {
                 Some(victims) if victims.jobs.is_empty() => return Some(Vec::new()),
                 Some(victims) => {
                     let is_better = best.as_ref().is_none_or(|best| {
@@ -123,11 +132,11 @@ impl Step<'_> {
         best.map(|best| best.jobs)
     }
 
-    fn victims_in(&self, room: &Room, asker: &Job, floor: Option<Floor>) -> Option<Victims> {
-        let mut plan = Plan::now(room, asker)?;
-        let mut fence = floor.map(|floor| Fence::new(self.state, asker, floor));
+    fn victims_in(&self, node: &NodeLoad, asker: &Job, floor: Option<Floor>) -> Option<Victims> {
+        let mut plan = Plan::now(node, asker)?;
+        let mut fence = floor.map(|floor| FloorGuard::new(self.state, asker, floor));
         let mut candidates: Vec<(u128, &Job, &Active)> = Vec::new();
-        for job in room.jobs.values() {
+        for job in node.jobs.values() {
             match &job.state {
                 JobState::Stopping(active, _) => plan.give(&active.allocation),
                 JobState::Running(active) => {
@@ -167,7 +176,7 @@ impl Step<'_> {
         }
         Some(Victims {
             lost: chosen.iter().map(|(lost, ..)| lost).sum(),
-            worker: room.worker.as_ref()?.id.clone(),
+            worker: node.worker.as_ref()?.id.clone(),
             jobs: chosen.into_iter().map(|(_, id, _)| id).collect(),
         })
     }

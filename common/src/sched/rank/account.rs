@@ -7,17 +7,16 @@
 use std::time::Duration;
 
 use crate::id::{GroupName, UserName};
-use crate::job::{Active, Charge, ChargeEnd, Class, Job};
+use crate::job::{ChargeEnd, Class, Job};
 use crate::penalty::recency;
 use crate::penalty::usage::{Meter, Rate, after, charged, falls_to, kept};
 use crate::resources::Allocation;
 use crate::time::Timestamp;
 
-use crate::sched::events::step::Step;
 use crate::sched::model::settings::{Policy, UsageSettings};
 use crate::sched::state::core::State;
-use crate::sched::state::node_load::Room;
-use crate::sched::state::user_queue::{Desk, Had};
+use crate::sched::state::node_load::NodeLoad;
+use crate::sched::state::user_queue::{UsageSnapshot, UserQueue};
 
 /// What a user or a group has had, and what follows from it.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,57 +63,57 @@ pub fn group_account_of(state: &State, now: Timestamp, name: &GroupName) -> Acco
         penalty: 0.0,
         tenth_in: falls_to(0.1, half_life),
     };
-    let desks = state
+    let user_queues = state
         .members(name)
-        .filter_map(|name| state.index().desk(name));
-    for desk in desks {
-        account.usage += usage_at(state, now, desk);
-        account.rate += desk.rate.gpus();
-        account.penalty += unweighted(state, now, desk) / weight;
+        .filter_map(|name| state.index().user_queue(name));
+    for user_queue in user_queues {
+        account.usage += usage_at(state, now, user_queue);
+        account.rate += user_queue.rate.gpus();
+        account.penalty += unweighted(state, now, user_queue) / weight;
     }
     account
 }
 
-fn usage_of(state: &State, now: Timestamp, name: &UserName) -> (f64, Rate) {
-    let desk = state.index().desk(name);
-    desk.map_or((0.0, Rate(0)), |desk| {
-        (usage_at(state, now, desk), desk.rate)
+pub(crate) fn usage_of(state: &State, now: Timestamp, name: &UserName) -> (f64, Rate) {
+    let user_queue = state.index().user_queue(name);
+    user_queue.map_or((0.0, Rate(0)), |user_queue| {
+        (usage_at(state, now, user_queue), user_queue.rate)
     })
 }
 
-fn usage_at(state: &State, now: Timestamp, desk: &Desk) -> f64 {
+fn usage_at(state: &State, now: Timestamp, user_queue: &UserQueue) -> f64 {
     let half_life = state.settings().usage.half_life;
-    let elapsed = now.since(desk.had.usage_at);
-    after(desk.had.usage, desk.rate, elapsed, half_life)
+    let elapsed = now.since(user_queue.usage.usage_at);
+    after(user_queue.usage.usage, user_queue.rate, elapsed, half_life)
 }
 
 /// How much a user has had lately, divided by their weight; 0 for one who is not known.
 #[must_use]
 pub fn penalty_of(state: &State, now: Timestamp, name: &UserName) -> f64 {
-    let desk = state.index().desk(name);
-    desk.map_or(0.0, |desk| penalty(state, now, desk))
+    let user_queue = state.index().user_queue(name);
+    user_queue.map_or(0.0, |user_queue| penalty(state, now, user_queue))
 }
 
 /// The same for one whose desk is at hand.
-pub(crate) fn penalty(state: &State, now: Timestamp, desk: &Desk) -> f64 {
-    unweighted(state, now, desk) / desk.had.weight
+pub(crate) fn penalty(state: &State, now: Timestamp, user_queue: &UserQueue) -> f64 {
+    unweighted(state, now, user_queue) / user_queue.usage.weight
 }
 
 /// How much a user has had lately by the policy in force, whatever their weight.
-pub(crate) fn unweighted(state: &State, now: Timestamp, desk: &Desk) -> f64 {
-    Ruler::of(state, now).unweighted(&desk.had, desk.rate)
+pub(crate) fn unweighted(state: &State, now: Timestamp, user_queue: &UserQueue) -> f64 {
+    PenaltyMeter::of(state, now).unweighted(&user_queue.usage, user_queue.rate)
 }
 
 /// Measures by the policy in force what users have had; the one measure of placing, listing and explaining.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ruler {
+pub(crate) struct PenaltyMeter {
     now: Timestamp,
     policy: Policy,
     meter: Meter,
     finished: u64,
 }
 
-impl Ruler {
+impl PenaltyMeter {
     pub(crate) fn of(state: &State, now: Timestamp) -> Self {
         let half_life = state.settings().usage.half_life;
         Self {
@@ -125,20 +124,20 @@ impl Ruler {
         }
     }
 
-    pub(crate) fn penalty(&self, had: &Had, rate: Rate) -> f64 {
-        self.unweighted(had, rate) / had.weight
+    pub(crate) fn penalty(&self, snapshot: &UsageSnapshot, rate: Rate) -> f64 {
+        self.unweighted(snapshot, rate) / snapshot.weight
     }
 
-    fn unweighted(&self, had: &Had, rate: Rate) -> f64 {
+    fn unweighted(&self, snapshot: &UsageSnapshot, rate: Rate) -> f64 {
         match self.policy {
             Policy::Usage => {
-                let (now, then) = (self.now.as_millis(), had.usage_at.as_millis());
+                let (now, then) = (self.now.as_millis(), snapshot.usage_at.as_millis());
                 let millis = now.saturating_sub(then);
-                self.meter.measure(had.usage, rate, millis)
+                self.meter.measure(snapshot.usage, rate, millis)
             }
             Policy::Recency => {
-                let since = self.finished.saturating_sub(had.recency_at);
-                recency::decayed(had.recency, since)
+                let since = self.finished.saturating_sub(snapshot.recency_at);
+                recency::decayed(snapshot.recency, since)
             }
             Policy::Fifo => 0.0,
         }
@@ -146,11 +145,16 @@ impl Ruler {
 }
 
 /// What an attempt with this allocation is charged.
-pub(crate) fn rate_of(settings: &UsageSettings, room: &Room, job: &Job, held: &Allocation) -> Rate {
+pub(crate) fn rate_of(
+    settings: &UsageSettings,
+    node: &NodeLoad,
+    job: &Job,
+    held: &Allocation,
+) -> Rate {
     if job.spec.class == Class::Nice {
         return Rate(0);
     }
-    let Some(worker) = &room.worker else {
+    let Some(worker) = &node.worker else {
         return Rate(0);
     };
     let capacity = &worker.capacity;
@@ -172,49 +176,8 @@ pub(crate) fn rate_of(settings: &UsageSettings, room: &Room, job: &Job, held: &A
     Rate(charges.sum())
 }
 
-impl Step<'_> {
-    /// Brings a user's stored usage up to now; before anything changes what they are charged.
-    pub(crate) fn settle(&mut self, name: &UserName) {
-        let (usage, _) = usage_of(self.state, self.now, name);
-        let now = self.now;
-        self.edit_user(name, |user| {
-            user.usage = usage.max(0.0);
-            user.usage_at = now;
-        });
-    }
-
-    /// Takes the minimum of an attempt that begins.
-    pub(crate) fn charge_deposit(&mut self, name: &UserName, rate: Rate) {
-        let deposit = rate.gpus() * self.state.settings().usage.min_charge.as_secs_f64();
-        self.edit_user(name, |user| user.usage += deposit);
-    }
-
-    /// Closes the account of an attempt that has ended; the user is settled. What is returned is to be
-    /// written down with the job.
-    pub(crate) fn close_account(
-        &mut self,
-        name: &UserName,
-        active: &Active,
-        end: ChargeEnd,
-    ) -> Charge {
-        let charge = Charge {
-            attempt: active.attempt,
-            rate: active.rate,
-            from: active.assigned_at,
-            to: self.now,
-            end,
-        };
-        let held = charge.to.since(charge.from);
-        let settings = &self.state.settings().usage;
-        let refund = Added::after(settings, charge.rate, held).refund(end);
-        // Below zero there is only what sums are rounded by.
-        self.edit_user(name, |user| user.usage = (user.usage - refund).max(0.0));
-        charge
-    }
-}
-
 /// What an attempt has added to its user's usage, decayed until the end of the time that it was held.
-pub(crate) struct Added {
+pub(crate) struct AttemptCharge {
     /// The minimum, which was taken at once.
     pub(crate) deposit: f64,
     /// What was charged since.
@@ -222,7 +185,7 @@ pub(crate) struct Added {
     has_lasted: bool,
 }
 
-impl Added {
+impl AttemptCharge {
     pub(crate) fn after(settings: &UsageSettings, rate: Rate, held: Duration) -> Self {
         let (min_charge, half_life) = (settings.min_charge, settings.half_life);
         Self {

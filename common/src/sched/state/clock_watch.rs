@@ -1,5 +1,5 @@
 //! What this master alone watches: who was heard from, and which orders wait for an answer. Never stored: a new
-//! leader begins with it empty.
+//! leader starts with it empty.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use crate::time::Timestamp;
 /// gap means that this master slept or that its clock jumped, and is no fault of theirs.
 const LONGEST_STEP: Duration = Duration::from_secs(5);
 
-/// See the module's text.
+/// Who was heard from, and which orders wait for an answer.
 #[derive(Debug, Clone)]
-pub(crate) struct Watch {
+pub(crate) struct ClockWatch {
     now: Option<Timestamp>,
     /// Time in which workers could have been heard.
     listened: Duration,
@@ -28,7 +28,7 @@ struct Heard {
     listened: Duration,
 }
 
-impl Default for Watch {
+impl Default for ClockWatch {
     fn default() -> Self {
         Self {
             now: None,
@@ -40,16 +40,14 @@ impl Default for Watch {
     }
 }
 
-impl Watch {
-    /// Takes note of the time of a step. Whether the clock was set back.
-    pub(crate) fn advance(&mut self, now: Timestamp) -> bool {
-        let Some(before) = self.now.replace(now) else {
-            return false;
-        };
-        if self.link_up {
+impl ClockWatch {
+    /// Notes the time of a step.
+    pub(crate) fn advance(&mut self, now: Timestamp) {
+        if let Some(before) = self.now.replace(now)
+            && self.link_up
+        {
             self.listened += now.since(before).min(LONGEST_STEP);
         }
-        now < before
     }
 
     pub(crate) const fn is_link_up(&self) -> bool {

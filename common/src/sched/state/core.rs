@@ -1,34 +1,25 @@
-//! What the scheduler knows. Its collections are ordered; its indexes are derived and never stored.
+//! The state of the cluster. Its collections are ordered; its indexes are derived and never stored.
 //!
 //! Every change of a job, user or worker goes through the `set_…` functions here, whether it comes from
-//! a step or from the store, so that the indexes cannot go stale. Deciding what changes is left to
-//! [`super::step()`].
+//! an event or from the store, so that the indexes cannot go stale. What changes is decided elsewhere.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::{GroupName, JobId, UserName, WorkerId};
 use crate::job::{Cause, Dependency, DependencyKind, Job, JobState, Phase};
-use crate::resources::Allocation;
+use crate::sched::model::effect::{Change, Dirty};
+use crate::sched::model::entities::{Group, Meta, User, Worker};
+use crate::sched::model::reservation::Blocked;
+use crate::sched::model::settings::Settings;
 use crate::time::Timestamp;
 
-use crate::sched::events::group::Group;
-use crate::sched::fit::reserve::{Openings, Plan, Reservation};
-use crate::sched::fit::score::Rankings;
-use crate::sched::model::effect::Change;
-use crate::sched::model::entities::{Meta, User, Worker};
-use crate::sched::model::settings::{Guards, Settings};
-use crate::sched::model::shape::ShapeId;
-use crate::sched::place::news::{News, Recent};
-use crate::sched::place::planner::avoided;
-use crate::sched::state::clock_watch::Watch;
-use crate::sched::state::counts::Tally;
-use crate::sched::state::index::Index;
-use crate::sched::state::node_load::is_starting;
+use super::clock_watch::ClockWatch;
+use super::index::Index;
 
-/// The scheduler's whole memory; also what readers and a standby keep, fed by committed changes.
+/// Everything the scheduler knows. Readers and standby masters keep a replica, fed by committed changes.
 #[derive(Debug, Clone)]
 pub struct State {
     settings: Settings,
@@ -39,22 +30,8 @@ pub struct State {
     workers: BTreeMap<WorkerId, Arc<Worker>>,
     keys: BTreeMap<Arc<str>, JobId>,
     index: Index,
-    watch: Watch,
-    news: News,
-    rankings: Rankings,
-    openings: Openings,
+    watch: ClockWatch,
     blocked: Option<Blocked>,
-}
-
-/// The first job that cannot start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Blocked {
-    /// A place is kept for it.
-    Reserved(Reservation),
-    /// The whole queue waits for it.
-    Awaited(JobId),
-    /// Nothing can be kept for it, because no machine that is up could run it, whatever ends there; as of then.
-    Unknown(JobId, Timestamp),
 }
 
 /// What explains why jobs wait but is not stored: a reader's state is told it by the deciding one.
@@ -80,10 +57,7 @@ impl State {
             workers: BTreeMap::new(),
             keys: BTreeMap::new(),
             index: Index::default(),
-            watch: Watch::default(),
-            news: News::default(),
-            rankings: Rankings::default(),
-            openings: Openings::default(),
+            watch: ClockWatch::default(),
             blocked: None,
         }
     }
@@ -103,6 +77,38 @@ impl State {
         }
     }
 
+    /// The changes to commit: what `dirty` names, as it is now.
+    #[must_use]
+    pub fn changes(&self, dirty: &Dirty) -> Vec<Change> {
+        let jobs = dirty.jobs.iter().map(|id| match self.job(*id) {
+            Some(job) => Change::Job(Arc::clone(job)),
+            None => Change::JobDropped(*id),
+        });
+        let users = dirty
+            .users
+            .iter()
+            .filter_map(|name| self.user(name).cloned().map(Change::User));
+        let groups = dirty.groups.iter().map(|name| match self.group(name) {
+            Some(group) => Change::Group(group.clone()),
+            None => Change::GroupDropped(name.clone()),
+        });
+        let workers = dirty.workers.iter().map(|id| match self.worker(id) {
+            Some(worker) => Change::Worker(Arc::clone(worker)),
+            None => Change::WorkerDropped(id.clone()),
+        });
+        let keys = dirty
+            .keys
+            .iter()
+            .map(|(key, job)| Change::Key(Arc::clone(key), *job));
+        let meta = dirty.meta.then(|| Change::Meta(self.meta.clone()));
+        jobs.chain(groups)
+            .chain(users)
+            .chain(workers)
+            .chain(keys)
+            .chain(meta)
+            .collect()
+    }
+
     /// For looking ahead: nobody in it falls silent, no start waits for another's, and no run is forgotten of those
     /// that were learned from.
     pub(crate) fn into_lookahead(mut self) -> Self {
@@ -110,7 +116,6 @@ impl State {
         self.settings.lost_after = Duration::MAX;
         self.settings.starts_per_worker = u32::MAX;
         self.settings.history_max_jobs = usize::MAX;
-        self.news.anything();
         self
     }
 
@@ -169,8 +174,10 @@ impl State {
 
     /// Who is in a group, by name.
     pub fn members(&self, group: &GroupName) -> impl Iterator<Item = &UserName> {
-        let team = self.index.team(group);
-        team.into_iter().flat_map(|team| &team.members)
+        let group_state = self.index.group_state(group);
+        group_state
+            .into_iter()
+            .flat_map(|group_state| &group_state.members)
     }
 
     /// One worker.
@@ -199,11 +206,11 @@ impl State {
         &self.index
     }
 
-    pub(crate) const fn watch(&self) -> &Watch {
+    pub(crate) const fn watch(&self) -> &ClockWatch {
         &self.watch
     }
 
-    pub(crate) const fn watch_mut(&mut self) -> &mut Watch {
+    pub(crate) const fn watch_mut(&mut self) -> &mut ClockWatch {
         &mut self.watch
     }
 
@@ -211,42 +218,18 @@ impl State {
         &mut self.meta
     }
 
-    pub(crate) const fn news(&self) -> &News {
-        &self.news
-    }
-
-    pub(crate) const fn news_mut(&mut self) -> &mut News {
-        &mut self.news
-    }
-
-    /// What could start, now that this is kept for a job; `None` is anything.
-    pub(crate) fn take_news(&mut self, now: Timestamp, kept: Option<&Plan>) -> Option<Recent> {
-        self.news.take(&self.index, now, kept)
-    }
-
-    /// A walk over the waiting jobs has ended, as [`News::settle`] says.
-    pub(crate) fn settle_news(&mut self, now: Timestamp, kept: Option<Plan>, is_cut: bool) {
-        self.news.settle(&self.index, now, kept, is_cut);
-    }
-
     pub(crate) fn set_link(&mut self, up: bool) {
         self.watch.set_link(up);
-        self.news.anything();
     }
 
     pub(crate) fn set_job(&mut self, job: Arc<Job>) {
-        let id = job.id;
-        if let Some(old) = self.jobs.remove(&id) {
+        if let Some(old) = self.jobs.remove(&job.id) {
             self.index.remove(&old);
-            self.news.anything();
         }
-        if self.put_job(job) {
-            self.news.job(id);
-        }
+        self.put_job(job);
     }
 
-    /// Enters a job. Whether it waits for nothing but a machine.
-    fn put_job(&mut self, job: Arc<Job>) -> bool {
+    fn put_job(&mut self, job: Arc<Job>) {
         let id = job.id;
         let ready = self.is_ready(&job);
         self.index.insert(&job, ready);
@@ -255,13 +238,11 @@ impl State {
         if ended {
             self.file_dependents(id);
         }
-        ready
     }
 
     pub(crate) fn drop_job(&mut self, id: JobId) {
         if let Some(old) = self.jobs.remove(&id) {
             self.index.remove(&old);
-            self.news.learned(&old.user);
         }
         for key in self.index.keys_given_back(id) {
             self.keys.remove(&key);
@@ -270,37 +251,28 @@ impl State {
 
     pub(crate) fn set_user(&mut self, user: User) {
         self.index.set_user(&user);
-        let limits = |user: &User| (user.guards.clone(), user.group.clone());
-        let before = self.users.get(&user.name).map(limits);
-        if before.unwrap_or_default() != limits(&user) {
-            self.news.anything();
-        }
         self.users.insert(user.name.clone(), user);
     }
 
     pub(crate) fn set_group(&mut self, group: Group) {
         self.index.set_group(&group);
         self.groups.insert(group.name.clone(), group);
-        self.news.anything();
     }
 
     pub(crate) fn drop_group(&mut self, name: &GroupName) {
         self.index.drop_group(name);
         self.groups.remove(name);
-        self.news.anything();
     }
 
     pub(crate) fn set_worker(&mut self, worker: Arc<Worker>) {
         self.index
             .set_worker(&worker.id, Some(Arc::clone(&worker)), &self.settings.usage);
         self.workers.insert(worker.id.clone(), worker);
-        self.news.anything();
     }
 
     pub(crate) fn drop_worker(&mut self, id: &WorkerId) {
         self.workers.remove(id);
         self.index.set_worker(id, None, &self.settings.usage);
-        self.news.anything();
     }
 
     pub(crate) fn set_key(&mut self, key: Arc<str>, job: JobId) {
@@ -313,101 +285,9 @@ impl State {
         let Some(mut job) = self.jobs.remove(&id) else {
             return;
         };
-        let was_ready = self.index.remove(&job);
-        let (attempt, before) = (job.attempt(), Tally::of(&job));
-        let (started, was_starting) = (started_at(&job), is_starting(&job.state));
+        self.index.remove(&job);
         edit(Arc::make_mut(&mut job));
-        // An attempt that goes on holds what it held, so that no job can start for it, unless its machine
-        // had as many starting containers as it may.
-        let goes_on = attempt.is_some() && attempt == job.attempt();
-        let starts = job.state.active().and_then(|active| {
-            let room = self.index.room(&active.worker)?;
-            Some(room.starting.saturating_add(1) >= self.settings.starts_per_worker)
-        });
-        let frees_a_start = was_starting && !is_starting(&job.state) && starts != Some(false);
-        // What is expected to end later leaves others more time before a place that is kept there.
-        let defers = started_at(&job) != started && self.is_kept(&job);
-        if !goes_on || frees_a_start || defers {
-            self.news.stir();
-        }
-        let after = Tally::of(&job);
-        if after.active < before.active || after.gpus < before.gpus {
-            self.let_have_more(&job.user);
-        }
-        if job.state.phase() == Phase::Finished {
-            self.news.learned(&job.user);
-        }
-        if self.put_job(job) && !was_ready {
-            self.news.job(id);
-        }
-    }
-
-    /// Whether a place is kept on the machine of the job's attempt.
-    fn is_kept(&self, job: &Job) -> bool {
-        let kept = match &self.blocked {
-            Some(Blocked::Reserved(kept)) => &kept.worker,
-            Some(Blocked::Awaited(_) | Blocked::Unknown(..)) | None => return false,
-        };
-        let active = job.state.active();
-        active.is_some_and(|active| active.worker == *kept)
-    }
-
-    /// A user holds less than before, so that guards and floors let them, and their group, have more.
-    fn let_have_more(&mut self, name: &UserName) {
-        let is_guarded = |guards: &Guards| {
-            guards.max_gpus.is_some() || guards.max_running.is_some() || guards.floor.is_some()
-        };
-        let Some(user) = self.users.get(name) else {
-            return;
-        };
-        let group = user.group.as_ref().and_then(|group| self.groups.get(group));
-        if group.is_some_and(|group| is_guarded(&group.guards)) {
-            self.news.anything();
-        } else if is_guarded(&user.guards) {
-            self.news.user(name);
-        }
-    }
-
-    /// Whether any machine has room for jobs of this shape now.
-    pub(crate) fn has_room(&mut self, shape: ShapeId) -> bool {
-        self.rankings.has_room(&self.index, &self.settings, shape)
-    }
-
-    /// Which of the shapes some of these machines have room for now.
-    pub(crate) fn fitting(
-        &mut self,
-        shapes: impl Iterator<Item = ShapeId>,
-        workers: &BTreeSet<WorkerId>,
-    ) -> BTreeSet<ShapeId> {
-        let (index, settings) = (&self.index, &self.settings);
-        self.rankings.fitting(index, settings, shapes, workers)
-    }
-
-    /// The best machine for a waiting job now but for one, and what it would hold there.
-    pub(crate) fn choose(
-        &mut self,
-        id: JobId,
-        shape: ShapeId,
-        but: Option<&WorkerId>,
-    ) -> Option<(WorkerId, Allocation)> {
-        let job = Arc::clone(self.jobs.get(&id)?);
-        let avoid = avoided(self, &job).cloned();
-        let (index, settings) = (&self.index, &self.settings);
-        let avoid = [avoid.as_ref(), but];
-        self.rankings.best(index, settings, shape, &job, avoid)
-    }
-
-    /// The earliest reservation for a job, as [`Openings::reserve`] says.
-    pub(crate) fn reserve(
-        &mut self,
-        now: Timestamp,
-        job: &Job,
-        before: Option<&Reservation>,
-    ) -> Option<Reservation> {
-        let mut openings = std::mem::take(&mut self.openings);
-        let reservation = openings.reserve(self, now, job, before);
-        self.openings = openings;
-        reservation
+        self.put_job(job);
     }
 
     /// The first job that cannot start, and what is kept for it, as of the last pass of this master.
@@ -432,9 +312,9 @@ impl State {
     }
 
     /// Whether it was found lately that nothing can be kept for the first job that cannot start.
-    pub(crate) fn is_hopeless(&self, now: Timestamp) -> bool {
+    pub(crate) fn reservation_known_impossible(&self, now: Timestamp) -> bool {
         match &self.blocked {
-            Some(Blocked::Unknown(job, at)) => {
+            Some(Blocked::Unreservable(job, at)) => {
                 let waits = self.jobs.get(job).is_some_and(|job| self.is_ready(job));
                 waits && now.since(*at) < HOPELESS
             }
@@ -471,19 +351,19 @@ impl State {
 
     fn dependencies_hold(&self, job: &Job) -> bool {
         let mut after = job.waits_after().iter();
-        after.all(|dependency| self.standing_of(*dependency) == Standing::Holds)
+        after.all(|dependency| self.dependency_status(*dependency) == DependencyStatus::Satisfied)
     }
 
     /// How it stands with a dependency.
-    pub(crate) fn standing_of(&self, dependency: Dependency) -> Standing {
+    pub(crate) fn dependency_status(&self, dependency: Dependency) -> DependencyStatus {
         let Some(job) = self.jobs.get(&dependency.job) else {
-            return Standing::Open;
+            return DependencyStatus::Pending;
         };
         match (&job.state, dependency.kind) {
-            (JobState::Finished(_), DependencyKind::Any) => Standing::Holds,
+            (JobState::Finished(_), DependencyKind::Any) => DependencyStatus::Satisfied,
             (JobState::Finished(finished), DependencyKind::Ok) => match finished.outcome.cause {
-                Cause::Succeeded => Standing::Holds,
-                _ => Standing::Impossible,
+                Cause::Succeeded => DependencyStatus::Satisfied,
+                _ => DependencyStatus::Impossible,
             },
             (
                 JobState::Queued(_)
@@ -494,7 +374,7 @@ impl State {
                 | JobState::Paused(_)
                 | JobState::Stopping(..),
                 DependencyKind::Any | DependencyKind::Ok,
-            ) => Standing::Open,
+            ) => DependencyStatus::Pending,
         }
     }
 
@@ -503,11 +383,8 @@ impl State {
         for id in dependents {
             if let Some(job) = self.jobs.get(&id) {
                 let ready = self.is_ready(job);
-                let was_ready = self.index.remove(job);
+                self.index.remove(job);
                 self.index.insert(job, ready);
-                if ready && !was_ready {
-                    self.news.job(id);
-                }
             }
         }
     }
@@ -515,15 +392,11 @@ impl State {
 
 /// How it stands with a dependency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum DependencyStatus {
     /// The other job ended as required.
-    Holds,
+    Satisfied,
     /// The other job has not ended.
-    Open,
+    Pending,
     /// The other job ended otherwise.
     Impossible,
-}
-
-fn started_at(job: &Job) -> Option<Timestamp> {
-    job.state.active()?.started_at
 }

@@ -7,11 +7,11 @@ use crate::id::UserName;
 use crate::job::{Job, JobState};
 use crate::resources::MilliGpu;
 
-use crate::sched::events::group::Group;
+use crate::sched::model::entities::Group;
 
 /// What a user or a group has at once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
+pub(crate) struct Counts {
     /// How many runs wait, each task of an array for itself.
     pub(crate) queued: u64,
     /// How many have a machine.
@@ -22,10 +22,10 @@ pub(crate) struct Tally {
     pub(crate) leaving: u64,
 }
 
-impl Tally {
+impl Counts {
     /// What one job adds.
     pub(crate) fn of(job: &Job) -> Self {
-        let mut tally = Self {
+        let mut counts = Self {
             queued: u64::from(job.state.waiting()),
             ..Self::default()
         };
@@ -34,17 +34,17 @@ impl Tally {
             | JobState::Building(active)
             | JobState::Running(active)
             | JobState::Paused(active) => {
-                tally.active = 1;
-                tally.gpus = active.allocation.milli_gpus();
+                counts.active = 1;
+                counts.gpus = active.allocation.milli_gpus();
             }
             JobState::Stopping(active, _) => {
-                tally.active = 1;
-                tally.gpus = active.allocation.milli_gpus();
-                tally.leaving = tally.gpus;
+                counts.active = 1;
+                counts.gpus = active.allocation.milli_gpus();
+                counts.leaving = counts.gpus;
             }
             JobState::Queued(_) | JobState::Array(_) | JobState::Finished(_) => {}
         }
-        tally
+        counts
     }
 
     pub(crate) const fn add(&mut self, more: Self) {
@@ -65,7 +65,7 @@ impl Tally {
 
 /// One group's members and what they have together.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Team {
+pub(crate) struct GroupState {
     /// False while only users that name it are known.
     pub(crate) is_known: bool,
     /// A copy of the group's.
@@ -73,22 +73,22 @@ pub(crate) struct Team {
     /// A copy of the group's.
     pub(crate) floor: Option<MilliGpu>,
     pub(crate) members: BTreeSet<UserName>,
-    pub(crate) tally: Tally,
+    pub(crate) counts: Counts,
 }
 
-impl Default for Team {
+impl Default for GroupState {
     fn default() -> Self {
         Self {
             is_known: false,
             weight: 1.0,
             floor: None,
             members: BTreeSet::new(),
-            tally: Tally::default(),
+            counts: Counts::default(),
         }
     }
 }
 
-impl Team {
+impl GroupState {
     /// Takes over what the group says, or that there is no such group.
     pub(crate) fn set_group(&mut self, group: Option<&Group>) {
         self.is_known = group.is_some();

@@ -8,24 +8,19 @@ use crate::id::{GroupName, JobId, UserName, WorkerId};
 use crate::job::{Class, Job, JobState};
 use crate::penalty::usage::Rate;
 use crate::resources::{ByteSize, Capacity, Request};
+use crate::sched::model::demand::ClusterSize;
+use crate::sched::model::entities::{Group, User, Worker};
+use crate::sched::model::queue_key::QueueKey;
+use crate::sched::model::settings::UsageSettings;
+use crate::sched::model::shape::{NodeClassId, ShapeId};
 use crate::time::Timestamp;
 
-use crate::sched::events::group::Group;
-use crate::sched::fit::run_times::Learned;
-use crate::sched::model::entities::{User, Worker};
-use crate::sched::model::settings::UsageSettings;
-use crate::sched::model::shape::ShapeId;
-use crate::sched::place::ledger::Ledger;
-use crate::sched::rank::order::Place;
-use crate::sched::state::counts::{Tally, Team};
-use crate::sched::state::node_load::Room;
-use crate::sched::state::user_queue::{Desk, Had};
+use super::counts::{Counts, GroupState};
+use super::node_load::NodeLoad;
+use super::run_times::Learned;
+use super::user_queue::{UsageSnapshot, UserQueue};
 
-/// Machines that differ in nothing but the ids of their GPUs share a class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(crate) struct ClassId(u32);
-
-/// How many changes of machines are logged before the log begins anew.
+/// How many changes of nodes are logged before a new era begins with an empty log.
 const CHANGED_MAX: usize = 8192;
 
 /// All indexes.
@@ -35,14 +30,11 @@ pub(crate) struct Index {
     requests: BTreeMap<ShapeId, Arc<Request>>,
     last_shape: u32,
     classes: Vec<Capacity>,
-    /// Where each user's line is in the ledger, and their desk among the desks.
-    lines: BTreeMap<UserName, usize>,
-    ledger: Ledger,
-    desks: Vec<Desk>,
-    teams: BTreeMap<GroupName, Team>,
+    user_queues: BTreeMap<UserName, UserQueue>,
+    group_states: BTreeMap<GroupName, GroupState>,
     /// The users who have a floor of their own.
     floors: BTreeSet<UserName>,
-    rooms: BTreeMap<WorkerId, Room>,
+    nodes: BTreeMap<WorkerId, NodeLoad>,
     dependents: BTreeMap<JobId, BTreeSet<JobId>>,
     retries: BTreeSet<(Timestamp, JobId)>,
     deadlines: BTreeSet<(Timestamp, JobId)>,
@@ -53,10 +45,9 @@ pub(crate) struct Index {
     /// Arrays that are not over.
     arrays: BTreeSet<JobId>,
     capacity: Rate,
-    gpus: u32,
-    slots: u32,
+    size: ClusterSize,
     known: usize,
-    urgent: BTreeSet<Place>,
+    urgent: BTreeSet<QueueKey>,
     /// The machines that changed, in order, since the era began.
     changed: Vec<WorkerId>,
     era: u64,
@@ -72,36 +63,26 @@ struct Shape {
 }
 
 impl Index {
-    pub(crate) fn desk(&self, user: &UserName) -> Option<&Desk> {
-        self.desk_in_line(*self.lines.get(user)?)
+    pub(crate) fn user_queue(&self, user: &UserName) -> Option<&UserQueue> {
+        self.user_queues.get(user)
     }
 
-    /// The desk of the user whose line in the ledger this is.
-    pub(crate) fn desk_in_line(&self, line: usize) -> Option<&Desk> {
-        self.desks.get(line)
+    /// Every user's queue, by name.
+    pub(crate) const fn user_queues(&self) -> &BTreeMap<UserName, UserQueue> {
+        &self.user_queues
     }
 
-    /// Every desk, by the user's name.
-    pub(crate) fn desks(&self) -> impl Iterator<Item = (&UserName, &Desk)> {
-        let lines = self.lines.iter();
-        lines.filter_map(|(user, line)| Some((user, self.desk_in_line(*line)?)))
+    pub(crate) fn group_state(&self, group: &GroupName) -> Option<&GroupState> {
+        self.group_states.get(group)
     }
 
-    pub(crate) const fn ledger(&self) -> &Ledger {
-        &self.ledger
-    }
-
-    pub(crate) fn team(&self, group: &GroupName) -> Option<&Team> {
-        self.teams.get(group)
-    }
-
-    pub(crate) const fn teams(&self) -> &BTreeMap<GroupName, Team> {
-        &self.teams
+    pub(crate) const fn group_states(&self) -> &BTreeMap<GroupName, GroupState> {
+        &self.group_states
     }
 
     /// The team that the user of a desk is in.
-    pub(crate) fn team_of(&self, desk: &Desk) -> Option<&Team> {
-        self.teams.get(desk.group.as_ref()?)
+    pub(crate) fn group_state_of(&self, user_queue: &UserQueue) -> Option<&GroupState> {
+        self.group_states.get(user_queue.group.as_ref()?)
     }
 
     /// The users who have a floor of their own.
@@ -109,12 +90,12 @@ impl Index {
         &self.floors
     }
 
-    pub(crate) fn room(&self, worker: &WorkerId) -> Option<&Room> {
-        self.rooms.get(worker)
+    pub(crate) fn node(&self, worker: &WorkerId) -> Option<&NodeLoad> {
+        self.nodes.get(worker)
     }
 
-    pub(crate) const fn rooms(&self) -> &BTreeMap<WorkerId, Room> {
-        &self.rooms
+    pub(crate) const fn nodes(&self) -> &BTreeMap<WorkerId, NodeLoad> {
+        &self.nodes
     }
 
     /// The array that is not over with the largest id below this one.
@@ -153,17 +134,11 @@ impl Index {
     }
 
     pub(crate) fn set_user(&mut self, user: &User) {
-        let (before, tally) = self.edit_desk(&user.name, |desk| {
-            desk.had = Had {
-                weight: user.weight,
-                usage: user.usage,
-                usage_at: user.usage_at,
-                recency: user.recency,
-                recency_at: user.recency_at,
-            };
-            desk.floor = user.guards.floor;
-            let before = std::mem::replace(&mut desk.group, user.group.clone());
-            (before, desk.tally)
+        let (before, counts) = self.edit_user_queue(&user.name, |user_queue| {
+            user_queue.usage = UsageSnapshot::of(user);
+            user_queue.floor = user.guards.floor;
+            let before = std::mem::replace(&mut user_queue.group, user.group.clone());
+            (before, user_queue.counts)
         });
         if user.guards.floor.is_some() {
             self.floors.insert(user.name.clone());
@@ -172,61 +147,57 @@ impl Index {
         }
         if before != user.group {
             if let Some(before) = before {
-                self.edit_team(&before, |team| {
-                    team.members.remove(&user.name);
-                    team.tally.take(tally);
+                self.edit_team(&before, |group_state| {
+                    group_state.members.remove(&user.name);
+                    group_state.counts.take(counts);
                 });
             }
             if let Some(now) = &user.group {
-                self.edit_team(now, |team| {
-                    team.members.insert(user.name.clone());
-                    team.tally.add(tally);
+                self.edit_team(now, |group_state| {
+                    group_state.members.insert(user.name.clone());
+                    group_state.counts.add(counts);
                 });
             }
         }
     }
 
-    /// Changes a user's desk, which is set up if there is none, and their line in the ledger.
-    fn edit_desk<T>(&mut self, user: &UserName, edit: impl FnOnce(&mut Desk) -> T) -> T {
-        let line = *self.lines.entry(user.clone()).or_insert_with(|| {
-            self.desks.push(Desk::default());
-            self.ledger.open(user.clone())
-        });
-        #[expect(clippy::indexing_slicing, reason = "each line has its desk")]
-        let desk = &mut self.desks[line];
-        let edited = edit(desk);
-        self.ledger.write(line, desk);
-        edited
+    fn edit_user_queue<T>(&mut self, user: &UserName, edit: impl FnOnce(&mut UserQueue) -> T) -> T {
+        match self.user_queues.get_mut(user) {
+            Some(user_queue) => edit(user_queue),
+            None => edit(self.user_queues.entry(user.clone()).or_default()),
+        }
     }
 
     pub(crate) fn set_group(&mut self, group: &Group) {
-        self.edit_team(&group.name, |team| team.set_group(Some(group)));
+        self.edit_team(&group.name, |group_state| {
+            group_state.set_group(Some(group))
+        });
     }
 
     pub(crate) fn drop_group(&mut self, name: &GroupName) {
-        self.edit_team(name, |team| team.set_group(None));
+        self.edit_team(name, |group_state| group_state.set_group(None));
     }
 
-    fn edit_team(&mut self, name: &GroupName, edit: impl FnOnce(&mut Team)) {
-        let team = self.teams.entry(name.clone()).or_default();
-        edit(team);
-        if team.is_unused() {
-            self.teams.remove(name);
+    fn edit_team(&mut self, name: &GroupName, edit: impl FnOnce(&mut GroupState)) {
+        let group_state = self.group_states.entry(name.clone()).or_default();
+        edit(group_state);
+        if group_state.is_unused() {
+            self.group_states.remove(name);
         }
     }
 
     /// Counts a job, or what `count` does with it, for its user and their group.
-    fn tally(&mut self, job: &Job, count: impl Fn(&mut Tally, Tally)) {
-        let of_job = Tally::of(job);
-        if of_job == Tally::default() {
+    fn counts(&mut self, job: &Job, count: impl Fn(&mut Counts, Counts)) {
+        let of_job = Counts::of(job);
+        if of_job == Counts::default() {
             return;
         }
-        let group = self.edit_desk(&job.user, |desk| {
-            count(&mut desk.tally, of_job);
-            desk.group.clone()
+        let group = self.edit_user_queue(&job.user, |user_queue| {
+            count(&mut user_queue.counts, of_job);
+            user_queue.group.clone()
         });
-        if let Some(team) = group.and_then(|group| self.teams.get_mut(&group)) {
-            count(&mut team.tally, of_job);
+        if let Some(group_state) = group.and_then(|group| self.group_states.get_mut(&group)) {
+            count(&mut group_state.counts, of_job);
         }
     }
 
@@ -235,9 +206,9 @@ impl Index {
         self.capacity
     }
 
-    /// How many GPUs there are, and the most slots that one has.
-    pub(crate) const fn gpus_and_slots(&self) -> (u32, u32) {
-        (self.gpus, self.slots)
+    /// The GPUs of the whole cluster.
+    pub(crate) const fn cluster_size(&self) -> ClusterSize {
+        self.size
     }
 
     pub(crate) fn set_worker(
@@ -247,24 +218,26 @@ impl Index {
         usage: &UsageSettings,
     ) {
         let class = worker.as_ref().map(|worker| self.class_of(worker));
-        let room = self.rooms.entry(id.clone()).or_default();
-        room.class = class.unwrap_or_default();
-        room.set_worker(worker, usage);
+        let node = self.nodes.entry(id.clone()).or_default();
+        node.class = class.unwrap_or_default();
+        node.set_worker(worker, usage);
         self.log_change(id);
-        if self.rooms.get(id).is_some_and(Room::is_unused) {
-            self.rooms.remove(id);
+        if self.nodes.get(id).is_some_and(NodeLoad::is_unused) {
+            self.nodes.remove(id);
         }
-        self.capacity = Rate(self.rooms.values().map(|room| room.worth.0).sum());
-        let present = self.rooms.values().filter_map(Room::present);
-        let counted = present.fold((0_u32, 0_u32), |(gpus, slots), worker| {
-            let more = u32::try_from(worker.capacity.gpus.len()).unwrap_or(u32::MAX);
-            let slots = slots.max(worker.capacity.slots_per_gpu);
-            (gpus.saturating_add(more), slots)
+        self.capacity = Rate(self.nodes.values().map(|node| node.worth.0).sum());
+        let present = self.nodes.values().filter_map(NodeLoad::present);
+        let empty = ClusterSize::default();
+        self.size = present.fold(empty, |size, worker| {
+            let gpus = u32::try_from(worker.capacity.gpus.len()).unwrap_or(u32::MAX);
+            ClusterSize {
+                gpus: size.gpus.saturating_add(gpus),
+                slots: size.slots.max(worker.capacity.slots_per_gpu),
+            }
         });
-        (self.gpus, self.slots) = counted;
     }
 
-    fn class_of(&mut self, worker: &Worker) -> ClassId {
+    fn class_of(&mut self, worker: &Worker) -> NodeClassId {
         let capacity = &worker.capacity;
         let known = self
             .classes
@@ -274,7 +247,7 @@ impl Index {
             self.classes.push(capacity.clone());
             self.classes.len() - 1
         });
-        ClassId(u32::try_from(at).unwrap_or(u32::MAX))
+        NodeClassId(u32::try_from(at).unwrap_or(u32::MAX))
     }
 
     fn log_change(&mut self, id: &WorkerId) {
@@ -286,12 +259,12 @@ impl Index {
     }
 
     /// The era, and the machines that changed in it so far.
-    pub(crate) fn changed_rooms(&self) -> (u64, &[WorkerId]) {
+    pub(crate) fn changed_nodes(&self) -> (u64, &[WorkerId]) {
         (self.era, &self.changed)
     }
 
     /// The urgent jobs that may start.
-    pub(crate) const fn urgent(&self) -> &BTreeSet<Place> {
+    pub(crate) const fn urgent(&self) -> &BTreeSet<QueueKey> {
         &self.urgent
     }
 
@@ -331,7 +304,7 @@ impl Index {
     /// Enters a job; `ready` says whether a waiting one may start.
     pub(crate) fn insert(&mut self, job: &Arc<Job>, ready: bool) {
         let shape = self.shape_taken(&job.spec.request, ready);
-        self.tally(job, Tally::add);
+        self.counts(job, Counts::add);
         if let Some(at) = retry(job) {
             self.retries.insert((at, job.id));
         }
@@ -356,11 +329,13 @@ impl Index {
                     // All tasks of the array have been begun.
                 } else if ready {
                     if job.spec.class == Class::Urgent {
-                        self.urgent.insert(Place::of(job));
+                        self.urgent.insert(QueueKey::of(job));
                     }
-                    self.edit_desk(&job.user, |desk| desk.enter(shape, job));
+                    self.edit_user_queue(&job.user, |user_queue| user_queue.enter(shape, job));
                 } else {
-                    self.edit_desk(&job.user, |desk| desk.parked.insert(Place::of(job)));
+                    self.edit_user_queue(&job.user, |user_queue| {
+                        user_queue.parked.insert(QueueKey::of(job))
+                    });
                 }
             }
             JobState::Assigned(active)
@@ -368,10 +343,10 @@ impl Index {
             | JobState::Running(active)
             | JobState::Paused(active)
             | JobState::Stopping(active, _) => {
-                let room = self.rooms.entry(active.worker.clone()).or_default();
-                room.enter(job, active);
+                let node = self.nodes.entry(active.worker.clone()).or_default();
+                node.enter(job, active);
                 self.log_change(&active.worker);
-                self.edit_desk(&job.user, |desk| desk.rate.0 += active.rate.0);
+                self.edit_user_queue(&job.user, |user_queue| user_queue.rate.0 += active.rate.0);
             }
             JobState::Finished(finished) => {
                 self.history.insert((finished.at, job.id));
@@ -383,7 +358,7 @@ impl Index {
     /// Takes a job out again; it must be as it was entered. Whether it was one that may start.
     pub(crate) fn remove(&mut self, job: &Job) -> bool {
         let shape = self.shape_of(&job.spec.request);
-        self.tally(job, Tally::take);
+        self.counts(job, Counts::take);
         let mut was_ready = false;
         if let Some(at) = retry(job) {
             self.retries.remove(&(at, job.id));
@@ -403,11 +378,11 @@ impl Index {
                         }
                     }
                 }
-                let place = Place::of(job);
+                let place = QueueKey::of(job);
                 self.urgent.remove(&place);
-                was_ready = self.edit_desk(&job.user, |desk| {
-                    desk.parked.remove(&place);
-                    shape.is_some_and(|shape| desk.leave(shape, job))
+                was_ready = self.edit_user_queue(&job.user, |user_queue| {
+                    user_queue.parked.remove(&place);
+                    shape.is_some_and(|shape| user_queue.leave(shape, job))
                 });
             }
             JobState::Assigned(active)
@@ -415,14 +390,14 @@ impl Index {
             | JobState::Running(active)
             | JobState::Paused(active)
             | JobState::Stopping(active, _) => {
-                if let Some(room) = self.rooms.get_mut(&active.worker) {
-                    room.leave(job, active);
-                    if room.is_unused() {
-                        self.rooms.remove(&active.worker);
+                if let Some(node) = self.nodes.get_mut(&active.worker) {
+                    node.leave(job, active);
+                    if node.is_unused() {
+                        self.nodes.remove(&active.worker);
                     }
                     self.log_change(&active.worker);
                 }
-                self.edit_desk(&job.user, |desk| desk.rate.0 -= active.rate.0);
+                self.edit_user_queue(&job.user, |user_queue| user_queue.rate.0 -= active.rate.0);
             }
             JobState::Finished(finished) => {
                 self.history.remove(&(finished.at, job.id));
@@ -442,36 +417,37 @@ impl Index {
                 .map(|(request, shape)| (Arc::clone(request), (shape.known, shape.ready)))
                 .collect()
         };
-        let desks = |index: &Self| -> Vec<_> {
-            let desks = index.desks();
-            desks
-                .map(|(user, desk)| {
-                    let ready: BTreeSet<Place> = desk.ready.values().flatten().copied().collect();
-                    let parked = desk.parked.clone();
-                    let set = (desk.had, desk.group.clone(), desk.floor);
-                    let counts = (desk.tally, desk.rate);
+        let user_queues = |index: &Self| -> Vec<_> {
+            let user_queues = index.user_queues.iter();
+            user_queues
+                .map(|(user, user_queue)| {
+                    let ready: BTreeSet<QueueKey> =
+                        user_queue.ready.values().flatten().copied().collect();
+                    let parked = user_queue.parked.clone();
+                    let set = (user_queue.usage, user_queue.group.clone(), user_queue.floor);
+                    let counts = (user_queue.counts, user_queue.rate);
                     (user.clone(), ready, parked, set, counts)
                 })
                 .collect()
         };
-        let rooms = |index: &Self| -> Vec<_> {
-            let rooms = index.rooms.iter();
-            let unnumbered = rooms.map(|(id, room)| {
-                let class = ClassId::default();
+        let nodes = |index: &Self| -> Vec<_> {
+            let nodes = index.nodes.iter();
+            let unnumbered = nodes.map(|(id, node)| {
+                let class = NodeClassId::default();
                 (
                     id.clone(),
-                    Room {
+                    NodeLoad {
                         class,
-                        ..room.clone()
+                        ..node.clone()
                     },
                 )
             });
             unnumbered.collect()
         };
         shapes(self) == shapes(other)
-            && desks(self) == desks(other)
-            && rooms(self) == rooms(other)
-            && self.teams == other.teams
+            && user_queues(self) == user_queues(other)
+            && nodes(self) == nodes(other)
+            && self.group_states == other.group_states
             && self.floors == other.floors
             && self.dependents == other.dependents
             && self.retries == other.retries
@@ -482,7 +458,7 @@ impl Index {
             && self.urgent == other.urgent
             && self.arrays == other.arrays
             && self.capacity == other.capacity
-            && (self.gpus, self.slots) == (other.gpus, other.slots)
+            && self.size == other.size
     }
 
     /// The shape of jobs that ask for this.

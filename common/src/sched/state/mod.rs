@@ -6,4 +6,7 @@ pub(crate) mod counts;
 pub(crate) mod expected_ends;
 pub(crate) mod index;
 pub(crate) mod node_load;
+pub(crate) mod run_times;
+pub(crate) mod step;
+pub(crate) mod tasks;
 pub(crate) mod user_queue;

@@ -8,14 +8,13 @@ use crate::job::{Active, Job, JobState};
 use crate::penalty::usage::Rate;
 use crate::resources::{Allocation, ByteSize, MilliCpu, MilliGpu};
 
-use crate::sched::fit::run_times::model_of;
 use crate::sched::model::entities::{Health, Worker};
 use crate::sched::model::settings::UsageSettings;
-use crate::sched::state::index::ClassId;
+use crate::sched::model::shape::NodeClassId;
 
 /// A machine's books. Derived from its worker and its jobs, never stored.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Room {
+pub(crate) struct NodeLoad {
     /// The machine, absent while only jobs that name it are known.
     pub(crate) worker: Option<Arc<Worker>>,
     /// The jobs that have it.
@@ -35,10 +34,10 @@ pub(crate) struct Room {
     /// What all its GPUs would be charged; nothing while it is lost.
     pub(crate) worth: Rate,
     /// What kind of machine it is.
-    pub(crate) class: ClassId,
+    pub(crate) class: NodeClassId,
 }
 
-impl Room {
+impl NodeLoad {
     pub(crate) fn is_unused(&self) -> bool {
         self.worker.is_none() && self.jobs.is_empty()
     }
@@ -57,8 +56,7 @@ impl Room {
 
     /// The model of GPU that an allocation here is of.
     pub(crate) fn model_of(&self, held: &Allocation) -> Option<&str> {
-        let worker = self.worker.as_deref()?;
-        model_of(&worker.capacity, held)
+        self.worker.as_deref()?.capacity.model_of(held)
     }
 
     /// The machine, unless it is lost.

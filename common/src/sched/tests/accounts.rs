@@ -98,7 +98,7 @@ fn models_are_weighted_and_the_cluster_is_the_measure() {
         user: user("anna"),
         weight: 3.0,
         guards: Guards::default(),
-        group: Membership::Kept,
+        group: Membership::Unchanged,
     });
     assert!(close(
         penalty_of(&c.state, c.now, &user("anna")),

@@ -233,7 +233,7 @@ fn waiting_tasks_count_against_the_limit_of_waiting_jobs() {
             max_queued: Some(10),
             ..Guards::default()
         },
-        group: Membership::Kept,
+        group: Membership::Unchanged,
     });
     c.submit("anna", |spec| array(spec, "0-8", None));
     let refused = c.step(Event::Submitted(submission("anna", |spec| {

@@ -19,7 +19,7 @@ impl Draws {
 
 pub(super) fn feed(state: &mut State, now: Timestamp, event: Event) {
     // Requests that could never fit are refused, which is as good.
-    drop(step(state, now, event, &mut Effects::default()));
+    drop(decide(state, now, event, &mut Effects::default()));
 }
 
 /// A cluster of a few machines of several kinds, filled with jobs of several kinds.
@@ -142,7 +142,7 @@ fn limit(
             user: user(name),
             weight,
             guards,
-            group: Membership::Kept,
+            group: Membership::Unchanged,
         }
     };
     feed(state, now, set);
@@ -190,8 +190,6 @@ fn apply(state: &mut State, now: Timestamp, job: JobId, remedy: &Remedy) {
             state.edit_job(job, |job| {
                 job.spec = Arc::new(remedy.applied_to(&job.spec).unwrap());
             });
-            // As if it had been submitted so.
-            state.news_mut().job(job);
             feed(state, now, Event::Ticked);
         }
     }

@@ -39,7 +39,7 @@ impl Shop {
 
     fn step(&mut self, event: Event) {
         let mut effects = Effects::default();
-        step(&mut self.state, self.now, event, &mut effects).unwrap();
+        decide(&mut self.state, self.now, event, &mut effects).unwrap();
         for act in effects.acts {
             if let Effect::Run { attempt, .. } = act {
                 let job = self.state.job(attempt.job).unwrap();
@@ -66,7 +66,7 @@ impl Shop {
     }
 
     fn weigh(&mut self, of: &str, weight: f64) {
-        self.set(of, weight, Guards::default(), Membership::Kept);
+        self.set(of, weight, Guards::default(), Membership::Unchanged);
     }
 
     fn set(&mut self, of: &str, weight: f64, guards: Guards, group: Membership) {
@@ -212,7 +212,7 @@ fn a_floor_is_had_whatever_was_had() {
         floor: Some(MilliGpu(2000)),
         ..Guards::default()
     };
-    shop.set("anna", 1.0, floor, Membership::Kept);
+    shop.set("anna", 1.0, floor, Membership::Unchanged);
     shop.weigh("bert", 9.0);
     shop.all_want_more(&["anna", "bert"]);
     about(shop.part(&["anna"]), 0.5);

@@ -15,7 +15,7 @@ fn set_floor(c: &mut Cluster, of: &str, milli: u32) {
         user: user(of),
         weight: 1.0,
         guards: floor(milli),
-        group: Membership::Kept,
+        group: Membership::Unchanged,
     });
 }
 
@@ -163,7 +163,7 @@ fn nobody_is_stopped_for_who_has_no_floor() {
             max_running: Some(0),
             ..floor(1000)
         },
-        group: Membership::Kept,
+        group: Membership::Unchanged,
     });
     c.submit("emil", |_| {});
     c.pass(10, &["w1"]);
@@ -296,7 +296,7 @@ fn what_is_taken_from_a_reserved_job_is_kept_from_nobody() {
         user: user("carl"),
         weight: 1.0,
         guards,
-        group: Membership::Kept,
+        group: Membership::Unchanged,
     });
     let half = |spec: &mut JobSpec| spec.request.gpu_amount = GpuAmount::Milli(MilliGpu(500));
     c.submit("carl", half);

@@ -42,7 +42,7 @@ impl Exact {
     fn step(&mut self, event: Event) {
         let mut effects = Effects::default();
         // What can never fit is refused, which is as good.
-        drop(step(&mut self.state, self.now, event, &mut effects));
+        drop(decide(&mut self.state, self.now, event, &mut effects));
         for act in effects.acts {
             match act {
                 Effect::Run { worker, attempt } => self.start(worker, attempt),
@@ -205,10 +205,8 @@ proptest! {
         exact.starts.clear();
         let kept = match exact.state.blocked() {
             Some(Blocked::Reserved(kept)) => Some(kept.clone()),
-            Some(Blocked::Awaited(_) | Blocked::Unknown(..)) | None => None,
+            Some(Blocked::Awaited(_) | Blocked::Unreservable(..)) | None => None,
         };
-        // A user's turn is that of their first job that is looked at, and the look ahead looks at everything first.
-        exact.state.news_mut().anything();
         exact.run_out();
         for job in waiting {
             let start = foreseen.start(&job);

@@ -48,7 +48,7 @@ fn groups_are_made_joined_left_and_removed() {
     let text = "there is no group nlp; groups there are: ml, vision".to_owned();
     assert_eq!(wrong, Err(Rejected::Invalid(text)));
     // Who is asked about nothing else stays where they are.
-    c.ok(member("anna", Membership::Kept));
+    c.ok(member("anna", Membership::Unchanged));
     let members = |c: &Cluster, name| -> Vec<String> {
         let group = group(name);
         c.state.members(&group).map(ToString::to_string).collect()
@@ -86,7 +86,7 @@ fn what_no_group_can_have_is_refused() {
         user: user("anna"),
         weight: 1.0,
         guards,
-        group: Membership::Kept,
+        group: Membership::Unchanged,
     });
     assert!(matches!(set, Err(Rejected::Invalid(_))));
 }
@@ -156,7 +156,7 @@ fn an_own_limit_and_a_groups_are_both_told() {
         user: user("anna"),
         weight: 1.0,
         guards: one,
-        group: Membership::Kept,
+        group: Membership::Unchanged,
     });
     c.submit("anna", |_| {});
     c.submit("anna", |_| {});
@@ -169,7 +169,7 @@ fn an_own_limit_and_a_groups_are_both_told() {
     assert_eq!(told, both);
     // Neither alone would let it start.
     assert_eq!(explain(&c.state, c.now, JobId(2)).unwrap().remedies, []);
-    c.ok(member("anna", Membership::Kept));
+    c.ok(member("anna", Membership::Unchanged));
     let remedies = explain(&c.state, c.now, JobId(2)).unwrap().remedies;
     assert_eq!(remedies, [Remedy::RaiseGroupLimit(group("ml"))]);
 }

@@ -16,7 +16,7 @@ fn nothing_is_kept_for_a_job_that_a_limit_keeps_back() {
             max_gpus: Some(MilliGpu(4000)),
             ..Guards::default()
         },
-        group: Membership::Kept,
+        group: Membership::Unchanged,
     });
     let until = c.now.after(Duration::from_secs(20));
     let (by, reason) = (user("admin"), String::new());

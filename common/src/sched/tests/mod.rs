@@ -17,6 +17,7 @@ mod rules;
 mod runtimes;
 mod shares;
 mod simulation;
+mod slowdown;
 mod table;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ use crate::wire::AttemptPhase;
 /// A cluster under test: the state, the time, and a replica that is fed by changes alone.
 pub(super) struct Cluster {
     pub(super) state: State,
+    pub(super) planner: Planner,
     pub(super) replica: State,
     pub(super) now: Timestamp,
     /// What the last step left to do.
@@ -130,6 +132,7 @@ impl Cluster {
     pub(super) fn with(settings: Settings) -> Self {
         Self {
             state: State::new(settings.clone()),
+            planner: Planner::default(),
             replica: State::new(settings),
             now: Timestamp::from_millis(1_000_000),
             acts: Vec::new(),
@@ -146,7 +149,9 @@ impl Cluster {
             assert_eq!(effects.dirty, Dirty::default(), "{event:?} was rejected");
             same(&before, &self.state);
         }
-        for change in effects.dirty.changes(&self.state) {
+        self.planner
+            .schedule(&mut self.state, self.now, &mut effects);
+        for change in self.state.changes(&effects.dirty) {
             self.replica.apply(change);
         }
         same(&self.replica, &self.state);
@@ -160,20 +165,14 @@ impl Cluster {
         result
     }
 
-    /// A walk over everything finds nothing to place that the walk over what was new has left.
+    /// A further pass, by a planner that remembers nothing, places nothing more.
     fn check_nothing_left(&self, event: &Event) {
         let mut state = self.state.clone();
-        state.news_mut().anything();
         let mut effects = Effects::default();
-        let mut again = super::events::step::Step {
-            state: &mut state,
-            now: self.now,
-            effects: &mut effects,
-        };
-        again.place();
+        Planner::default().schedule(&mut state, self.now, &mut effects);
         let mut left = effects.acts.iter();
         let left = left.find(|act| matches!(act, Effect::Run { .. }));
-        assert_eq!(left, None, "was left lying after {event:?}");
+        assert_eq!(left, None, "could start but does not after {event:?}");
     }
 
     pub(super) fn ok(&mut self, event: Event) {
@@ -270,6 +269,18 @@ impl Cluster {
         let queue = queue(&self.state, self.now);
         queue.iter().map(|waiting| waiting.job.id.0).collect()
     }
+}
+
+/// One event and one pass, by a planner that remembers nothing.
+pub(super) fn decide(
+    state: &mut State,
+    now: Timestamp,
+    event: Event,
+    effects: &mut Effects,
+) -> Result<(), Rejected> {
+    let taken = step(state, now, event, effects);
+    Planner::default().schedule(state, now, effects);
+    taken
 }
 
 /// Whether two states hold the same of what is committed.

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::explained::{Draws, feed, random_cluster};
 use super::*;
+use crate::sched::rank::value::Value;
 
 /// A cluster with jobs that have run for a while, so that its users have had something.
 fn cluster(seed: u64) -> (State, Timestamp, Draws) {
@@ -44,10 +45,26 @@ fn listed(state: &State, now: Timestamp) -> Vec<(JobId, u64, f64)> {
         .collect()
 }
 
+/// A slowdown, (wait + expected) / expected; the largest goes first.
+fn slowdown(state: &State, now: Timestamp, job: &crate::job::Job) -> Reverse<Value> {
+    let expected = expected(state, job).map(|expected| expected.longest);
+    let expected = expected.unwrap_or_else(|| state.settings().assumed_runtime);
+    let expected = expected.as_secs_f64().max(1.0);
+    let waited = now.since(job.submitted_at).as_secs_f64();
+    Reverse(Value((waited + expected) / expected))
+}
+
 /// Where a job stands among those of its user.
-fn own_place(job: &crate::job::Job) -> impl Ord + use<> {
+fn own_place(state: &State, now: Timestamp, job: &crate::job::Job) -> impl Ord + use<> {
     let class = job.spec.class;
-    (class, Reverse(job.priority), job.submitted_at, job.id)
+    let slowdown = slowdown(state, now, job);
+    (
+        class,
+        Reverse(job.priority),
+        slowdown,
+        job.submitted_at,
+        job.id,
+    )
 }
 
 /// Whether nothing is guaranteed to the user, which may let a smaller job of theirs go before its turn.
@@ -58,9 +75,12 @@ fn has_no_floor(state: &State, of: &UserName) -> bool {
 }
 
 /// Whether the first of two turns comes before the other, by what of them ranks.
-fn before(a: &Turn, b: &Turn, value: impl Fn(&Turn) -> f64) -> bool {
+fn before(state: &State, now: Timestamp, a: &Turn, b: &Turn, value: impl Fn(&Turn) -> f64) -> bool {
     let goes_first = |turn: &Turn| (turn.job.spec.class, !turn.is_within_floor);
-    let came = |turn: &Turn| (turn.job.submitted_at, turn.job.next_id());
+    let came = |turn: &Turn| {
+        let slowdown = slowdown(state, now, &turn.job);
+        (slowdown, turn.job.submitted_at, turn.job.next_id())
+    };
     let by_value = value(a).total_cmp(&value(b));
     let order = goes_first(a).cmp(&goes_first(b));
     order.then(by_value).then(came(a).cmp(&came(b))).is_lt()
@@ -102,7 +122,7 @@ proptest! {
                 let behind = part.get(at + 1..).unwrap_or_default();
                 prop_assert!(behind.iter().all(|job| first.spec.class <= job.spec.class));
                 let mut own = behind.iter().filter(|other| other.user == first.user);
-                let in_order = own.all(|own| own_place(first) < own_place(own));
+                let in_order = own.all(|own| own_place(&state, now, first) < own_place(&state, now, own));
                 prop_assert!(in_order || !has_no_floor(&state, &first.user));
             }
         }
@@ -126,12 +146,12 @@ proptest! {
             prop_assert!(user.group.is_some() || first_of_own.map(|job| job.id) == Some(turn.job.id));
             let whose = user.group.clone().ok_or_else(|| user.name.clone());
             let top = tops.entry(whose).or_insert(turn);
-            if before(turn, top, Turn::rank_value) {
+            if before(&state, now, turn, top, Turn::rank_value) {
                 *top = turn;
             }
         }
         let at_top = |turn: &Turn| turn.group_rank_value().unwrap_or_else(|| turn.rank_value());
-        let first = tops.into_values().reduce(|a, b| if before(b, a, at_top) { b } else { a });
+        let first = tops.into_values().reduce(|a, b| if before(&state, now, b, a, at_top) { b } else { a });
         let first = first.map(|turn| turn.job.id);
         let ready = listed.first().filter(|job| state.is_ready(job));
         prop_assert_eq!(first, ready.map(|job| job.id), "of groups and users without one the first");

@@ -96,7 +96,7 @@ fn nobody_is_stopped_in_vain_or_against_their_will() {
     }
     c.pass(1000, &["w1"]);
     c.submit("bert", two);
-    assert_eq!(stopped(&c), [0; 0], "one alone would not make room");
+    assert_eq!(stopped(&c), [0; 0], "stopping one alone makes no room");
 
     let mut c = Cluster::new();
     c.join("w1", 1);

@@ -86,7 +86,7 @@ impl Mill {
 
     fn step(&mut self, event: Event) -> Result<(), Rejected> {
         let mut effects = Effects::default();
-        let taken = step(&mut self.state, self.now, event, &mut effects);
+        let taken = decide(&mut self.state, self.now, event, &mut effects);
         if let Some(Blocked::Reserved(kept)) = self.state.blocked()
             && let Some(fate) = self.fates.get_mut(&kept.job)
         {
@@ -303,7 +303,11 @@ proptest! {
         wishes in steady(6, 6, 3, 1.2),
         is_said: bool,
     ) {
-        let mut mill = Mill::new(settings(Policy::Fifo), &[6]);
+        let settings = Settings {
+            order: JobOrder::Submission,
+            ..settings(Policy::Fifo)
+        };
+        let mut mill = Mill::new(settings, &[6]);
         mill.is_said = is_said;
         for (id, fate) in mill.grant(&wishes).fates {
             // Each of those before it in turn starts at the end of all that runs, at the latest.

@@ -141,7 +141,7 @@ impl Fate {
     /// Stale events are refused, which is as good.
     fn step(&mut self, event: Event) {
         let mut effects = Effects::default();
-        drop(step(&mut self.state, self.now, event, &mut effects));
+        drop(decide(&mut self.state, self.now, event, &mut effects));
         for act in effects.acts {
             if let Effect::Run { worker, attempt } = act {
                 self.attempts.push((worker, attempt));

@@ -242,7 +242,7 @@ fn guards_hold_at_once() {
             user: user("anna"),
             weight: 1.0,
             guards,
-            group: Membership::Kept,
+            group: Membership::Unchanged,
         });
     };
     set(
@@ -277,7 +277,7 @@ fn guards_hold_at_once() {
             user,
             weight,
             guards,
-            group: Membership::Kept,
+            group: Membership::Unchanged,
         });
         assert!(matches!(set, Err(Rejected::Invalid(_))));
     }

@@ -36,7 +36,7 @@ pub(super) fn drawn(choice: u16) -> Event {
         2 | 3 => set(Membership::Of(name)),
         4 => set(Membership::None),
         5 => Event::GroupRemoved { group: name },
-        _ => set(Membership::Kept),
+        _ => set(Membership::Unchanged),
     }
 }
 
@@ -52,7 +52,7 @@ pub(super) fn without_limits() -> Vec<Event> {
         user: user(name),
         weight,
         guards: Guards::default(),
-        group: Membership::Kept,
+        group: Membership::Unchanged,
     });
     groups.into_iter().chain(users).collect()
 }

@@ -386,7 +386,8 @@ impl World {
         same(committed, &loaded);
         check_invariants(&loaded).unwrap();
         self.cluster.state = loaded;
-        self.step(Event::LeadTaken);
+        self.cluster.planner = Planner::default();
+        self.step(Event::LeadershipAcquired);
     }
 
     fn act(&mut self, act: Act, choice: u16) {

@@ -127,7 +127,7 @@ fn happen(c: &mut Cluster, event: &str) -> Result<(), Rejected> {
             c.pass(600, &[]);
             Ok(())
         }
-        "lead taken" => c.step(Event::LeadTaken),
+        "lead taken" => c.step(Event::LeadershipAcquired),
         "time limit" => {
             c.pass(900, &["w1"]);
             Ok(())

@@ -95,7 +95,7 @@ pub(in crate::http) async fn set_limits(
             floor: request.floor_gpus_milli.map(MilliGpu),
         },
         group: match request.group {
-            None => Membership::Kept,
+            None => Membership::Unchanged,
             Some(None) => Membership::None,
             Some(Some(group)) => Membership::Of(group.parse()?),
         },

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::resources::{Capacity, Request};
 use crate::sched::fit::fits::fitness;
-use crate::sched::state::index::{ClassId, Index};
+use crate::sched::model::shape::NodeClassId;
+use crate::sched::state::index::Index;
 
 use super::frag::Typical;
 
@@ -16,7 +17,7 @@ const TYPICAL_MAX: usize = 64;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Mix {
     requests: Vec<(f64, Arc<Request>)>,
-    classes: BTreeMap<ClassId, Arc<[Typical]>>,
+    classes: BTreeMap<NodeClassId, Arc<[Typical]>>,
     /// How many jobs were known when it was learned.
     learned_from: usize,
 }
@@ -47,7 +48,7 @@ impl Mix {
     }
 
     /// What the mix comes to on machines of this class, of which `capacity` is one.
-    pub(crate) fn on(&mut self, class: ClassId, capacity: &Capacity) -> Arc<[Typical]> {
+    pub(crate) fn on(&mut self, class: NodeClassId, capacity: &Capacity) -> Arc<[Typical]> {
         let requests = &self.requests;
         let typicals = self.classes.entry(class).or_insert_with(|| {
             let typicals = requests.iter().map(|(part, request)| Typical {

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use crate::id::WorkerId;
 use crate::job::Job;
 use crate::resources::{Allocation, Request};
-use crate::sched::fit::fits::{Fitness, allocation, fitness, fitting, has_room, is_open};
+use crate::sched::fit::fits::{Fitness, allocation, fitness, fitting, is_open};
 use crate::sched::model::settings::{Placement, Settings};
-use crate::sched::model::shape::ShapeId;
-use crate::sched::state::index::{ClassId, Index};
-use crate::sched::state::node_load::Room;
+use crate::sched::model::shape::{NodeClassId, ShapeId};
+use crate::sched::state::index::Index;
+use crate::sched::state::node_load::NodeLoad;
 
 use super::frag::Lot;
 use super::mix::Mix;
@@ -38,46 +38,10 @@ struct Ranking {
     seen: Option<(u64, usize)>,
     order: BTreeSet<(Score, WorkerId)>,
     scores: BTreeMap<WorkerId, Score>,
-    fitness: BTreeMap<ClassId, Option<Arc<Fitness>>>,
+    fitness: BTreeMap<NodeClassId, Option<Arc<Fitness>>>,
 }
 
 impl Rankings {
-    /// Whether any machine has room for the shape now.
-    pub(crate) fn has_room(&mut self, index: &Index, settings: &Settings, shape: ShapeId) -> bool {
-        let Some(request) = index.request(shape) else {
-            return false;
-        };
-        let ranking = self.up_to_date(index, settings, shape, request);
-        !ranking.order.is_empty()
-    }
-
-    /// Which of the shapes some of these machines have room for now. Asks them alone, and brings nothing else up to
-    /// date.
-    pub(crate) fn fitting(
-        &mut self,
-        index: &Index,
-        settings: &Settings,
-        shapes: impl Iterator<Item = ShapeId>,
-        workers: &BTreeSet<WorkerId>,
-    ) -> BTreeSet<ShapeId> {
-        let rooms = workers.iter().filter_map(|worker| index.room(worker));
-        let rooms: Vec<&Room> = rooms
-            .filter(|room| is_open(settings, room, None).is_ok())
-            .collect();
-        let shapes = shapes.filter(|shape| {
-            let Some(request) = index.request(*shape).filter(|_| !rooms.is_empty()) else {
-                return false;
-            };
-            self.bound_kept(*shape);
-            let ranking = self.by_shape.entry(*shape).or_default();
-            rooms.iter().any(|room| {
-                let fitness = ranking.fitness(room, request);
-                fitness.is_some_and(|fitness| has_room(room, fitness).is_ok())
-            })
-        });
-        shapes.collect()
-    }
-
     /// The best machine for the job but those to be avoided, and what the job would hold of it.
     pub(crate) fn best(
         &mut self,
@@ -98,7 +62,7 @@ impl Rankings {
                 let mut searched = equal.take(IMAGE_SEARCH_MAX);
                 let holder = job.bundle.and_then(|bundle| {
                     searched.find(|(_, id)| {
-                        let worker = index.room(id).and_then(|room| room.worker.as_ref());
+                        let worker = index.node(id).and_then(|node| node.worker.as_ref());
                         worker.is_some_and(|worker| worker.images.contains(&bundle.digest))
                     })
                 });
@@ -116,6 +80,21 @@ impl Rankings {
         Some((id, allocation))
     }
 
+    /// What the job would hold of this node; `None` when it has no room for it now.
+    pub(crate) fn best_on(
+        &mut self,
+        index: &Index,
+        settings: &Settings,
+        shape: ShapeId,
+        job: &Job,
+        worker: &WorkerId,
+    ) -> Option<Allocation> {
+        let request = Arc::clone(index.request(shape)?);
+        let ranking = self.up_to_date(index, settings, shape, &request);
+        ranking.scores.get(worker)?;
+        self.allocate(index, settings, shape, job, worker)
+    }
+
     fn allocate(
         &mut self,
         index: &Index,
@@ -124,11 +103,11 @@ impl Rankings {
         job: &Job,
         id: &WorkerId,
     ) -> Option<Allocation> {
-        let room = index.room(id)?;
-        let worker = room.worker.as_ref()?;
+        let node = index.node(id)?;
+        let worker = node.worker.as_ref()?;
         let ranking = self.by_shape.get(&shape)?;
-        let fitness = ranking.fitness.get(&room.class)?.clone()?;
-        let mut gpus = fitting(room, &fitness).ok()?;
+        let fitness = ranking.fitness.get(&node.class)?.clone()?;
+        let mut gpus = fitting(node, &fitness).ok()?;
         let chosen = match settings.placement {
             Placement::Random { seed } => {
                 gpus.sort_by_key(|at| {
@@ -139,8 +118,8 @@ impl Rankings {
                 gpus
             }
             Placement::Default | Placement::Fgd | Placement::BestFit => {
-                let mix = self.mix.on(room.class, &worker.capacity);
-                let seen = Seen::new(lot(room), &mix, settings.placement);
+                let mix = self.mix.on(node.class, &worker.capacity);
+                let seen = Seen::new(lot(node), &mix, settings.placement);
                 score(settings.placement, seen, &fitness, &gpus, &mut self.scratch).1
             }
         };
@@ -167,7 +146,7 @@ impl Rankings {
         }
         self.bound_kept(shape);
         let ranking = self.by_shape.entry(shape).or_default();
-        let (era, changed) = index.changed_rooms();
+        let (era, changed) = index.changed_nodes();
         let mut context = Context {
             settings,
             request,
@@ -179,14 +158,14 @@ impl Rankings {
                 let news = changed.get(seen..).unwrap_or_default();
                 let news: BTreeSet<&WorkerId> = news.iter().collect();
                 for id in news {
-                    ranking.update(id, index.room(id), &mut context);
+                    ranking.update(id, index.node(id), &mut context);
                 }
             }
             Some(_) | None => {
                 ranking.order.clear();
                 ranking.scores.clear();
-                for (id, room) in index.rooms() {
-                    ranking.update(id, Some(room), &mut context);
+                for (id, node) in index.nodes() {
+                    ranking.update(id, Some(node), &mut context);
                 }
             }
         }
@@ -204,8 +183,8 @@ struct Context<'a> {
 }
 
 impl Ranking {
-    fn update(&mut self, id: &WorkerId, room: Option<&Room>, context: &mut Context<'_>) {
-        let score = room.and_then(|room| self.score(room, context));
+    fn update(&mut self, id: &WorkerId, node: Option<&NodeLoad>, context: &mut Context<'_>) {
+        let score = node.and_then(|node| self.score(node, context));
         let before = match score {
             Some(score) => self.scores.insert(id.clone(), score),
             None => self.scores.remove(id),
@@ -221,33 +200,33 @@ impl Ranking {
         }
     }
 
-    fn score(&mut self, room: &Room, context: &mut Context<'_>) -> Option<Score> {
-        is_open(context.settings, room, None).ok()?;
-        let capacity = &room.worker.as_ref()?.capacity;
-        let fitness = Arc::clone(self.fitness(room, context.request)?);
-        let gpus = fitting(room, &fitness).ok()?;
+    fn score(&mut self, node: &NodeLoad, context: &mut Context<'_>) -> Option<Score> {
+        is_open(context.settings, node, None).ok()?;
+        let capacity = &node.worker.as_ref()?.capacity;
+        let fitness = Arc::clone(self.fitness(node, context.request)?);
+        let gpus = fitting(node, &fitness).ok()?;
         let placement = context.settings.placement;
         let mix = match placement {
-            Placement::Default | Placement::Fgd => context.mix.on(room.class, capacity),
+            Placement::Default | Placement::Fgd => context.mix.on(node.class, capacity),
             Placement::BestFit | Placement::Random { .. } => Arc::new([]),
         };
-        let seen = Seen::new(lot(room), &mix, placement);
+        let seen = Seen::new(lot(node), &mix, placement);
         Some(score(placement, seen, &fitness, &gpus, context.scratch).0)
     }
 
     /// What the request comes to on machines like this one.
-    fn fitness(&mut self, room: &Room, request: &Request) -> Option<&Arc<Fitness>> {
-        let capacity = &room.worker.as_ref()?.capacity;
-        let of_class = self.fitness.entry(room.class);
+    fn fitness(&mut self, node: &NodeLoad, request: &Request) -> Option<&Arc<Fitness>> {
+        let capacity = &node.worker.as_ref()?.capacity;
+        let of_class = self.fitness.entry(node.class);
         let of_class = of_class.or_insert_with(|| fitness(capacity, request).ok().map(Arc::new));
         of_class.as_ref()
     }
 }
 
-fn lot(room: &Room) -> Lot<'_> {
+fn lot(node: &NodeLoad) -> Lot<'_> {
     Lot {
-        gpus: &room.free,
-        cpu: room.free_cpu().0,
-        memory: room.free_memory().0,
+        gpus: &node.free,
+        cpu: node.free_cpu().0,
+        memory: node.free_memory().0,
     }
 }

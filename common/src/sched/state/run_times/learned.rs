@@ -34,12 +34,12 @@ struct OfName {
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Runs {
     sketch: Sketch,
-    lengths: Option<Lengths>,
+    lengths: Option<RunTimes>,
 }
 
 /// What is known of how long some jobs take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Lengths {
+pub(crate) struct RunTimes {
     /// Half of them take no longer.
     pub(crate) median: Duration,
     /// Nine of ten take no longer.
@@ -48,7 +48,7 @@ pub(crate) struct Lengths {
     pub(crate) runs: u32,
 }
 
-impl Lengths {
+impl RunTimes {
     fn of(sketch: &Sketch) -> Option<Self> {
         Some(Self {
             median: sketch.percentile(50)?,
@@ -61,10 +61,10 @@ impl Lengths {
 impl Runs {
     fn change(&mut self, change: impl FnOnce(&mut Sketch)) {
         change(&mut self.sketch);
-        self.lengths = Lengths::of(&self.sketch);
+        self.lengths = RunTimes::of(&self.sketch);
     }
 
-    fn enough(&self) -> Option<Lengths> {
+    fn enough(&self) -> Option<RunTimes> {
         self.lengths.filter(|lengths| lengths.runs >= RUNS_MIN)
     }
 }
@@ -114,16 +114,15 @@ impl Learned {
         }
     }
 
-    /// What is known of jobs like this one: of those of its user and name on that model of GPU, or on any when
-    /// too few ran there.
-    pub(crate) fn of(&self, job: &Job, model: Option<&str>) -> Option<Lengths> {
-        let of_name = self.by_user.get(&job.user)?.get(&job.spec.name)?;
+    /// How long a user's jobs of this name take: on that model of GPU, or on any when too few ran there.
+    pub(crate) fn of(&self, user: &UserName, name: &str, model: Option<&str>) -> Option<RunTimes> {
+        let of_name = self.by_user.get(user)?.get(name)?;
         let on_model = model.and_then(|model| of_name.by_model.get(model)?.enough());
         on_model.or_else(|| of_name.all.enough())
     }
 
     /// What is known of all jobs together.
-    pub(crate) const fn of_all(&self) -> Option<Lengths> {
+    pub(crate) const fn of_all(&self) -> Option<RunTimes> {
         self.all.lengths
     }
 }

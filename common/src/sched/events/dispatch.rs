@@ -1,16 +1,12 @@
-//! Takes one event: hands it to the module that knows it, then places what can be placed
-//! and makes room for what goes before.
+//! Takes one event and hands it to the file that knows its kind.
 
-use crate::id::{JobId, UserName};
-use crate::job::Job;
-use crate::time::Timestamp;
-
-use crate::sched::model::effect::{Effect, Effects};
-use crate::sched::model::entities::{User, Worker};
+use crate::sched::model::effect::Effects;
 use crate::sched::model::event::{Event, Rejected};
 use crate::sched::state::core::State;
+use crate::sched::state::step::Step;
+use crate::time::Timestamp;
 
-/// Takes one event.
+/// Takes one event. Nothing is placed: [`crate::sched::Planner::schedule`] does that once for a batch of events.
 ///
 /// # Errors
 /// [`Rejected`] when the event is stale or not allowed; then no job, user, worker or counter changed.
@@ -21,31 +17,13 @@ pub fn step(
     event: Event,
     effects: &mut Effects,
 ) -> Result<(), Rejected> {
-    if state.watch_mut().advance(now) {
-        // What was too late for a gap may be in time again.
-        state.news_mut().anything();
-    }
+    state.watch_mut().advance(now);
     let mut step = Step {
         state,
         now,
         effects,
     };
-    let ticks = event == Event::Ticked;
-    step.take(event)?;
-    // For whom others may be stopped changes with what changed, and with time.
-    let is_due = ticks || step.state.news().is_due();
-    step.place();
-    if is_due {
-        step.preempt();
-    }
-    Ok(())
-}
-
-/// One step under way. Its methods live beside what they are about.
-pub(crate) struct Step<'a> {
-    pub(crate) state: &'a mut State,
-    pub(crate) now: Timestamp,
-    pub(crate) effects: &'a mut Effects,
+    step.take(event)
 }
 
 impl Step<'_> {
@@ -91,42 +69,14 @@ impl Step<'_> {
                 self.state.set_link(up);
                 Ok(())
             }
-            Event::LeadTaken => {
-                self.lead_taken();
+            Event::LeadershipAcquired => {
+                self.leadership_acquired();
                 Ok(())
             }
             Event::Ticked => {
                 self.ticked();
                 Ok(())
             }
-        }
-    }
-
-    pub(crate) fn act(&mut self, effect: Effect) {
-        self.effects.acts.push(effect);
-    }
-
-    /// Changes a job that is known.
-    pub(crate) fn edit(&mut self, id: JobId, edit: impl FnOnce(&mut Job)) {
-        self.state.edit_job(id, edit);
-        self.effects.dirty.jobs.insert(id);
-    }
-
-    /// Changes a user, who is made known if they were not.
-    pub(crate) fn edit_user(&mut self, name: &UserName, edit: impl FnOnce(&mut User)) {
-        let known = self.state.user(name).cloned();
-        let mut user = known.unwrap_or_else(|| User::new(name.clone()));
-        edit(&mut user);
-        self.state.set_user(user);
-        self.effects.dirty.users.insert(name.clone());
-    }
-
-    /// Takes over a worker's new data if they differ from what is known.
-    pub(crate) fn put_worker(&mut self, worker: Worker) {
-        let id = worker.id.clone();
-        if self.state.worker(&id).is_none_or(|known| **known != worker) {
-            self.state.set_worker(worker.into());
-            self.effects.dirty.workers.insert(id);
         }
     }
 }

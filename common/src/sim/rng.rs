@@ -1,11 +1,11 @@
 //! Draws that are the same for the same seed everywhere: SplitMix64 (Steele, Lea, Flood: "Fast splittable
 //! pseudorandom number generators", OOPSLA 2014).
 
-/// A series of lots.
+/// A seeded generator of random numbers.
 #[derive(Debug, Clone)]
-pub(super) struct Lots(u64);
+pub(super) struct Rng(u64);
 
-impl Lots {
+impl Rng {
     pub(super) const fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -38,16 +38,16 @@ mod tests {
 
     #[test]
     fn lots_are_the_published_ones_and_keep_their_bound() {
-        let mut lots = Lots::new(1_234_567);
-        let drawn = [lots.draw(), lots.draw()];
+        let mut rng = Rng::new(1_234_567);
+        let drawn = [rng.draw(), rng.draw()];
         assert_eq!(
             drawn,
             [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]
         );
-        assert!((0..1000).all(|_| lots.below(7) < 7));
-        assert_eq!(lots.below(0), 0);
+        assert!((0..1000).all(|_| rng.below(7) < 7));
+        assert_eq!(rng.below(0), 0);
         let mut items: Vec<u32> = (0..50).collect();
-        lots.shuffle(&mut items);
+        rng.shuffle(&mut items);
         assert!(!items.is_sorted());
         items.sort_unstable();
         assert_eq!(items, (0..50).collect::<Vec<_>>());

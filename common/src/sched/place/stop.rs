@@ -1,0 +1,56 @@
+//! Orders the end of an attempt.
+
+use crate::id::{AttemptId, JobId};
+use crate::job::{Active, Job, JobState, Phase, StopReason};
+use crate::sched::model::effect::Effect;
+use crate::sched::state::step::Step;
+
+impl Step<'_> {
+    /// Orders an attempt's end; only its worker's final report, or the worker's loss, ends it.
+    pub(crate) fn stop(&mut self, id: JobId, active: Active, reason: StopReason) {
+        let now = self.now;
+        self.edit(id, |job| {
+            let note = reason.outcome(job).detail;
+            job.state = JobState::Stopping(active, reason);
+            job.enter(now, Phase::Stopping, note);
+        });
+        self.order_again(id);
+    }
+
+    /// Gives the order again that the job's worker owes an answer to.
+    pub(crate) fn order_again(&mut self, id: JobId) {
+        let Some(job) = self.state.job(id) else {
+            return;
+        };
+        let order = match &job.state {
+            JobState::Assigned(active) => job.attempt().map(|attempt| Effect::Run {
+                worker: active.worker.clone(),
+                attempt,
+            }),
+            JobState::Stopping(active, reason) => Some(stop_order(job, active, reason)),
+            JobState::Queued(_)
+            | JobState::Array(_)
+            | JobState::Building(_)
+            | JobState::Running(_)
+            | JobState::Paused(_)
+            | JobState::Finished(_) => None,
+        };
+        if let Some(order) = order {
+            self.state.watch_mut().order(id);
+            self.act(order);
+        }
+    }
+}
+
+/// The order that ends an attempt.
+pub(crate) fn stop_order(job: &Job, active: &Active, reason: &StopReason) -> Effect {
+    Effect::Stop {
+        worker: active.worker.clone(),
+        attempt: AttemptId {
+            job: job.id,
+            number: active.attempt,
+        },
+        outcome: reason.outcome(job),
+        grace: job.spec.grace,
+    }
+}
