@@ -2,7 +2,7 @@
 # make test     the whole suite on real Redis, RabbitMQ and Docker
 # make lint     format, lints, purity of the core, size of files
 # make cluster  Redis, RabbitMQ, one master and several workers with simulated GPUs, until Ctrl-C
-# make bench    the whole system in one table, 15 minutes; FAST=1 for a short run, BASE=old.json to compare
+# make bench    measures the system in some 10 minutes (FAST=1: 2), one table; BASE=old.json compares
 #
 # demo, test and cluster install the Debian packages that are missing (as root or by sudo), start
 # private services on free ports with their own data folders, and stop what they started.
@@ -38,7 +38,7 @@ lint:
 cluster: build
 	BIN=$(TARGET)/debug $(SETUP) docker redis rabbitmq -- tests/harness/cluster.sh
 
-# FAST=1 takes a minute or two, ONLY=worker,logs measures only these, BASE=old.json compares.
+# ONLY=worker,logs measures these alone. The report is target/bench/COMMIT.json.
 bench:
 	cargo build --release --workspace --bins --bench system
 	$(SETUP) 'docker?' redis rabbitmq -- env FAST="$(FAST)" ONLY="$(ONLY)" BASE="$(abspath $(BASE))" \

@@ -134,7 +134,11 @@ pub(crate) async fn all(scale: Scale) -> ExitCode {
             Ended::Interrupted => return ExitCode::FAILURE,
         }
     }
-    let path = write(&report);
+    let part = if chosen.is_empty() { "" } else { "-part" };
+    let path = write(
+        &report,
+        &format!("{}{part}{}", report.commit, scale.pick("", "-fast")),
+    );
     println!("{}", report.markdown(before.as_ref()));
     println!("For comparisons: make bench BASE={}", path.display());
     if failed {
@@ -218,13 +222,13 @@ fn read(path: &Path) -> Report {
     serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Writes `target/bench/<commit>.json`.
-fn write(report: &Report) -> PathBuf {
+/// Writes `target/bench/NAME.json`.
+fn write(report: &Report, name: &str) -> PathBuf {
     let program = std::env::current_exe().expect("its own path");
     let target = program.ancestors().nth(3).expect("a target folder");
     let folder = target.join("bench");
     fs::create_dir_all(&folder).expect("a folder");
-    let path = folder.join(format!("{}.json", report.commit));
+    let path = folder.join(format!("{name}.json"));
     let text = serde_json::to_vec_pretty(report).expect("JSON");
     fs::write(&path, text).expect("the report is written");
     path
