@@ -1,5 +1,4 @@
-//! A job's log as one stream, whatever happens to the connections: goes on with `Last-Event-ID` after
-//! a break, and hands every piece out once.
+//! A job's log as one stream: reconnects with `Last-Event-ID` after a break, and returns every piece once.
 
 use dopq_common::api::{ErrorCode, ErrorResponse, Job, LogEnd, LogEvent};
 use dopq_common::id::JobName;
@@ -15,7 +14,7 @@ use super::retry::stream_pauses;
 pub(crate) enum Followed {
     /// A piece of the log.
     Piece(Box<LogEvent>),
-    /// The end, with the job as it then was.
+    /// The end, with the job as it was then.
     End(Box<Job>),
 }
 
@@ -25,13 +24,13 @@ pub(crate) struct LogFollower {
     client: Client,
     job: JobName,
     query: LogQuery,
-    /// The end of the last piece that was handed out: attempt and offset.
+    /// The end of the last piece: attempt and offset.
     reached: Option<(u32, u64)>,
     events: Option<Events>,
 }
 
 impl LogFollower {
-    /// Begins where the query says.
+    /// Starts where the query says.
     pub(crate) const fn new(client: Client, job: JobName, query: LogQuery) -> Self {
         Self {
             client,
@@ -46,7 +45,7 @@ impl LogFollower {
     ///
     /// # Errors
     ///
-    /// Those that trying again for minutes did not cure.
+    /// Those that persist for minutes.
     pub(crate) async fn next(&mut self) -> Result<Followed, Error> {
         let mut pauses = stream_pauses();
         let mut pause = None;
@@ -66,7 +65,7 @@ impl LogFollower {
                 Ok(event) => event,
                 Err(broken) => {
                     self.client.output().note(&format!(
-                        "the log stream of job {} broke ({broken}); going on",
+                        "the log stream of job {} broke ({broken}); reconnecting",
                         self.job
                     ));
                     pause = pauses.next();
@@ -87,10 +86,10 @@ impl LogFollower {
                     let piece: LogEvent = self.parse(&event.data)?;
                     let end = (piece.attempt, piece.next);
                     if piece.next == 0 {
-                        // The master's own remark on a hole in the log, which has no place in it.
+                        // The master's note on a gap in the log has no offset.
                         return Ok(Followed::Piece(Box::new(piece)));
                     }
-                    // A master that repeats itself is not a log that does.
+                    // The master may repeat pieces after a break.
                     if self.reached.is_none_or(|reached| end > reached) {
                         self.reached = Some(end);
                         return Ok(Followed::Piece(Box::new(piece)));
@@ -119,7 +118,7 @@ impl LogFollower {
 
     fn parse<T: serde::de::DeserializeOwned>(&self, data: &str) -> Result<T, Error> {
         serde_json::from_str(data).map_err(|error| {
-            self.strange(format!("an event of the log stream is not known: {error}"))
+            self.strange(format!("cannot read an event of the log stream: {error}"))
         })
     }
 

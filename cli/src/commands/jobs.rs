@@ -128,7 +128,7 @@ fn remark(job: &Job) -> String {
         (None, Some(position)) => Some(format!("#{position} in the queue")),
         (None, None) => None,
     };
-    let parts: Vec<String> = tasks.into_iter().chain(waits).collect();
+    let parts: Vec<String> = waits.into_iter().chain(tasks).collect();
     parts.join("; ")
 }
 
