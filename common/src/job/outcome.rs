@@ -174,7 +174,7 @@ impl Cause {
                 "fix the job it waited for, then submit both again; --after ID:any accepts any end"
             }
             Self::WorkerLost => {
-                "submit it again, or set on_worker_loss to requeue; dopq nodes shows the machine"
+                "submit it again, or set on_worker_loss to requeue; dopq nodes shows the node"
             }
             Self::GpuFault => "DoPQ no longer uses this GPU; submit the job again",
             Self::DiskFull => {

@@ -98,7 +98,7 @@ impl Reader<'_> {
                 };
                 let is = value.get_ref().type_str();
                 self.wrong(
-                    format!("`{}` must be {expected}, and is of type {is}", key.name),
+                    format!("`{}` must be {expected}, not of type {is}", key.name),
                     &span,
                 );
             }

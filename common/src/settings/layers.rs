@@ -46,8 +46,8 @@ pub struct Mistakes(pub Vec<Mistake>);
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.len() {
-            1 => f.write_str("the configuration has a mistake:")?,
-            count => write!(f, "the configuration has {count} mistakes:")?,
+            1 => f.write_str("the configuration has an error:")?,
+            count => write!(f, "the configuration has {count} errors:")?,
         }
         for Mistake { place, message } in &self.0 {
             write!(f, "\n  {place}: {message}")?;
@@ -101,7 +101,7 @@ impl Layers {
                     let known = known.keys().filter_map(|known| known.strip_prefix(PREFIX));
                     if let Some(near) = nearest(own, known) {
                         self.hints.push(format!(
-                            "{name} is not a setting; did you mean {PREFIX}{near}?"
+                            "unknown variable {name}; did you mean {PREFIX}{near}?"
                         ));
                     }
                 }
@@ -148,8 +148,8 @@ impl Layers {
 
     fn unknown(&self, name: &str) -> String {
         match nearest(name, self.keys.iter().map(|key| key.name)) {
-            Some(near) => format!("there is no setting `{name}`; did you mean `{near}`?"),
-            None => format!("there is no setting `{name}`"),
+            Some(near) => format!("unknown setting `{name}`; did you mean `{near}`?"),
+            None => format!("unknown setting `{name}`"),
         }
     }
 

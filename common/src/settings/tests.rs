@@ -57,12 +57,12 @@ fn every_mistake_is_told_with_its_place() {
     let mistakes = layers.check().expect_err("mistakes").to_string();
     for part in [
         "the configuration has 7 mistakes",
-        "a.toml:1: there is no setting `lissen`; did you mean `listen`?",
-        "a.toml:2: `listen` must be one value, and is of type array",
+        "a.toml:1: unknown setting `lissen`; did you mean `listen`?",
+        "a.toml:2: `listen` must be one value, not of type array",
         "a.toml:3: `store` is a table of settings",
-        "a.toml:4: there is no setting `stor`",
+        "a.toml:4: unknown setting `stor`",
         "a.toml:6: `labels` must be a table of names with values",
-        "--set: there is no setting `nothing.of.the.kind`",
+        "--set: unknown setting `nothing.of.the.kind`",
         "--set: `store.timeout`: \"soon\" is not a duration",
     ] {
         assert!(mistakes.contains(part), "{part:?} is not in {mistakes}");
@@ -76,7 +76,7 @@ fn broken_toml_is_told_and_the_rest_still_read() {
     let mistakes = layers.check().expect_err("mistakes").to_string();
     assert!(mistakes.contains("a.toml:1: "), "{mistakes}");
     assert!(
-        mistakes.contains("a.toml:2: there is no setting `lissen`"),
+        mistakes.contains("a.toml:2: unknown setting `lissen`"),
         "{mistakes}"
     );
 }
@@ -88,7 +88,7 @@ fn a_slip_in_a_variables_name_is_hinted_at() {
     layers.environment([set("DOPQ_STORE_ULR"), set("DOPQ_QUITE_ANOTHER_PROGRAM")]);
     assert_eq!(
         layers.hints(),
-        ["DOPQ_STORE_ULR is not a setting; did you mean DOPQ_STORE_URL?"]
+        ["unknown variable DOPQ_STORE_ULR; did you mean DOPQ_STORE_URL?"]
     );
     layers.check().expect("no mistake");
 }

@@ -186,10 +186,10 @@ impl From<Rejected> for Error {
             }
         };
         let hint = match &rejected {
-            Rejected::NeverFits(_) => "list the machines with: dopq nodes",
+            Rejected::NeverFits(_) => "list the nodes with: dopq nodes",
             Rejected::Guarded(_) => "wait until your jobs end, or ask an admin for a higher limit",
             Rejected::KeyUsed(_) => "use a new Idempotency-Key for a new request",
-            Rejected::NoSuchWorker(_) => "list the machines with: dopq nodes",
+            Rejected::NoSuchWorker(_) => "list the nodes with: dopq nodes",
             Rejected::NoSuchJob(_) => "list your jobs with: dopq ps",
             Rejected::NoSuchGroup(_) => "list the groups with: dopq group list",
             Rejected::GroupInUse { .. } => {

@@ -129,7 +129,7 @@ fn workers(model: &Model) -> Gauges {
     }
     Gauges {
         name: "dopq_workers",
-        help: "Machines, by state",
+        help: "Nodes, by state",
         unit: None,
         samples: counts
             .into_iter()
@@ -163,7 +163,7 @@ fn worker_gpus(model: &Model) -> Gauges {
     }
     Gauges {
         name: "dopq_worker_gpus",
-        help: "GPUs of each machine: held, free or quarantined",
+        help: "GPUs of each node: held, free or quarantined",
         unit: None,
         samples,
     }
