@@ -6,6 +6,7 @@
 
 pub mod accounts;
 pub mod app;
+pub mod archive;
 pub mod bundles;
 pub mod clock;
 pub mod config;

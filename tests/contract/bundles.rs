@@ -96,18 +96,21 @@ async fn suite(bundles: &Bundles, spool: &Path) {
     let pieces: Vec<Bytes> = results.try_collect().await.expect("read");
     assert_eq!((size, pieces.concat().len()), (25 << 20, 25 << 20));
 
-    for body in ["one", "two"] {
-        let body = Bytes::from_static(body.as_bytes());
-        bundles
-            .put_record(JobId(7), "job.json", body)
-            .await
-            .expect("put");
+    assert!(bundles.list_segment_days().await.expect("asked").is_empty());
+    for name in [
+        "2026-12-01/1.jsonl",
+        "2026-11-30/2.jsonl",
+        "2026-11-30/1.jsonl",
+    ] {
+        let body = Bytes::copy_from_slice(name.as_bytes());
+        bundles.put_segment(name, body).await.expect("put");
     }
-    let record = bundles
-        .get_record(JobId(7), "job.json")
-        .await
-        .expect("asked");
-    assert_eq!(record.expect("there"), "two");
+    let days = bundles.list_segment_days().await.expect("asked");
+    assert_eq!(days, ["2026-11-30", "2026-12-01"]);
+    let names = bundles.list_segments("2026-11-30").await.expect("asked");
+    assert_eq!(names, ["2026-11-30/1.jsonl", "2026-11-30/2.jsonl"]);
+    let content = bundles.get_segment("2026-12-01/1.jsonl").await;
+    assert_eq!(content.expect("there"), "2026-12-01/1.jsonl");
 }
 
 #[tokio::test]

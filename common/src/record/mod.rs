@@ -2,8 +2,8 @@
 //!
 //! These types are the format, in JSON. They convert to and from the domain's types, tolerate fields
 //! that they do not know, and are guarded by golden files, so that what an older version stored keeps
-//! loading. Where they are stored is left to the master's store; a job's record is also `job.json` in
-//! the bundle store.
+//! loading. Where they are stored is left to the master's store; the bundle store's archive holds a job's
+//! record as well.
 
 mod array;
 mod error;

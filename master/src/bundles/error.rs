@@ -85,6 +85,16 @@ impl Error {
         }
     }
 
+    /// From a failure to write to a local file.
+    pub(crate) fn local(path: &std::path::Path, source: io::Error) -> Self {
+        let path = path.display().to_string();
+        if is_full(&source) {
+            Self::Full { path }
+        } else {
+            Self::Folder { path, source }
+        }
+    }
+
     /// Whether no space was left.
     #[must_use]
     pub fn is_full(&self) -> bool {

@@ -1,4 +1,4 @@
-//! The bundle store: bundles by digest, and each job's logs, results and records.
+//! The bundle store: bundles by digest, and each job's logs, results, and the archive of their records.
 //!
 //! A URL selects a local folder, a share or a bucket. [`Intake`] is the only way in: it spools, digests and
 //! validates a bundle before it stores it. [`dopq_common::bundle`] has the rules of a bundle; [`crate::http`]
@@ -7,6 +7,7 @@
 mod error;
 mod intake;
 mod objects;
+mod segments;
 mod spool;
 mod store;
 #[cfg(test)]
@@ -17,4 +18,5 @@ pub use intake::{Intake, Judged, Taken};
 pub use spool::Spooled;
 pub use store::{Bundles, ByteStream, Chunk, Stored};
 
-pub(crate) use objects::{Objects, local_path};
+pub(crate) use objects::{Objects, local_path, private_folder};
+pub(crate) use segments::segment_path;

@@ -228,7 +228,7 @@ fn without_secrets(url: &str) -> String {
 }
 
 /// Creates a folder (and its parents) that only this user can read.
-pub(super) fn private_folder(folder: &FilePath) -> Result<(), Error> {
+pub(crate) fn private_folder(folder: &FilePath) -> Result<(), Error> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)

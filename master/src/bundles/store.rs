@@ -3,12 +3,12 @@
 //! ```text
 //! bundles/<digest>.zip           the bundle
 //! bundles/<digest>.json          its size and configuration, written after it
-//! jobs/<id>/<name>               records of a job, such as job.json
 //! jobs/<id>/logs/<try>/<offset>  pieces of an attempt's log stream
 //! jobs/<id>/results/<try>.tar    what an attempt left in /outdir
+//! archive/<day>/<name>.jsonl     jobs' records, see [`crate::archive`]
 //! ```
 //!
-//! An object's content never changes, so every write may be repeated.
+//! An object's content never changes, so every write may be repeated. Only a local segment of the archive grows.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,12 +16,12 @@ use std::path::Path as FilePath;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dopq_common::id::{AttemptId, Digest, JobId};
+use dopq_common::id::{AttemptId, Digest};
 use dopq_common::job::BundleRef;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use object_store::path::{Path, PathPart};
-use object_store::{ObjectStoreExt as _, PutPayload, WriteMultipart};
+use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload, WriteMultipart};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -269,25 +269,12 @@ impl Bundles {
         absent(self.stream(self.results_path(attempt)).await)
     }
 
-    /// Stores a record of a job under a name such as `job.json`. Replaces an earlier one.
-    ///
-    /// # Errors
-    /// [`Error::Full`], [`Error::Store`].
-    pub async fn put_record(&self, job: JobId, name: &str, body: Bytes) -> Result<(), Error> {
-        let path = self.path(["jobs", &job.to_string(), name]);
-        self.write(&path, body).await
+    /// The store itself.
+    pub(super) fn objects(&self) -> &dyn ObjectStore {
+        self.objects.store.as_ref()
     }
 
-    /// A record of a job.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn get_record(&self, job: JobId, name: &str) -> Result<Option<Bytes>, Error> {
-        let path = self.path(["jobs", &job.to_string(), name]);
-        absent(self.read(&path).await)
-    }
-
-    fn path<'p>(&self, parts: impl IntoIterator<Item = &'p str>) -> Path {
+    pub(super) fn path<'p>(&self, parts: impl IntoIterator<Item = &'p str>) -> Path {
         let base = self.objects.prefix.clone();
         parts
             .into_iter()
@@ -308,7 +295,7 @@ impl Bundles {
         self.path(["jobs", &job, "results", &name])
     }
 
-    async fn read(&self, path: &Path) -> Result<Bytes, Error> {
+    pub(super) async fn read(&self, path: &Path) -> Result<Bytes, Error> {
         let read = async { self.objects.store.get(path).await?.bytes().await };
         read.await.map_err(|source| Error::of("read", path, source))
     }
@@ -327,7 +314,7 @@ impl Bundles {
         Ok((size, stream.boxed()))
     }
 
-    async fn write(&self, path: &Path, body: Bytes) -> Result<(), Error> {
+    pub(super) async fn write(&self, path: &Path, body: Bytes) -> Result<(), Error> {
         let put = self.objects.store.put(path, PutPayload::from_bytes(body));
         match put.await {
             Ok(_) => Ok(()),

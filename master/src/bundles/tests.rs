@@ -179,26 +179,23 @@ async fn results_are_stored_whole_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn records_are_replaced() {
+async fn segments_are_listed_by_day_and_age() {
     let (_folder, bundles) = folder();
-    for body in ["one", "two"] {
-        bundles
-            .put_record(JobId(7), "job.json", Bytes::from_static(body.as_bytes()))
-            .await
-            .expect("put");
+    assert!(bundles.list_segment_days().await.expect("asked").is_empty());
+    for name in [
+        "2026-11-30/2.jsonl",
+        "2026-12-01/1.jsonl",
+        "2026-11-30/1.jsonl",
+    ] {
+        let body = Bytes::copy_from_slice(name.as_bytes());
+        bundles.put_segment(name, body).await.expect("put");
     }
-    let read = bundles
-        .get_record(JobId(7), "job.json")
-        .await
-        .expect("asked");
-    assert_eq!(read.expect("there"), "two");
-    assert_eq!(
-        bundles
-            .get_record(JobId(8), "job.json")
-            .await
-            .expect("asked"),
-        None
-    );
+    let days = bundles.list_segment_days().await.expect("asked");
+    assert_eq!(days, ["2026-11-30", "2026-12-01"]);
+    let names = bundles.list_segments("2026-11-30").await.expect("asked");
+    assert_eq!(names, ["2026-11-30/1.jsonl", "2026-11-30/2.jsonl"]);
+    let content = bundles.get_segment("2026-12-01/1.jsonl").await;
+    assert_eq!(content.expect("there"), "2026-12-01/1.jsonl");
     bundles.probe().await.expect("it answers");
 }
 

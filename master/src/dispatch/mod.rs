@@ -4,13 +4,11 @@
 //! the committed state, so it is kept in memory and made anew by the next leader. The owner of the
 //! state never waits for any of it.
 
-mod archive;
 mod lane;
 mod order;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use dopq_common::id::WorkerId;
 use dopq_common::sched::{Effect, State};
@@ -18,16 +16,12 @@ use dopq_common::time::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use archive::Archive;
 pub use lane::Orders;
 
-use archive::{Archiver, Record};
 use lane::Lane;
 use order::Kind;
 
-/// A new leader archives again what was accepted so lately that the former one may have stopped between
-/// its commit and the archive.
-const RECENT: Duration = Duration::from_secs(3600);
+use crate::archive::{self, Archiver};
 
 /// Performs effects without waiting for them.
 #[derive(Debug)]
@@ -40,17 +34,19 @@ pub(crate) struct Dispatch {
 }
 
 impl Dispatch {
-    /// Performs on `tasks` until `stop`.
+    /// Performs on `tasks` until `stop`. `state` is the committed state, `now` the time.
     pub(crate) fn start(
         orders: Orders,
-        archive: Archive,
+        archive: archive::Options,
+        state: &State,
+        now: Timestamp,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
         Self {
             orders: Arc::new(orders),
             lanes: BTreeMap::new(),
-            archiver: Archiver::start(archive, tasks, stop),
+            archiver: Archiver::start(archive, state.jobs().cloned().collect(), now, tasks, stop),
             tasks: tasks.clone(),
             stop: stop.clone(),
         }
@@ -72,25 +68,16 @@ impl Dispatch {
             Effect::Accepted { new: false, .. } => {}
             Effect::Accepted { job, new: true } => {
                 if let Some(job) = state.job(job) {
-                    self.archiver.write(Record::Accepted, Arc::clone(job));
+                    self.archiver
+                        .write(archive::Kind::Accepted, Arc::clone(job));
                 }
             }
             Effect::Archive { job } => {
                 if let Some(job) = state.job(job) {
-                    self.archiver.write(Record::Result, Arc::clone(job));
+                    self.archiver
+                        .write(archive::Kind::Finished, Arc::clone(job));
                 }
             }
-        }
-    }
-
-    /// Archives once more what was accepted lately. The ends of jobs are archived again by the scheduler.
-    pub(crate) fn archive_recent(&self, state: &State, now: Timestamp) {
-        let recent = state
-            .jobs()
-            .rev()
-            .take_while(|job| now.since(job.submitted_at) <= RECENT);
-        for job in recent {
-            self.archiver.write(Record::Accepted, Arc::clone(job));
         }
     }
 

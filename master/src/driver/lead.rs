@@ -20,9 +20,10 @@ use super::commit::Committer;
 use super::handle::{ActError, Handle};
 use super::input::{Input, Inputs};
 use super::settle::Settler;
+use crate::archive;
 use crate::bundles::Bundles;
 use crate::clock::{self, Clock};
-use crate::dispatch::{Archive, Dispatch, Orders};
+use crate::dispatch::{Dispatch, Orders};
 use crate::metrics::{Board, Metrics};
 use crate::reports;
 use crate::store::Store;
@@ -143,14 +144,18 @@ impl<'a> Leader<'a> {
             epoch,
             metrics: parts.metrics.clone(),
         };
-        let archive = Archive {
+        let archive = archive::Options {
             bundles: parts.bundles.clone(),
             board: parts.board.clone(),
+            epoch,
         };
+        let mut clock = Clock::start(clock::now(), latest(&state), Instant::now());
+        let now = clock.read(clock::now(), Instant::now());
+        let dispatch = Dispatch::start(orders, archive, &state, now, tasks, stop);
         Self {
             parts,
             view,
-            clock: Clock::start(clock::now(), latest(&state), Instant::now()),
+            clock,
             state,
             planner: Planner::default(),
             epoch,
@@ -161,7 +166,7 @@ impl<'a> Leader<'a> {
                 metrics: parts.metrics.clone(),
                 board: parts.board.clone(),
             },
-            dispatch: Dispatch::start(orders, archive, tasks, stop),
+            dispatch,
             settler: Settler::start(tasks),
         }
     }
@@ -176,8 +181,6 @@ impl<'a> Leader<'a> {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ticked_at = Instant::now();
-        let now = self.now();
-        self.dispatch.archive_recent(&self.state, now);
         let mut first = vec![Event::LeadershipAcquired];
         first
             .extend((!is_up(&link.borrow_and_update())).then_some(Event::BrokerLink { up: false }));

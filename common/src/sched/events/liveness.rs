@@ -6,7 +6,6 @@ use crate::id::{JobId, WorkerId};
 use crate::job::{Cause, JobState, Outcome, StopReason};
 
 use crate::sched::events::finish::Ended;
-use crate::sched::model::effect::Effect;
 use crate::sched::model::entities::{Health, Worker};
 use crate::sched::model::event::Rejected;
 use crate::sched::state::step::Step;
@@ -16,10 +15,6 @@ const GOODBYE: Duration = Duration::from_secs(600);
 
 /// An order whose answer is this late is given again: its queue may have lost it. Repeats are harmless.
 const ORDER_AGAIN: Duration = Duration::from_secs(30);
-
-/// The most finished jobs that a new leader archives again, because the old one may have committed their
-/// end and died before it wrote their record.
-const ARCHIVE_AGAIN: usize = 64;
 
 impl Step<'_> {
     pub(crate) fn worker_heard(&mut self, id: &WorkerId, session: &str) -> Result<(), Rejected> {
@@ -58,11 +53,6 @@ impl Step<'_> {
         let unanswered: Vec<JobId> = self.state.index().unanswered().iter().copied().collect();
         for job in unanswered {
             self.order_again(job);
-        }
-        let history = self.state.index().history().iter().rev();
-        let latest: Vec<JobId> = history.take(ARCHIVE_AGAIN).map(|(_, id)| *id).collect();
-        for job in latest {
-            self.act(Effect::Archive { job });
         }
     }
 

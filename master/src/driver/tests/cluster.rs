@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::archive::{self, Entry, Kind};
 use crate::bundles::Bundles;
 use crate::driver::{Handle, Parts, channel};
 use crate::leader::{self, Standing};
@@ -65,7 +66,7 @@ pub(crate) struct Cluster {
     pub(crate) broker: Broker,
     pub(crate) key: ClusterKey,
     bundles: Bundles,
-    dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
 }
 
 impl Cluster {
@@ -80,7 +81,7 @@ impl Cluster {
             broker: Broker::Inproc(inproc::Broker::default()),
             key: ClusterKey::from_secret("a secret for tests"),
             bundles: Bundles::open(&bundles, &std::collections::BTreeMap::new()).expect("opens"),
-            dir,
+            _dir: dir,
         }
     }
 
@@ -143,15 +144,23 @@ impl Cluster {
         }
     }
 
-    /// Waits until the record lies in the bundle store.
-    pub(crate) async fn archived(&self, job: JobId, file: &str) {
-        let path = self.dir.path().join(format!("bundles/jobs/{job}/{file}"));
+    /// Waits until the archive holds the record.
+    pub(crate) async fn archived(&self, job: JobId, kind: Kind) {
         let there = async {
-            while !path.exists() {
+            while !self.archive().await.contains(&(job, kind)) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         within("the archive", there).await;
+    }
+
+    /// The archive's records in their order; none of them is damaged.
+    pub(crate) async fn archive(&self) -> Vec<(JobId, Kind)> {
+        let mut records = Vec::new();
+        let add = |entry: Entry| records.push((entry.job.id, entry.kind));
+        let damages = archive::read(&self.bundles, add).await.expect("read");
+        assert_eq!(damages, []);
+        records
     }
 
     /// Every report was acknowledged: none comes to a consumer any more.

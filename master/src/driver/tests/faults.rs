@@ -6,6 +6,7 @@ use dopq_common::job::{Cause, Phase};
 use dopq_common::wire::Order;
 
 use super::cluster::{Cluster, outcome, submission};
+use crate::archive::Kind;
 use crate::driver::{ActError, SubmitError};
 use crate::leader::Standing;
 use crate::store::{Batch, Error};
@@ -71,6 +72,38 @@ async fn orders_for_a_worker_that_cannot_be_reached_are_repeated_until_it_can() 
     attempts.sort();
     attempts.dedup();
     assert_eq!(attempts, ["1.1", "2.1", "3.1"]);
+}
+
+#[tokio::test]
+async fn what_was_committed_is_archived_after_crashes_and_once() {
+    let cluster = Cluster::new().await;
+    let mut accepted = Vec::new();
+    for life in 0..4 {
+        let master = cluster.master("a").await;
+        for number in 0..20 {
+            let key = format!("{life}-{number}");
+            let submitted = master.handle.submit(submission(1, Some(&key))).await;
+            accepted.push((submitted.expect("accepted").job, Kind::Accepted));
+        }
+        // Dies at whatever point the archive is.
+        master.crash().await;
+    }
+    let master = cluster.master("a").await;
+    for (job, kind) in &accepted {
+        cluster.archived(*job, *kind).await;
+    }
+    let mut records = cluster.archive().await;
+    master.stop().await;
+    let master = cluster.master("a").await;
+    let last = master.handle.submit(submission(1, None)).await;
+    let last = (last.expect("accepted").job, Kind::Accepted);
+    cluster.archived(last.0, last.1).await;
+    records.push(last);
+    assert_eq!(
+        cluster.archive().await,
+        records,
+        "a restart wrote records again"
+    );
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use dopq_common::sched::{Event, Rejected};
 use dopq_common::wire::{AttemptPhase, Order, Report};
 
 use super::{ActError, SubmitError};
+use crate::archive::Kind;
 use crate::store::{AccountChange, AuditEntry, IngestMark};
 use cluster::{Cluster, name, outcome, submission};
 
@@ -53,8 +54,8 @@ async fn a_job_is_submitted_run_and_finished() {
         (order.attempt.as_str(), &order.order),
         ("1.1", &Order::Forget)
     );
-    cluster.archived(accepted.job, "result.json").await;
-    cluster.archived(accepted.job, "job.json").await;
+    cluster.archived(accepted.job, Kind::Finished).await;
+    cluster.archived(accepted.job, Kind::Accepted).await;
     master.stop().await;
     let loaded = cluster.store.load().await.expect("loads");
     assert!(loaded.seq > 0);
