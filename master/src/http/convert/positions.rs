@@ -1,7 +1,7 @@
 //! The queue's order, remembered for a moment.
 //!
-//! Finding it means sorting every waiting job while the read model is held, and clients that wait ask
-//! for their place every second.
+//! Finding it means sorting every waiting job while the read model is held. Each submission is answered with the
+//! job's position, and clients that wait ask for theirs every second.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,9 +17,10 @@ use crate::view::Model;
 
 /// Penalties decay with time, so the order is found anew after this even when nothing was committed.
 const FRESH: Duration = Duration::from_secs(1);
-/// An order that took longer than this to find is kept for a while over further commits ...
-const DEAR: Duration = Duration::from_millis(5);
-/// ... namely for so many times as long, so that at most a twentieth of the time goes into it.
+/// An order that took longer than this to find is kept over further commits, which may come every millisecond ...
+const DEAR: Duration = Duration::from_micros(500);
+/// ... for this many times as long, so that sorting takes at most a twentieth of the time. A job that is newer than
+/// the kept order has no position until then.
 const KEPT_FOR: u32 = 20;
 
 /// The waiting jobs in the order in which they are tried, an array once: at the place of its first task.
@@ -99,22 +100,24 @@ mod tests {
     #[test]
     fn an_order_is_kept_while_it_is_true_or_dear() {
         let at = Instant::now();
-        for (took_ms, seq, age_ms, good) in [
-            (1, 7, 900, true),
-            (1, 7, 1100, false),
-            (1, 8, 1, false),
-            (20, 8, 399, true),
-            (20, 8, 401, false),
-            (90, 8, 1100, false),
+        for (took_us, seq, age_ms, good) in [
+            (400, 7, 900, true),
+            (400, 7, 1100, false),
+            (400, 8, 1, false),
+            (4_000, 8, 79, true),
+            (4_000, 8, 81, false),
+            (20_000, 8, 399, true),
+            (20_000, 8, 401, false),
+            (90_000, 8, 1100, false),
         ] {
             let found = Found {
                 seq: 7,
                 at,
-                took: Duration::from_millis(took_ms),
+                took: Duration::from_micros(took_us),
                 order: Arc::default(),
             };
             let now = at + Duration::from_millis(age_ms);
-            assert_eq!(found.is_good(seq, now), good, "{took_ms} {seq} {age_ms}");
+            assert_eq!(found.is_good(seq, now), good, "{took_us} {seq} {age_ms}");
         }
     }
 }
