@@ -3,7 +3,7 @@
 //! A record's name is `job:1423`, `user:anna`, `group:vision`, `worker:gpu-01`, `account:anna`,
 //! `key:<idempotency key>` or `meta`. A record without a value is one that was removed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dopq_common::id::{Epoch, JobId};
@@ -297,47 +297,64 @@ impl Decoder {
     }
 }
 
-/// What a whole store holds. A record that was read more than once, because it changed meanwhile, counts as
-/// it was last.
-pub(super) fn loaded(seq: u64, epoch: Epoch, items: Vec<(String, Item)>) -> Loaded {
-    let last: BTreeMap<String, Item> = items.into_iter().collect();
-    let mut changes = Vec::with_capacity(last.len());
-    let mut accounts = Vec::new();
-    let mut jobs = BTreeSet::new();
-    for item in last.into_values() {
+/// Gathers what a whole store holds, without a second copy of it. A record that is read more than once, because it
+/// changed meanwhile, counts as it was last.
+#[derive(Debug, Default)]
+pub(super) struct Loading {
+    jobs: BTreeMap<JobId, Arc<Job>>,
+    keys: BTreeMap<Arc<str>, JobId>,
+    /// By name. Few, beside jobs and keys.
+    others: BTreeMap<String, Item>,
+}
+
+impl Loading {
+    /// Takes the record `name`.
+    pub(super) fn add(&mut self, name: &str, item: Item) {
         match item {
+            Item::Change(Change::Job(job)) => drop(self.jobs.insert(job.id, job)),
+            Item::Change(Change::JobDropped(id)) => drop(self.jobs.remove(&id)),
+            Item::Change(Change::Key(key, job)) => drop(self.keys.insert(key, job)),
             // Nothing that was removed is in an empty state.
-            Item::Change(
-                Change::JobDropped(_) | Change::GroupDropped(_) | Change::WorkerDropped(_),
-            )
-            | Item::Account(AccountChange::Removed(_))
-            | Item::Ignored => {}
-            Item::Change(change) => {
-                if let Change::Job(job) = &change {
-                    jobs.insert(job.id);
+            Item::Change(Change::GroupDropped(_) | Change::WorkerDropped(_))
+            | Item::Account(AccountChange::Removed(_)) => drop(self.others.remove(name)),
+            Item::Ignored => {
+                if let Some(key) = name.strip_prefix("key:") {
+                    self.keys.remove(key);
                 }
-                changes.push(change);
             }
-            Item::Account(AccountChange::Set(account)) => accounts.push(account),
+            item @ (Item::Account(AccountChange::Set(_))
+            | Item::Change(
+                Change::User(_) | Change::Group(_) | Change::Worker(_) | Change::Meta(_),
+            )) => drop(self.others.insert(name.to_owned(), item)),
         }
     }
-    // A key outlives its job in the store, but not in the scheduler's memory.
-    changes.retain(|change| match change {
-        Change::Key(_, job) => jobs.contains(job),
-        Change::Job(_)
-        | Change::JobDropped(_)
-        | Change::User(_)
-        | Change::Group(_)
-        | Change::GroupDropped(_)
-        | Change::Worker(_)
-        | Change::WorkerDropped(_)
-        | Change::Meta(_) => true,
-    });
-    Loaded {
-        seq,
-        epoch,
-        changes,
-        accounts,
+
+    /// What the store holds as of the batch `seq`.
+    pub(super) fn finish(self, seq: u64, epoch: Epoch) -> Loaded {
+        let Self { jobs, keys, others } = self;
+        // A key outlives its job in the store, but not in the scheduler's memory.
+        let keys: Vec<Change> = keys
+            .into_iter()
+            .filter(|(_, job)| jobs.contains_key(job))
+            .map(|(key, job)| Change::Key(key, job))
+            .collect();
+        let mut changes = Vec::with_capacity(jobs.len() + keys.len() + others.len());
+        changes.extend(jobs.into_values().map(Change::Job));
+        changes.extend(keys);
+        let mut accounts = Vec::new();
+        for item in others.into_values() {
+            match item {
+                Item::Change(change) => changes.push(change),
+                Item::Account(AccountChange::Set(account)) => accounts.push(account),
+                Item::Account(AccountChange::Removed(_)) | Item::Ignored => {}
+            }
+        }
+        Loaded {
+            seq,
+            epoch,
+            changes,
+            accounts,
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use redb::{
 };
 use tokio::time::Instant;
 
-use super::codec::{self, Decoder, Encoded};
+use super::codec::{self, Decoder, Encoded, Loading};
 use super::types::{AuditEntry, Batch, Delta, LeaderInfo, Loaded};
 use super::{AUDIT_MAX_LINES, Error, KEYS_KEPT};
 
@@ -33,6 +33,9 @@ const WRITTEN: TableDefinition<&str, u64> = TableDefinition::new("written");
 const AGES: TableDefinition<(u64, &str), ()> = TableDefinition::new("ages");
 /// Lines of the audit log, numbered.
 const AUDIT: TableDefinition<u64, &str> = TableDefinition::new("audit");
+
+/// The master keeps what it needs in memory, so pages are cached for commits only. The library's own default is 1 GiB.
+const CACHE_BYTES: usize = 64 << 20;
 
 /// The prefix of a mark's name in [`AGES`]; that of idempotency keys is `key:`.
 const MARK: &str = "mark:";
@@ -59,7 +62,9 @@ impl Embedded {
             if let Some(dir) = path.parent() {
                 std::fs::create_dir_all(dir).map_err(unavailable)?;
             }
-            let db = Database::create(&path).map_err(|error| match error {
+            let mut builder = Database::builder();
+            builder.set_cache_size(CACHE_BYTES);
+            let db = builder.create(&path).map_err(|error| match error {
                 DatabaseError::DatabaseAlreadyOpen => {
                     Error::Unsuitable(format!("another master uses {}", path.display()))
                 }
@@ -156,13 +161,13 @@ impl Embedded {
             let records = txn.open_table(RECORDS).map_err(unavailable)?;
             let (seq, epoch) = (number(&numbers, "seq")?, number(&numbers, "epoch")?);
             let mut decoder = Decoder::default();
-            let mut items = Vec::new();
+            let mut loading = Loading::default();
             for record in records.iter().map_err(unavailable)? {
                 let (name, value) = record.map_err(unavailable)?;
                 let (name, value) = (name.value(), value.value().1);
-                items.push((name.to_owned(), decoder.decode(name, Some(value))?));
+                loading.add(name, decoder.decode(name, Some(value))?);
             }
-            Ok(codec::loaded(seq, Epoch(epoch), items))
+            Ok(loading.finish(seq, Epoch(epoch)))
         })
         .await
     }

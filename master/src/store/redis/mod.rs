@@ -17,7 +17,7 @@ use dopq_common::id::{Epoch, JobId};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{AsyncCommands as _, FromRedisValue, Script, ScriptInvocation};
 
-use super::codec::{self, Decoder, Encoded, Entry, Item, Place};
+use super::codec::{self, Decoder, Encoded, Entry, Item, Loading, Place};
 use super::records::LeaderRecord;
 use super::types::{AuditEntry, Batch, Delta, LeaderInfo, Loaded};
 use super::{AUDIT_MAX_LINES, Error, KEYS_KEPT};
@@ -29,6 +29,9 @@ const PAGE_RECORDS: usize = 500;
 
 /// Number of removals kept for followers. Who misses more loads everything.
 const DROPPED_MAX: usize = 20_000;
+
+/// A page of a load: the last batch's number, the epoch, the batch that the next page begins after, and records.
+type Page = (u64, u64, Option<u64>, Vec<String>, Vec<Option<String>>);
 
 /// A Redis. Clones share its connection.
 #[derive(Clone)]
@@ -137,8 +140,11 @@ impl Redis {
     }
 
     pub(super) async fn load(&self) -> Result<Loaded, Error> {
-        let (seq, epoch, items) = self.follow(0).await?;
-        Ok(codec::loaded(seq, epoch, items))
+        let mut loading = Loading::default();
+        let (seq, epoch) = self
+            .follow(0, |name, item| loading.add(&name, item))
+            .await?;
+        Ok(loading.finish(seq, epoch))
     }
 
     pub(super) async fn load_since(&self, seq: u64) -> Result<Option<Delta>, Error> {
@@ -149,7 +155,8 @@ impl Redis {
         if self.seq().await? < seq {
             return Ok(None);
         }
-        let (at, epoch, items) = self.follow(seq).await?;
+        let mut items = Vec::new();
+        let (at, epoch) = self.follow(seq, |_, item| items.push(item)).await?;
         // Read last: older removals may be missing from the pages.
         let floor: Option<u64> = self.call(connection.get(self.key("floor"))).await?;
         if floor.unwrap_or(0) > seq {
@@ -161,7 +168,7 @@ impl Redis {
             changes: Vec::new(),
             accounts: Vec::new(),
         };
-        for (_, item) in items {
+        for item in items {
             match item {
                 Item::Change(change) => delta.changes.push(change),
                 Item::Account(change) => delta.accounts.push(change),
@@ -171,27 +178,52 @@ impl Redis {
         Ok(Some(delta))
     }
 
-    /// Reads all pages: the batch, the epoch and the changes.
-    async fn follow(&self, since: u64) -> Result<(u64, Epoch, Vec<(String, Item)>), Error> {
-        type Page = (u64, u64, Option<u64>, Vec<String>, Vec<Option<String>>);
+    /// Reads pages until one is the last, and hands what changed to `each`: the batch and the epoch as of it. The
+    /// next page is read while one is decoded.
+    async fn follow(
+        &self,
+        since: u64,
+        mut each: impl FnMut(String, Item) + Send,
+    ) -> Result<(u64, Epoch), Error> {
         let mut decoder = Decoder::default();
-        let mut items = Vec::new();
-        let mut after = since;
+        let mut page = self.page(since).await?;
         loop {
-            let mut call = self.scripts.load.prepare_invoke();
-            call.key(self.key("seq")).arg(self.prefix.as_ref());
-            call.arg(after).arg(PAGE_RECORDS);
-            let (seq, epoch, following, names, values): Page = self.invoke(&call).await?;
-            for (name, value) in names.into_iter().zip(&values) {
-                let item = decoder.decode(&name, value.as_deref())?;
-                items.push((name, item));
-            }
+            let (seq, epoch, following, names, values) = page;
             self.saw(epoch);
-            match following {
-                Some(following) => after = following,
-                None => return Ok((seq, Epoch(epoch), items)),
+            let decoding = tokio::task::spawn_blocking(move || {
+                let records = names.into_iter().zip(values);
+                let items: Result<Vec<_>, Error> = records
+                    .map(|(name, value)| {
+                        let item = decoder.decode(&name, value.as_deref())?;
+                        Ok((name, item))
+                    })
+                    .collect();
+                (decoder, items)
+            });
+            let reading = async {
+                match following {
+                    Some(after) => self.page(after).await.map(Some),
+                    None => Ok(None),
+                }
+            };
+            let (decoded, next) = tokio::join!(decoding, reading);
+            let (back, items) = decoded.map_err(|error| Error::Unavailable(Box::new(error)))?;
+            decoder = back;
+            for (name, item) in items? {
+                each(name, item);
+            }
+            match next? {
+                Some(next) => page = next,
+                None => return Ok((seq, Epoch(epoch))),
             }
         }
+    }
+
+    async fn page(&self, after: u64) -> Result<Page, Error> {
+        let mut call = self.scripts.load.prepare_invoke();
+        call.key(self.key("seq")).arg(self.prefix.as_ref());
+        call.arg(after).arg(PAGE_RECORDS);
+        self.invoke(&call).await
     }
 
     pub(super) async fn commit(&self, batch: &Batch) -> Result<(), Error> {
