@@ -129,8 +129,7 @@ impl Step<'_> {
     }
 
     fn set_quietly(&mut self, id: AttemptId, stage: Stage) {
-        if let Some(attempt) = self.state.attempts.get_mut(&id) {
-            attempt.stage = stage;
+        if self.state.set_stage(id, stage).is_some() {
             self.effects.attempts.insert(id);
         }
     }

@@ -46,6 +46,8 @@ pub struct State {
     pub(super) meta: Meta,
     pub(super) boot: Arc<str>,
     pub(super) attempts: BTreeMap<AttemptId, Attempt>,
+    /// Those of them that are not over. Attempts that are over stay for days, so there are many more.
+    pub(super) open: BTreeSet<AttemptId>,
     pub(super) gate: Gate,
     /// Since when the broker is out of reach; `None` while it is not.
     pub(super) link_down_since: Option<Timestamp>,
@@ -336,11 +338,14 @@ impl State {
         if meta.seq == 0 {
             meta.seq = now.as_millis();
         }
+        let attempts: BTreeMap<_, _> = attempts.into_iter().map(|a| (a.id, a)).collect();
+        let open = attempts.values().filter(|a| !a.stage.is_over());
         Self {
             settings,
             meta,
             boot: Arc::from(""),
-            attempts: attempts.into_iter().map(|a| (a.id, a)).collect(),
+            open: open.map(|a| a.id).collect(),
+            attempts,
             gate: Gate::default(),
             link_down_since: Some(down_since),
         }
@@ -361,6 +366,23 @@ impl State {
     /// Every attempt, by id.
     pub fn attempts(&self) -> impl Iterator<Item = &Attempt> {
         self.attempts.values()
+    }
+
+    /// The attempts that are not over, by id.
+    fn open(&self) -> impl Iterator<Item = &Attempt> {
+        self.open.iter().filter_map(|id| self.attempts.get(id))
+    }
+
+    /// Sets an attempt's stage.
+    pub(super) fn set_stage(&mut self, id: AttemptId, stage: Stage) -> Option<&mut Attempt> {
+        let attempt = self.attempts.get_mut(&id)?;
+        if stage.is_over() {
+            self.open.remove(&id);
+        } else {
+            self.open.insert(id);
+        }
+        attempt.stage = stage;
+        Some(attempt)
     }
 
     /// Why new attempts are refused, when they are.
@@ -395,7 +417,7 @@ impl State {
     /// When [`super::Event::Ticked`] is due at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        let stages = self.attempts.values().filter_map(|a| match &a.stage {
+        let stages = self.open().filter_map(|a| match &a.stage {
             Stage::Stopping { kill_at, .. } => Some(*kill_at),
             Stage::Starting { look_at, .. } => *look_at,
             Stage::Fetching
@@ -418,8 +440,7 @@ impl State {
 
     /// Whether a `strict_once` attempt may be running that was not told to end.
     pub(super) fn has_strict(&self) -> bool {
-        self.attempts
-            .values()
+        self.open()
             .any(|a| a.strict_once() && a.stop.is_none() && a.stage.can_stop())
     }
 }

@@ -130,11 +130,11 @@ impl Step<'_> {
     /// Sets the stage, and reports when that is another phase to the masters.
     pub(super) fn enter(&mut self, id: AttemptId, stage: Stage, note: &str) {
         let boot = Arc::clone(&self.state.boot);
-        let Some(attempt) = self.state.attempts.get_mut(&id) else {
+        let before = self.state.attempts.get(&id).and_then(|a| a.stage.phase());
+        let after = stage.phase();
+        let Some(attempt) = self.state.set_stage(id, stage) else {
             return;
         };
-        let (before, after) = (attempt.stage.phase(), stage.phase());
-        attempt.stage = stage;
         attempt.boot = boot;
         self.effects.attempts.insert(id);
         if let Some(phase) = after
@@ -324,6 +324,9 @@ impl Step<'_> {
             stop: None,
             stage,
         };
+        if !attempt.stage.is_over() {
+            self.state.open.insert(id);
+        }
         self.state.attempts.insert(id, attempt);
         self.effects.attempts.insert(id);
     }

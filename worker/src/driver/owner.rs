@@ -1,10 +1,10 @@
 //! The one loop that owns the agent's state: step, commit, then act.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dopq_common::agent::{self, Effects, Event, State};
+use dopq_common::agent::{self, Attempt, Effects, Event, State};
 use dopq_common::broker::Delivery;
 use dopq_common::id::AttemptId;
 use dopq_common::wire::NumberedReport;
@@ -56,6 +56,8 @@ pub(crate) struct Driver {
     records: Records,
     outbox: Outbox,
     inputs: mpsc::Receiver<Input>,
+    /// The containers that may be running.
+    may_run: BTreeMap<AttemptId, Arc<str>>,
     running: watch::Sender<Running>,
 }
 
@@ -68,7 +70,12 @@ impl Driver {
         outbox: Outbox,
         inputs: mpsc::Receiver<Input>,
     ) -> Self {
-        Self {
+        let may_run = state.attempts().filter_map(|attempt| {
+            let container = container_that_may_run(attempt)?;
+            Some((attempt.id, Arc::clone(container)))
+        });
+        let driver = Self {
+            may_run: may_run.collect(),
             context,
             state,
             hands: BTreeMap::new(),
@@ -76,7 +83,9 @@ impl Driver {
             outbox,
             inputs,
             running: watch::Sender::default(),
-        }
+        };
+        driver.show_all_running();
+        driver
     }
 
     /// Watches which containers may be running.
@@ -133,7 +142,7 @@ impl Driver {
             confirmed,
             events: _,
         } = batch;
-        let changed = !effects.attempts.is_empty();
+        let changed: Vec<AttemptId> = effects.attempts.iter().copied().collect();
         let mut reports = Vec::with_capacity(effects.reports.len());
         for (seq, report) in effects.reports {
             tracing::debug!(report.seq = seq, ?report, "report");
@@ -172,35 +181,44 @@ impl Driver {
             tracing::debug!(?act, "act");
             perform::perform(self, act);
         }
-        if changed {
-            self.show_running();
-        }
+        self.show_running(&changed);
         Ok(())
     }
 
-    fn show_running(&mut self) {
-        let attempts = self.state.attempts().filter(|a| a.stage.may_run());
-        let running: Vec<_> = attempts
-            .filter_map(|a| Some((a.id, Arc::clone(a.stage.container()?))))
-            .collect();
-        self.running.send_if_modified(|shown| {
-            let differs = **shown != running;
-            if differs {
-                *shown = Arc::new(running);
+    /// Shows what the change of these attempts means for which containers may run. A worker remembers
+    /// thousands of attempts that are over, so the others are not looked at.
+    fn show_running(&mut self, changed: &[AttemptId]) {
+        let mut differs = false;
+        for &id in changed {
+            let attempt = self.state.attempt(id);
+            let container = attempt.and_then(container_that_may_run);
+            differs |= self.may_run.get(&id) != container;
+            match container {
+                Some(container) => drop(self.may_run.insert(id, Arc::clone(container))),
+                None => drop(self.may_run.remove(&id)),
             }
-            differs
-        });
-        // What is over needs no hands.
-        let over: BTreeSet<AttemptId> = self
-            .hands
-            .keys()
-            .filter(|id| self.state.attempt(**id).is_none_or(|a| a.stage.is_over()))
-            .copied()
-            .collect();
-        for id in over {
-            self.hands.remove(&id);
+            // What is over needs no hands.
+            if attempt.is_none_or(|attempt| attempt.stage.is_over()) {
+                self.hands.remove(&id);
+            }
+        }
+        if differs {
+            self.show_all_running();
         }
     }
+
+    fn show_all_running(&self) {
+        let running = self.may_run.iter();
+        let running = running.map(|(id, container)| (*id, Arc::clone(container)));
+        self.running.send_replace(Arc::new(running.collect()));
+    }
+}
+
+fn container_that_may_run(attempt: &Attempt) -> Option<&Arc<str>> {
+    attempt
+        .stage
+        .container()
+        .filter(|_| attempt.stage.may_run())
 }
 
 /// Inputs whose changes are committed together.

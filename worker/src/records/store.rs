@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use dopq_common::agent::{Attempt, Meta};
+use dopq_common::agent::{Attempt, Meta, Stage};
 use dopq_common::id::AttemptId;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
@@ -72,12 +72,23 @@ pub(crate) struct Commit {
 impl Commit {
     /// Whether there is nothing to write.
     pub(crate) fn is_empty(&self) -> bool {
-        self.may_be_lost() && self.confirmed.is_empty()
+        self.attempts.is_empty()
+            && self.meta.is_none()
+            && self.reports.is_empty()
+            && self.confirmed.is_empty()
     }
 
-    /// Whether losing it in a power failure does no harm: confirmed reports are only sent again.
-    fn may_be_lost(&self) -> bool {
-        self.attempts.is_empty() && self.meta.is_none() && self.reports.is_empty()
+    /// Whether losing it in a crash does no harm: confirmed reports are only sent again, and a bundle that
+    /// lies on the disk is only looked for again. Such a commit costs no sync.
+    pub(super) fn may_be_lost(&self) -> bool {
+        let begins_building =
+            |attempt: &Attempt| matches!(attempt.stage, Stage::Building) && attempt.stop.is_none();
+        self.meta.is_none()
+            && self.reports.is_empty()
+            && self
+                .attempts
+                .iter()
+                .all(|(_, attempt)| attempt.as_ref().is_some_and(begins_building))
     }
 }
 

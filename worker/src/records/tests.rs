@@ -184,3 +184,42 @@ async fn a_batch_is_there_after_the_file_is_opened_again() {
     assert_eq!(loaded.attempts.len(), attempts().len() - 1);
     assert!(Records::open(&path).is_err(), "two workers, one folder");
 }
+
+#[test]
+fn only_what_a_crash_may_undo_is_not_synced() {
+    let commit = |change: fn(&mut Commit)| {
+        let mut commit = Commit::default();
+        change(&mut commit);
+        commit
+    };
+    let building = || {
+        let mut attempts = attempts();
+        attempts.swap_remove(1)
+    };
+    assert!(matches!(building().stage, Stage::Building));
+    assert!(commit(|c| c.confirmed.push(7)).may_be_lost());
+    let mut begun = commit(|c| c.confirmed.push(7));
+    begun.attempts.push((building().id, Some(building())));
+    assert!(begun.may_be_lost());
+    begun.reports.push((8, report(8)));
+    assert!(!begun.may_be_lost());
+    assert!(!commit(|c| c.meta = Some(Meta::default())).may_be_lost());
+    for attempt in attempts() {
+        let (id, is_building) = (attempt.id, matches!(attempt.stage, Stage::Building));
+        let mut stopped = attempt.clone();
+        stopped.stop = Some(StopOrder {
+            outcome: ended().outcome,
+            grace: Duration::from_secs(10),
+            forget: false,
+        });
+        for (attempt, expected) in [
+            (Some(attempt), is_building),
+            (Some(stopped), false),
+            (None, false),
+        ] {
+            let mut commit = Commit::default();
+            commit.attempts.push((id, attempt));
+            assert_eq!(commit.may_be_lost(), expected, "{commit:?}");
+        }
+    }
+}

@@ -104,8 +104,15 @@ fn after(state: &mut State, events: impl IntoIterator<Item = Event>) -> Effects 
         effects = Effects::default();
         let shown = format!("{event:?}");
         step(state, NOW, event, &mut effects).unwrap_or_else(|why| panic!("{shown}: {why}"));
+        check_open(state);
     }
     effects
+}
+
+/// The index of open attempts agrees with their stages.
+fn check_open(state: &State) {
+    let open = state.attempts().filter(|a| !a.stage.is_over());
+    assert!(open.map(|a| a.id).eq(state.open.iter().copied()));
 }
 
 fn to_running(attempt: AttemptId) -> Vec<Event> {

@@ -51,13 +51,24 @@ impl World {
     fn feed(&mut self, event: Event, crash: bool) {
         let mut effects = Effects::default();
         if step(&mut self.agent, self.now, event, &mut effects).is_err() {
+            check_open(&self.agent);
             effects.meta = false;
             assert_eq!(effects, Effects::default());
             return;
         }
+        check_open(&self.agent);
         if crash {
             self.crash();
             return;
+        }
+        // A commit that only says that building has begun is not synced, so a crash may undo it.
+        let undone = !effects.meta
+            && effects.attempts.iter().all(|id| {
+                let attempt = self.agent.attempt(*id);
+                attempt.is_some_and(|a| matches!(a.stage, Stage::Building) && a.stop.is_none())
+            });
+        if undone {
+            effects.attempts.clear();
         }
         // Only what the effects name is written, so that a forgotten mark shows.
         if effects.meta {
