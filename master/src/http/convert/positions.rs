@@ -17,10 +17,10 @@ use crate::view::Model;
 
 /// Penalties decay with time, so the order is found anew after this even when nothing was committed.
 const FRESH: Duration = Duration::from_secs(1);
-/// An order that took longer than this to find is kept over further commits, which may come every millisecond ...
-const DEAR: Duration = Duration::from_micros(500);
-/// ... for this many times as long, so that sorting takes at most a twentieth of the time. A job that is newer than
-/// the kept order has no position until then.
+/// The order of so long a queue is kept over further commits, which may come every millisecond ...
+const LONG_JOBS: usize = 500;
+/// ... for this many times as long as it took to find, so that sorting takes at most a twentieth of the time. A job
+/// that is newer than the kept order has no position until then.
 const KEPT_FOR: u32 = 20;
 
 /// The waiting jobs in the order in which they are tried, an array once: at the place of its first task.
@@ -56,7 +56,7 @@ struct Found {
 impl Found {
     fn is_good(&self, seq: u64, now: Instant) -> bool {
         let age = now.saturating_duration_since(self.at);
-        let kept = self.took > DEAR && age < self.took * KEPT_FOR;
+        let kept = self.order.places.len() >= LONG_JOBS && age < self.took * KEPT_FOR;
         age < FRESH && (self.seq == seq || kept)
     }
 }
@@ -98,26 +98,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_order_is_kept_while_it_is_true_or_dear() {
+    fn an_order_is_kept_while_it_is_true_or_long() {
         let at = Instant::now();
-        for (took_us, seq, age_ms, good) in [
-            (400, 7, 900, true),
-            (400, 7, 1100, false),
-            (400, 8, 1, false),
-            (4_000, 8, 79, true),
-            (4_000, 8, 81, false),
-            (20_000, 8, 399, true),
-            (20_000, 8, 401, false),
-            (90_000, 8, 1100, false),
+        let long = Arc::new(Order {
+            places: (0..500).map(|id| (JobId(id), id + 1)).collect(),
+            ..Order::default()
+        });
+        let short = Arc::new(Order::default());
+        for (order, took_ms, seq, age_ms, good) in [
+            (&short, 4, 7, 900, true),
+            (&short, 4, 7, 1100, false),
+            (&short, 4, 8, 1, false),
+            (&long, 4, 8, 79, true),
+            (&long, 4, 8, 81, false),
+            (&long, 20, 8, 399, true),
+            (&long, 20, 8, 401, false),
+            (&long, 90, 8, 1100, false),
         ] {
             let found = Found {
                 seq: 7,
                 at,
-                took: Duration::from_micros(took_us),
-                order: Arc::default(),
+                took: Duration::from_millis(took_ms),
+                order: Arc::clone(order),
             };
             let now = at + Duration::from_millis(age_ms);
-            assert_eq!(found.is_good(seq, now), good, "{took_us} {seq} {age_ms}");
+            assert_eq!(found.is_good(seq, now), good, "{took_ms} {seq} {age_ms}");
         }
     }
 }
