@@ -34,6 +34,7 @@ lint:
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items --quiet
 	tests/harness/check-core-is-pure.sh
 	tests/harness/check-file-sizes.sh
+	cargo run --quiet -p dopq-structure
 
 cluster: build
 	BIN=$(TARGET)/debug $(SETUP) docker redis rabbitmq -- tests/harness/cluster.sh

@@ -3,6 +3,7 @@
 mod assign;
 pub(crate) mod blocker;
 mod candidates;
+mod nodes;
 pub(crate) mod outrank;
 mod pass;
 pub(crate) mod planner;

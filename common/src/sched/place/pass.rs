@@ -20,8 +20,8 @@ use crate::sched::model::shape::ShapeId;
 use crate::sched::state::step::Step;
 
 use super::candidates::{Candidate, Candidates, Shortest, Source, Turns};
+use super::nodes::Nodes;
 use super::outrank::{has_any_floor, is_reserved_from};
-use super::planner::Planner;
 
 /// What follows from a pass or from one job of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(crate) enum Then {
 
 /// A pass under way.
 pub(crate) struct Pass<'p, 's, 'a> {
-    planner: &'p mut Planner,
+    nodes: &'p mut Nodes,
     step: &'s mut Step<'a>,
     candidates: Candidates,
     blocked: Option<Blocked>,
@@ -48,14 +48,10 @@ pub(crate) struct Pass<'p, 's, 'a> {
 
 impl<'p, 's, 'a> Pass<'p, 's, 'a> {
     /// Runs a pass behind a reservation that was made before, if there is one.
-    pub(crate) fn run(
-        planner: &'p mut Planner,
-        step: &'s mut Step<'a>,
-        plan: Option<Plan>,
-    ) -> Then {
+    pub(crate) fn run(nodes: &'p mut Nodes, step: &'s mut Step<'a>, plan: Option<Plan>) -> Then {
         let reserved = plan.as_ref().map(|plan| plan.reservation.clone());
         let mut pass = Self {
-            planner,
+            nodes,
             step,
             candidates: Candidates::default(),
             blocked: reserved.map(Blocked::Reserved),
@@ -96,7 +92,7 @@ impl<'p, 's, 'a> Pass<'p, 's, 'a> {
         };
         let shapes: Vec<ShapeId> = state.index().ready_shapes().collect();
         for shape in shapes {
-            let is_full = !self.planner.fits_somewhere(state, shape);
+            let is_full = !self.nodes.fits_somewhere(state, shape);
             if !is_full || looks_for_blocked {
                 self.candidates.add(state, shape, is_full);
             }
@@ -118,7 +114,7 @@ impl<'p, 's, 'a> Pass<'p, 's, 'a> {
         self.tried_behind = 0;
         let shapes: Vec<ShapeId> = state.index().ready_shapes().collect();
         for shape in shapes {
-            if self.planner.fits_on(state, shape, &plan.reservation.worker) {
+            if self.nodes.fits_on(state, shape, &plan.reservation.worker) {
                 self.candidates.add(state, shape, false);
             }
         }
@@ -201,7 +197,7 @@ impl<'p, 's, 'a> Pass<'p, 's, 'a> {
                 let before = state.blocked().and_then(Blocked::reservation).cloned();
                 let job = state.job(id).cloned();
                 let reservation =
-                    job.and_then(|job| self.planner.reserve(state, now, &job, before.as_ref()));
+                    job.and_then(|job| self.nodes.reserve(state, now, &job, before.as_ref()));
                 match reservation {
                     Some(reservation) => {
                         self.plan = Plan::new(state, now, &reservation);
@@ -231,7 +227,7 @@ impl<'p, 's, 'a> Pass<'p, 's, 'a> {
         let is_alone = avoid.is_some() || (reserved.is_some() && has_any_floor(state));
         let none = if is_alone { Skip::Job } else { Skip::Shape };
         let chosen = self
-            .planner
+            .nodes
             .choose(state, &job, candidate.shape, [avoid, reserved]);
         let (worker, allocation) = chosen.ok_or(none)?;
         self.assign(&job, worker, allocation)
@@ -248,7 +244,7 @@ impl<'p, 's, 'a> Pass<'p, 's, 'a> {
             return Err(Skip::Job);
         }
         let best = self
-            .planner
+            .nodes
             .choose_on(state, &job, candidate.shape, &reserved);
         let best = best.ok_or(Skip::Shape)?;
         // Other GPUs of the same node may do, if not those that the scorer likes best.

@@ -2,31 +2,25 @@
 
 use std::sync::Arc;
 
-use crate::id::WorkerId;
-use crate::job::Job;
-use crate::resources::Allocation;
 use crate::sched::fit::eligible::{avoided, is_locked, may_start};
-use crate::sched::fit::fit_cache::FitCache;
 use crate::sched::fit::guard::may_hold;
-use crate::sched::fit::reserve::{EarliestStarts, Plan};
-use crate::sched::fit::score::Rankings;
+use crate::sched::fit::reserve::Plan;
 use crate::sched::model::effect::Effects;
 use crate::sched::model::reservation::{Blocked, Reservation};
-use crate::sched::model::shape::ShapeId;
 use crate::sched::state::core::State;
 use crate::sched::state::step::Step;
 use crate::time::Timestamp;
 
+use super::nodes::Nodes;
 use super::outrank::is_outranked;
 use super::pass::{Pass, Then};
+use super::preempt::preempt;
 
 /// Plans for one state. It remembers what it found about nodes, kept up to date by the state's log of changed
 /// nodes, so each state needs a planner of its own. A new planner decides the same, more slowly.
 #[derive(Debug, Clone, Default)]
 pub struct Planner {
-    fits: FitCache,
-    rankings: Rankings,
-    earliest_starts: EarliestStarts,
+    nodes: Nodes,
 }
 
 impl Planner {
@@ -36,7 +30,7 @@ impl Planner {
         if !state.watch().is_link_up() || is_locked(state, now) {
             return;
         }
-        self.fits.prune(state.index());
+        self.nodes.prune(state);
         let mut step = Step {
             state,
             now,
@@ -46,11 +40,11 @@ impl Planner {
         loop {
             let reservation = self.honour_reservation(&mut step);
             let plan = reservation.and_then(|kept| Plan::new(step.state, now, &kept));
-            if Pass::run(self, &mut step, plan) != Then::Restart {
+            if Pass::run(&mut self.nodes, &mut step, plan) != Then::Restart {
                 break;
             }
         }
-        self.preempt(&mut step);
+        preempt(&mut self.nodes, &mut step);
     }
 
     /// Starts the reserved job once its time has come, or returns the reservation as it is now.
@@ -64,11 +58,14 @@ impl Planner {
         if !reservation.is_firm || !is_waiting {
             return None;
         }
-        let reservation = self.reserve(step.state, step.now, &job, Some(&reservation))?;
+        let reservation = self
+            .nodes
+            .reserve(step.state, step.now, &job, Some(&reservation))?;
         if reservation.at <= step.now && !is_outranked(step.state, step.now, &job) {
             let shape = step.state.index().shape_of(&job.spec.request)?;
             let avoid = avoided(step.state, &job);
-            if let Some((worker, allocation)) = self.choose(step.state, &job, shape, [avoid, None])
+            if let Some((worker, allocation)) =
+                self.nodes.choose(step.state, &job, shape, [avoid, None])
                 && may_hold(step.state, &job.user, allocation.milli_gpus()).is_ok()
             {
                 step.assign(job.id, worker, allocation);
@@ -76,50 +73,5 @@ impl Planner {
             }
         }
         reservation.is_firm.then_some(reservation)
-    }
-
-    pub(crate) fn fits_somewhere(&mut self, state: &State, shape: ShapeId) -> bool {
-        let (index, settings) = (state.index(), state.settings());
-        self.fits.fits_somewhere(index, settings, shape)
-    }
-
-    pub(crate) fn fits_on(&mut self, state: &State, shape: ShapeId, worker: &WorkerId) -> bool {
-        let (index, settings) = (state.index(), state.settings());
-        self.fits.fits_on(index, settings, shape, worker)
-    }
-
-    /// The best node for a job now, and what the job would hold there.
-    pub(crate) fn choose(
-        &mut self,
-        state: &State,
-        job: &Job,
-        shape: ShapeId,
-        except: [Option<&WorkerId>; 2],
-    ) -> Option<(WorkerId, Allocation)> {
-        let (index, settings) = (state.index(), state.settings());
-        self.rankings.best(index, settings, shape, job, except)
-    }
-
-    /// What a job would hold of one node now.
-    pub(crate) fn choose_on(
-        &mut self,
-        state: &State,
-        job: &Job,
-        shape: ShapeId,
-        worker: &WorkerId,
-    ) -> Option<Allocation> {
-        let (index, settings) = (state.index(), state.settings());
-        self.rankings.best_on(index, settings, shape, job, worker)
-    }
-
-    /// The earliest reservation for a job.
-    pub(crate) fn reserve(
-        &mut self,
-        state: &State,
-        now: Timestamp,
-        job: &Job,
-        before: Option<&Reservation>,
-    ) -> Option<Reservation> {
-        self.earliest_starts.reserve(state, now, job, before)
     }
 }

@@ -14,8 +14,8 @@ use crate::sched::state::node_load::NodeLoad;
 use crate::sched::state::step::Step;
 use crate::time::Timestamp;
 
+use super::nodes::Nodes;
 use super::outrank::{FloorGuard, is_reserved_from, within_floors};
-use super::planner::Planner;
 
 /// A job for which others may be stopped.
 #[derive(Clone, Copy)]
@@ -33,25 +33,31 @@ struct Victims {
     jobs: Vec<JobId>,
 }
 
-impl Planner {
-    /// Stops what must be stopped for the first urgent job in the queue, if that makes room for it; else for the
-    /// first one within a floor.
-    pub(crate) fn preempt(&mut self, step: &mut Step<'_>) {
-        let urgent = self.urgent_asker(step.state);
-        if urgent.is_some_and(|urgent| makes_room(step, urgent)) {
-            return;
-        }
-        if let Some(asker) = self.floor_asker(step.state, step.now) {
-            makes_room(step, asker);
-        }
+/// Stops what must be stopped for the first urgent job in the queue, if that makes room for it; else for the first one
+/// within a floor.
+pub(crate) fn preempt(nodes: &mut Nodes, step: &mut Step<'_>) {
+    let mut askers = Askers { nodes };
+    let urgent = askers.urgent(step.state);
+    if urgent.is_some_and(|urgent| makes_room(step, urgent)) {
+        return;
     }
+    if let Some(asker) = askers.within_floor(step.state, step.now) {
+        makes_room(step, asker);
+    }
+}
 
-    fn urgent_asker(&mut self, state: &State) -> Option<Asker> {
+/// Looks for jobs that others may be stopped for.
+struct Askers<'a> {
+    nodes: &'a mut Nodes,
+}
+
+impl Askers<'_> {
+    fn urgent(&mut self, state: &State) -> Option<Asker> {
         let job = state.index().urgent().first()?.job;
         self.asks(state, job).then_some(Asker { job, floor: None })
     }
 
-    fn floor_asker(&mut self, state: &State, now: Timestamp) -> Option<Asker> {
+    fn within_floor(&mut self, state: &State, now: Timestamp) -> Option<Asker> {
         let awaited = match state.blocked() {
             Some(Blocked::Awaited(job)) => Some(*job),
             Some(Blocked::Reserved(_) | Blocked::Unreservable(..)) | None => None,
@@ -72,7 +78,7 @@ impl Planner {
             .job(id)
             .and_then(|job| state.index().shape_of(&job.spec.request));
         let shape = shape.filter(|_| may_start(state, id).is_ok());
-        shape.is_some_and(|shape| !self.fits_somewhere(state, shape))
+        shape.is_some_and(|shape| !self.nodes.fits_somewhere(state, shape))
     }
 }
 
