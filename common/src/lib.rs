@@ -5,6 +5,7 @@
 //!
 //! - [`id`], [`time`], [`resources`], [`job`]: the words of the domain
 //! - [`bundle`]: reads and judges bundles and their configuration
+//! - [`chain`]: one line for an error and its causes
 //! - [`penalty`], [`sched`]: whose turn it is and where
 //! - [`sim`]: replays workloads through the same scheduler
 //! - [`agent`]: what a worker does with its attempts
@@ -17,6 +18,7 @@ pub mod api;
 #[cfg(feature = "broker")]
 pub mod broker;
 pub mod bundle;
+pub mod chain;
 pub mod id;
 pub mod job;
 pub mod penalty;

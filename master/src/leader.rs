@@ -4,6 +4,7 @@
 //! clock, and not a moment longer: a master that cannot have it confirmed stops leading by itself. That
 //! nothing old is written even so is the store's fence. What a leader does is [`crate::driver`]'s.
 
+use dopq_common::chain::chain;
 use std::time::Duration;
 
 use dopq_common::id::Epoch;
@@ -12,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::driver::{self, ActError, Ended, Inputs, Parts, describe};
+use crate::driver::{self, ActError, Ended, Inputs, Parts};
 use crate::metrics::{Part, PartState};
 use crate::store::{Error, LeaderInfo, Store};
 
@@ -119,7 +120,7 @@ impl Term<'_> {
                     Some(Box::pin(driver::lead(self.parts, inputs, &lost, shutdown)).await)
                 }
                 Err(error) => {
-                    tracing::error!(error = describe(&error), "the state cannot be loaded");
+                    tracing::error!(error = chain(&error), "the state cannot be loaded");
                     None
                 }
             }
@@ -270,7 +271,7 @@ impl<'a> Standby<'a> {
     }
 
     fn failed(&mut self, error: &Error) {
-        let fault = describe(error);
+        let fault = chain(error);
         if self.fault.is_none() {
             tracing::warn!(error = fault, "waiting for the store");
         }

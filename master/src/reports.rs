@@ -5,6 +5,7 @@
 //! can never be used is counted and left out; a message with no other is acknowledged here, so that it does
 //! not come for ever.
 
+use dopq_common::chain::chain;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use dopq_common::wire::{
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
-use crate::driver::{Handle, describe};
+use crate::driver::Handle;
 use crate::metrics::Metrics;
 
 /// Between two attempts to consume.
@@ -108,7 +109,7 @@ pub async fn run(broker: Broker, intake: Intake, stop: CancellationToken) {
                         taker.take(message).await;
                     }
                 }
-                Err(error) => tracing::warn!(error = describe(&error), "cannot receive reports"),
+                Err(error) => tracing::warn!(error = chain(&error), "cannot receive reports"),
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -186,7 +187,7 @@ impl Taker {
 
     fn complain(&mut self, unusable: &Unusable) {
         self.intake.metrics.fenced(unusable.kind());
-        let complaint = describe(unusable);
+        let complaint = chain(unusable);
         if self.told.len() < TOLD_MAX && self.told.insert(complaint.clone()) {
             tracing::warn!(error = complaint, "dropped a report");
         }

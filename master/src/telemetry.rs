@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use dopq_common::broker::Broker;
 use dopq_common::id::WorkerId;
-use dopq_common::time::Timestamp;
-use dopq_common::wire::{ClusterKey, Heartbeat, Hello, Live, OpenError, Sealed, topic};
+use dopq_common::wire::{ClusterKey, Heartbeat, Live, OpenError, Sealed, topic};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -20,15 +19,6 @@ use crate::view::View;
 
 /// Between two attempts to listen.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// What one worker last told.
-#[derive(Debug, Clone, Default)]
-pub struct Telemetry {
-    /// Its last heartbeat, and when it came by the master's clock.
-    pub heartbeat: Option<(Timestamp, Heartbeat)>,
-    /// Its last introduction: versions, engine, GPU mode.
-    pub hello: Option<Hello>,
-}
 
 /// Who gave a sign of life since somebody last asked. Kept rather than queued, so that however long the
 /// owner of the state is busy, none is missed and none waits.

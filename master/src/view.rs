@@ -15,7 +15,15 @@ use parking_lot::RwLock;
 use tokio::sync::broadcast;
 
 use crate::store::{Account, AccountChange, Batch, Delta, Loaded};
-use crate::telemetry::Telemetry;
+
+/// What one worker last told.
+#[derive(Debug, Clone, Default)]
+pub struct Telemetry {
+    /// Its last heartbeat, and when it came by the master's clock.
+    pub heartbeat: Option<(Timestamp, Heartbeat)>,
+    /// Its last introduction: versions, engine, GPU mode.
+    pub hello: Option<Hello>,
+}
 
 /// So many batches of changed jobs are kept for a reader that lags; one that lags further is told so
 /// and reads the whole model again.

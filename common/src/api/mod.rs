@@ -8,6 +8,7 @@ mod group;
 mod job;
 mod request;
 mod system;
+mod token;
 mod usage;
 
 pub use error::{ErrorBody, ErrorCode, ErrorResponse, Fault};
@@ -18,11 +19,12 @@ pub use job::{
 };
 pub use request::{
     Bundle, CancelRequest, CordonRequest, LockRequest, LogEnd, LogEvent, NewToken, NewUser,
-    SubmitRequest, Token, TokenCreated,
+    SubmitRequest, TokenCreated,
 };
 pub use system::{
     Component, Node, NodeGpu, NodeList, Role, Status, User, UserLimits, UserList, WhoAmI,
 };
+pub use token::Token;
 pub use usage::{GroupTurn, Turn, Usage, UsageLine, UsageSum};
 
 /// The version of the JSON, in every list's `version` field.

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::Role;
+use super::{Role, Token};
 
 /// `POST /v1/jobs`, with an optional `Idempotency-Key` header: 201 with the [`super::Job`], or 200 when
 /// the key already gave that job.
@@ -93,19 +93,6 @@ pub struct NewToken {
     /// Seconds after which it ends; never when absent.
     #[serde(default)]
     pub expires_in_seconds: Option<u64>,
-}
-
-/// A token as lists show it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Token {
-    /// Its id, with which it is revoked: `DELETE /v1/users/{name}/tokens/{id}`.
-    pub id: String,
-    /// What it is for.
-    pub label: String,
-    /// When it was made.
-    pub created_at: DateTime<Utc>,
-    /// When it ends.
-    pub expires_at: Option<DateTime<Utc>>,
 }
 
 /// The only time a token is shown.

@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::key::{Key, Shape};
-use super::layers::Value;
+use super::value::Value;
 
 /// What a file holds.
 #[derive(Debug, Default)]

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use super::file;
 use super::key::{Key, PREFIX, Shape, nearest};
+use super::value::Value;
 
 /// Settings as they were given so far; the last layer that names one has its way.
 #[derive(Debug)]
@@ -14,14 +15,6 @@ pub struct Layers {
     found: BTreeMap<&'static str, Found>,
     mistakes: Vec<Mistake>,
     hints: Vec<String>,
-}
-
-/// A value as it was given, not yet understood.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Value {
-    One(String),
-    List(Vec<String>),
-    Map(BTreeMap<String, String>),
 }
 
 #[derive(Debug)]

@@ -7,6 +7,7 @@
 mod file;
 mod key;
 mod layers;
+mod value;
 
 pub use key::{Key, Shape};
 pub use layers::{Layers, Mistake, Mistakes};

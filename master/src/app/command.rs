@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{Error, run};
 use crate::config::{self, Args, LogFormat};
-use crate::driver::describe;
+use dopq_common::chain::chain;
 
 /// The program's exit codes. Wrong usage, which is 2, is told by the argument parser.
 pub mod exit {
@@ -64,7 +64,7 @@ pub fn main() -> ExitCode {
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::from(exit::DONE),
-        Err(error) => complain(code_of(&error), &describe(&error)),
+        Err(error) => complain(code_of(&error), &chain(&error)),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use dopq_common::broker;
 
-use super::first_start::FirstStartError;
+use crate::driver::ActError;
 use crate::{bundles, http, store};
 
 /// Why a master could not start or go on.
@@ -54,4 +54,15 @@ pub enum Error {
     /// The standalone worker's settings are not acceptable.
     #[error("the worker's settings cannot be used")]
     Worker(#[source] dopq_common::id::ParseIdError),
+}
+
+/// What was wrong when the first account was made.
+#[derive(Debug, thiserror::Error)]
+pub enum FirstStartError {
+    /// The operating system gives no random bytes.
+    #[error("draw a random token")]
+    Random(#[source] getrandom::Error),
+    /// The account was not committed.
+    #[error("commit the first account")]
+    Commit(#[source] ActError),
 }

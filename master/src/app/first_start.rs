@@ -1,16 +1,17 @@
 //! The first start of a cluster: an administrator's account, so that nobody is ever let in without one.
 
+use dopq_common::chain::chain;
 use std::sync::Arc;
 
 use dopq_common::id::UserName;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::Error;
 use super::data_dir::DataDir;
+use super::error::{Error, FirstStartError};
 use crate::accounts;
 use crate::clock;
-use crate::driver::{ActError, Handle, describe};
+use crate::driver::{ActError, Handle};
 use crate::leader::Standing;
 use crate::store::{AccountChange, AuditEntry};
 
@@ -19,17 +20,6 @@ pub(super) const TOKEN_FILE: &str = "admin.token";
 
 /// The first administrator's name.
 const ADMIN: &str = "admin";
-
-/// What was wrong when the first account was made.
-#[derive(Debug, thiserror::Error)]
-pub enum FirstStartError {
-    /// The operating system gives no random bytes.
-    #[error("draw a random token")]
-    Random(#[source] getrandom::Error),
-    /// The account was not committed.
-    #[error("commit the first account")]
-    Commit(#[source] ActError),
-}
 
 /// Waits until it is known whether this master leads; makes the first account when it does and there is
 /// none.
@@ -67,10 +57,7 @@ pub(super) async fn stand_by(
         }
         let leads = *stands.borrow_and_update() == Standing::Leads;
         if leads && let Err(error) = make_admin(&handle, &data_dir).await {
-            tracing::error!(
-                error = describe(&error),
-                "failed to create the first account"
-            );
+            tracing::error!(error = chain(&error), "failed to create the first account");
         }
     }
 }

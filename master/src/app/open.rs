@@ -14,10 +14,10 @@ use super::data_dir::DataDir;
 use crate::bundles::Bundles;
 use crate::clock;
 use crate::config::{Config, Mode};
-use crate::driver::describe;
 use crate::http;
 use crate::metrics::{Board, Part, PartState};
 use crate::store::{self, Store};
+use dopq_common::chain::chain;
 
 /// Between two attempts to open the store.
 const STORE_PAUSE: Duration = Duration::from_secs(2);
@@ -73,7 +73,7 @@ pub(super) async fn store(
                 return Ok(Some(store));
             }
             Err(error @ store::Error::Unavailable(_)) => {
-                let fault = describe(&error);
+                let fault = chain(&error);
                 if !told {
                     tracing::warn!(error = fault, store = name, "waiting for the store");
                     told = true;

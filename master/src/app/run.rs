@@ -1,6 +1,7 @@
 //! Builds the parts, runs them until told to stop, and ends them in order: first those that take work
 //! in, then the owner of the state, last the links.
 
+use dopq_common::chain::chain;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::{Error, first_start, health, local_worker, open};
 use crate::bundles::Intake;
 use crate::clock;
 use crate::config::{Config, Mode};
-use crate::driver::{self, Inputs, Parts, describe};
+use crate::driver::{self, Inputs, Parts};
 use crate::http;
 use crate::leader::{self, Standing};
 use crate::metrics::{Board, Metrics, Part, PartState};
@@ -249,7 +250,7 @@ async fn run_worker(options: dopq_worker::Options, broker: Broker, shutdown: Can
             continue;
         };
         tracing::error!(
-            error = describe(&error),
+            error = chain(&error),
             "the worker of this process ended; restarting it"
         );
         tokio::select! {

@@ -1,5 +1,6 @@
 //! Runs ingest for as long as this master leads, and only then.
 
+use dopq_common::chain::chain;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -7,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bundles::Intake;
 use crate::clock;
-use crate::driver::{Handle, describe};
+use crate::driver::Handle;
 use crate::ingest::{self, Options};
 use crate::leader::Standing;
 use crate::metrics::{Board, Metrics, Part, PartState};
@@ -75,7 +76,7 @@ impl Watched {
             let Err(error) = ingest::run(self.options.clone(), parts, term.clone()).await else {
                 continue;
             };
-            let error = describe(&error);
+            let error = chain(&error);
             tracing::warn!(error, "cannot open the share; trying again");
             self.board
                 .set(clock::now(), Part::Ingest, PartState::Down, error);

@@ -7,7 +7,7 @@ use dopq_common::time::Timestamp;
 
 use super::record::{self, Entry, Key};
 use crate::bundles::{Bundles, Error};
-use crate::driver::describe;
+use dopq_common::chain::chain;
 
 /// A line that cannot be read and is not the torn end of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub async fn read(bundles: &Bundles, mut each: impl FnMut(Entry)) -> Result<Vec<
                     Err(error) => damages.push(Damage {
                         segment: segment.clone(),
                         line: number,
-                        reason: describe(&error),
+                        reason: chain(&error),
                     }),
                 }
             }

@@ -17,8 +17,8 @@ use super::read::{self, Mark};
 use super::record::{Due, Kind};
 use crate::bundles::{Bundles, Error};
 use crate::clock;
-use crate::driver::describe;
 use crate::metrics::{Board, Part, PartState};
+use dopq_common::chain::chain;
 
 /// A batch holds about this much at most, which bounds the memory it takes.
 const BATCH_MAX_BYTES: usize = 4 << 20;
@@ -144,7 +144,7 @@ impl Writer {
     }
 
     async fn failed(&mut self, error: &Error) {
-        let error = describe(error);
+        let error = chain(error);
         if !std::mem::replace(&mut self.failing, true) {
             tracing::warn!(
                 error,

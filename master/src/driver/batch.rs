@@ -8,7 +8,7 @@ use dopq_common::sched::{self, Effect, Effects, Event, Planner, Progress, Reject
 use dopq_common::time::Timestamp;
 use dopq_common::wire::AttemptPhase;
 
-use super::handle::{Accepted, ActError};
+use super::answer::{Accepted, ActError};
 use super::input::{Input, Reply, answer};
 use crate::metrics::Metrics;
 use crate::store::{self, AccountChange, AuditEntry, IngestMark};

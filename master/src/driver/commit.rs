@@ -1,11 +1,12 @@
 //! Commits a batch. Repeats the commit while the store does not answer and the leadership lasts.
 
+use dopq_common::chain::chain;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::lead::Ended;
+use super::ended::Ended;
 use crate::clock;
 use crate::metrics::{Board, Metrics, Part, PartState};
 use crate::store::{Batch, Error, Store};
@@ -69,7 +70,7 @@ impl Committer {
     }
 
     fn failed(&self, error: &Error) {
-        let fault = describe(error);
+        let fault = chain(error);
         let told_before = self.view.set_store_fault(Some(fault.clone())).is_some();
         if !told_before {
             tracing::warn!(
@@ -89,16 +90,4 @@ impl Committer {
                 .set(clock::now(), Part::Store, PartState::Up, String::new());
         }
     }
-}
-
-/// The error with its sources, in one line.
-pub(crate) fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use dopq_common::broker::Delivery;
-use dopq_common::id::JobId;
 use dopq_common::sched::{Event, Rejected, Submission};
 use tokio::sync::{mpsc, oneshot};
 
+use super::answer::{Accepted, ActError, SubmitError};
 use super::input::{INPUTS_MAX, Input, Inputs, Reply};
 use crate::store::{AccountChange, AuditEntry, IngestMark};
 use crate::view::View;
@@ -19,59 +19,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// The longest configuration, as encoded in an order. The broker carries 64 KiB; the order's other fields
 /// fit in the rest.
 const CONFIG_MAX_BYTES: usize = 48 * 1024;
-
-/// The answer to a submission.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Accepted {
-    /// The job.
-    pub job: JobId,
-    /// False if its idempotency key had created this job before.
-    pub new: bool,
-}
-
-/// A failed submission.
-#[derive(Debug, thiserror::Error)]
-pub enum SubmitError {
-    /// The scheduler refuses it.
-    #[error(transparent)]
-    Rejected(#[from] Rejected),
-    /// Another master leads.
-    #[error("this master is not the leader")]
-    NotLeader {
-        /// The leader's URL, if known.
-        leader_url: Option<String>,
-    },
-    /// The store rejects writes now. The submission may have been accepted; repeat it with its key.
-    #[error("the store rejects writes: {0}")]
-    Unavailable(String),
-}
-
-/// A failed action.
-#[derive(Debug, thiserror::Error)]
-pub enum ActError {
-    /// The scheduler refuses it.
-    #[error(transparent)]
-    Rejected(#[from] Rejected),
-    /// Another master leads.
-    #[error("this master is not the leader")]
-    NotLeader {
-        /// The leader's URL, if known.
-        leader_url: Option<String>,
-    },
-    /// The store rejects writes now. The action may have taken effect.
-    #[error("the store rejects writes: {0}")]
-    Unavailable(String),
-}
-
-impl From<ActError> for SubmitError {
-    fn from(error: ActError) -> Self {
-        match error {
-            ActError::Rejected(rejected) => Self::Rejected(rejected),
-            ActError::NotLeader { leader_url } => Self::NotLeader { leader_url },
-            ActError::Unavailable(why) => Self::Unavailable(why),
-        }
-    }
-}
 
 /// How all other tasks reach the owner of the state; cheap to clone.
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@ use dopq_common::broker::Delivery;
 use dopq_common::sched::{Event, Submission};
 use tokio::sync::{mpsc, oneshot};
 
-use super::handle::{Accepted, ActError};
+use super::answer::{Accepted, ActError};
 use crate::store::{AccountChange, AuditEntry, IngestMark};
 
 /// Inputs that can wait during a commit: a few full batches. Further senders wait for space, so backpressure

@@ -15,9 +15,11 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::answer::ActError;
 use super::batch::Batch;
 use super::commit::Committer;
-use super::handle::{ActError, Handle};
+use super::ended::Ended;
+use super::handle::Handle;
 use super::input::{Input, Inputs};
 use super::settle::Settler;
 use crate::archive;
@@ -65,23 +67,6 @@ pub struct Parts {
     pub metrics: Metrics,
     /// How the parts are doing.
     pub board: Board,
-}
-
-/// Why leading ended.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Ended {
-    /// The process is asked to stop.
-    #[error("this master is stopping")]
-    Shutdown,
-    /// The lease was not confirmed in time, or another master has it.
-    #[error("the lease was not renewed in time")]
-    LeaseLost,
-    /// Another master has taken the lead.
-    #[error("failed to {0}")]
-    Fenced(String),
-    /// The store is not where this master left it.
-    #[error("failed to {0}")]
-    OutOfSequence(String),
 }
 
 /// Leads with the state that the view shows, until it ends, and tells why.

@@ -3,17 +3,20 @@
 //! Other tasks hold a [`Handle`]. [`crate::view`] serves reads, [`crate::dispatch`] performs effects,
 //! [`crate::leader`] holds the leadership.
 
+mod answer;
 mod batch;
 mod commit;
+mod ended;
 mod handle;
 mod input;
 mod lead;
 mod settle;
 
-pub(crate) use commit::describe;
-pub use handle::{Accepted, ActError, Handle, SubmitError, channel};
+pub use answer::{Accepted, ActError, SubmitError};
+pub use ended::Ended;
+pub use handle::{Handle, channel};
 pub use input::Inputs;
-pub use lead::{Ended, Parts, lead};
+pub use lead::{Parts, lead};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -11,7 +11,6 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::convert::Positions;
-use super::extract::LARGE_BODIES_MAX;
 use super::forecasts::Forecasts;
 use super::limiter::Limiter;
 use super::uploads::Uploads;
@@ -21,6 +20,9 @@ use crate::driver::Handle;
 use crate::logs;
 use crate::metrics::{Board, Metrics};
 use crate::view::View;
+
+/// Larger bodies that are read concurrently; the largest is a log's chunk of 4 MiB.
+const LARGE_BODIES_MAX: usize = 64;
 
 /// The dependencies of the routes.
 #[derive(Clone)]

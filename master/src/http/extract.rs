@@ -10,16 +10,15 @@ use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
+use super::access::QUICK;
 use super::app::Ctx;
+use super::caller::NamedJob;
 use super::error::{Error, Result};
-use super::guard::{NamedJob, QUICK};
 
 /// A configuration has at most 1 MiB; written as overrides it may be twice as long.
 const JSON_MAX_BYTES: usize = 2 << 20;
 /// Memory that every request may use.
 const SMALL_BYTES: usize = 64 << 10;
-/// Larger bodies that are read concurrently; the largest is a log's chunk of 4 MiB.
-pub(super) const LARGE_BODIES_MAX: usize = 64;
 
 /// A JSON body of at most [`JSON_MAX_BYTES`]. An absent body is read as `{}`.
 pub(super) struct Json<T>(pub(super) T);

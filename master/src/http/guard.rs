@@ -1,7 +1,6 @@
 //! Checks each request before its handler: identity, role, owner, leadership, time.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{ConnectInfo, RawPathParams, Request, State};
@@ -12,44 +11,17 @@ use dopq_common::api::{ErrorCode, Role};
 use dopq_common::id::{AttemptId, JobId, JobName, UserName, WorkerId};
 use tokio::time::Instant;
 
+use super::access::{Access, Pace, QUICK, Rule, Who};
 use super::app::{Context, Ctx};
+use super::caller::{AttemptCaller, Caller, NamedJob};
 use super::convert;
 use super::error::{Error, LeaderAt, Result};
-use super::table::{Access, Pace, Rule, Who};
 use crate::accounts::{Identified, identify};
 use crate::clock;
 use crate::view;
 
-/// Time-out of answers that are not streams.
-pub(super) const QUICK: Duration = Duration::from_secs(30);
-
 /// The address of a request without a connection, as in tests.
 const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-
-/// The authenticated caller. Handlers find it in the request's extensions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Caller {
-    pub(super) name: UserName,
-    pub(super) role: Role,
-}
-
-impl Caller {
-    /// Whether the caller may see and change what belongs to `owner`.
-    pub(super) fn sees(&self, owner: &UserName) -> bool {
-        self.role >= Role::Operator || self.name == *owner
-    }
-}
-
-/// The job of the path. Handlers extract it as [`super::extract::Named`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NamedJob(pub(super) JobId);
-
-/// The authenticated worker with its current attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct AttemptCaller {
-    pub(super) attempt: AttemptId,
-    pub(super) worker: WorkerId,
-}
 
 /// The state of [`guard`].
 #[derive(Clone)]

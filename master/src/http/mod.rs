@@ -8,7 +8,9 @@
 //! - [`routes`] has the handlers; [`convert`] the conversions to the API's types
 //! - [`observe`] and [`mod@serve`] add ids, headers, time-outs and connections
 
+mod access;
 mod app;
+mod caller;
 mod convert;
 mod error;
 mod extract;

@@ -4,46 +4,12 @@ use axum::handler::Handler;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use dopq_common::api::Role;
 
+use super::access::{Access, Pace, Rule, Who};
 use super::app::Ctx;
 use super::routes::{
     accounts, bundles, data, events, groups, health, jobs, logs, nodes, queue, results, retry,
     submit, system,
 };
-
-/// Who may use a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
-    /// Anybody, without a token.
-    Open,
-    /// Operators; also clients on the loopback address without a token, if a setting allows it.
-    Scrape,
-    /// Everybody with at least this role; they see only what is theirs.
-    Role(Role),
-    /// The owner of the job `{id}`, and everybody with at least this role.
-    Job(Role),
-    /// The user `{name}`, and everybody with at least this role.
-    Account(Role),
-    /// The worker that runs attempt `{attempt}`, by the attempt's token.
-    Attempt,
-}
-
-/// The time-out of an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pace {
-    /// Within [`super::guard::QUICK`].
-    Quick,
-    /// None while data flows.
-    Stream,
-}
-
-/// Which masters answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Who {
-    /// Every master.
-    Any,
-    /// The leader; others redirect to it.
-    Leader,
-}
 
 /// A route.
 pub(super) struct Route {
@@ -120,14 +86,6 @@ impl Table {
         }
         self
     }
-}
-
-/// A route's rule, checked before its handler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Rule {
-    pub(super) access: Access,
-    pub(super) pace: Pace,
-    pub(super) who: Who,
 }
 
 /// Every route.

@@ -8,10 +8,21 @@ use crate::graph::Graph;
 pub(crate) fn faults(graph: &Graph, meant: &[(&[&str], &str)]) -> Vec<String> {
     let circles = find(graph);
     let unmeant = circles.iter().filter(|circle| {
-        let files: Vec<&str> = circle.iter().map(String::as_str).collect();
-        !meant.iter().any(|(known, _)| *known == files)
+        !meant
+            .iter()
+            .any(|(known, _)| circle.iter().eq(known.iter()))
     });
-    unmeant.map(|circle| tell(graph, circle)).collect()
+    let mut faults: Vec<String> = unmeant.map(|circle| tell(graph, circle)).collect();
+    for (files, reason) in meant {
+        let is_ours = files.iter().all(|file| graph.imports.contains_key(*file));
+        let is_there = circles.iter().any(|circle| circle.iter().eq(files.iter()));
+        if is_ours && !is_there {
+            faults.push(format!(
+                "no circle any more, take it off the list: {files:?} ({reason})"
+            ));
+        }
+    }
+    faults
 }
 
 /// The files of each circle, in order.

@@ -31,7 +31,7 @@ impl Graph {
             let brought = brought.filter(|import| {
                 let (is_module, is_below) = resolver.kind(number, &import.path);
                 // A module is imported for what is then named in it.
-                !is_module && !(import.is_facade && is_below)
+                !(is_module || import.is_facade && is_below)
             });
             let named = brought.map(|import| &import.path);
             for path in named.chain(&module.mentions) {

@@ -34,7 +34,56 @@ const LAYERS: [(&str, &[&str]); 1] = [(
 )];
 
 /// Circles that are meant, by their files, each with its reason.
-const MEANT: [(&[&str], &str); 0] = [];
+const MEANT: [(&[&str], &str); 6] = [
+    (
+        &[
+            "common/src/broker/amqp/broker.rs",
+            "common/src/broker/amqp/consumer.rs",
+            "common/src/broker/amqp/lane.rs",
+            "common/src/broker/amqp/live.rs",
+            "common/src/broker/amqp/publisher.rs",
+            "common/src/broker/inproc.rs",
+            "common/src/broker/port.rs",
+        ],
+        "the port is an enum over its adapters, and what they deliver carries the adapter's own claim",
+    ),
+    (
+        &["common/src/agent/event.rs", "common/src/agent/order.rs"],
+        "an order is one kind of event",
+    ),
+    (
+        &["common/src/job/array.rs", "common/src/job/state.rs"],
+        "an array is one state of a job and is held like one",
+    ),
+    (
+        &[
+            "common/src/record/array.rs",
+            "common/src/record/expected.rs",
+            "common/src/record/job.rs",
+        ],
+        "the stored form of a job and of its parts",
+    ),
+    (
+        &[
+            "worker/src/docker/environment.rs",
+            "worker/src/docker/plan.rs",
+        ],
+        "a plan includes the environment that is made from its input",
+    ),
+    (
+        &[
+            "worker/src/driver/context.rs",
+            "worker/src/driver/create.rs",
+            "worker/src/driver/finish.rs",
+            "worker/src/driver/observe.rs",
+            "worker/src/driver/owner.rs",
+            "worker/src/driver/perform.rs",
+            "worker/src/outbox.rs",
+            "worker/src/records/store.rs",
+        ],
+        "tasks report to the owner that starts them",
+    ),
+];
 
 #[expect(clippy::print_stdout, reason = "it is a command")]
 fn main() -> ExitCode {

@@ -42,7 +42,7 @@ pub(crate) fn read(root: &Path, entry: &Path) -> Result<Vec<Module>, String> {
         root,
         modules: Vec::new(),
     };
-    let folder = entry.parent().unwrap_or(Path::new("")).to_path_buf();
+    let folder = entry.parent().map(Path::to_path_buf).unwrap_or_default();
     reader.file(entry, &folder, None)?;
     Ok(reader.modules)
 }

@@ -4,6 +4,7 @@
 //! that nothing is placed on it. [`access`] decides how GPUs get into containers.
 
 mod access;
+mod look;
 mod nvml;
 mod simulated;
 
@@ -12,6 +13,7 @@ use dopq_common::resources::GpuDevice;
 use dopq_common::wire::GpuUse;
 
 pub(crate) use access::{Offer, offer};
+pub(crate) use look::Look;
 
 use crate::options::GpuOptions;
 
@@ -24,15 +26,6 @@ pub(crate) enum Gpus {
     Simulated(Vec<GpuDevice>),
     /// The machine's own.
     Nvml(nvml::Nvml),
-}
-
-/// The result of one look.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Look {
-    /// The GPUs in the machine's order.
-    pub(crate) devices: Vec<GpuDevice>,
-    /// The usage of the healthy ones.
-    pub(crate) uses: Vec<GpuUse>,
 }
 
 impl Gpus {

@@ -16,7 +16,7 @@ use nvml_wrapper::error::NvmlError;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::Look;
+use super::look::Look;
 
 /// Time-out of one look at all GPUs.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -4,11 +4,9 @@ mod history;
 mod penalty;
 mod placement;
 mod replay;
-
-use std::path::Path;
+mod trace_file;
 
 use clap::Subcommand;
-use dopq_common::sim::TraceError;
 
 use super::context::Context;
 use crate::failure::Failure;
@@ -31,17 +29,4 @@ pub(crate) async fn run(context: &Context, command: &SimCommand) -> Result<u8, F
         SimCommand::Replay(arguments) => replay::run(context, arguments).await,
         SimCommand::Penalty(arguments) => penalty::run(context, arguments),
     }
-}
-
-/// The text of a trace.
-fn read(path: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|source| Failure::File {
-        doing: "read",
-        path: path.to_owned(),
-        source,
-    })
-}
-
-fn bad_trace(path: &Path) -> impl FnOnce(TraceError) -> Failure {
-    move |error| Failure::Usage(format!("{}: {error}", path.display()))
 }

@@ -9,7 +9,7 @@ use dopq_common::bundle::config::duration;
 use dopq_common::sim::penalty::{by_recency, by_usage, read as read_history, read_instant};
 use serde::Serialize;
 
-use super::{bad_trace, read};
+use super::trace_file::{bad_trace, read};
 use crate::commands::context::Context;
 use crate::exit;
 use crate::failure::Failure;

@@ -11,7 +11,7 @@ use dopq_common::sim::placement::Experiment;
 use dopq_common::sim::{SimError, openb, placement};
 use serde::Serialize;
 
-use super::{bad_trace, read};
+use super::trace_file::{bad_trace, read};
 use crate::commands::context::Context;
 use crate::exit;
 use crate::failure::Failure;

@@ -15,7 +15,7 @@ use dopq_common::sim::{Report, TraceJob, swf};
 use serde::Serialize;
 
 use super::history::{self, History, too_large};
-use super::{bad_trace, read};
+use super::trace_file::{bad_trace, read};
 use crate::commands::context::Context;
 use crate::exit;
 use crate::failure::Failure;

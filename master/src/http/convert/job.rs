@@ -76,6 +76,35 @@ pub(in crate::http) fn job_page_item(
     }
 }
 
+/// A task that has not started, as a job with its array's values.
+pub(in crate::http) fn waiting_task(
+    model: &Model,
+    positions: &Positions,
+    now: Timestamp,
+    id: JobId,
+) -> Option<api::Job> {
+    let task = model.state.waiting_task(id)?;
+    let array = job_page_item(model, positions, now, tasks::waiting_in(model, id)?);
+    let queued = Phase::Queued.as_str().to_owned();
+    Some(api::Job {
+        id: id.0,
+        state: queued.clone(),
+        started_at: None,
+        array: None,
+        task: Some(api::Task {
+            array: task.array.0,
+            index: task.index,
+        }),
+        timeline: vec![api::TimelineEntry {
+            at: array.submitted_at,
+            state: queued,
+            attempt: None,
+            note: String::new(),
+        }],
+        ..array
+    })
+}
+
 /// When an array's first task started.
 fn begun(job: &Job) -> Option<Timestamp> {
     let mut timeline = job.timeline.iter();

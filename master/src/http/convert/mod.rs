@@ -10,9 +10,9 @@ mod usage;
 mod user;
 
 pub(super) use group::{group, guards};
-pub(super) use job::{expected_start, job_page_item, job_with_timeline, queue_entry};
+pub(super) use job::{expected_start, job_page_item, job_with_timeline, queue_entry, waiting_task};
 pub(super) use node::node;
 pub(super) use positions::Positions;
-pub(super) use tasks::{array_of, id_of, listed, owner, waiting_in, waiting_task};
+pub(super) use tasks::{array_of, id_of, listed, owner, waiting_in};
 pub(super) use usage::usage;
 pub(super) use user::{Users, token};

@@ -5,7 +5,7 @@ use dopq_common::resources::{MilliCpu, MilliGpu};
 use dopq_common::sched::{self, Worker};
 use dopq_common::wire::GpuUse;
 
-use crate::http::guard::Caller;
+use crate::http::caller::Caller;
 use crate::metrics::health_word;
 use crate::view::Model;
 

@@ -2,11 +2,8 @@
 
 use dopq_common::api;
 use dopq_common::id::{JobId, JobName, UserName};
-use dopq_common::job::{ArraySpec, Indexes, Job, JobState, Phase, TaskEnds};
-use dopq_common::time::Timestamp;
+use dopq_common::job::{ArraySpec, Indexes, Job, JobState, TaskEnds};
 
-use super::job::job_page_item;
-use super::positions::Positions;
 use crate::view::Model;
 
 /// The most characters of an array's indexes in lists.
@@ -29,35 +26,6 @@ pub(in crate::http) fn owner(model: &Model, id: JobId) -> Option<&UserName> {
 /// The array of the task with this id, if the task has not started.
 pub(in crate::http) fn waiting_in(model: &Model, id: JobId) -> Option<&std::sync::Arc<Job>> {
     model.state.job(model.state.waiting_task(id)?.array)
-}
-
-/// A task that has not started, as a job with its array's values.
-pub(in crate::http) fn waiting_task(
-    model: &Model,
-    positions: &Positions,
-    now: Timestamp,
-    id: JobId,
-) -> Option<api::Job> {
-    let task = model.state.waiting_task(id)?;
-    let array = job_page_item(model, positions, now, waiting_in(model, id)?);
-    let queued = Phase::Queued.as_str().to_owned();
-    Some(api::Job {
-        id: id.0,
-        state: queued.clone(),
-        started_at: None,
-        array: None,
-        task: Some(api::Task {
-            array: task.array.0,
-            index: task.index,
-        }),
-        timeline: vec![api::TimelineEntry {
-            at: array.submitted_at,
-            state: queued,
-            attempt: None,
-            note: String::new(),
-        }],
-        ..array
-    })
 }
 
 /// An array's specification; `None` for a task and for every other job.

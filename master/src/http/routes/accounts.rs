@@ -15,10 +15,10 @@ use serde::Deserialize;
 use crate::accounts::mint;
 use crate::clock;
 use crate::http::app::{Context, Ctx};
+use crate::http::caller::Caller;
 use crate::http::convert::{Users, token, usage};
 use crate::http::error::{Error, Result};
 use crate::http::extract::{self, Id, Params};
-use crate::http::guard::Caller;
 use crate::http::routes::{audit, line};
 use crate::store::{Account, AccountChange};
 

@@ -10,9 +10,9 @@ use dopq_common::job::BundleRef;
 
 use crate::bundles::{IntakeError, Taken};
 use crate::http::app::Ctx;
+use crate::http::caller::Caller;
 use crate::http::error::{Error, Result};
 use crate::http::extract::Id;
-use crate::http::guard::Caller;
 use crate::http::uploads::{drain, refusal};
 
 /// Returns the bundle if it is stored, so that its upload can be skipped.

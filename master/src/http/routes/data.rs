@@ -15,9 +15,9 @@ use futures::{Stream, StreamExt};
 use parking_lot::Mutex;
 
 use crate::http::app::Ctx;
+use crate::http::caller::AttemptCaller;
 use crate::http::error::{Error, Result};
 use crate::http::extract::collect;
-use crate::http::guard::AttemptCaller;
 use crate::http::uploads;
 
 /// The largest piece of a log; a worker sends about 1 MiB.

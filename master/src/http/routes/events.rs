@@ -18,10 +18,10 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::clock;
 use crate::http::app::Ctx;
+use crate::http::caller::Caller;
 use crate::http::convert::job_page_item;
 use crate::http::error::{Error, Result};
 use crate::http::extract::Params;
-use crate::http::guard::Caller;
 use crate::http::routes::logs::{KEEP_ALIVE, event};
 
 /// `GET /v1/events`: its query string.

@@ -9,10 +9,10 @@ use dopq_common::sched::{Event, Rejected};
 
 use crate::clock;
 use crate::http::app::Ctx;
+use crate::http::caller::Caller;
 use crate::http::convert::{group, guards};
 use crate::http::error::Result;
 use crate::http::extract::{self, Id};
-use crate::http::guard::Caller;
 use crate::http::routes::audit;
 
 /// Every group.

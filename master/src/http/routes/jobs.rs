@@ -15,12 +15,12 @@ use serde::Deserialize;
 
 use crate::clock;
 use crate::http::app::{Context, Ctx};
+use crate::http::caller::Caller;
 use crate::http::convert::{
     array_of, expected_start, job_page_item, job_with_timeline, waiting_in, waiting_task,
 };
 use crate::http::error::{Error, Result};
 use crate::http::extract::{self, Named, Params};
-use crate::http::guard::Caller;
 use crate::http::routes::{AT_ONCE, audit};
 use crate::view::Model;
 

@@ -20,9 +20,9 @@ use dopq_common::id::JobId;
 use dopq_common::time::Timestamp;
 
 use super::app::Context;
+use super::caller::Caller;
 use super::convert::{array_of, waiting_in};
 use super::error::{Error, Result};
-use super::guard::Caller;
 use crate::store::AuditEntry;
 
 /// The longest reason or label.

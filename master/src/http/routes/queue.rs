@@ -10,10 +10,10 @@ use dopq_common::sched::{Event, QueueLock};
 
 use crate::clock;
 use crate::http::app::Ctx;
+use crate::http::caller::Caller;
 use crate::http::convert::queue_entry;
 use crate::http::error::{Error, Result};
 use crate::http::extract;
-use crate::http::guard::Caller;
 use crate::http::routes::{AT_ONCE, audit, line};
 
 /// The most entries in an answer.

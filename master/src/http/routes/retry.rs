@@ -10,10 +10,10 @@ use dopq_common::job::{Finished, Indexes, Job, JobState};
 use serde_json::{Map, Value};
 
 use crate::http::app::Ctx;
+use crate::http::caller::Caller;
 use crate::http::convert::waiting_in;
 use crate::http::error::{Error, Result};
 use crate::http::extract::{self, Named};
-use crate::http::guard::Caller;
 use crate::http::routes::submit::{key, submit_again};
 
 /// Accepts the new job: 201, or 200 for a repeated key.

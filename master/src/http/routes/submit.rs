@@ -12,9 +12,9 @@ use dopq_common::job::{BundleRef, Class, JobSpec};
 use dopq_common::sched::Submission;
 
 use crate::http::app::{Context, Ctx};
+use crate::http::caller::Caller;
 use crate::http::error::{Error, Result};
 use crate::http::extract;
-use crate::http::guard::Caller;
 use crate::http::routes::jobs::shown;
 
 /// The longest `Idempotency-Key`.

@@ -10,7 +10,7 @@ use dopq_common::time::Timestamp;
 
 use crate::clock;
 use crate::http::app::Ctx;
-use crate::http::guard::Caller;
+use crate::http::caller::Caller;
 use crate::http::routes::queue::locked;
 use crate::metrics::{Board, Part, PartState, health_word};
 use crate::view::{Model, Role};

@@ -4,7 +4,8 @@ use axum::routing::on;
 use dopq_common::api::ErrorCode;
 
 use super::world::World;
-use crate::http::table::{Access, Pace, Route, Verb, Who, table};
+use crate::http::access::{Access, Pace, Who};
+use crate::http::table::{Route, Verb, table};
 
 /// Who asks. `Anna` owns the job, the account and the attempt that the paths name; `Bert` is a user as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use tokio_util::io::ReaderStream;
 
-use super::{ACCEPTED, Content, Error, INCOMING, Listing, REJECTED, is_taken};
+use super::parts::{ACCEPTED, Content, Error, INCOMING, Listing, REJECTED, is_taken};
 use crate::bundles;
 use crate::ingest::looks::{Found, Print};
 

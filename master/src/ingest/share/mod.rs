@@ -4,75 +4,18 @@
 
 mod folder;
 mod objects;
+mod parts;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use dopq_common::bundle::Fault;
-use futures::stream::BoxStream;
 
 use self::folder::Folder;
 pub(super) use self::objects::Bucket;
+pub use self::parts::Error;
+pub(super) use self::parts::{ACCEPTED, Content, Listing, REJECTED};
 use super::looks::{Found, Print};
 use crate::bundles;
-
-/// Where users put their zips.
-pub(super) const INCOMING: &str = "incoming";
-/// Receipts and accepted zips.
-pub(super) const ACCEPTED: &str = "accepted";
-/// Refused zips and their reasons.
-pub(super) const REJECTED: &str = "rejected";
-
-/// Bytes of a file as they arrive.
-pub(super) type Content = BoxStream<'static, Result<Bytes, Error>>;
-
-/// An error of the share.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Its URL or options are wrong, or its folder cannot be created.
-    #[error("open the watched place")]
-    Open(#[source] bundles::Error),
-    /// An operation on a folder failed.
-    #[error("{action} {path}")]
-    Folder {
-        /// What was done.
-        action: &'static str,
-        /// To what.
-        path: String,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// An operation on a bucket failed.
-    #[error("{action} {path}")]
-    Bucket {
-        /// What was done.
-        action: &'static str,
-        /// To what.
-        path: String,
-        /// Why.
-        #[source]
-        source: object_store::Error,
-    },
-    /// The file is gone or has changed.
-    #[error("{path} has changed")]
-    Changed {
-        /// Which.
-        path: String,
-    },
-    /// The file must not be taken.
-    #[error("{0}")]
-    Refused(Fault),
-}
-
-/// The result of a look.
-#[derive(Debug, Default)]
-pub(super) struct Listing {
-    /// Zips that ingest takes.
-    pub(super) zips: Vec<Found>,
-    /// Anything else.
-    pub(super) ignored: u64,
-}
 
 /// The share; cheap to clone.
 #[derive(Debug, Clone)]
@@ -154,16 +97,4 @@ impl Share {
             Self::Bucket(bucket) => bucket.remove(found).await,
         }
     }
-}
-
-/// Whether ingest takes `path` below `incoming/`: a zip in a user's folder or at the top. Many programs use
-/// hidden names for copies in progress, so those do not count.
-fn is_taken(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    let zip = name
-        .len()
-        .checked_sub(4)
-        .and_then(|at| name.split_at_checked(at))
-        .is_some_and(|(_, ending)| ending.eq_ignore_ascii_case(".zip"));
-    zip && path.split('/').count() <= 2 && !path.split('/').any(|part| part.starts_with('.'))
 }

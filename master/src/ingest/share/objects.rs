@@ -11,7 +11,7 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore as _, ObjectStoreExt as _, WriteMultipart};
 
-use super::{Content, Error, INCOMING, Listing, is_taken};
+use super::parts::{Content, Error, INCOMING, Listing, is_taken};
 use crate::bundles::Objects;
 use crate::ingest::looks::{Found, Print};
 

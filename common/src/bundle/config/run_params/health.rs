@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::super::shape::{self, Read, wrong};
-use super::{either, only};
+use super::keys::{either, only};
 use crate::job::HealthCheck;
 
 const KEYS: [&str; 6] = [

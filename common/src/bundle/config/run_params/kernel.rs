@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::super::shape::{self, Read, wrong};
-use super::{either, only};
+use super::keys::{either, only};
 use crate::bundle::fault::quote;
 use crate::job::Ulimit;
 
