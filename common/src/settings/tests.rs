@@ -56,7 +56,7 @@ fn every_mistake_is_told_with_its_place() {
     assert_eq!(layers.get("store.timeout", duration), None);
     let mistakes = layers.check().expect_err("mistakes").to_string();
     for part in [
-        "the configuration has 7 mistakes",
+        "the configuration has 7 errors",
         "a.toml:1: unknown setting `lissen`; did you mean `listen`?",
         "a.toml:2: `listen` must be one value, not of type array",
         "a.toml:3: `store` is a table of settings",
