@@ -21,13 +21,14 @@ use crate::data::DataPlane;
 use crate::docker::{
     self, BuildLimits, Client, Engine, EngineInfo, HostFolder, MountError, RunSettings,
 };
-use crate::driver::{Context, Driver, Health, Input, seen};
+use crate::driver::{Context, Driver, Health, seen};
 use crate::fetch::Bundles;
 use crate::gpu::{Gpus, Offer, offer};
 use crate::host::{Host, boot_id};
 use crate::images::{Images, chain};
+use crate::input::Input;
 use crate::inventory::Inventory;
-use crate::logs::Voice;
+use crate::logs::LivePublisher;
 use crate::outbox::{self, Outbox};
 use crate::records::{self, Loaded, Records};
 use crate::{DEFAULT_CLUSTER, Options, live};
@@ -122,9 +123,9 @@ pub(crate) async fn run_with(
     boot: String,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let ground = prepare(&options)?;
-    let meeting = meet_engine(&engine, &options);
-    let Some(met) = shutdown.run_until_cancelled(meeting).await else {
+    let prepared = prepare(&options)?;
+    let probing = probe_engine(&engine, &options);
+    let Some(probed) = shutdown.run_until_cancelled(probing).await else {
         return Ok(());
     };
     let host = Arc::new(Host::new(&options.data_dir));
@@ -133,8 +134,16 @@ pub(crate) async fn run_with(
     let life = CancellationToken::new();
     let _ends_with_this_call = life.clone().drop_guard();
     let (inputs, received) = mpsc::channel(INPUTS);
-    let (records, loaded) = (ground.records.clone(), ground.loaded());
-    let context = context(options, &broker, engine, ground, &met, inputs, life.clone())?;
+    let (records, loaded) = (prepared.records.clone(), prepared.loaded());
+    let context = context(
+        options,
+        &broker,
+        engine,
+        prepared,
+        &probed,
+        inputs,
+        life.clone(),
+    )?;
     let context = Arc::new(context);
 
     let settings = Settings {
@@ -173,16 +182,16 @@ pub(crate) async fn run_with(
     context.spawn(live::heartbeats(
         Arc::clone(&context),
         Arc::clone(&host),
-        Arc::clone(&met.gpus),
+        Arc::clone(&probed.gpus),
         session.clone(),
         driver.running(),
     ));
     let inventory = Inventory {
         context: Arc::clone(&context),
         host,
-        gpus: met.gpus,
-        offer: met.offer,
-        engine: met.info,
+        gpus: probed.gpus,
+        offer: probed.offer,
+        engine: probed.info,
         session,
         boot,
         link: broker.link(),
@@ -203,20 +212,20 @@ pub(crate) async fn run_with(
 }
 
 /// What lies on this machine before anything is asked of others.
-struct Ground {
+struct Prepared {
     records: Records,
     loaded: Loaded,
     outdir: HostFolder,
     imgdir: Option<HostFolder>,
 }
 
-impl Ground {
+impl Prepared {
     fn loaded(&self) -> Loaded {
         self.loaded.clone()
     }
 }
 
-fn prepare(options: &Options) -> Result<Ground, Error> {
+fn prepare(options: &Options) -> Result<Prepared, Error> {
     let folder = |path: &Path| {
         std::fs::create_dir_all(path).map_err(|source| Error::Folder {
             path: path.to_owned(),
@@ -244,7 +253,7 @@ fn prepare(options: &Options) -> Result<Ground, Error> {
     let records = Records::open(&path).map_err(Error::Records)?;
     restrict(&path, 0o600)?;
     let loaded = records.load(&random()?).map_err(Error::Records)?;
-    Ok(Ground {
+    Ok(Prepared {
         records,
         loaded,
         outdir: mount(&outdir)?,
@@ -261,14 +270,14 @@ fn restrict(path: &Path, mode: u32) -> Result<(), Error> {
 }
 
 /// What is known of the engine and the GPUs.
-struct Met {
+struct EngineProbe {
     info: EngineInfo,
     offer: Offer,
     gpus: Arc<Gpus>,
 }
 
 /// Waits until the engine answers and the jobs' network is there.
-async fn meet_engine(engine: &Engine, options: &Options) -> Met {
+async fn probe_engine(engine: &Engine, options: &Options) -> EngineProbe {
     loop {
         match greet(engine, options).await {
             Ok(info) => {
@@ -281,7 +290,7 @@ async fn meet_engine(engine: &Engine, options: &Options) -> Met {
                     by = offer.as_str(),
                     "offering GPUs"
                 );
-                return Met {
+                return EngineProbe {
                     offer,
                     info,
                     gpus: Arc::new(gpus),
@@ -317,8 +326,8 @@ fn context(
     options: Options,
     broker: &Broker,
     engine: Engine,
-    ground: Ground,
-    met: &Met,
+    prepared: Prepared,
+    probed: &EngineProbe,
     inputs: mpsc::Sender<Input>,
     life: CancellationToken,
 ) -> Result<Context, Error> {
@@ -334,7 +343,7 @@ fn context(
         ..BuildLimits::default()
     };
     Ok(Context {
-        instance: ground.loaded.instance,
+        instance: prepared.loaded.instance,
         clock: Clock::start(),
         health: Health::default(),
         data: DataPlane::new(options.name.clone(), urls).map_err(Error::Http)?,
@@ -350,12 +359,12 @@ fn context(
             bridge: bridge(&options),
             allow_host_network: options.allow_host_network,
             pids: PIDS,
-            gpu_access: met.offer.access(),
+            gpu_access: probed.offer.access(),
             log_quota: options.limits.log,
-            imgdir: ground.imgdir,
+            imgdir: prepared.imgdir,
         },
-        outdir: ground.outdir,
-        voice: Voice {
+        outdir: prepared.outdir,
+        live: LivePublisher {
             broker: broker.clone(),
             worker: options.name.clone(),
             key: options.key.clone(),

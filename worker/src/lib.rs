@@ -14,6 +14,7 @@ mod fetch;
 mod gpu;
 mod host;
 mod images;
+mod input;
 mod inventory;
 mod keyed;
 mod live;

@@ -51,7 +51,7 @@ pub(crate) async fn heartbeats(
             attempts,
         };
         let message = Live::Heartbeat(Box::new(heartbeat));
-        context.voice.say(&topic, &message).await;
+        context.live.publish(&topic, &message).await;
     }
 }
 

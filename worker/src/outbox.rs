@@ -19,7 +19,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::driver::Input;
+use crate::input::Input;
 
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_MOST: Duration = Duration::from_secs(10);

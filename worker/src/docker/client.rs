@@ -117,6 +117,11 @@ impl Client {
         PROBE_DEADLINE.min(self.shared.call_deadline)
     }
 
+    /// The engine's address.
+    pub(super) fn host(&self) -> &str {
+        &self.shared.host
+    }
+
     /// The deadline of ordinary calls.
     pub(super) fn call_deadline(&self) -> Duration {
         self.shared.call_deadline

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::build::BuildRequest;
 use super::client::Client;
 use super::error::{BuildError, Error};
+#[cfg(any(test, feature = "fake-engine"))]
 use super::fake::Fake;
 
 use super::plan::Plan;
@@ -22,6 +23,7 @@ pub enum Engine {
     /// Docker, over its API.
     Docker(Client),
     /// In memory, with Docker's behaviour.
+    #[cfg(any(test, feature = "fake-engine"))]
     Fake(Fake),
 }
 
@@ -30,6 +32,7 @@ macro_rules! either {
     ($self:ident, $engine:ident => $call:expr) => {
         match $self {
             Self::Docker($engine) => $call,
+            #[cfg(any(test, feature = "fake-engine"))]
             Self::Fake($engine) => $call,
         }
     };

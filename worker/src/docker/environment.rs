@@ -6,7 +6,7 @@
 
 use dopq_common::id::GpuId;
 
-use super::plan::PlanInput;
+use super::plan_input::PlanInput;
 
 /// Switches of NVIDIA's runtime that give access to more than the assigned GPUs.
 const NVIDIA_SWITCHES: [&str; 8] = [

@@ -1,29 +1,22 @@
 //! A container's output from its start, always the same bytes.
 //!
-//! bollard's own reader misreads a terminal's bytes as frames and buffers whole lines of any length. This module reads
-//! raw bytes, and [`demux`](super::demux) splits the frames.
+//! [`raw`](super::raw) reads the bytes in blocks, and [`demux`](super::demux) splits the frames.
 
 use std::time::Duration;
 
-use bollard::Docker;
 use bytes::Bytes;
 use chrono::Utc;
 use dopq_common::time::Timestamp;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
-use super::client::{Client, translate};
+use super::client::Client;
 use super::demux::Demux;
 use super::error::Error;
+use super::raw::Raw;
 use super::types::{LogPiece, Status};
 
 const CALL: &str = "logs";
-
-/// A download that bollard returns as raw bytes; its path is replaced by that of a log.
-const CARRIER: &str = "log";
-const CARRIER_PATH: &str = "images/log/get";
-
-type RawStream = BoxStream<'static, Result<Bytes, bollard::errors::Error>>;
 
 /// Pause before reading a log again whose container seems to run although its stream ended.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -59,7 +52,7 @@ struct Reader {
     follow: bool,
     /// Pieces returned so far; bytes, for a terminal.
     given: u64,
-    pass: Option<Pass>,
+    pass: Option<Box<Pass>>,
     /// Whether this is not the first pass.
     began: bool,
     over: bool,
@@ -67,7 +60,7 @@ struct Reader {
 
 /// One pass from the start.
 struct Pass {
-    source: RawStream,
+    source: Raw,
     demux: Demux,
     /// The time-out for more data; none when following.
     silence: Option<Duration>,
@@ -97,7 +90,7 @@ impl Reader {
     /// A piece, or `None` if a pass started, ended or returned known data.
     async fn step(&mut self) -> Result<Option<LogPiece>, Error> {
         let Some(pass) = &mut self.pass else {
-            self.pass = Some(self.begin().await?);
+            self.pass = Some(Box::new(self.begin().await?));
             return Ok(None);
         };
         let piece = if self.tty {
@@ -143,11 +136,17 @@ impl Reader {
         }
         self.began = true;
         let follow = self.follow && alive;
-        let docker = self.client.docker(CALL).await?;
+        let silence = (!follow).then(|| self.client.call_deadline());
+        let version = self.client.docker(CALL).await?.client_version();
+        let path = format!(
+            "/v{}.{}/containers/{}/logs?stdout=1&stderr=1&follow={follow}&timestamps={}",
+            version.major_version, version.minor_version, self.id, !self.tty
+        );
+        let source = Raw::get(CALL, self.client.host(), &path);
         Ok(Pass {
-            source: raw(docker, &self.id, self.tty, follow),
+            source: unless_silent(silence, source).await?,
             demux: Demux::default(),
-            silence: (!follow).then(|| self.client.call_deadline()),
+            silence,
             skip: self.given,
             last: !follow,
         })
@@ -191,34 +190,20 @@ impl Pass {
     }
 
     async fn arrived(&mut self) -> Result<Option<Bytes>, Error> {
-        let next = self.source.next();
-        let next = match self.silence {
-            None => next.await,
-            Some(after) => tokio::time::timeout(after, next)
-                .await
-                .map_err(|_| Error::Deadline { call: CALL, after })?,
-        };
-        next.transpose().map_err(|error| translate(CALL, error))
+        unless_silent(self.silence, self.source.next()).await
     }
 }
 
-/// The engine's raw log.
-fn raw(docker: &Docker, id: &str, tty: bool, follow: bool) -> RawStream {
-    let log = format!(
-        "containers/{id}/logs?stdout=1&stderr=1&follow={follow}&timestamps={}",
-        !tty
-    );
-    let docker = docker.clone().with_request_modifier(move |mut request| {
-        let mut parts = request.uri().clone().into_parts();
-        let path = parts
-            .path_and_query
-            .as_ref()
-            .map(|path| path.path().replace(CARRIER_PATH, &log));
-        parts.path_and_query = path.and_then(|path| path.parse().ok());
-        if let Ok(uri) = parts.try_into() {
-            *request.uri_mut() = uri;
-        }
-        request
-    });
-    docker.export_image(CARRIER).boxed()
+/// Waits for the engine, for `silence` at most. A follower waits without a limit: engines send not even the head of
+/// the answer before the container prints something.
+async fn unless_silent<T>(
+    silence: Option<Duration>,
+    answer: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    match silence {
+        None => answer.await,
+        Some(after) => tokio::time::timeout(after, answer)
+            .await
+            .unwrap_or(Err(Error::Deadline { call: CALL, after })),
+    }
 }

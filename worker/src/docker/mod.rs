@@ -1,6 +1,6 @@
 //! The container engine: the only module that speaks Docker's API.
 //!
-//! [`Engine`] is the port, with two adapters: [`Client`] over bollard and [`Fake`](fake::Fake) in memory.
+//! [`Engine`] is the port, with two adapters: [`Client`] over bollard and `Fake` in memory, for tests.
 //! [`plan()`] is pure and decides what a container may do. Everything else calls the engine and classifies its errors.
 //! The agent decides what to do about them.
 
@@ -12,6 +12,7 @@ mod engine;
 mod environment;
 mod error;
 mod events;
+#[cfg(any(test, feature = "fake-engine"))]
 pub mod fake;
 mod images;
 mod lifecycle;
@@ -19,6 +20,8 @@ mod logs;
 mod mounts;
 mod network;
 mod plan;
+mod plan_input;
+mod raw;
 mod stats;
 mod types;
 
@@ -29,7 +32,8 @@ pub use error::{BuildError, Error, Source};
 pub use mounts::{HostFolder, MountError};
 pub use plan::{
     GpuAccess, LABEL_ATTEMPT, LABEL_CLUSTER, LABEL_CONFIG, LABEL_DIGEST, LABEL_GPUS, LABEL_JOB,
-    LABEL_USER, LABEL_WORKER, Plan, PlanError, PlanInput, PlanMount, PlanNetwork, RunSettings,
-    UserPart, container_name, image_tag, plan,
+    LABEL_USER, LABEL_WORKER, Plan, PlanError, PlanMount, PlanNetwork, RunSettings, UserPart,
+    container_name, image_tag, plan,
 };
+pub use plan_input::PlanInput;
 pub use types::{Container, Created, EngineInfo, Exit, ImageInfo, LogPiece, Signal, Status, Usage};

@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use dopq_common::id::{AttemptId, Digest, GpuId, JobId, UserName, WorkerId};
-use dopq_common::job::{ContainerSpec, HealthCheck, JobSpec, Network, Ulimit};
-use dopq_common::resources::{Allocation, ByteSize, MilliCpu};
+use dopq_common::id::{AttemptId, Digest, GpuId, UserName, WorkerId};
+use dopq_common::job::{ContainerSpec, HealthCheck, Network, Ulimit};
+use dopq_common::resources::{ByteSize, MilliCpu};
 
 use super::environment;
 use super::mounts::HostFolder;
+use super::plan_input::PlanInput;
 
 /// Label of the cluster's name.
 pub const LABEL_CLUSTER: &str = "dopq.cluster";
@@ -65,37 +66,6 @@ pub struct RunSettings {
     pub log_quota: ByteSize,
     /// `/imgdir`, read-only.
     pub imgdir: Option<HostFolder>,
-}
-
-/// The input of a plan.
-#[derive(Debug, Clone)]
-pub struct PlanInput<'a> {
-    /// The job's specification.
-    pub spec: &'a JobSpec,
-    /// The accepted configuration document, for the label.
-    pub config: &'a str,
-    /// The cluster's name.
-    pub cluster: &'a str,
-    /// The attempt.
-    pub attempt: AttemptId,
-    /// Whose job it is.
-    pub user: &'a UserName,
-    /// The bundle, unless the job only names an image.
-    pub digest: Option<Digest>,
-    /// The task's index in its array.
-    pub array_index: Option<u32>,
-    /// The array's job id.
-    pub array_job: Option<JobId>,
-    /// Its allocation.
-    pub allocation: &'a Allocation,
-    /// The image's id.
-    pub image: &'a str,
-    /// The environment that the image sets, as `NAME=value`.
-    pub image_env: &'a [String],
-    /// The job's secrets, as environment.
-    pub secrets: &'a [(String, String)],
-    /// The attempt's own folder for `/outdir`.
-    pub outdir: Option<HostFolder>,
 }
 
 /// A folder of the machine in the container.

@@ -15,14 +15,14 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::owner::Input;
 use crate::Options;
 use crate::clock::Clock;
 use crate::data::DataPlane;
 use crate::docker::{Engine, HostFolder, RunSettings};
 use crate::fetch::Bundles;
 use crate::images::Images;
-use crate::logs::{Log, Voice};
+use crate::input::Input;
+use crate::logs::{LivePublisher, Log};
 
 /// Label that tells this folder of records from another worker's of the same name.
 pub(crate) const INSTANCE_LABEL: &str = "dopq.instance";
@@ -40,7 +40,7 @@ pub(crate) struct Context {
     pub(crate) images: Images,
     pub(crate) run_settings: RunSettings,
     pub(crate) outdir: HostFolder,
-    pub(crate) voice: Voice,
+    pub(crate) live: LivePublisher,
     /// Container creations and starts at once.
     pub(crate) starts: Semaphore,
     pub(crate) logs: Mutex<BTreeMap<AttemptId, Arc<Log>>>,
@@ -95,7 +95,7 @@ impl Context {
             self.options.limits.log,
             run,
             &self.data,
-            self.voice.clone(),
+            self.live.clone(),
         )?);
         logs.insert(attempt, Arc::clone(&log));
         Ok(log)

@@ -1,6 +1,7 @@
 //! The end of an attempt on this machine: the rest of its output, its log and results stored, then gone.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dopq_common::agent::{Event, Run, Stage, Stored};
@@ -9,7 +10,7 @@ use dopq_common::job::{Artifacts, Cause};
 
 use super::context::Context;
 use super::owner::Driver;
-use super::perform::run_of;
+use super::perform::{note, run_of};
 use crate::docker;
 use crate::images::chain;
 use crate::logs::{CaptureError, Log, capture, ran_out};
@@ -20,6 +21,11 @@ const RETRY_MOST: Duration = Duration::from_secs(10);
 /// How long the live reading of the output may go on after the end before it is cut short; the last
 /// look finds what it left.
 const DRAIN: Duration = Duration::from_secs(10);
+/// Marks a log whose end may be lost.
+const OUTPUT_UNCERTAIN: &str =
+    "the container engine was away when the container ended: the end of the output may be missing";
+const OUTPUT_REMOVED: &str =
+    "the container was removed before its output was read: the end of the output may be missing";
 
 /// What is to be done at the end of one attempt.
 struct Ending {
@@ -154,6 +160,17 @@ async fn rest_of_output(context: &Context, ending: &Ending, container: &str, log
     }
     log.capture_ends.cancel();
     let _capturing = log.capturing.lock().await;
+    if !log.captured.load(Ordering::Relaxed) {
+        read_again(context, ending, container, log).await;
+    }
+    if log.engine_lost.load(Ordering::Relaxed) && !log.spool.is_cut().await {
+        note(context, attempt, log, OUTPUT_UNCERTAIN).await;
+    }
+}
+
+/// Reads the whole output again and keeps what is new.
+async fn read_again(context: &Context, ending: &Ending, container: &str, log: &Log) {
+    let attempt = ending.attempt;
     let tty = ending
         .run
         .as_ref()
@@ -161,7 +178,11 @@ async fn rest_of_output(context: &Context, ending: &Ending, container: &str, log
     let mut pause = RETRY_FIRST;
     loop {
         match capture(&context.engine, container, tty, false, &log.spool).await {
-            Ok(()) | Err(CaptureError::Engine(docker::Error::NotFound { .. })) => return,
+            Ok(()) => return,
+            Err(CaptureError::Engine(docker::Error::NotFound { .. })) => {
+                note(context, attempt, log, OUTPUT_REMOVED).await;
+                return;
+            }
             Err(error) => {
                 tracing::warn!(%attempt, error = chain(&error), "reading the rest of the output again");
             }

@@ -15,4 +15,4 @@ mod tests;
 
 pub(crate) use context::{Context, Health};
 pub(crate) use observe::seen;
-pub(crate) use owner::{Driver, Input, Running};
+pub(crate) use owner::{Driver, Running};

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::Context;
 use super::perform;
 use crate::images::chain;
+use crate::input::Input;
 use crate::outbox::{Outbox, Report};
 use crate::records::{self, Commit, Records};
 
@@ -25,23 +26,12 @@ const TICK: Duration = Duration::from_secs(10);
 /// How long reports may take to go out when the worker ends on purpose.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// Whatever the driver takes in.
-#[derive(Debug)]
-pub(crate) enum Input {
-    /// Something happened to the core's world.
-    Core(Event),
-    /// A master's orders, to be acknowledged once they are committed.
-    Orders(Delivery),
-    /// The broker confirmed these reports.
-    Confirmed(Vec<u64>),
-}
-
 /// A container that may be running.
 pub(crate) type Running = Arc<Vec<(AttemptId, Arc<str>)>>;
 
 /// What the driver keeps of the tasks of one attempt.
 #[derive(Debug)]
-pub(super) struct Hands {
+pub(super) struct AttemptTasks {
     /// Ends fetching and building.
     pub(super) prepare: CancellationToken,
     /// Whether its container is being watched.
@@ -52,7 +42,7 @@ pub(super) struct Hands {
 pub(crate) struct Driver {
     pub(super) context: Arc<Context>,
     pub(super) state: State,
-    pub(super) hands: BTreeMap<AttemptId, Hands>,
+    pub(super) tasks: BTreeMap<AttemptId, AttemptTasks>,
     records: Records,
     outbox: Outbox,
     inputs: mpsc::Receiver<Input>,
@@ -78,7 +68,7 @@ impl Driver {
             may_run: may_run.collect(),
             context,
             state,
-            hands: BTreeMap::new(),
+            tasks: BTreeMap::new(),
             records,
             outbox,
             inputs,
@@ -197,9 +187,9 @@ impl Driver {
                 Some(container) => drop(self.may_run.insert(id, Arc::clone(container))),
                 None => drop(self.may_run.remove(&id)),
             }
-            // What is over needs no hands.
+            // An attempt that is over has no tasks.
             if attempt.is_none_or(|attempt| attempt.stage.is_over()) {
-                self.hands.remove(&id);
+                self.tasks.remove(&id);
             }
         }
         if differs {
@@ -264,10 +254,10 @@ impl Batch {
 }
 
 impl Driver {
-    /// The hands of an attempt, made when first needed.
-    pub(super) fn hands(&mut self, id: AttemptId) -> &mut Hands {
+    /// The tasks of an attempt, made when first needed.
+    pub(super) fn tasks(&mut self, id: AttemptId) -> &mut AttemptTasks {
         let shutdown = &self.context.shutdown;
-        self.hands.entry(id).or_insert_with(|| Hands {
+        self.tasks.entry(id).or_insert_with(|| AttemptTasks {
             prepare: shutdown.child_token(),
             watched: false,
         })

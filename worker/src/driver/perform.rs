@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use dopq_common::agent::{Act, Event, Run, StartFault};
 use dopq_common::id::AttemptId;
 use dopq_common::job::{Cause, Outcome};
+use dopq_common::time::Timestamp;
 use dopq_common::wire::log::Source;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +30,8 @@ const RETRY_MOST: Duration = Duration::from_secs(5);
 const BUILD_OUTPUT: usize = 64;
 /// After a container ended by a signal, how long to see whether its engine ends too.
 const VERIFY_FOR: Duration = Duration::from_secs(3);
+/// An end this long before the engine's loss was noticed may still belong to it.
+const ENGINE_SLACK: Duration = Duration::from_secs(2);
 const VERIFY_EVERY: Duration = Duration::from_millis(500);
 /// An engine that was away this long before such an end is taken to have caused it.
 const VERIFY_BACK: Duration = Duration::from_secs(20);
@@ -37,7 +41,7 @@ pub(super) fn perform(driver: &mut Driver, act: Act) {
     let context = Arc::clone(&driver.context);
     match act {
         Act::Fetch(attempt) => {
-            let cancel = driver.hands(attempt).prepare.clone();
+            let cancel = driver.tasks(attempt).prepare.clone();
             let run = run_of(driver, attempt);
             prepare(&context, attempt, cancel, {
                 let context = Arc::clone(&context);
@@ -51,7 +55,7 @@ pub(super) fn perform(driver: &mut Driver, act: Act) {
             });
         }
         Act::Build(attempt) => {
-            let cancel = driver.hands(attempt).prepare.clone();
+            let cancel = driver.tasks(attempt).prepare.clone();
             let run = run_of(driver, attempt);
             prepare(&context, attempt, cancel.clone(), {
                 let context = Arc::clone(&context);
@@ -62,7 +66,7 @@ pub(super) fn perform(driver: &mut Driver, act: Act) {
                 }
             });
         }
-        Act::Abandon(attempt) => driver.hands(attempt).prepare.cancel(),
+        Act::Abandon(attempt) => driver.tasks(attempt).prepare.cancel(),
         Act::Create { attempt, image } => {
             let run = run_of(driver, attempt);
             // Once asked for, a creation is not called off: what it made must be known.
@@ -90,8 +94,8 @@ pub(super) fn perform(driver: &mut Driver, act: Act) {
             }
         }),
         Act::Watch { attempt, container } => {
-            let hands = driver.hands(attempt);
-            if std::mem::replace(&mut hands.watched, true) {
+            let tasks = driver.tasks(attempt);
+            if std::mem::replace(&mut tasks.watched, true) {
                 return;
             }
             let run = run_of(driver, attempt).ok();
@@ -198,7 +202,7 @@ fn prepare(
 }
 
 /// Writes a line of DoPQ's own into the log.
-async fn note(context: &Context, attempt: AttemptId, log: &Log, text: &str) {
+pub(super) async fn note(context: &Context, attempt: AttemptId, log: &Log, text: &str) {
     if let Err(error) = log.spool.note(context.clock.now(), text).await {
         tracing::warn!(%attempt, %error, "failed to write a line to the log");
     }
@@ -347,22 +351,44 @@ async fn follow_output(
     tty: bool,
     log: &Log,
 ) {
-    // Held until it is over, so that the last look at the output begins after it.
+    // Held until the end, so that the final read starts after it.
     let _capturing = log.capturing.lock().await;
+    let mut lost_at = None;
     while !log.capture_ends.is_cancelled() {
         let taken = capture(&context.engine, container, tty, true, &log.spool);
-        match log.capture_ends.run_until_cancelled(taken).await {
-            None | Some(Ok(()) | Err(CaptureError::Engine(docker::Error::NotFound { .. }))) => {
+        let error = match log.capture_ends.run_until_cancelled(taken).await {
+            None | Some(Err(CaptureError::Engine(docker::Error::NotFound { .. }))) => return,
+            Some(Ok(())) => {
+                log.captured.store(true, Ordering::Relaxed);
                 return;
             }
-            Some(Err(error)) => {
-                tracing::warn!(%attempt, error = chain(&error), "continuing to read the output");
-                log.capture_ends
-                    .run_until_cancelled(tokio::time::sleep(Duration::from_secs(1)))
-                    .await;
-            }
+            Some(Err(error)) => error,
+        };
+        tracing::warn!(%attempt, error = chain(&error), "continuing to read the output");
+        if matches!(&error, CaptureError::Engine(error) if error.is_uncertain()) {
+            lost_at.get_or_insert_with(|| context.clock.now());
+            log.engine_lost.store(true, Ordering::Relaxed);
+        }
+        log.capture_ends
+            .run_until_cancelled(tokio::time::sleep(Duration::from_secs(1)))
+            .await;
+        if let Some(at) = lost_at
+            && let Ok(Some(found)) = context.engine.inspect(container).await
+            && !may_have_lost_output(&found, at)
+        {
+            lost_at = None;
+            log.engine_lost.store(false, Ordering::Relaxed);
         }
     }
+}
+
+/// Whether a container's output may be lost after the engine went away at `lost_at`. What a living container prints
+/// meanwhile waits for the engine; what one printed that ends meanwhile may be gone.
+fn may_have_lost_output(container: &Container, lost_at: Timestamp) -> bool {
+    let ended_before = container
+        .finished_at
+        .is_some_and(|at| at.after(ENGINE_SLACK) < lost_at);
+    !container.status.is_alive() && !ended_before
 }
 
 /// How the container stands once it does not run any more.

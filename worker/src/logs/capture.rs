@@ -3,13 +3,13 @@
 use std::io;
 
 use dopq_common::wire::log::Source;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 
 use super::spool::{Piece, Spool};
-use crate::docker::{self, Engine};
+use crate::docker::{self, Engine, LogPiece};
 
-/// Pieces that are written at once when they are ready at once; together about a megabyte at most.
-const BATCH: usize = 64;
+/// Pieces are written together up to this length, as far as they are ready.
+const BATCH_BYTES: usize = 256 * 1024;
 
 /// Output that could not be taken; what was taken is in the spool, and asking again goes on from there.
 #[derive(Debug, thiserror::Error)]
@@ -35,15 +35,15 @@ pub(crate) async fn capture(
         return Ok(());
     }
     let (mut skip_stdout, mut skip_stderr) = spool.taken().await;
-    let mut output = engine.logs(container, tty, follow).ready_chunks(BATCH);
-    while let Some(batch) = output.next().await {
-        let mut pieces = Vec::with_capacity(batch.len());
-        let mut failed = None;
-        for piece in batch {
+    let mut output = engine.logs(container, tty, follow);
+    while let Some(first) = output.next().await {
+        let mut batch = Batch::default();
+        let mut next = Some(first);
+        while let Some(piece) = next {
             let piece = match piece {
                 Ok(piece) => piece,
                 Err(error) => {
-                    failed = Some(error);
+                    batch.failed = Some(error);
                     break;
                 }
             };
@@ -52,22 +52,17 @@ pub(crate) async fn capture(
             } else {
                 (Source::Stdout, &mut skip_stdout)
             };
-            let mut bytes = piece.bytes;
-            let known = usize::try_from(*skip)
-                .unwrap_or(usize::MAX)
-                .min(bytes.len());
-            *skip -= u64::try_from(known).unwrap_or(*skip);
-            let bytes = bytes.split_off(known);
-            if !bytes.is_empty() {
-                pieces.push(Piece {
-                    source,
-                    at: piece.at,
-                    bytes,
-                });
+            batch.push(source, piece, skip);
+            if batch.bytes >= BATCH_BYTES {
+                break;
             }
+            next = output.next().now_or_never().flatten();
         }
-        spool.append(&pieces).await.map_err(CaptureError::Spool)?;
-        if let Some(error) = failed {
+        spool
+            .append(&batch.pieces)
+            .await
+            .map_err(CaptureError::Spool)?;
+        if let Some(error) = batch.failed {
             return Err(CaptureError::Engine(error));
         }
         if spool.is_cut().await {
@@ -75,4 +70,30 @@ pub(crate) async fn capture(
         }
     }
     Ok(())
+}
+
+/// What is written at once.
+#[derive(Default)]
+struct Batch {
+    pieces: Vec<Piece>,
+    /// Bytes read, those that the spool has included.
+    bytes: usize,
+    /// Why reading ended.
+    failed: Option<docker::Error>,
+}
+
+impl Batch {
+    /// Adds what of `piece` follows the next `skip` bytes.
+    fn push(&mut self, source: Source, piece: LogPiece, skip: &mut u64) {
+        let LogPiece { at, mut bytes, .. } = piece;
+        self.bytes += bytes.len();
+        let known = usize::try_from(*skip)
+            .unwrap_or(usize::MAX)
+            .min(bytes.len());
+        *skip -= u64::try_from(known).unwrap_or(*skip);
+        let bytes = bytes.split_off(known);
+        if !bytes.is_empty() {
+            self.pieces.push(Piece { source, at, bytes });
+        }
+    }
 }

@@ -14,4 +14,4 @@ mod upload;
 pub(crate) use capture::{CaptureError, capture};
 pub(crate) use gpu_memory::ran_out;
 pub(crate) use spool::Piece;
-pub(crate) use upload::{Log, Voice};
+pub(crate) use upload::{LivePublisher, Log};

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use dopq_common::resources::ByteSize;
 use dopq_common::time::Timestamp;
 use dopq_common::wire::log::{self, HEADER_BYTES, PAYLOAD_MAX_BYTES, Source};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 /// How much of a spool is read at once when it is opened; many frames, and at least one.
 const SCAN_BYTES: usize = 1 << 20;
@@ -40,7 +40,7 @@ pub(crate) struct Piece {
 pub(crate) struct Spool {
     file: Arc<File>,
     quota: ByteSize,
-    written: Mutex<Written>,
+    written: Arc<Mutex<Written>>,
     length: watch::Sender<u64>,
 }
 
@@ -50,6 +50,8 @@ struct Written {
     length: u64,
     stdout: u64,
     stderr: u64,
+    /// How much of the quota is used: [`charge`] of every frame.
+    charged: u64,
     cut: bool,
     /// Where a frame begins from which it is [`END_BYTES`] or more to the end, unless the file is shorter.
     end: u64,
@@ -67,8 +69,9 @@ impl Written {
         }
     }
 
-    fn count(&mut self, source: Source, bytes: usize) {
-        let bytes = as_u64(bytes);
+    fn count(&mut self, source: Source, payload: &[u8]) {
+        let bytes = as_u64(payload.len());
+        self.charged += charge(payload);
         match source {
             Source::Stdout => self.stdout += bytes,
             Source::Stderr => self.stderr += bytes,
@@ -90,7 +93,7 @@ impl Spool {
         Ok(Self {
             file: Arc::new(file),
             quota,
-            written: Mutex::new(written),
+            written: Arc::new(Mutex::new(written)),
             length: watch::Sender::new(written.length),
         })
     }
@@ -111,58 +114,55 @@ impl Spool {
         self.written.lock().await.cut
     }
 
-    /// Appends output; what is beyond the quota is left out and marked, once.
+    /// Appends output; what is beyond the quota is left out and marked, once. Pieces that follow each other from the
+    /// same source at the same time become one frame.
     pub(crate) async fn append(&self, pieces: &[Piece]) -> io::Result<()> {
-        let mut written = self.written.lock().await;
-        let mut next = *written;
-        let mut buffer = Vec::new();
+        let written = Arc::clone(&self.written).lock_owned().await;
+        let mut frames = Frames::after(*written);
         for piece in pieces {
             for part in piece.bytes.chunks(PAYLOAD_MAX_BYTES) {
-                if next.cut {
+                if frames.next.cut {
                     break;
                 }
-                let room = self
-                    .quota
-                    .0
-                    .saturating_sub(next.length + as_u64(HEADER_BYTES));
+                let used = frames.next.charged + as_u64(HEADER_BYTES);
+                let room = self.quota.0.saturating_sub(used);
                 let fits = usize::try_from(room).unwrap_or(usize::MAX).min(part.len());
                 let (kept, lost) = part.split_at(fits);
-                if !kept.is_empty() {
-                    log::append(&mut buffer, piece.source, piece.at, kept);
-                    next.count(piece.source, kept.len());
-                }
+                frames.push(piece.source, piece.at, kept);
                 if !lost.is_empty() {
                     let mark = String::from_utf8_lossy(CUT_MARK);
                     let mark = format!("{mark} the log limit of {} is reached\n", self.quota);
-                    log::append(&mut buffer, Source::Dopq, piece.at, mark.as_bytes());
-                    next.cut = true;
+                    frames.push(Source::Dopq, piece.at, mark.as_bytes());
+                    frames.next.cut = true;
                 }
-                next.reach(written.length + as_u64(buffer.len()));
             }
         }
-        self.write(&mut written, next, buffer).await
+        self.write(written, frames).await
     }
 
     /// Appends a line of DoPQ's own, whatever the quota.
     pub(crate) async fn note(&self, at: Timestamp, text: &str) -> io::Result<()> {
-        let mut written = self.written.lock().await;
-        let mut next = *written;
-        let mut buffer = Vec::new();
-        let line = format!("[dopq] {text}\n");
-        log::append(&mut buffer, Source::Dopq, at, line.as_bytes());
-        next.reach(written.length + as_u64(buffer.len()));
-        self.write(&mut written, next, buffer).await
+        let written = Arc::clone(&self.written).lock_owned().await;
+        let mut frames = Frames::after(*written);
+        frames.push(Source::Dopq, at, format!("[dopq] {text}\n").as_bytes());
+        self.write(written, frames).await
     }
 
-    async fn write(&self, written: &mut Written, next: Written, buffer: Vec<u8>) -> io::Result<()> {
+    /// Writes frames at the end. A caller that is cancelled leaves the lock to the write, so that none that follows
+    /// can meet it in the file.
+    async fn write(&self, mut written: OwnedMutexGuard<Written>, frames: Frames) -> io::Result<()> {
+        let (buffer, next) = frames.finish();
         if buffer.is_empty() {
             return Ok(());
         }
-        let (file, at) = (Arc::clone(&self.file), written.length);
-        blocking(move || file.write_all_at(&buffer, at)).await?;
-        *written = next;
-        self.length.send_replace(next.length);
-        Ok(())
+        let (file, length) = (Arc::clone(&self.file), self.length.clone());
+        blocking(move || {
+            file.write_all_at(&buffer, written.length)?;
+            *written = next;
+            length.send_replace(next.length);
+            Ok(())
+        })
+        .await
     }
 
     /// What the program printed last: standard output and standard error.
@@ -196,6 +196,66 @@ impl Spool {
     }
 }
 
+/// Frames on their way into the file.
+struct Frames {
+    start: u64,
+    buffer: Vec<u8>,
+    /// What is in the file once they are.
+    next: Written,
+    /// The frame that may grow: its source, its time, and its payload so far.
+    open: Option<(Source, Timestamp, Vec<u8>)>,
+}
+
+impl Frames {
+    fn after(written: Written) -> Self {
+        Self {
+            start: written.length,
+            buffer: Vec::new(),
+            next: written,
+            open: None,
+        }
+    }
+
+    fn push(&mut self, source: Source, at: Timestamp, payload: &[u8]) {
+        if payload.is_empty() {
+            return;
+        }
+        self.next.count(source, payload);
+        match &mut self.open {
+            Some((of, when, open))
+                if (*of, *when) == (source, at)
+                    && open.len() + payload.len() <= PAYLOAD_MAX_BYTES =>
+            {
+                open.extend_from_slice(payload);
+            }
+            Some(_) | None => {
+                self.close();
+                self.open = Some((source, at, payload.to_vec()));
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        if let Some((source, at, payload)) = self.open.take() {
+            log::append(&mut self.buffer, source, at, &payload);
+            self.next.reach(self.start + as_u64(self.buffer.len()));
+        }
+    }
+
+    fn finish(mut self) -> (Vec<u8>, Written) {
+        self.close();
+        (self.buffer, self.next)
+    }
+}
+
+/// What a payload takes of the quota: its bytes, and a frame's header for each of its lines. The engine's own log, whose
+/// size follows from the quota, holds every line apart, and must not drop its start before the quota is used up.
+fn charge(payload: &[u8]) -> u64 {
+    let ends = payload.iter().filter(|byte| **byte == b'\n').count();
+    let lines = ends + usize::from(payload.last().is_some_and(|last| *last != b'\n'));
+    as_u64(payload.len() + lines * HEADER_BYTES)
+}
+
 fn as_u64(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
@@ -217,7 +277,7 @@ fn scan(file: &File) -> io::Result<Written> {
         let mut rest = window.get(..have).unwrap_or_default();
         let before = written.length;
         while let Ok(Some((frame, used))) = log::next(rest) {
-            written.count(frame.source, frame.payload.len());
+            written.count(frame.source, frame.payload);
             written.cut |= frame.source == Source::Dopq && frame.payload.starts_with(CUT_MARK);
             written.reach(written.length + as_u64(used));
             rest = rest.get(used..).unwrap_or_default();

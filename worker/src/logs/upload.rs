@@ -39,15 +39,15 @@ const TAIL_BACK: u64 = 1 << 20;
 
 /// How a worker speaks live.
 #[derive(Debug, Clone)]
-pub(crate) struct Voice {
+pub(crate) struct LivePublisher {
     pub(crate) broker: Broker,
     pub(crate) worker: WorkerId,
     pub(crate) key: WorkerKey,
 }
 
-impl Voice {
+impl LivePublisher {
     /// Says it to whoever listens now; nobody's listening is fine, and so is a link that is down.
-    pub(crate) async fn say(&self, topic: &str, message: &Live) {
+    pub(crate) async fn publish(&self, topic: &str, message: &Live) {
         let sealed = match self.key.seal(&self.worker, message) {
             Ok(sealed) => sealed,
             Err(error) => {
@@ -67,11 +67,16 @@ pub(crate) struct Log {
     attempt: AttemptId,
     pub(crate) spool: Arc<Spool>,
     shared: Arc<Shared>,
-    voice: Voice,
+    live: LivePublisher,
     /// Held by whoever reads the container's output, so that only one does.
     pub(crate) capturing: AsyncMutex<()>,
     /// Ends the live reading of the output.
     pub(crate) capture_ends: CancellationToken,
+    /// Whether the live reading has read everything.
+    pub(crate) captured: AtomicBool,
+    /// Whether the engine went away while the output was read, and the container was not seen alive since: what it
+    /// printed meanwhile may be lost.
+    pub(crate) engine_lost: AtomicBool,
     /// Ends when this handle is dropped.
     life: CancellationToken,
 }
@@ -103,7 +108,7 @@ impl Log {
         quota: ByteSize,
         run: Option<&Run>,
         data: &DataPlane,
-        voice: Voice,
+        live: LivePublisher,
     ) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
         let spool = Arc::new(Spool::open(&dir.join("log"), quota)?);
@@ -137,9 +142,11 @@ impl Log {
             attempt,
             spool,
             shared,
-            voice,
+            live,
             capturing: AsyncMutex::new(()),
             capture_ends: CancellationToken::new(),
+            captured: AtomicBool::new(false),
+            engine_lost: AtomicBool::new(false),
             life,
         })
     }
@@ -176,7 +183,7 @@ impl Log {
                 attempt: self.attempt,
                 spool: Arc::clone(&self.spool),
                 shared: Arc::clone(&self.shared),
-                voice: self.voice.clone(),
+                live: self.live.clone(),
                 from,
             };
             tokio::spawn(self.life.clone().run_until_cancelled_owned(tail.run()));
@@ -267,7 +274,7 @@ struct Tail {
     attempt: AttemptId,
     spool: Arc<Spool>,
     shared: Arc<Shared>,
-    voice: Voice,
+    live: LivePublisher,
     from: u64,
 }
 
@@ -305,7 +312,7 @@ impl Tail {
                 offset: at,
                 data: BASE64.encode(&bytes),
             };
-            self.voice.say(&topic, &message).await;
+            self.live.publish(&topic, &message).await;
             at += u64::try_from(bytes.len()).unwrap_or(0);
         }
     }

@@ -12,6 +12,7 @@ mod partial;
 mod progress;
 mod run;
 
+#[cfg(any(test, feature = "fake-engine"))]
 pub(super) use run::bounded;
 
 use std::collections::BTreeMap;

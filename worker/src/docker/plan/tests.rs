@@ -5,6 +5,8 @@ use super::super::HostFolder;
 use super::*;
 use dopq_common::bundle::config;
 use dopq_common::id::JobId;
+use dopq_common::job::JobSpec;
+use dopq_common::resources::Allocation;
 use dopq_common::resources::MilliGpu;
 
 /// Words that mean something where they must not arrive.

@@ -1,0 +1,38 @@
+//! What a container is planned from.
+
+use dopq_common::id::{AttemptId, Digest, JobId, UserName};
+use dopq_common::job::JobSpec;
+use dopq_common::resources::Allocation;
+
+use super::mounts::HostFolder;
+
+/// The input of a plan.
+#[derive(Debug, Clone)]
+pub struct PlanInput<'a> {
+    /// The job's specification.
+    pub spec: &'a JobSpec,
+    /// The accepted configuration document, for the label.
+    pub config: &'a str,
+    /// The cluster's name.
+    pub cluster: &'a str,
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// Whose job it is.
+    pub user: &'a UserName,
+    /// The bundle, unless the job only names an image.
+    pub digest: Option<Digest>,
+    /// The task's index in its array.
+    pub array_index: Option<u32>,
+    /// The array's job id.
+    pub array_job: Option<JobId>,
+    /// Its allocation.
+    pub allocation: &'a Allocation,
+    /// The image's id.
+    pub image: &'a str,
+    /// The environment that the image sets, as `NAME=value`.
+    pub image_env: &'a [String],
+    /// The job's secrets, as environment.
+    pub secrets: &'a [(String, String)],
+    /// The attempt's own folder for `/outdir`.
+    pub outdir: Option<HostFolder>,
+}

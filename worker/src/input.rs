@@ -1,0 +1,15 @@
+//! What the driver's loop takes in. Whoever sends it lies above this module, and the loop as well.
+
+use dopq_common::agent::Event;
+use dopq_common::broker::Delivery;
+
+/// Whatever the driver takes in.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Something happened to the core's world.
+    Core(Event),
+    /// A master's orders, to be acknowledged once they are committed.
+    Orders(Delivery),
+    /// The broker confirmed these reports.
+    Confirmed(Vec<u64>),
+}
