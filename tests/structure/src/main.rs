@@ -34,7 +34,7 @@ const LAYERS: [(&str, &[&str]); 1] = [(
 )];
 
 /// Circles that are meant, by their files, each with its reason.
-const MEANT: [(&[&str], &str); 6] = [
+const MEANT: [(&[&str], &str); 4] = [
     (
         &[
             "common/src/broker/amqp/broker.rs",
@@ -62,26 +62,6 @@ const MEANT: [(&[&str], &str); 6] = [
             "common/src/record/job.rs",
         ],
         "the stored form of a job and of its parts",
-    ),
-    (
-        &[
-            "worker/src/docker/environment.rs",
-            "worker/src/docker/plan.rs",
-        ],
-        "a plan includes the environment that is made from its input",
-    ),
-    (
-        &[
-            "worker/src/driver/context.rs",
-            "worker/src/driver/create.rs",
-            "worker/src/driver/finish.rs",
-            "worker/src/driver/observe.rs",
-            "worker/src/driver/owner.rs",
-            "worker/src/driver/perform.rs",
-            "worker/src/outbox.rs",
-            "worker/src/records/store.rs",
-        ],
-        "tasks report to the owner that starts them",
     ),
 ];
 

@@ -177,7 +177,7 @@ fn drive(
     };
     if let Poll::Ready(ended) = Pin::new(running).poll(cx) {
         *connection = None;
-        *broken = broken.take().or(ended.err());
+        *broken = broken.take().or_else(|| ended.err());
     }
 }
 

@@ -9,8 +9,7 @@ use dopq_common::id::AttemptId;
 use dopq_common::job::{Artifacts, Cause};
 
 use super::context::Context;
-use super::owner::Driver;
-use super::perform::{note, run_of};
+use super::work::{Work, note};
 use crate::docker;
 use crate::images::chain;
 use crate::logs::{CaptureError, Log, capture, ran_out};
@@ -41,13 +40,13 @@ struct Ending {
 }
 
 /// Begins it.
-pub(super) fn finish(driver: &mut Driver, attempt: AttemptId, discard: Option<Arc<str>>) {
+pub(super) fn finish(work: &mut Work, attempt: AttemptId, discard: Option<Arc<str>>) {
     let Some(Stage::Uploading { container, ended }) =
-        driver.state.attempt(attempt).map(|a| a.stage.clone())
+        work.state.attempt(attempt).map(|a| a.stage.clone())
     else {
         return;
     };
-    let run = run_of(driver, attempt).ok();
+    let run = work.run_of(attempt).ok();
     let ran = container.is_some() && discard.is_none();
     let wanted = run.as_ref().map(|run| run.spec.artifacts);
     let has_gpus = run
@@ -66,8 +65,8 @@ pub(super) fn finish(driver: &mut Driver, attempt: AttemptId, discard: Option<Ar
         may_exhaust_gpu: ran && has_gpus && ended.outcome.cause == Cause::UserError,
         run,
     };
-    let context = Arc::clone(&driver.context);
-    driver.context.spawn(async move {
+    let context = Arc::clone(&work.context);
+    work.context.spawn(async move {
         let event = Event::Uploaded {
             attempt: ending.attempt,
             stored: end(&context, &ending).await,

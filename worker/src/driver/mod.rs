@@ -12,6 +12,7 @@ mod owner;
 mod perform;
 #[cfg(test)]
 mod tests;
+mod work;
 
 pub(crate) use context::{Context, Health};
 pub(crate) use observe::seen;

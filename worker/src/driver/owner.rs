@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::perform;
+use super::work::Work;
 use crate::images::chain;
 use crate::input::Input;
 use crate::outbox::{Outbox, Report};
@@ -29,20 +30,9 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 /// A container that may be running.
 pub(crate) type Running = Arc<Vec<(AttemptId, Arc<str>)>>;
 
-/// What the driver keeps of the tasks of one attempt.
-#[derive(Debug)]
-pub(super) struct AttemptTasks {
-    /// Ends fetching and building.
-    pub(super) prepare: CancellationToken,
-    /// Whether its container is being watched.
-    pub(super) watched: bool,
-}
-
 /// Owns the state.
 pub(crate) struct Driver {
-    pub(super) context: Arc<Context>,
-    pub(super) state: State,
-    pub(super) tasks: BTreeMap<AttemptId, AttemptTasks>,
+    work: Work,
     records: Records,
     outbox: Outbox,
     inputs: mpsc::Receiver<Input>,
@@ -66,9 +56,7 @@ impl Driver {
         });
         let driver = Self {
             may_run: may_run.collect(),
-            context,
-            state,
-            tasks: BTreeMap::new(),
+            work: Work::new(context, state),
             records,
             outbox,
             inputs,
@@ -96,15 +84,15 @@ impl Driver {
     /// When the records cannot be written: nothing may be done then that is not recorded.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) -> Result<(), records::Error> {
         loop {
-            let latest = self.context.clock.now().after(TICK);
-            let due = self.state.next_deadline();
+            let latest = self.work.context.clock.now().after(TICK);
+            let due = self.work.state.next_deadline();
             let due = due.map_or(latest, |due| due.min(latest));
             let first = tokio::select! {
                 input = self.inputs.recv() => match input {
                     Some(input) => input,
                     None => break,
                 },
-                () = tokio::time::sleep_until(self.context.clock.instant(due)) => {
+                () = tokio::time::sleep_until(self.work.context.clock.instant(due)) => {
                     Input::Core(Event::Ticked)
                 }
                 () = shutdown.cancelled() => break,
@@ -138,7 +126,7 @@ impl Driver {
             tracing::debug!(report.seq = seq, ?report, "report");
             let report = Report::new(&NumberedReport {
                 seq,
-                at_ms: self.context.clock.now().as_millis(),
+                at_ms: self.work.context.clock.now().as_millis(),
                 report,
             });
             reports.push(report.map_err(records::Error::Encode)?);
@@ -148,9 +136,9 @@ impl Driver {
         let attempts = effects.attempts.into_iter();
         let commit = Commit {
             attempts: attempts
-                .map(|id| (id, self.state.attempt(id).cloned()))
+                .map(|id| (id, self.work.state.attempt(id).cloned()))
                 .collect(),
-            meta: effects.meta.then(|| *self.state.meta()),
+            meta: effects.meta.then(|| *self.work.state.meta()),
             reports: stored.collect(),
             confirmed,
         };
@@ -159,7 +147,7 @@ impl Driver {
         }
         self.outbox.push(reports);
         if !deliveries.is_empty() {
-            self.context.spawn(async move {
+            self.work.context.spawn(async move {
                 let late = Delivery::ack_all(deliveries).await;
                 if late > 0 {
                     // They come again and change nothing then.
@@ -169,7 +157,7 @@ impl Driver {
         }
         for act in effects.acts {
             tracing::debug!(?act, "act");
-            perform::perform(self, act);
+            perform::perform(&mut self.work, act);
         }
         self.show_running(&changed);
         Ok(())
@@ -180,7 +168,7 @@ impl Driver {
     fn show_running(&mut self, changed: &[AttemptId]) {
         let mut differs = false;
         for &id in changed {
-            let attempt = self.state.attempt(id);
+            let attempt = self.work.state.attempt(id);
             let container = attempt.and_then(container_that_may_run);
             differs |= self.may_run.get(&id) != container;
             match container {
@@ -189,7 +177,7 @@ impl Driver {
             }
             // An attempt that is over has no tasks.
             if attempt.is_none_or(|attempt| attempt.stage.is_over()) {
-                self.tasks.remove(&id);
+                self.work.tasks.remove(&id);
             }
         }
         if differs {
@@ -246,20 +234,9 @@ impl Batch {
 
     fn event(&mut self, driver: &mut Driver, event: Event) {
         self.events += 1;
-        let now = driver.context.clock.now();
-        if let Err(why) = agent::step(&mut driver.state, now, event, &mut self.effects) {
+        let now = driver.work.context.clock.now();
+        if let Err(why) = agent::step(&mut driver.work.state, now, event, &mut self.effects) {
             tracing::debug!(%why, "ignored an event");
         }
-    }
-}
-
-impl Driver {
-    /// The tasks of an attempt, made when first needed.
-    pub(super) fn tasks(&mut self, id: AttemptId) -> &mut AttemptTasks {
-        let shutdown = &self.context.shutdown;
-        self.tasks.entry(id).or_insert_with(|| AttemptTasks {
-            prepare: shutdown.child_token(),
-            watched: false,
-        })
     }
 }

@@ -18,7 +18,7 @@ use super::context::{Context, disk_outcome};
 use super::create::create;
 use super::finish;
 use super::observe::status;
-use super::owner::Driver;
+use super::work::{Work, note};
 use crate::docker::{self, Container, Signal};
 use crate::fetch;
 use crate::images::{chain, engine_outcome};
@@ -37,12 +37,12 @@ const VERIFY_EVERY: Duration = Duration::from_millis(500);
 const VERIFY_BACK: Duration = Duration::from_secs(20);
 
 /// Begins one act.
-pub(super) fn perform(driver: &mut Driver, act: Act) {
-    let context = Arc::clone(&driver.context);
+pub(super) fn perform(work: &mut Work, act: Act) {
+    let context = Arc::clone(&work.context);
     match act {
         Act::Fetch(attempt) => {
-            let cancel = driver.tasks(attempt).prepare.clone();
-            let run = run_of(driver, attempt);
+            let cancel = work.tasks_of(attempt).prepare.clone();
+            let run = work.run_of(attempt);
             prepare(&context, attempt, cancel, {
                 let context = Arc::clone(&context);
                 async move {
@@ -55,8 +55,8 @@ pub(super) fn perform(driver: &mut Driver, act: Act) {
             });
         }
         Act::Build(attempt) => {
-            let cancel = driver.tasks(attempt).prepare.clone();
-            let run = run_of(driver, attempt);
+            let cancel = work.tasks_of(attempt).prepare.clone();
+            let run = work.run_of(attempt);
             prepare(&context, attempt, cancel.clone(), {
                 let context = Arc::clone(&context);
                 async move {
@@ -66,9 +66,9 @@ pub(super) fn perform(driver: &mut Driver, act: Act) {
                 }
             });
         }
-        Act::Abandon(attempt) => driver.tasks(attempt).prepare.cancel(),
+        Act::Abandon(attempt) => work.tasks_of(attempt).prepare.cancel(),
         Act::Create { attempt, image } => {
-            let run = run_of(driver, attempt);
+            let run = work.run_of(attempt);
             // Once asked for, a creation is not called off: what it made must be known.
             prepare(&context, attempt, CancellationToken::new(), {
                 let context = Arc::clone(&context);
@@ -94,11 +94,11 @@ pub(super) fn perform(driver: &mut Driver, act: Act) {
             }
         }),
         Act::Watch { attempt, container } => {
-            let tasks = driver.tasks(attempt);
+            let tasks = work.tasks_of(attempt);
             if std::mem::replace(&mut tasks.watched, true) {
                 return;
             }
-            let run = run_of(driver, attempt).ok();
+            let run = work.run_of(attempt).ok();
             watch(&context, attempt, &container, run);
         }
         Act::Terminate {
@@ -106,7 +106,7 @@ pub(super) fn perform(driver: &mut Driver, act: Act) {
             container,
             thaw,
         } => {
-            let signal = stop_signal(driver, attempt);
+            let signal = stop_signal(work, attempt);
             context.spawn({
                 let context = Arc::clone(&context);
                 async move {
@@ -154,7 +154,7 @@ pub(super) fn perform(driver: &mut Driver, act: Act) {
                 context.tell(event).await;
             }
         }),
-        Act::Finish { attempt, discard } => finish::finish(driver, attempt, discard),
+        Act::Finish { attempt, discard } => finish::finish(work, attempt, discard),
         Act::Remove { attempt, container } => context.spawn({
             let context = Arc::clone(&context);
             async move {
@@ -163,16 +163,6 @@ pub(super) fn perform(driver: &mut Driver, act: Act) {
         }),
         Act::Clean { attempt, container } => finish::clean(&context, attempt, container),
     }
-}
-
-/// What to run; an order that is not understood any more after an upgrade cannot be prepared.
-pub(super) fn run_of(driver: &Driver, attempt: AttemptId) -> Result<Arc<Run>, Outcome> {
-    let known = driver.state.attempt(attempt);
-    let run = known.and_then(|attempt| attempt.run.clone());
-    run.ok_or_else(|| {
-        let detail = "this version of the worker cannot parse the order";
-        Outcome::new(Cause::EngineError, detail)
-    })
 }
 
 /// Runs a step of the preparation; its failure goes into the log and to the core.
@@ -199,13 +189,6 @@ fn prepare(
         };
         inner.tell(event).await;
     });
-}
-
-/// Writes a line of DoPQ's own into the log.
-pub(super) async fn note(context: &Context, attempt: AttemptId, log: &Log, text: &str) {
-    if let Err(error) = log.spool.note(context.clock.now(), text).await {
-        tracing::warn!(%attempt, %error, "failed to write a line to the log");
-    }
 }
 
 fn open_log(context: &Context, attempt: AttemptId, run: &Run) -> Result<Arc<Log>, Outcome> {
@@ -415,8 +398,8 @@ async fn wait(context: &Context, container: &str) -> Option<dopq_common::agent::
     }
 }
 
-fn stop_signal(driver: &Driver, attempt: AttemptId) -> Signal {
-    let known = driver.state.attempt(attempt);
+fn stop_signal(work: &Work, attempt: AttemptId) -> Signal {
+    let known = work.state.attempt(attempt);
     let run = known.and_then(|attempt| attempt.run.as_ref());
     let named = run.and_then(|run| run.spec.container.stop_signal.as_deref());
     named.map_or_else(Signal::term, Signal::named)
