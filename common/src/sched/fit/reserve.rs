@@ -3,7 +3,7 @@
 //!
 //! A reservation names one machine and the earliest instant at which enough will be free there, by what
 //! running jobs were expected to take when they were placed: what their user said, or what nine in ten like
-//! them took ([`crate::sched::fit::run_times`]). It holds as far as those do: a job that takes longer than was expected moves
+//! them took ([`crate::sched::state::run_times`]). It holds as far as those do: a job that takes longer than was expected moves
 //! it. Jobs of which nothing is expected are planned with [`crate::sched::Settings::assumed_runtime`], those that wait as those
 //! that run. Such a job begun now then ends after the like of it that run already, so that no stream of them
 //! overtakes a big job for ever.
