@@ -88,7 +88,7 @@ mod tests {
             id: 7,
             state: "queued".to_owned(),
             position: Some(2),
-            reasons: vec!["waits for a machine".to_owned()],
+            reasons: vec!["no node has room now".to_owned()],
             remedies: vec!["ask for 1 GPU".to_owned()],
             expected_start: None,
             expected_start_unknown: None,

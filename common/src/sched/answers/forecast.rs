@@ -49,13 +49,11 @@ pub enum Unforeseen {
 impl fmt::Display for Unforeseen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Held => "it is held back",
-            Self::Unsaid => {
-                "nobody said how long the jobs before it take, and none has ended yet to learn from"
-            }
+            Self::Held => "it is held",
+            Self::Unsaid => "how long the jobs before it run is unknown",
             Self::Far => "too many jobs go before it",
-            Self::Never => "nothing that is expected to happen would start it",
-            Self::Outdated => "it changed after the last look ahead; ask again in a moment",
+            Self::Never => "no expected event would start it",
+            Self::Outdated => "it changed after the last forecast; ask again in a moment",
         })
     }
 }

@@ -94,70 +94,61 @@ pub enum Reason {
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gpus = |milli: &u32| f64::from(*milli) / 1000.0;
         match self {
-            Self::Held { by } => write!(f, "held back by {by}"),
+            Self::Held { by } => write!(f, "held by {by}"),
             Self::Dependency { job, kind, phase } => {
                 let how = match kind {
                     DependencyKind::Ok => "succeed",
                     DependencyKind::Any => "end",
                 };
-                let phase = phase.map_or("not known", Phase::as_str);
-                write!(f, "job {job} must {how} first and is {phase}")
+                let phase = phase.map_or("unknown", Phase::as_str);
+                write!(f, "waits for job {job} to {how} ({phase})")
             }
-            Self::Backoff { until } => write!(f, "its last attempt failed; tried again at {until}"),
-            Self::ArrayLimit { max: 1 } => {
-                f.write_str("only one of its tasks may be under way at once, and one is")
+            Self::Backoff { until } => {
+                write!(f, "the last attempt failed; the next starts at {until}")
             }
-            Self::ArrayLimit { max } => {
-                write!(
-                    f,
-                    "{max} of its tasks are under way, and no more may be at once"
-                )
-            }
+            Self::ArrayLimit { max: 1 } => f.write_str("1 task runs, the limit of this array"),
+            Self::ArrayLimit { max } => write!(f, "{max} tasks run, the limit of this array"),
             Self::Locked(lock) => {
                 let QueueLock { by, reason, until } = lock;
                 write!(f, "the queue is locked by {by} until {until}: {reason}")
             }
             Self::BrokerDown => f.write_str("the master cannot reach its workers"),
-            Self::RunningLimit { max } => write!(f, "its user may run {max} jobs at once"),
+            Self::RunningLimit { max } => {
+                write!(f, "the user's limit of running jobs is reached ({max})")
+            }
             Self::GpuLimit { max } => {
-                write!(
-                    f,
-                    "its user may hold {} GPUs at once",
-                    f64::from(*max) / 1000.0
-                )
+                write!(f, "the user's limit of GPUs is reached ({})", gpus(max))
             }
             Self::GroupRunningLimit { group, max } => {
-                write!(f, "its group {group} may run {max} jobs at once")
+                write!(
+                    f,
+                    "the limit of running jobs of group {group} is reached ({max})"
+                )
             }
             Self::GroupGpuLimit { group, max } => {
-                let max = f64::from(*max) / 1000.0;
-                write!(f, "its group {group} may hold {max} GPUs at once")
+                let max = gpus(max);
+                write!(f, "the limit of GPUs of group {group} is reached ({max})")
             }
-            Self::NoMachine => f.write_str("no machine has joined yet"),
+            Self::NoMachine => f.write_str("no node has joined yet"),
             Self::NeverFits(text) => f.write_str(text),
             Self::NoRoom(blockers) => {
-                f.write_str("waits for a machine; of those that are there, ")?;
-                for (at, (blocker, count)) in blockers.iter().enumerate() {
-                    let comma = if at == 0 { "" } else { ", " };
-                    let are = if *count == 1 { "is" } else { "are" };
-                    let are = if blocker.starts_with("could") {
-                        ""
-                    } else {
-                        are
-                    };
-                    let space = if are.is_empty() { "" } else { " " };
-                    write!(f, "{comma}{count} {are}{space}{blocker}")?;
-                }
-                Ok(())
+                let counted = blockers.iter();
+                let counted = counted.map(|(blocker, count)| format!("{count} {blocker}"));
+                let counted: Vec<String> = counted.collect();
+                write!(f, "no node has room now: {}", counted.join(", "))
             }
             Self::Reserved {
                 at: Some(at),
                 worker,
-            } => write!(f, "{worker} is kept for it from {at} at the latest"),
+            } => write!(
+                f,
+                "node {worker} is reserved for it from {at} at the latest"
+            ),
             Self::Reserved { at: None, worker } => write!(
                 f,
-                "{worker} is kept for it; how long what runs there takes is not known"
+                "node {worker} is reserved for it; how long the jobs there run is unknown"
             ),
             Self::Behind { job } => write!(f, "the queue waits for job {job}"),
             Self::Next => f.write_str("starts next"),

@@ -58,9 +58,9 @@ impl fmt::Display for Remedy {
         match self {
             Self::Release => f.write_str("release it"),
             Self::Unlock => f.write_str("unlock the queue"),
-            Self::RaiseLimit => f.write_str("have an admin raise the limit"),
+            Self::RaiseLimit => f.write_str("ask an admin to raise the limit"),
             Self::RaiseGroupLimit(group) => {
-                write!(f, "have an admin raise the limit of the group {group}")
+                write!(f, "ask an admin to raise the limit of group {group}")
             }
             Self::Gpus(1) => f.write_str("ask for 1 GPU"),
             Self::Gpus(gpus) => write!(f, "ask for {gpus} GPUs"),
@@ -71,9 +71,9 @@ impl fmt::Display for Remedy {
             Self::Memory(memory) => write!(f, "ask for {memory} of memory"),
             Self::AnyModel => f.write_str("allow any gpu_model"),
             Self::AnyGpuMemory => f.write_str("ask for no gpu_memory"),
-            Self::AnyLabels => f.write_str("ask for no labels of the machine"),
+            Self::AnyLabels => f.write_str("ask for no node labels"),
             Self::Time(length) => {
-                f.write_str("say in time_request that it takes no more than ")?;
+                f.write_str("set time_request to at most ")?;
                 let seconds = length.as_secs();
                 match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
                     (0, 0, seconds) => write!(f, "{seconds}s"),

@@ -66,18 +66,18 @@ pub(crate) enum Blocker {
 }
 
 impl fmt::Display for Blocker {
-    /// Says what the machines that it counts are, as in "3 have no free GPU".
+    /// Completes a count of nodes, as in "3 without enough free GPUs".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Never => "could never run it",
-            Self::Silent => "not heard from lately",
-            Self::Cordoned => "closed by an operator",
-            Self::Avoided => "avoided after its last attempt failed there",
-            Self::Starting => "busy starting other jobs",
+            Self::Never => "too small or of another kind",
+            Self::Silent => "silent",
+            Self::Cordoned => "cordoned",
+            Self::Avoided => "avoided after a failed attempt there",
+            Self::Starting => "busy starting jobs",
             Self::Gpus => "without enough free GPUs",
             Self::Cpu => "without enough free CPU",
             Self::Memory => "without enough free memory",
-            Self::Reserved => "kept for a job that goes first",
+            Self::Reserved => "reserved for another job",
         })
     }
 }

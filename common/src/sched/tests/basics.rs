@@ -53,10 +53,7 @@ fn a_job_that_does_not_fit_blocks_nobody_where_nothing_is_kept() {
     assert_eq!(c.phase(3), Phase::Assigned);
     let reasons = reasons(&c.state, c.now, c.job(2));
     let told: Vec<_> = reasons.iter().map(ToString::to_string).collect();
-    assert_eq!(
-        told,
-        ["waits for a machine; of those that are there, 1 is without enough free GPUs"]
-    );
+    assert_eq!(told, ["no node has room now: 1 without enough free GPUs"]);
 }
 
 #[test]

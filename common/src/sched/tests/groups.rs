@@ -163,8 +163,8 @@ fn an_own_limit_and_a_groups_are_both_told() {
     let told = reasons(&c.state, c.now, c.job(2));
     let told: Vec<String> = told.iter().map(ToString::to_string).collect();
     let both = [
-        "its user may run 1 jobs at once",
-        "its group ml may run 1 jobs at once",
+        "the user's limit of running jobs is reached (1)",
+        "the limit of running jobs of group ml is reached (1)",
     ];
     assert_eq!(told, both);
     // Neither alone would let it start.

@@ -73,14 +73,13 @@ fn a_big_job_has_its_turn_also_where_nobody_says_how_long_jobs_take() {
         (reasons.collect::<Vec<_>>(), remedies.collect::<Vec<_>>())
     };
     let (reasons, remedies) = told(&c, 3);
-    let kept = "w1 is kept for it; how long what runs there takes is not known";
+    let kept = "node w1 is reserved for it; how long the jobs there run is unknown";
     assert_eq!(reasons.last().map(String::as_str), Some(kept));
     assert_eq!(remedies, [""; 0]);
     let (reasons, remedies) = told(&c, 4);
-    let behind =
-        "waits for a machine; of those that are there, 1 is kept for a job that goes first";
+    let behind = "no node has room now: 1 reserved for another job";
     assert_eq!(reasons, [behind]);
-    let short = "say in time_request that it takes no more than 23h58m";
+    let short = "set time_request to at most 23h58m";
     assert_eq!(remedies.last().map(String::as_str), Some(short));
     // What says that it is over before goes first; who had less has their turn first all the same.
     let said = |secs| Some(Duration::from_secs(secs));

@@ -195,10 +195,7 @@ fn dependencies_hold_back_and_fail_in_chains() {
     c.submit("anna", |spec| spec.after = after(3, DependencyKind::Any));
     assert_eq!([2, 3, 4].map(|id| c.phase(id)), [Phase::Queued; 3]);
     let told = reasons(&c.state, c.now, c.job(2));
-    assert_eq!(
-        told[0].to_string(),
-        "job 1 must succeed first and is assigned"
-    );
+    assert_eq!(told[0].to_string(), "waits for job 1 to succeed (assigned)");
     let stranger = c.step(Event::Submitted(submission("bert", |spec| {
         spec.after = after(1, DependencyKind::Ok);
     })));

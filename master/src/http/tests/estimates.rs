@@ -95,5 +95,5 @@ async fn when_a_job_starts_is_told_or_why_that_is_not_known() {
     let why = explain(&world, fourth).await;
     assert_eq!(why.expected_start, None);
     let unknown = why.expected_start_unknown.expect("it waits");
-    assert_eq!(unknown, "it is held back");
+    assert_eq!(unknown, "it is held");
 }
