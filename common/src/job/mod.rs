@@ -3,6 +3,7 @@
 
 mod array;
 mod charge;
+mod hold;
 mod indexes;
 mod outcome;
 mod spec;
@@ -12,6 +13,7 @@ mod sweep;
 pub use array::{Array, Task, TaskEnds};
 pub(crate) use charge::write_down;
 pub use charge::{Charge, ChargeEnd};
+pub use hold::Hold;
 pub use indexes::{INDEXES_MAX, Indexes, ParseIndexesError};
 pub use outcome::{CHECKPOINTED, Cause, Outcome, RetryRule};
 pub use spec::{
@@ -19,7 +21,7 @@ pub use spec::{
     ImageSource, JobSpec, Network, OnWorkerLoss, Ulimit,
 };
 pub use state::{
-    Active, BundleRef, Expected, ExpectedBy, Finished, Hold, Job, JobState, Phase, Queued,
-    StopReason, TIMELINE_MAX, Transition,
+    Active, BundleRef, Expected, ExpectedBy, Finished, Job, JobState, Phase, Queued, StopReason,
+    TIMELINE_MAX, Transition,
 };
 pub use sweep::{Sweep, SweepAxis, SweepError};

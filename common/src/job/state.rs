@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::{AttemptId, Digest, JobId, UserName, WorkerId};
-use crate::job::{Array, Cause, Charge, Dependency, JobSpec, Outcome, Task, TaskEnds};
+use crate::job::{Array, Cause, Charge, Dependency, Hold, JobSpec, Outcome, Task, TaskEnds};
 use crate::penalty::usage::Rate;
 use crate::resources::Allocation;
 use crate::time::Timestamp;
@@ -152,15 +152,6 @@ pub struct Queued {
     pub hold: Option<Hold>,
     /// The worker that the last attempt failed on, to be avoided where another fits.
     pub avoid: Option<WorkerId>,
-}
-
-/// Who holds a job back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hold {
-    /// Who said so.
-    pub by: UserName,
-    /// Since when.
-    pub at: Timestamp,
 }
 
 /// The data of a job that has a machine.

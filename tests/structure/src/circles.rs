@@ -14,7 +14,7 @@ pub(crate) fn faults(graph: &Graph, meant: &[(&[&str], &str)]) -> Vec<String> {
     });
     let mut faults: Vec<String> = unmeant.map(|circle| tell(graph, circle)).collect();
     for (files, reason) in meant {
-        let is_ours = files.iter().all(|file| graph.imports.contains_key(*file));
+        let is_ours = files.iter().any(|file| graph.imports.contains_key(*file));
         let is_there = circles.iter().any(|circle| circle.iter().eq(files.iter()));
         if is_ours && !is_there {
             faults.push(format!(

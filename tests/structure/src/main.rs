@@ -34,7 +34,7 @@ const LAYERS: [(&str, &[&str]); 1] = [(
 )];
 
 /// Circles that are meant, by their files, each with its reason.
-const MEANT: [(&[&str], &str); 4] = [
+const MEANT: [(&[&str], &str); 3] = [
     (
         &[
             "common/src/broker/amqp/broker.rs",
@@ -46,10 +46,6 @@ const MEANT: [(&[&str], &str); 4] = [
             "common/src/broker/port.rs",
         ],
         "the port is an enum over its adapters, and what they deliver carries the adapter's own claim",
-    ),
-    (
-        &["common/src/agent/event.rs", "common/src/agent/order.rs"],
-        "an order is one kind of event",
     ),
     (
         &["common/src/job/array.rs", "common/src/job/state.rs"],

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use syn::{Attribute, Item, UseTree};
+use syn::punctuated::Punctuated;
+use syn::{Attribute, Item, Meta, Token, UseTree};
 
 use crate::paths::{self, Found};
 
@@ -170,14 +171,21 @@ fn add_use(module: &mut Module, is_public: bool, before: &mut Vec<String>, tree:
     }
 }
 
-/// Whether an item is compiled for tests only.
+/// Whether an item is compiled for tests only: `cfg(test)`, or `cfg(all(…))` with it.
 fn is_test(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
-        let is_cfg = attribute.path().is_ident("cfg");
-        let text = match &attribute.meta {
-            syn::Meta::List(list) => list.tokens.to_string(),
-            syn::Meta::Path(_) | syn::Meta::NameValue(_) => String::new(),
-        };
-        is_cfg && text == "test"
+        let condition = attribute.parse_args::<Meta>();
+        attribute.path().is_ident("cfg") && condition.is_ok_and(|condition| needs_test(&condition))
     })
+}
+
+fn needs_test(condition: &Meta) -> bool {
+    match condition {
+        Meta::Path(path) => path.is_ident("test"),
+        Meta::List(list) if list.path.is_ident("all") => {
+            let parts = list.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated);
+            parts.is_ok_and(|parts| parts.iter().any(needs_test))
+        }
+        Meta::List(_) | Meta::NameValue(_) => false,
+    }
 }

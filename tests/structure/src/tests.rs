@@ -75,6 +75,13 @@ fn a_meant_circle_is_no_fault() {
     let meant: [(&[&str], &str); 1] = [(&["src/a.rs", "src/b.rs"], "for the test")];
     assert_eq!(circles::faults(&small.graph(), &meant), [""; 0]);
     assert_eq!(circles::faults(&small.graph(), &[]).len(), 1);
+    // Once it is gone, or one of its files is, it has no place on the list.
+    let gone: [(&[&str], &str); 2] = [meant[0], (&["src/a.rs", "src/gone.rs"], "for the test")];
+    let faults = circles::faults(&small.graph(), &gone);
+    assert!(
+        faults.len() == 1 && faults[0].contains("gone.rs"),
+        "{faults:?}"
+    );
 }
 
 #[test]
@@ -114,7 +121,9 @@ fn tests_are_left_out() {
         ("a.rs", "use crate::b::B; pub struct A(B);"),
         (
             "b.rs",
-            "pub struct B; #[cfg(test)] mod tests { use crate::a::A; fn t(_: A) {} }",
+            "pub struct B;
+            #[cfg(test)] mod tests { use crate::a::A; fn t(_: A) {} }
+            #[cfg(all(test, unix))] mod more { use crate::a::A; fn t(_: A) {} }",
         ),
     ];
     assert!(circles(&files).is_empty());
