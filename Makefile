@@ -1,6 +1,6 @@
 # make demo     the main job on the standalone default: build, start, submit, show, stop
 # make test     the whole suite on real Redis, RabbitMQ and Docker
-# make lint     format, lints, purity of the core, size of files
+# make lint     format, lints, purity of the core, size of files, direction of imports
 # make cluster  Redis, RabbitMQ, one master and several workers with simulated GPUs, until Ctrl-C
 # make bench    measures the system in some 10 minutes (FAST=1: 2), one table; BASE=old.json compares
 #
