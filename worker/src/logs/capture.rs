@@ -3,7 +3,7 @@
 use std::io;
 
 use dopq_common::wire::log::Source;
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 
 use super::spool::{Piece, Spool};
 use crate::docker::{self, Engine, LogPiece};
@@ -34,8 +34,17 @@ pub(crate) async fn capture(
     if spool.is_cut().await {
         return Ok(());
     }
+    keep(engine.logs(container, tty, follow), spool).await
+}
+
+/// Appends what the spool does not have of a container's output from its beginning.
+pub(super) async fn keep(
+    output: impl Stream<Item = Result<LogPiece, docker::Error>> + Unpin,
+    spool: &Spool,
+) -> Result<(), CaptureError> {
     let (mut skip_stdout, mut skip_stderr) = spool.taken().await;
-    let mut output = engine.logs(container, tty, follow);
+    // The end may come while a batch is filled, and is asked for once more by the loop.
+    let mut output = output.fuse();
     while let Some(first) = output.next().await {
         let mut batch = Batch::default();
         let mut next = Some(first);

@@ -5,7 +5,9 @@ use dopq_common::resources::ByteSize;
 use dopq_common::time::Timestamp;
 use dopq_common::wire::log::{self, Source};
 
+use super::capture::keep;
 use super::spool::{Piece, Spool};
+use crate::docker::LogPiece;
 
 const AT: Timestamp = Timestamp::from_millis(7);
 const PLENTY: ByteSize = ByteSize(1 << 30);
@@ -123,4 +125,28 @@ async fn the_last_words_are_there_also_after_a_restart() {
     drop(spool);
     let spool = Spool::open(&path, PLENTY).expect("open");
     assert_eq!(spool.last_words().await.expect("read"), before);
+}
+
+#[tokio::test]
+async fn output_that_ends_while_a_batch_is_filled_is_kept() {
+    let dir = tempfile::tempdir().expect("folder");
+    let spool = Spool::open(&dir.path().join("log"), PLENTY).expect("open");
+    // All of it, and its end, are ready at once; this kind of stream must not be polled after its end.
+    let lines = [&b"one\n"[..], b"two\n", b"three\n"];
+    let output = futures::stream::unfold(0, async |at: usize| {
+        let piece = LogPiece {
+            stderr: at == 1,
+            at: AT,
+            bytes: Bytes::copy_from_slice(lines.get(at)?),
+        };
+        Some((Ok(piece), at + 1))
+    });
+    keep(Box::pin(output), &spool).await.expect("kept");
+    let kept: Vec<u8> = frames(&spool)
+        .await
+        .into_iter()
+        .flat_map(|(_, bytes)| bytes)
+        .collect();
+    assert_eq!(kept, b"one\ntwo\nthree\n");
+    assert_eq!(spool.taken().await, (10, 4));
 }
