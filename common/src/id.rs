@@ -7,6 +7,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// The longest name of a user, group, worker or GPU, in bytes.
 pub const NAME_MAX_BYTES: usize = 128;
 
@@ -198,6 +201,20 @@ macro_rules! name {
             }
         }
 
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            /// Checks the name as its parser does.
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(D::Error::custom)
+            }
+        }
+
         impl FromStr for $name {
             type Err = ParseIdError;
 
@@ -302,7 +319,11 @@ mod tests {
     #[test]
     fn names_refuse_what_a_path_or_a_key_would_misread() {
         for text in ["anna", "gpu-01.lab", "a@b.org", "GPU-8a4b"] {
-            assert_eq!(text.parse::<UserName>().expect(text).as_str(), text);
+            let name: UserName = text.parse().expect(text);
+            assert_eq!(name.as_str(), text);
+            let json = serde_json::to_string(&name).expect("JSON");
+            assert_eq!(json, format!("{text:?}"));
+            assert_eq!(serde_json::from_str::<UserName>(&json).expect(text), name);
         }
         for text in [
             "",
@@ -318,6 +339,8 @@ mod tests {
             &"x".repeat(129),
         ] {
             assert!(text.parse::<UserName>().is_err(), "{text:?}");
+            let json = serde_json::to_string(text).expect("JSON");
+            assert!(serde_json::from_str::<UserName>(&json).is_err(), "{json}");
         }
     }
 

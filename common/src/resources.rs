@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Deserializer, Serialize};
+
 use crate::id::GpuId;
 
 /// Thousandths of one GPU; 1000 is a whole one.
@@ -17,11 +19,17 @@ impl MilliGpu {
 }
 
 /// Thousandths of one CPU core.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
 pub struct MilliCpu(pub u64);
 
 /// A size in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
 pub struct ByteSize(pub u64);
 
 impl ByteSize {
@@ -56,31 +64,40 @@ impl fmt::Display for ByteSize {
 }
 
 /// One GPU of a machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GpuDevice {
     /// The UUID that the container runtime is given.
     pub id: GpuId,
     /// The model's name as NVML reports it, for example `NVIDIA H100 80GB HBM3`.
     pub model: String,
     /// Its memory.
+    #[serde(rename = "memory_bytes")]
     pub memory: ByteSize,
     /// False while it is quarantined; then nothing is placed on it.
     pub healthy: bool,
 }
 
 /// What one machine offers to jobs.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Capacity {
     /// CPU for jobs.
+    #[serde(rename = "cpu_milli")]
     pub cpu: MilliCpu,
     /// Memory for jobs.
+    #[serde(rename = "memory_bytes")]
     pub memory: ByteSize,
     /// GPUs in the machine's own order.
     pub gpus: Vec<GpuDevice>,
-    /// How many slots one GPU has (DoPQ 1.0's sharing unit), at least 1.
+    /// How many slots one GPU has (DoPQ 1.0's sharing unit), at least 1; 0 is read as 1.
+    #[serde(deserialize_with = "at_least_one")]
     pub slots_per_gpu: u32,
     /// Free-form labels that jobs may require.
+    #[serde(default)]
     pub labels: BTreeMap<String, String>,
+}
+
+fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    Ok(u32::deserialize(deserializer)?.max(1))
 }
 
 impl Capacity {
@@ -169,6 +186,27 @@ mod tests {
         assert_eq!(GpuAmount::Slots(2).on(1), None);
         assert_eq!(GpuAmount::Milli(MilliGpu(250)).on(1), Some(MilliGpu(250)));
         assert_eq!(GpuAmount::Milli(MilliGpu(1001)).on(1), None);
+    }
+
+    #[test]
+    fn a_capacity_is_checked_when_it_is_read() {
+        let read = |gpu: &str, slots: &str| {
+            serde_json::from_str::<Capacity>(&format!(
+                r#"{{"cpu_milli":1,"memory_bytes":2,"slots_per_gpu":{slots},"later":true,
+                "gpus":[{{"id":"{gpu}","model":"m","memory_bytes":3,"healthy":true}}]}}"#
+            ))
+        };
+        let capacity = read("GPU-1", "0").expect("an unknown field and no labels");
+        assert_eq!(capacity.slots_per_gpu, 1);
+        assert_eq!(capacity.memory, ByteSize(2));
+        for (gpu, slots) in [
+            ("a/b", "1"),
+            ("", "1"),
+            ("GPU-1", "-1"),
+            ("GPU-1", "4294967296"),
+        ] {
+            assert!(read(gpu, slots).is_err(), "{gpu:?} {slots}");
+        }
     }
 
     #[test]

@@ -13,7 +13,6 @@ use std::time::Duration;
 use dopq_common::broker::{Broker, Delivery};
 use dopq_common::id::{ParseIdError, WorkerId};
 use dopq_common::job::Outcome;
-use dopq_common::resources::Capacity;
 use dopq_common::sched::{Event, Known, Progress};
 use dopq_common::wire::{
     ClusterKey, EnvelopeError, Hello, NumberedReport, OpenError, Report, ReportEnvelope, Sealed,
@@ -296,7 +295,7 @@ fn joined(worker: &WorkerId, hello: &Hello) -> Result<Event, ParseIdError> {
     Ok(Event::WorkerJoined {
         worker: worker.clone(),
         session: Arc::from(hello.session.as_str()),
-        capacity: Capacity::try_from(&hello.capacity)?,
+        capacity: hello.capacity.clone(),
         images: hello
             .images
             .iter()

@@ -8,11 +8,11 @@ use dopq_common::broker::{Broker, Delivery, amqp};
 use dopq_common::bundle::config;
 use dopq_common::id::{JobId, WorkerId};
 use dopq_common::job::{Cause, JobState, Outcome};
+use dopq_common::resources::{ByteSize, Capacity, GpuDevice, MilliCpu};
 use dopq_common::sched::{Settings, Submission};
 use dopq_common::wire::{
     AttemptOrder, AttemptPhase, ClusterKey, Heartbeat, Hello, HostUse, Live, NumberedReport, Order,
-    OrderEnvelope, Packer, Report, ReportEnvelope, WIRE_VERSION, WireCapacity, WireGpu,
-    WireOutcome, read_envelope, topic,
+    OrderEnvelope, Packer, Report, ReportEnvelope, WIRE_VERSION, WireOutcome, read_envelope, topic,
 };
 use dopq_master::bundles::Bundles;
 use dopq_master::driver::{self, Handle, Parts, SubmitError};
@@ -337,10 +337,10 @@ impl Worker {
     }
 
     fn hello(&self, gpus: u32) -> Report {
-        let gpus = (0..gpus).map(|index| WireGpu {
-            id: format!("GPU-{}-{index}", self.id),
+        let gpus = (0..gpus).map(|index| GpuDevice {
+            id: format!("GPU-{}-{index}", self.id).parse().expect("a name"),
             model: "Pretended".to_owned(),
-            memory_bytes: 1 << 34,
+            memory: ByteSize(1 << 34),
             healthy: true,
         });
         Report::Hello(Box::new(Hello {
@@ -350,9 +350,9 @@ impl Worker {
             host: "h".to_owned(),
             engine: "none".to_owned(),
             gpu_mode: "simulated".to_owned(),
-            capacity: WireCapacity {
-                cpu_milli: 1_000_000,
-                memory_bytes: 1 << 40,
+            capacity: Capacity {
+                cpu: MilliCpu(1_000_000),
+                memory: ByteSize(1 << 40),
                 gpus: gpus.collect(),
                 slots_per_gpu: 1,
                 labels: BTreeMap::new(),

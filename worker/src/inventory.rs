@@ -8,7 +8,7 @@ use dopq_common::agent::Event;
 use dopq_common::broker::Link;
 use dopq_common::id::GpuId;
 use dopq_common::resources::{ByteSize, Capacity, GpuDevice, MilliCpu};
-use dopq_common::wire::{Hello, WireCapacity};
+use dopq_common::wire::Hello;
 use tokio::sync::watch;
 
 use crate::docker::EngineInfo;
@@ -138,7 +138,7 @@ impl Inventory {
             host: crate::host::host_name(),
             engine: self.engine.version.clone(),
             gpu_mode: self.offer.as_str().to_owned(),
-            capacity: WireCapacity::from(&self.capacity(devices)),
+            capacity: self.capacity(devices),
             images: images.to_vec(),
             attempts: Vec::new(),
         };

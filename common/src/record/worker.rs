@@ -11,7 +11,6 @@ use crate::id::ParseIdError;
 use crate::resources::Capacity;
 use crate::sched::{Cordon, Health, Worker};
 use crate::time::Timestamp;
-use crate::wire::WireCapacity;
 
 /// A [`Worker`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +29,7 @@ pub struct WorkerRecord {
     /// When it first joined, milliseconds since 1970.
     pub joined_at_ms: u64,
     /// What it offers.
-    pub capacity: WireCapacity,
+    pub capacity: Capacity,
     /// Digests of the bundles whose images it holds.
     #[serde(default)]
     pub images: Vec<String>,
@@ -78,7 +77,7 @@ impl From<&Worker> for WorkerRecord {
                 at_ms: cordon.at.as_millis(),
             }),
             joined_at_ms: worker.joined_at.as_millis(),
-            capacity: WireCapacity::from(&worker.capacity),
+            capacity: worker.capacity.clone(),
             images: worker.images.iter().map(ToString::to_string).collect(),
         }
     }
@@ -102,7 +101,7 @@ impl WorkerRecord {
         Ok(Worker {
             id: self.id.parse()?,
             session: Arc::from(self.session.as_str()),
-            capacity: Capacity::try_from(&self.capacity)?,
+            capacity: self.capacity.clone(),
             images: images.collect::<Result<BTreeSet<_>, _>>()?,
             joined_at: Timestamp::from_millis(self.joined_at_ms),
             health: self.health.into(),

@@ -19,7 +19,7 @@ pub use auth::{AttemptToken, ClusterKey, OpenError, Sealed, WorkerKey};
 pub use batch::Packer;
 pub use live::{GpuUse, Heartbeat, HostUse, JobUse, Live, topic};
 pub use order::{AttemptOrder, Order, OrderEnvelope, RunOrder};
-pub use parts::{WireAllocation, WireBundle, WireCapacity, WireGpu, WireGpuShare, WireOutcome};
+pub use parts::{WireAllocation, WireBundle, WireGpuShare, WireOutcome};
 pub use report::{AttemptPhase, Hello, KnownAttempt, NumberedReport, Report, ReportEnvelope};
 pub use version::{EnvelopeError, WIRE_VERSION, read_envelope};
 

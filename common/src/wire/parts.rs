@@ -1,12 +1,10 @@
 //! The parts that orders, reports and stored records share, with their conversions.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::id::{GpuId, ParseIdError, UserName};
 use crate::job::{BundleRef, Cause, Outcome};
-use crate::resources::{Allocation, ByteSize, Capacity, GpuDevice, MilliCpu, MilliGpu};
+use crate::resources::{Allocation, ByteSize, MilliCpu, MilliGpu};
 
 /// A [`BundleRef`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,75 +81,6 @@ impl TryFrom<&WireAllocation> for Allocation {
             gpus: gpus.collect::<Result<_, ParseIdError>>()?,
             cpu: MilliCpu(wire.cpu_milli),
             memory: ByteSize(wire.memory_bytes),
-        })
-    }
-}
-
-/// A [`GpuDevice`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WireGpu {
-    /// UUID.
-    pub id: String,
-    /// Model name.
-    pub model: String,
-    /// Bytes.
-    pub memory_bytes: u64,
-    /// False while quarantined.
-    pub healthy: bool,
-}
-
-/// A [`Capacity`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WireCapacity {
-    /// Thousandths of a core.
-    pub cpu_milli: u64,
-    /// Bytes.
-    pub memory_bytes: u64,
-    /// GPUs in the machine's order.
-    pub gpus: Vec<WireGpu>,
-    /// Slots on each GPU.
-    pub slots_per_gpu: u32,
-    /// Free labels.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-}
-
-impl From<&Capacity> for WireCapacity {
-    fn from(capacity: &Capacity) -> Self {
-        let gpus = capacity.gpus.iter().map(|gpu| WireGpu {
-            id: gpu.id.to_string(),
-            model: gpu.model.clone(),
-            memory_bytes: gpu.memory.0,
-            healthy: gpu.healthy,
-        });
-        Self {
-            cpu_milli: capacity.cpu.0,
-            memory_bytes: capacity.memory.0,
-            gpus: gpus.collect(),
-            slots_per_gpu: capacity.slots_per_gpu,
-            labels: capacity.labels.clone(),
-        }
-    }
-}
-
-impl TryFrom<&WireCapacity> for Capacity {
-    type Error = ParseIdError;
-
-    fn try_from(wire: &WireCapacity) -> Result<Self, Self::Error> {
-        let gpus = wire.gpus.iter().map(|gpu| {
-            Ok(GpuDevice {
-                id: gpu.id.parse()?,
-                model: gpu.model.clone(),
-                memory: ByteSize(gpu.memory_bytes),
-                healthy: gpu.healthy,
-            })
-        });
-        Ok(Self {
-            cpu: MilliCpu(wire.cpu_milli),
-            memory: ByteSize(wire.memory_bytes),
-            gpus: gpus.collect::<Result<_, ParseIdError>>()?,
-            slots_per_gpu: wire.slots_per_gpu.max(1),
-            labels: wire.labels.clone(),
         })
     }
 }

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::parts::{WireCapacity, WireOutcome};
+use super::parts::WireOutcome;
+use crate::resources::Capacity;
 
 /// Reports of one worker in their order: one message, sealed by the worker.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -110,7 +111,7 @@ pub struct Hello {
     /// How GPUs get into containers: `cdi`, `nvidia-runtime`, `none` or `simulated`.
     pub gpu_mode: String,
     /// What it offers.
-    pub capacity: WireCapacity,
+    pub capacity: Capacity,
     /// Digests of the bundles whose images it holds.
     pub images: Vec<String>,
     /// Every attempt that it knows.

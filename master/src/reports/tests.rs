@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use dopq_common::id::{AttemptId, JobId};
 use dopq_common::job::Cause;
-use dopq_common::wire::{
-    AttemptPhase, KnownAttempt, WIRE_VERSION, WireCapacity, WireGpu, WireOutcome,
-};
+use dopq_common::resources::{ByteSize, Capacity, GpuDevice, MilliCpu};
+use dopq_common::wire::{AttemptPhase, KnownAttempt, WIRE_VERSION, WireOutcome};
 
 use serde_json::value::to_raw_value;
 
@@ -62,13 +61,13 @@ fn hello(gpu: &str, image: &str, attempt: &str) -> Report {
         host: "h".to_owned(),
         engine: "e".to_owned(),
         gpu_mode: "none".to_owned(),
-        capacity: WireCapacity {
-            cpu_milli: 1,
-            memory_bytes: 2,
-            gpus: vec![WireGpu {
-                id: gpu.to_owned(),
+        capacity: Capacity {
+            cpu: MilliCpu(1),
+            memory: ByteSize(2),
+            gpus: vec![GpuDevice {
+                id: gpu.parse().expect("a name"),
                 model: "m".to_owned(),
-                memory_bytes: 3,
+                memory: ByteSize(3),
                 healthy: true,
             }],
             slots_per_gpu: 1,
@@ -183,6 +182,9 @@ fn what_cannot_be_believed_or_read_is_told_apart() {
     let other = ClusterKey::from_secret("another secret");
     let w = worker("w");
     let foreign = other.worker(&w).seal(&w, &1).expect("sealed");
+    let bad_gpu = raw(1, hello("g", &digest, "1.1"));
+    let bad_gpu = bad_gpu.get().replace(r#""id":"g""#, r#""id":"a b""#);
+    let bad_gpu = RawValue::from_string(bad_gpu).expect("JSON");
     for (what, body, kind) in [
         ("another cluster's seal", foreign, "forged_report"),
         (
@@ -214,7 +216,7 @@ fn what_cannot_be_believed_or_read_is_told_apart() {
         ),
         (
             "a GPU's name",
-            body("w", "w", hello("a b", &digest, "1.1")),
+            message("w", "w", WIRE_VERSION, vec![bad_gpu]),
             "malformed_report",
         ),
         (

@@ -14,7 +14,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Error;
-use super::records::{AccountRecord, AuditRecord};
 use super::types::{Account, AccountChange, AuditEntry, Batch, Loaded};
 
 /// A batch as it is written.
@@ -66,7 +65,7 @@ pub(super) fn encode(batch: &Batch) -> Result<Encoded, Error> {
         entries.push(match change {
             AccountChange::Set(account) => Entry {
                 name: format!("account:{}", account.name),
-                value: Some(write("account", &AccountRecord::from(account))?),
+                value: Some(write("account", account)?),
                 place: Place::None,
             },
             AccountChange::Removed(name) => removed(format!("account:{name}")),
@@ -75,7 +74,7 @@ pub(super) fn encode(batch: &Batch) -> Result<Encoded, Error> {
     let marks = batch.ingested.iter();
     let marks: Vec<_> = marks.map(|(mark, job)| (mark.key.clone(), job.0)).collect();
     let audit = batch.audit.iter();
-    let audit = audit.map(|line| write("audit line", &AuditRecord::from(line)));
+    let audit = audit.map(|line| write("audit line", line));
     let audit = audit.collect::<Result<Vec<_>, _>>()?;
     let digest = digest(&entries, &marks, &audit);
     Ok(Encoded {
@@ -286,9 +285,7 @@ impl Decoder {
                 Change::Meta(record.to_meta().map_err(|error| corrupt(Box::new(error)))?)
             }
             "account" => {
-                let record: AccountRecord = read(value).map_err(corrupt)?;
-                let account =
-                    Account::try_from(&record).map_err(|error| corrupt(Box::new(error)))?;
+                let account: Account = read(value).map_err(corrupt)?;
                 return Ok(Item::Account(AccountChange::Set(account)));
             }
             _ => return Ok(Item::Ignored),
@@ -360,11 +357,10 @@ impl Loading {
 
 /// Reads one line of the audit log.
 pub(super) fn audit_line(line: &str) -> Result<AuditEntry, Error> {
-    let record: AuditRecord = read(line).map_err(|source| Error::Corrupt {
+    read(line).map_err(|source| Error::Corrupt {
         what: "audit line".to_owned(),
         source,
-    })?;
-    Ok(AuditEntry::from(record))
+    })
 }
 
 fn read<T: DeserializeOwned>(text: &str) -> Result<T, Box<dyn std::error::Error + Send + Sync>> {

@@ -8,7 +8,6 @@ mod codec;
 mod embedded;
 mod error;
 mod port;
-mod records;
 mod redis;
 mod types;
 

@@ -6,6 +6,7 @@ use dopq_common::api::Role;
 use dopq_common::id::{Epoch, JobId, UserName};
 use dopq_common::sched::Change;
 use dopq_common::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// One transaction, written completely or not at all.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,16 +40,18 @@ impl Batch {
     }
 }
 
-/// A user's account and credentials.
-#[derive(Clone, PartialEq, Eq)]
+/// A user's account and credentials, stored as it is.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// Who.
     pub name: UserName,
     /// What they may do.
     pub role: Role,
     /// The password's Argon2id hash in PHC form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
     /// Their tokens.
+    #[serde(default)]
     pub tokens: Vec<TokenRecord>,
 }
 
@@ -65,17 +68,24 @@ impl fmt::Debug for Account {
 }
 
 /// A stored token. Does not contain the secret.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenRecord {
     /// Its id, for revoking it.
     pub id: String,
     /// What it is for.
+    #[serde(default)]
     pub label: String,
     /// BLAKE3 of the secret in hexadecimal.
     pub hash: String,
     /// When it was created.
+    #[serde(rename = "created_at_ms")]
     pub created_at: Timestamp,
     /// When it expires.
+    #[serde(
+        rename = "expires_at_ms",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub expires_at: Option<Timestamp>,
 }
 
@@ -107,23 +117,26 @@ pub struct IngestMark {
     pub key: String,
 }
 
-/// One line of the audit log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One line of the audit log, stored as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
     /// When.
+    #[serde(rename = "at_ms")]
     pub at: Timestamp,
     /// Who: a user's name, or the part of the system that acted.
     pub by: String,
     /// The action, such as `job.cancel`.
     pub action: String,
     /// Its object: a job's id, a worker's or user's name.
+    #[serde(default)]
     pub target: String,
     /// Details.
+    #[serde(default)]
     pub detail: String,
 }
 
-/// A master, as the others know it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A master, as the others know it and the lease stores it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaderInfo {
     /// Unique for each start of the master.
     pub id: String,
@@ -155,4 +168,73 @@ pub struct Delta {
     pub changes: Vec<Change>,
     /// Accounts that changed or went away.
     pub accounts: Vec<AccountChange>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+
+    /// `value` is stored as `json`, and read back from it and from it with a field of a later version.
+    fn stored<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T, json: &str) {
+        assert_eq!(serde_json::to_string(value).expect("JSON"), json);
+        assert_eq!(&serde_json::from_str::<T>(json).expect(json), value);
+        let later = json.replacen('{', r#"{"later":[1],"#, 1);
+        assert_eq!(&serde_json::from_str::<T>(&later).expect(&later), value);
+    }
+
+    #[test]
+    fn stored_forms_stay() {
+        let token = |expires_at| TokenRecord {
+            id: "t1".to_owned(),
+            label: "laptop".to_owned(),
+            hash: "ab".to_owned(),
+            created_at: Timestamp::from_millis(5),
+            expires_at,
+        };
+        let mut account = Account {
+            name: "anna".parse().expect("a name"),
+            role: Role::User,
+            password: None,
+            tokens: vec![token(None), token(Some(Timestamp::from_millis(9)))],
+        };
+        let tokens = concat!(
+            r#""tokens":[{"id":"t1","label":"laptop","hash":"ab","created_at_ms":5},"#,
+            r#"{"id":"t1","label":"laptop","hash":"ab","created_at_ms":5,"expires_at_ms":9}]}"#,
+        );
+        stored(
+            &account,
+            &format!(r#"{{"name":"anna","role":"user",{tokens}"#),
+        );
+        account.password = Some("$argon2id$x".to_owned());
+        let head = r#"{"name":"anna","role":"user","password":"$argon2id$x","#;
+        stored(&account, &format!("{head}{tokens}"));
+        let line = AuditEntry {
+            at: Timestamp::from_millis(7),
+            by: "root".to_owned(),
+            action: "job.cancel".to_owned(),
+            target: "1423".to_owned(),
+            detail: String::new(),
+        };
+        let json = r#"{"at_ms":7,"by":"root","action":"job.cancel","target":"1423","detail":""}"#;
+        stored(&line, json);
+        let leader = LeaderInfo {
+            id: "m1".to_owned(),
+            url: "http://m:7070".to_owned(),
+        };
+        stored(&leader, r#"{"id":"m1","url":"http://m:7070"}"#);
+    }
+
+    #[test]
+    fn a_stored_account_without_a_valid_name_is_refused() {
+        for name in ["", "a/b", "..", "a b"] {
+            let json = format!(r#"{{"name":"{name}","role":"user"}}"#);
+            assert!(serde_json::from_str::<Account>(&json).is_err(), "{name:?}");
+        }
+        let least: Account = serde_json::from_str(r#"{"name":"a","role":"user"}"#).expect("read");
+        assert_eq!((least.password, least.tokens), (None, Vec::new()));
+    }
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use dopq_common::broker::{Deliveries, inproc};
-use dopq_common::wire::{self, ClusterKey, Hello, Sealed, WireCapacity};
+use dopq_common::resources::Capacity;
+use dopq_common::wire::{self, ClusterKey, Hello, Sealed};
 
 use super::*;
 
@@ -31,12 +32,9 @@ fn hello(seq: u64) -> Report {
         host: "h".to_owned(),
         engine: "e".to_owned(),
         gpu_mode: "none".to_owned(),
-        capacity: WireCapacity {
-            cpu_milli: 1,
-            memory_bytes: 1,
-            gpus: Vec::new(),
+        capacity: Capacity {
             slots_per_gpu: 1,
-            labels: std::collections::BTreeMap::new(),
+            ..Capacity::default()
         },
         images: Vec::new(),
         attempts: Vec::new(),

@@ -10,11 +10,11 @@ use dopq_common::broker::{Broker, Deliveries, inproc};
 use dopq_common::bundle::config;
 use dopq_common::id::{JobId, WorkerId};
 use dopq_common::job::{Cause, Job, Outcome, Phase};
-use dopq_common::resources::ByteSize;
+use dopq_common::resources::{ByteSize, Capacity, GpuDevice, MilliCpu};
 use dopq_common::sched::{Settings, Submission};
 use dopq_common::wire::{
     AttemptOrder, AttemptPhase, ClusterKey, Hello, NumberedReport, Order, OrderEnvelope, Report,
-    ReportEnvelope, WIRE_VERSION, WireCapacity, WireGpu, WireOutcome, WorkerKey, read_envelope,
+    ReportEnvelope, WIRE_VERSION, WireOutcome, WorkerKey, read_envelope,
 };
 use serde_json::value::to_raw_value;
 use tokio::sync::watch;
@@ -309,10 +309,10 @@ impl FakeWorker {
     }
 
     pub(crate) async fn hello(&mut self, gpus: u32) {
-        let gpus = (0..gpus).map(|index| WireGpu {
-            id: format!("GPU-{}-{index}", self.id),
+        let gpus = (0..gpus).map(|index| GpuDevice {
+            id: format!("GPU-{}-{index}", self.id).parse().expect("a name"),
             model: "Simulated".to_owned(),
-            memory_bytes: 16 * ByteSize::GIB,
+            memory: ByteSize(16 * ByteSize::GIB),
             healthy: true,
         });
         let hello = Hello {
@@ -322,9 +322,9 @@ impl FakeWorker {
             host: "h".to_owned(),
             engine: "e".to_owned(),
             gpu_mode: "simulated".to_owned(),
-            capacity: WireCapacity {
-                cpu_milli: 64_000,
-                memory_bytes: 64 * ByteSize::GIB,
+            capacity: Capacity {
+                cpu: MilliCpu(64_000),
+                memory: ByteSize(64 * ByteSize::GIB),
                 gpus: gpus.collect(),
                 slots_per_gpu: 1,
                 labels: std::collections::BTreeMap::new(),

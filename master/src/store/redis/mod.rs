@@ -18,7 +18,6 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{AsyncCommands as _, FromRedisValue, Script, ScriptInvocation};
 
 use super::codec::{self, Decoder, Encoded, Entry, Item, Loading, Place};
-use super::records::LeaderRecord;
 use super::types::{AuditEntry, Batch, Delta, LeaderInfo, Loaded};
 use super::{AUDIT_MAX_LINES, Error, KEYS_KEPT};
 
@@ -125,12 +124,11 @@ impl Redis {
     pub(super) async fn leader(&self) -> Result<Option<LeaderInfo>, Error> {
         let mut connection = self.connection.clone();
         let leader: Option<String> = self.call(connection.get(self.key("leader"))).await?;
-        let record = leader.map(|json| serde_json::from_str::<LeaderRecord>(&json));
-        let record = record.transpose().map_err(|source| Error::Corrupt {
+        let leader = leader.map(|json| serde_json::from_str(&json)).transpose();
+        leader.map_err(|source| Error::Corrupt {
             what: "leader".to_owned(),
             source: Box::new(source),
-        })?;
-        Ok(record.map(LeaderInfo::from))
+        })
     }
 
     pub(super) async fn seq(&self) -> Result<u64, Error> {
@@ -334,7 +332,7 @@ fn operations(call: &mut ScriptInvocation<'_>, batch: &Encoded) {
 }
 
 fn leader_json(leader: &LeaderInfo) -> Result<String, Error> {
-    serde_json::to_string(&LeaderRecord::from(leader)).map_err(|source| Error::Corrupt {
+    serde_json::to_string(leader).map_err(|source| Error::Corrupt {
         what: "leader".to_owned(),
         source: Box::new(source),
     })
