@@ -70,13 +70,9 @@ impl Model {
                 Some((&job.user, Phase::Queued, waiting))
             }
             JobState::Finished(finished) if finished.tasks.is_some() => None,
-            JobState::Queued(_)
-            | JobState::Assigned(_)
-            | JobState::Building(_)
-            | JobState::Running(_)
-            | JobState::Paused(_)
-            | JobState::Stopping(..)
-            | JobState::Finished(_) => Some((&job.user, job.state.phase(), 1)),
+            JobState::Queued(_) | JobState::Active(..) | JobState::Finished(_) => {
+                Some((&job.user, job.state.phase(), 1))
+            }
         })
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use dopq_common::broker::{Broker, Delivery, amqp};
 use dopq_common::bundle::config;
 use dopq_common::id::{JobId, WorkerId};
-use dopq_common::job::{Cause, JobState, Outcome};
+use dopq_common::job::{Cause, Outcome};
 use dopq_common::resources::{ByteSize, Capacity, GpuDevice, MilliCpu};
 use dopq_common::sched::{Settings, Submission};
 use dopq_common::wire::{
@@ -180,13 +180,14 @@ impl Master {
 
     pub(crate) fn succeeded(&self, jobs: &[JobId]) -> usize {
         self.handle.view().read(|model| {
-            let ended = |job: &&JobId| match model.state.job(**job).map(|job| &job.state) {
-                Some(JobState::Finished(end)) => {
-                    assert_eq!(end.outcome.cause, Cause::Succeeded, "{:?}", end.outcome);
-                    true
-                }
-                Some(_) | None => false,
-            };
+            let ended =
+                |job: &&JobId| match model.state.job(**job).and_then(|job| job.state.finished()) {
+                    Some(end) => {
+                        assert_eq!(end.outcome.cause, Cause::Succeeded, "{:?}", end.outcome);
+                        true
+                    }
+                    None => false,
+                };
             jobs.iter().filter(ended).count()
         })
     }

@@ -21,7 +21,7 @@ pub use spec::{
     ImageSource, JobSpec, Network, OnWorkerLoss, Ulimit,
 };
 pub use state::{
-    Active, BundleRef, Expected, ExpectedBy, Finished, Job, JobState, Phase, Queued, StopReason,
-    TIMELINE_MAX, Transition,
+    Active, BundleRef, Expected, ExpectedBy, Finished, Job, JobState, Phase, Queued, Stage,
+    StopReason, TIMELINE_MAX, Transition,
 };
 pub use sweep::{Sweep, SweepAxis, SweepError};

@@ -121,24 +121,67 @@ impl Job {
 /// Where a job stands.
 #[derive(Debug, Clone, PartialEq)]
 pub enum JobState {
-    /// Waits for its turn. Placing it leads to `Assigned`, cancelling it to `Finished`.
+    /// Waits for its turn. Placing it leads to `Active` in the stage `Assigned`, cancelling it to `Finished`.
     Queued(Queued),
-    /// Tasks that wait, run or are over. Placing one makes it a job of its own; the end of the last leads to
-    /// `Finished`, and so does cancelling while no task is under way.
+    /// An array whose tasks wait, run or are over. Placing a task makes it a job of its own. The end of the last
+    /// task leads to `Finished`, and so does cancelling while no task is active.
     Array(Box<Array>),
-    /// Has a machine whose agent has not begun yet. A report leads on to `Building` or `Running`; the
-    /// machine's refusal or loss back to `Queued`; cancelling to `Stopping`.
-    Assigned(Active),
-    /// Its image is being fetched, built or loaded. Leads to `Running`, or to `Finished` when it fails.
-    Building(Active),
-    /// Its container runs. Leads to `Paused`, `Stopping` or `Finished`.
-    Running(Active),
-    /// Its container is frozen. Leads back to `Running`, or to `Stopping`.
-    Paused(Active),
-    /// Was told to end and has not yet. Only the agent's final report or the machine's loss ends it.
-    Stopping(Active, StopReason),
-    /// Over; nothing but a user's retry, which makes a new job, follows.
+    /// Has a machine. The stage moves on with the worker's reports. The end of the attempt leads to `Finished`, or
+    /// back to `Queued` when the job is to be tried again.
+    Active(Active, Stage),
+    /// Over, and stays so: a user's retry makes a new job.
     Finished(Finished),
+}
+
+/// How far an attempt has come on its machine. Stages only go forward, except between running and paused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stage {
+    /// The worker has not begun yet. A report leads to `Building`, `Running` or `Paused`, a cancellation to
+    /// `Stopping`; the worker's refusal queues the job again.
+    Assigned,
+    /// Its image is being fetched, built or loaded. Leads to `Running`, `Paused` or `Stopping`.
+    Building,
+    /// Its container runs. Leads to `Paused` or `Stopping`.
+    Running,
+    /// Its container is frozen. Leads back to `Running`, or to `Stopping`.
+    Paused,
+    /// Was told to end and has not yet. Only the worker's final report or the worker's loss ends it.
+    Stopping(StopReason),
+}
+
+impl Stage {
+    /// The phase of a job in this stage.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        match self {
+            Self::Assigned => Phase::Assigned,
+            Self::Building => Phase::Building,
+            Self::Running => Phase::Running,
+            Self::Paused => Phase::Paused,
+            Self::Stopping(_) => Phase::Stopping,
+        }
+    }
+
+    /// Whether there is no container yet.
+    #[must_use]
+    pub const fn is_starting(&self) -> bool {
+        matches!(self, Self::Assigned | Self::Building)
+    }
+
+    /// Whether there is a container, running or paused, that has not been told to end.
+    #[must_use]
+    pub const fn is_running(&self) -> bool {
+        matches!(self, Self::Running | Self::Paused)
+    }
+
+    /// Why the attempt is being ended, if it is.
+    #[must_use]
+    pub const fn stopping(&self) -> Option<&StopReason> {
+        match self {
+            Self::Stopping(reason) => Some(reason),
+            Self::Assigned | Self::Building | Self::Running | Self::Paused => None,
+        }
+    }
 }
 
 /// The data of a waiting job.
@@ -281,15 +324,15 @@ pub struct Finished {
 pub enum Phase {
     /// [`JobState::Queued`]
     Queued,
-    /// [`JobState::Assigned`]
+    /// [`Stage::Assigned`]
     Assigned,
-    /// [`JobState::Building`]
+    /// [`Stage::Building`]
     Building,
-    /// [`JobState::Running`]
+    /// [`Stage::Running`]
     Running,
-    /// [`JobState::Paused`]
+    /// [`Stage::Paused`]
     Paused,
-    /// [`JobState::Stopping`]
+    /// [`Stage::Stopping`]
     Stopping,
     /// [`JobState::Finished`]
     Finished,
@@ -333,12 +376,17 @@ impl JobState {
                 (None, 0) => Phase::Queued,
                 (None, _) => Phase::Running,
             },
-            Self::Assigned(_) => Phase::Assigned,
-            Self::Building(_) => Phase::Building,
-            Self::Running(_) => Phase::Running,
-            Self::Paused(_) => Phase::Paused,
-            Self::Stopping(..) => Phase::Stopping,
+            Self::Active(_, stage) => stage.phase(),
             Self::Finished(_) => Phase::Finished,
+        }
+    }
+
+    /// The data of a job that waits; an array has its own.
+    #[must_use]
+    pub const fn queued(&self) -> Option<&Queued> {
+        match self {
+            Self::Queued(queued) => Some(queued),
+            Self::Array(_) | Self::Active(..) | Self::Finished(_) => None,
         }
     }
 
@@ -347,27 +395,49 @@ impl JobState {
     pub fn array(&self) -> Option<&Array> {
         match self {
             Self::Array(array) => Some(array),
-            Self::Queued(_)
-            | Self::Assigned(_)
-            | Self::Building(_)
-            | Self::Running(_)
-            | Self::Paused(_)
-            | Self::Stopping(..)
-            | Self::Finished(_) => None,
+            Self::Queued(_) | Self::Active(..) | Self::Finished(_) => None,
         }
     }
 
-    /// What it holds of a machine, in the states that do.
+    /// The same to be changed.
+    pub fn array_mut(&mut self) -> Option<&mut Array> {
+        match self {
+            Self::Array(array) => Some(array),
+            Self::Queued(_) | Self::Active(..) | Self::Finished(_) => None,
+        }
+    }
+
+    /// The current attempt, while the job has a machine.
     #[must_use]
     pub const fn active(&self) -> Option<&Active> {
         match self {
-            Self::Assigned(a)
-            | Self::Building(a)
-            | Self::Running(a)
-            | Self::Paused(a)
-            | Self::Stopping(a, _) => Some(a),
+            Self::Active(active, _) => Some(active),
             Self::Queued(_) | Self::Array(_) | Self::Finished(_) => None,
         }
+    }
+
+    /// How far the current attempt has come, while the job has a machine.
+    #[must_use]
+    pub const fn stage(&self) -> Option<&Stage> {
+        match self {
+            Self::Active(_, stage) => Some(stage),
+            Self::Queued(_) | Self::Array(_) | Self::Finished(_) => None,
+        }
+    }
+
+    /// How the job ended, once it has.
+    #[must_use]
+    pub const fn finished(&self) -> Option<&Finished> {
+        match self {
+            Self::Finished(finished) => Some(finished),
+            Self::Queued(_) | Self::Array(_) | Self::Active(..) => None,
+        }
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub const fn is_finished(&self) -> bool {
+        self.finished().is_some()
     }
 
     /// Who holds back a job that waits.
@@ -375,7 +445,8 @@ impl JobState {
     pub fn hold(&self) -> Option<&Hold> {
         match self {
             Self::Queued(queued) => queued.hold.as_ref(),
-            _ => self.array()?.hold.as_ref(),
+            Self::Array(array) => array.hold.as_ref(),
+            Self::Active(..) | Self::Finished(_) => None,
         }
     }
 
@@ -384,22 +455,17 @@ impl JobState {
         match self {
             Self::Queued(queued) => Some(&mut queued.hold),
             Self::Array(array) => Some(&mut array.hold),
-            _ => None,
+            Self::Active(..) | Self::Finished(_) => None,
         }
     }
 
-    /// How many runs wait for a machine in it.
+    /// How many runs wait for a machine: 1 for a queued job, for an array the tasks that have not started.
     #[must_use]
     pub fn waiting(&self) -> u32 {
         match self {
             Self::Queued(_) => 1,
             Self::Array(array) => array.waiting.len(),
-            Self::Assigned(_)
-            | Self::Building(_)
-            | Self::Running(_)
-            | Self::Paused(_)
-            | Self::Stopping(..)
-            | Self::Finished(_) => 0,
+            Self::Active(..) | Self::Finished(_) => 0,
         }
     }
 
@@ -407,14 +473,9 @@ impl JobState {
     #[must_use]
     pub const fn last_active(&self) -> Option<&Active> {
         match self {
+            Self::Active(active, _) => Some(active),
             Self::Finished(finished) => finished.last.as_ref(),
-            Self::Queued(_)
-            | Self::Array(_)
-            | Self::Assigned(_)
-            | Self::Building(_)
-            | Self::Running(_)
-            | Self::Paused(_)
-            | Self::Stopping(..) => self.active(),
+            Self::Queued(_) | Self::Array(_) => None,
         }
     }
 }

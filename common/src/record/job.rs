@@ -11,7 +11,7 @@ use super::{ArrayRecord, EndsRecord, Error, RECORD_VERSION, Specs, TaskRecord};
 use crate::id::JobId;
 use crate::job::{
     Active, BundleRef, Charge, ChargeEnd, Expected, Finished, Hold, Job, JobState, Outcome, Phase,
-    Queued, StopReason, Task, Transition,
+    Queued, Stage, StopReason, Task, Transition,
 };
 use crate::penalty::usage::Rate;
 use crate::resources::Allocation;
@@ -78,15 +78,15 @@ pub enum StateRecord {
     },
     /// [`JobState::Array`]
     Array(ArrayRecord),
-    /// [`JobState::Assigned`]
+    /// [`Stage::Assigned`]
     Assigned(ActiveRecord),
-    /// [`JobState::Building`]
+    /// [`Stage::Building`]
     Building(ActiveRecord),
-    /// [`JobState::Running`]
+    /// [`Stage::Running`]
     Running(ActiveRecord),
-    /// [`JobState::Paused`]
+    /// [`Stage::Paused`]
     Paused(ActiveRecord),
-    /// [`JobState::Stopping`]
+    /// [`Stage::Stopping`]
     Stopping {
         /// What it holds until it has ended.
         active: ActiveRecord,
@@ -263,14 +263,19 @@ impl From<&JobState> for StateRecord {
                 avoid: queued.avoid.as_ref().map(ToString::to_string),
             },
             JobState::Array(array) => Self::Array(ArrayRecord::from(array.as_ref())),
-            JobState::Assigned(active) => Self::Assigned(active.into()),
-            JobState::Building(active) => Self::Building(active.into()),
-            JobState::Running(active) => Self::Running(active.into()),
-            JobState::Paused(active) => Self::Paused(active.into()),
-            JobState::Stopping(active, reason) => Self::Stopping {
-                active: active.into(),
-                reason: reason.into(),
-            },
+            JobState::Active(active, stage) => {
+                let active = active.into();
+                match stage {
+                    Stage::Assigned => Self::Assigned(active),
+                    Stage::Building => Self::Building(active),
+                    Stage::Running => Self::Running(active),
+                    Stage::Paused => Self::Paused(active),
+                    Stage::Stopping(reason) => Self::Stopping {
+                        active,
+                        reason: reason.into(),
+                    },
+                }
+            }
             JobState::Finished(finished) => Self::Finished {
                 outcome: WireOutcome::from(&finished.outcome),
                 at_ms: finished.at.as_millis(),
@@ -298,12 +303,13 @@ impl StateRecord {
                 avoid: avoid.as_deref().map(str::parse).transpose()?,
             }),
             Self::Array(array) => JobState::Array(Box::new(array.to_array()?)),
-            Self::Assigned(active) => JobState::Assigned(active.to_active()?),
-            Self::Building(active) => JobState::Building(active.to_active()?),
-            Self::Running(active) => JobState::Running(active.to_active()?),
-            Self::Paused(active) => JobState::Paused(active.to_active()?),
+            Self::Assigned(active) => JobState::Active(active.to_active()?, Stage::Assigned),
+            Self::Building(active) => JobState::Active(active.to_active()?, Stage::Building),
+            Self::Running(active) => JobState::Active(active.to_active()?, Stage::Running),
+            Self::Paused(active) => JobState::Active(active.to_active()?, Stage::Paused),
             Self::Stopping { active, reason } => {
-                JobState::Stopping(active.to_active()?, reason.to_reason()?)
+                let stage = Stage::Stopping(reason.to_reason()?);
+                JobState::Active(active.to_active()?, stage)
             }
             Self::Finished {
                 outcome,

@@ -11,7 +11,7 @@ use super::*;
 use crate::id::{Digest, JobId};
 use crate::job::{
     Active, Array, BundleRef, Cause, Charge, ChargeEnd, Expected, ExpectedBy, Finished, Hold,
-    Indexes, Job, JobState, Outcome, Phase, Queued, StopReason, Task, TaskEnds, Transition,
+    Indexes, Job, JobState, Outcome, Phase, Queued, Stage, StopReason, Task, TaskEnds, Transition,
 };
 use crate::penalty::usage::Rate;
 use crate::resources::{Allocation, ByteSize, Capacity, GpuDevice, MilliCpu, MilliGpu};
@@ -117,7 +117,7 @@ fn golden<R: Serialize + DeserializeOwned>(name: &str, record: &R) -> R {
 
 #[test]
 fn jobs_in_every_state() {
-    let stopping = |reason| JobState::Stopping(active(), reason);
+    let stopping = |reason| JobState::Active(active(), Stage::Stopping(reason));
     let states = [
         (
             "job-queued",
@@ -146,10 +146,10 @@ fn jobs_in_every_state() {
                 stopping: Some(StopReason::TooManyFailed),
             })),
         ),
-        ("job-assigned", JobState::Assigned(active())),
-        ("job-building", JobState::Building(active())),
-        ("job-running", JobState::Running(active())),
-        ("job-paused", JobState::Paused(active())),
+        ("job-assigned", JobState::Active(active(), Stage::Assigned)),
+        ("job-building", JobState::Active(active(), Stage::Building)),
+        ("job-running", JobState::Active(active(), Stage::Running)),
+        ("job-paused", JobState::Active(active(), Stage::Paused)),
         (
             "job-cancelling",
             stopping(StopReason::Cancelled("bert".parse().expect("a name"))),
@@ -212,11 +212,11 @@ fn jobs_of_which_something_is_expected() {
     check_jobs([
         (
             "job-running-learned",
-            JobState::Running(expecting(ExpectedBy::Learned { runs: 12 })),
+            JobState::Active(expecting(ExpectedBy::Learned { runs: 12 }), Stage::Running),
         ),
         (
             "job-running-requested",
-            JobState::Running(expecting(ExpectedBy::Request)),
+            JobState::Active(expecting(ExpectedBy::Request), Stage::Running),
         ),
         (
             "job-finished-limited",
@@ -239,7 +239,7 @@ fn check_jobs<const N: usize>(states: [(&str, JobState); N]) {
         let record = golden(name, &JobRecord::from(&job));
         assert_eq!(record.to_job(&mut specs).expect(name), job, "{name}");
     }
-    let mut task = job(JobState::Running(active()));
+    let mut task = job(JobState::Active(active(), Stage::Running));
     task.task = Some(Task {
         array: JobId(1400),
         index: 17,
@@ -253,7 +253,7 @@ fn charges_of_attempts_that_have_ended() {
     let mut specs = Specs::default();
     let charged = Job {
         charges: charges(),
-        ..job(JobState::Running(active()))
+        ..job(JobState::Active(active(), Stage::Running))
     };
     let mut record = golden("job-charged", &JobRecord::from(&charged));
     assert_eq!(record.to_job(&mut specs).expect("a job"), charged);
@@ -362,7 +362,7 @@ fn counters_and_lock() {
 
 #[test]
 fn unknown_fields_and_the_next_version_are_read_and_later_ones_refused() {
-    let job = job(JobState::Running(active()));
+    let job = job(JobState::Active(active(), Stage::Running));
     let mut value = serde_json::to_value(JobRecord::from(&job)).expect("it is written");
     value["later"] = "field".into();
     value["state"]["later"] = 1.into();
@@ -386,7 +386,7 @@ fn unknown_fields_and_the_next_version_are_read_and_later_ones_refused() {
 
 #[test]
 fn what_no_job_can_be_is_refused() {
-    let record = JobRecord::from(&job(JobState::Running(active())));
+    let record = JobRecord::from(&job(JobState::Active(active(), Stage::Running)));
     let mut specs = Specs::default();
     let bad_user = JobRecord {
         user: "../root".to_owned(),

@@ -1,6 +1,6 @@
 //! What must hold after every step, each as a function with a name. Tests and simulations call them.
 
-use crate::job::{JobState, Phase};
+use crate::job::Stage;
 use crate::resources::MilliGpu;
 
 use crate::job::TIMELINE_MAX;
@@ -69,15 +69,7 @@ fn jobs_are_well_formed(state: &State) -> Result<(), String> {
             if state.worker(&active.worker).is_none() {
                 return Err(format!("job {id} is on a machine that is not known"));
             }
-            let running = match &job.state {
-                JobState::Running(_) | JobState::Paused(_) => true,
-                JobState::Queued(_)
-                | JobState::Array(_)
-                | JobState::Assigned(_)
-                | JobState::Building(_)
-                | JobState::Stopping(..)
-                | JobState::Finished(_) => false,
-            };
+            let running = job.state.stage().is_some_and(Stage::is_running);
             if running && (active.started_at.is_none() || !active.confirmed) {
                 return Err(format!("job {id} runs without having started"));
             }
@@ -109,18 +101,18 @@ fn arrays_know_their_tasks(state: &State) -> Result<(), String> {
     for job in state.jobs() {
         let id = job.id;
         if let Some(task) = job.task
-            && job.state.phase() != Phase::Finished
+            && !job.state.is_finished()
         {
             let of = state.job(task.array);
             if of.is_none_or(|of| of.task_id(task.index) != Some(id)) {
                 return Err(format!("task {id} does not belong to its array"));
             }
         }
-        let JobState::Array(array) = &job.state else {
+        let Some(array) = job.state.array() else {
             continue;
         };
         let begun = state.tasks(id);
-        let open = begun.filter(|task| task.state.phase() != Phase::Finished);
+        let open = begun.filter(|task| !task.state.is_finished());
         if u32::try_from(open.count()) != Ok(array.open) {
             return Err(format!("array {id} miscounts its tasks that are under way"));
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dopq_common::id::Epoch;
-use dopq_common::job::{Job, JobState};
+use dopq_common::job::Job;
 use dopq_common::time::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -191,9 +191,9 @@ pub(super) fn missing(jobs: Vec<Arc<Job>>, mark: &Mark, now: Timestamp) -> Vec<D
     let mut due: Vec<Due> = jobs
         .into_iter()
         // A task begins without being accepted by itself.
-        .filter(|job| job.task.is_none() || is_finished(job))
+        .filter(|job| job.task.is_none() || job.state.is_finished())
         .map(|job| Due {
-            kind: if is_finished(&job) {
+            kind: if job.state.is_finished() {
                 Kind::Finished
             } else {
                 Kind::Accepted
@@ -207,8 +207,4 @@ pub(super) fn missing(jobs: Vec<Arc<Job>>, mark: &Mark, now: Timestamp) -> Vec<D
         .collect();
     due.sort_by_key(Due::key);
     due
-}
-
-const fn is_finished(job: &Job) -> bool {
-    matches!(job.state, JobState::Finished(_))
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use dopq_common::id::{AttemptId, WorkerId};
-use dopq_common::job::{JobState, Outcome};
+use dopq_common::job::{JobState, Outcome, Stage};
 use dopq_common::sched::State;
 use dopq_common::wire::{AttemptOrder, ClusterKey, Order, RunOrder, WireOutcome};
 
@@ -59,7 +59,7 @@ impl Filler<'_> {
 
     fn run(&self, state: &State, worker: &WorkerId, attempt: AttemptId) -> Option<RunOrder> {
         let job = state.job(attempt.job)?;
-        let JobState::Assigned(active) = &job.state else {
+        let JobState::Active(active, Stage::Assigned) = &job.state else {
             return None;
         };
         let wanted = job.attempt() == Some(attempt) && active.worker == *worker;
@@ -166,14 +166,14 @@ mod tests {
 
     #[test]
     fn an_order_to_run_has_all_that_a_worker_needs() {
-        let assigned = state(JobState::Assigned(active(false)));
+        let assigned = state(JobState::Active(active(false), Stage::Assigned));
         let order = fill(&assigned, "w", attempt(2), &Kind::Run).expect("wanted");
         insta::assert_json_snapshot!(order);
     }
 
     #[test]
     fn an_order_to_run_is_dropped_once_it_is_overtaken() {
-        let unconfirmed = || JobState::Assigned(active(false));
+        let unconfirmed = || JobState::Active(active(false), Stage::Assigned);
         let queued = JobState::Queued(Queued {
             since: Timestamp::default(),
             not_before: None,
@@ -181,8 +181,18 @@ mod tests {
             avoid: None,
         });
         for (what, job_state, to, number) in [
-            ("confirmed", JobState::Assigned(active(true)), "w", 2),
-            ("running", JobState::Running(active(true)), "w", 2),
+            (
+                "confirmed",
+                JobState::Active(active(true), Stage::Assigned),
+                "w",
+                2,
+            ),
+            (
+                "running",
+                JobState::Active(active(true), Stage::Running),
+                "w",
+                2,
+            ),
             ("queued again", queued, "w", 2),
             ("an older attempt", unconfirmed(), "w", 1),
             ("a worker that is gone", unconfirmed(), "v", 2),
@@ -194,7 +204,7 @@ mod tests {
 
     #[test]
     fn what_ends_an_attempt_is_sent_whatever_became_of_its_job() {
-        let running = state(JobState::Running(active(true)));
+        let running = state(JobState::Active(active(true), Stage::Running));
         let stop = Kind::Stop {
             outcome: Outcome::new(Cause::TimeLimit, "it ran for 1 h"),
             grace: Duration::from_millis(1500),

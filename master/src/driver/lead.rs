@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dopq_common::broker::{Broker, Link};
 use dopq_common::id::Epoch;
-use dopq_common::job::{Cause, ExpectedBy, Finished, JobState};
+use dopq_common::job::{Cause, ExpectedBy, Finished};
 use dopq_common::sched::{Effect, Event, Planner, Settings, State};
 use dopq_common::time::Timestamp;
 use dopq_common::wire::ClusterKey;
@@ -258,7 +258,7 @@ impl<'a> Leader<'a> {
         match act {
             Effect::Accepted { new: true, .. } => self.parts.metrics.job_submitted(),
             Effect::Archive { job } => {
-                if let Some(JobState::Finished(end)) = self.state.job(*job).map(|job| &job.state) {
+                if let Some(end) = self.state.job(*job).and_then(|job| job.state.finished()) {
                     self.parts.metrics.job_finished(end.outcome.cause.as_str());
                     if let Some((by, ratio)) = estimated(end) {
                         self.parts.metrics.runtime_estimated(by.as_str(), ratio);

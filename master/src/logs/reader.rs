@@ -10,7 +10,6 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use dopq_common::broker::{Broker, LiveMessage, LiveStream};
 use dopq_common::id::{AttemptId, JobId, WorkerId};
-use dopq_common::job::JobState;
 use dopq_common::wire::log::Damaged;
 use dopq_common::wire::{ClusterKey, Live, Sealed, topic};
 use tokio::time::Instant;
@@ -246,7 +245,7 @@ impl Reader {
                 // A task that has not started is not a job yet; its changes are its array's.
                 let waits = model.state.waiting_task(job);
                 match model.state.job(job) {
-                    Some(job) => (job.last_attempt >= next, finished(&job.state), None),
+                    Some(job) => (job.last_attempt >= next, job.state.is_finished(), None),
                     None => (false, waits.is_none(), waits.map(|task| task.array)),
                 }
             });
@@ -399,23 +398,11 @@ fn stand(view: &View, attempt: AttemptId) -> Stand {
         if let Some(active) = job.state.active().filter(|a| a.attempt == attempt.number) {
             return Stand::Live(active.worker.clone());
         }
-        let log_bytes = match &job.state {
-            JobState::Finished(end) if job.last_attempt == attempt.number => end.log_bytes,
-            JobState::Finished(_)
-            | JobState::Queued(_)
-            | JobState::Array(_)
-            | JobState::Assigned(_)
-            | JobState::Building(_)
-            | JobState::Running(_)
-            | JobState::Paused(_)
-            | JobState::Stopping(..) => None,
-        };
+        let is_last = job.last_attempt == attempt.number;
+        let finished = job.state.finished().filter(|_| is_last);
+        let log_bytes = finished.and_then(|finished| finished.log_bytes);
         Stand::Over { log_bytes }
     })
-}
-
-fn finished(state: &JobState) -> bool {
-    matches!(state, JobState::Finished(_))
 }
 
 /// Waits until the job may have changed.

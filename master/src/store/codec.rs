@@ -176,11 +176,7 @@ fn place(job: &Job) -> Place {
             user,
             score: queue_score(job),
         },
-        JobState::Assigned(active)
-        | JobState::Building(active)
-        | JobState::Running(active)
-        | JobState::Paused(active)
-        | JobState::Stopping(active, _) => Place::Running {
+        JobState::Active(active, _) => Place::Running {
             user,
             score: by_time(active.assigned_at),
         },

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use dopq_common::id::JobId;
+use dopq_common::job::{JobState, Stage};
 use dopq_common::sched::Change;
 use dopq_master::store::{Batch, Error, Options, RedisOptions, Store};
 use dopq_tests::process::free_port;
@@ -102,7 +103,7 @@ fn its_lists_mean_what_they_say(runtime: &Runtime, server: &mut Redis) {
         let mut batch = Batch::new(epoch, 2);
         for id in [3, 4] {
             let mut job = job(id, 1);
-            job.state = dopq_common::job::JobState::Running(active(1, 1));
+            job.state = JobState::Active(active(1, 1), Stage::Running);
             batch.changes.push(Change::Job(job.into()));
         }
         batch.changes.push(Change::JobDropped(JobId(1)));

@@ -8,7 +8,7 @@ use dopq_common::api::Role;
 use dopq_common::id::{Digest, GroupName, JobId, UserName, WorkerId};
 use dopq_common::job::{
     Active, Array, BundleRef, Cause, Charge, ChargeEnd, Expected, ExpectedBy, Finished, Hold,
-    Indexes, Job, JobState, Outcome, Phase, Queued, StopReason, TaskEnds, Transition,
+    Indexes, Job, JobState, Outcome, Phase, Queued, Stage, StopReason, TaskEnds, Transition,
 };
 use dopq_common::penalty::usage::Rate;
 use dopq_common::record::Specs;
@@ -128,13 +128,16 @@ pub(crate) fn states() -> Vec<JobState> {
             failure: Some(Outcome::new(Cause::UserError, "exit 1")),
             stopping: None,
         })),
-        JobState::Assigned(active(1, 1)),
-        JobState::Building(active(1, 1)),
-        JobState::Running(active(2, 1)),
-        JobState::Paused(active(2, 1)),
-        JobState::Stopping(active(2, 1), StopReason::Cancelled(user_name(1))),
-        JobState::Stopping(active(2, 1), StopReason::TimeLimit),
-        JobState::Stopping(active(2, 1), StopReason::Preempted),
+        JobState::Active(active(1, 1), Stage::Assigned),
+        JobState::Active(active(1, 1), Stage::Building),
+        JobState::Active(active(2, 1), Stage::Running),
+        JobState::Active(active(2, 1), Stage::Paused),
+        JobState::Active(
+            active(2, 1),
+            Stage::Stopping(StopReason::Cancelled(user_name(1))),
+        ),
+        JobState::Active(active(2, 1), Stage::Stopping(StopReason::TimeLimit)),
+        JobState::Active(active(2, 1), Stage::Stopping(StopReason::Preempted)),
         JobState::Finished(Finished {
             outcome: Outcome::new(Cause::Succeeded, ""),
             at: at(30),

@@ -12,7 +12,7 @@ use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use crate::id::{AttemptId, JobId, WorkerId};
-use crate::job::{Active, Cause, ExpectedBy, Job, JobState, Outcome};
+use crate::job::{Active, Cause, ExpectedBy, Job, Outcome, Stage};
 use crate::time::Timestamp;
 
 use crate::sched::events::dispatch::step;
@@ -171,16 +171,11 @@ impl Ahead {
     fn first_end(&mut self) -> Option<Event> {
         let (attempt, worker) = self.ends.pop()?;
         let job = self.state.job(attempt.job)?;
-        let outcome = match &job.state {
-            JobState::Stopping(_, reason) => reason.outcome(job),
-            JobState::Queued(_)
-            | JobState::Array(_)
-            | JobState::Assigned(_)
-            | JobState::Building(_)
-            | JobState::Running(_)
-            | JobState::Paused(_)
-            | JobState::Finished(_) => Outcome::new(Cause::Succeeded, ""),
-        };
+        let stopping = job.state.stage().and_then(Stage::stopping);
+        let outcome = stopping.map_or_else(
+            || Outcome::new(Cause::Succeeded, ""),
+            |reason| reason.outcome(job),
+        );
         // It is told to have run for no time, so that nothing is learned from what is only imagined.
         Some(ended(worker, attempt, outcome, Duration::ZERO))
     }
@@ -254,13 +249,8 @@ impl Ahead {
     }
 
     fn end(&self, job: &Job, active: &Active) -> Option<Timestamp> {
-        match &job.state {
-            JobState::Stopping(..) => return Some(self.now.after(job.spec.grace)),
-            JobState::Assigned(_)
-            | JobState::Building(_)
-            | JobState::Running(_)
-            | JobState::Paused(_) => {}
-            JobState::Queued(_) | JobState::Array(_) | JobState::Finished(_) => return None,
+        if job.state.stage()?.stopping().is_some() {
+            return Some(self.now.after(job.spec.grace));
         }
         let since = active.started_at.unwrap_or(active.assigned_at);
         let end = since.after(self.length(job, active)?);

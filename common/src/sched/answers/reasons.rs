@@ -163,13 +163,7 @@ pub fn reasons(state: &State, now: Timestamp, job: &Job) -> Vec<Reason> {
     let (hold, not_before, array) = match &job.state {
         JobState::Queued(queued) => (&queued.hold, queued.not_before, None),
         JobState::Array(array) if !array.waiting.is_empty() => (&array.hold, None, Some(array)),
-        JobState::Array(_)
-        | JobState::Assigned(_)
-        | JobState::Building(_)
-        | JobState::Running(_)
-        | JobState::Paused(_)
-        | JobState::Stopping(..)
-        | JobState::Finished(_) => return Vec::new(),
+        JobState::Array(_) | JobState::Active(..) | JobState::Finished(_) => return Vec::new(),
     };
     let mut reasons = Vec::new();
     reasons.extend(hold.iter().map(|hold| Reason::Held {

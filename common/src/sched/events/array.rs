@@ -31,7 +31,7 @@ impl Step<'_> {
         let outcome = reason.outcome(job);
         let now = self.now;
         self.edit(array, |job| {
-            if let JobState::Array(state) = &mut job.state {
+            if let Some(state) = job.state.array_mut() {
                 let never_begun = std::mem::take(&mut state.waiting);
                 state.ends.cancelled.extend(&never_begun);
                 state.failure.get_or_insert_with(|| outcome.clone());
@@ -44,20 +44,18 @@ impl Step<'_> {
         for task in tasks {
             match &task.state {
                 JobState::Queued(_) => over.push((task.id, outcome.clone())),
-                JobState::Assigned(active)
-                | JobState::Building(active)
-                | JobState::Running(active)
-                | JobState::Paused(active)
-                | JobState::Stopping(active, StopReason::Preempted) => {
-                    self.stop(task.id, active.clone(), reason.clone());
-                }
-                // It is ending for good already.
-                JobState::Stopping(
-                    _,
-                    StopReason::Cancelled(_) | StopReason::TimeLimit | StopReason::TooManyFailed,
-                )
-                | JobState::Finished(_)
-                | JobState::Array(_) => {}
+                JobState::Active(active, stage) => match stage.stopping() {
+                    None | Some(StopReason::Preempted) => {
+                        self.stop(task.id, active.clone(), reason.clone());
+                    }
+                    // It is ending for good already.
+                    Some(
+                        StopReason::Cancelled(_)
+                        | StopReason::TimeLimit
+                        | StopReason::TooManyFailed,
+                    ) => {}
+                },
+                JobState::Finished(_) | JobState::Array(_) => {}
             }
         }
         over.extend(self.array_end(array).map(|outcome| (array, outcome)));
@@ -69,12 +67,12 @@ impl Step<'_> {
         let Some(job) = self.state.job(id) else {
             return Vec::new();
         };
-        let (Some(task), JobState::Finished(finished)) = (job.task, &job.state) else {
+        let (Some(task), Some(finished)) = (job.task, job.state.finished()) else {
             return Vec::new();
         };
         let outcome = finished.outcome.clone();
         self.edit(task.array, |job| {
-            if let JobState::Array(array) = &mut job.state {
+            if let Some(array) = job.state.array_mut() {
                 array.open = array.open.saturating_sub(1);
                 ends_with(array, &outcome.cause).insert(task.index);
                 if outcome.cause != Cause::Succeeded {
@@ -181,7 +179,7 @@ fn listed(indexes: &Indexes) -> String {
 
 /// How the tasks of an array that ends before any was begun are told.
 pub(crate) fn close(job: &mut Job, finished: &mut Finished) {
-    if let JobState::Array(array) = &mut job.state {
+    if let Some(array) = job.state.array_mut() {
         let never_begun = std::mem::take(&mut array.waiting);
         array.ends.cancelled.extend(&never_begun);
         finished.tasks = Some(Box::new(std::mem::take(&mut array.ends)));

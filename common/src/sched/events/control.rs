@@ -25,20 +25,22 @@ impl Step<'_> {
                     self.finish(id, outcome);
                 }
             }
-            JobState::Assigned(active)
-            | JobState::Building(active)
-            | JobState::Running(active)
-            | JobState::Paused(active)
-            // Whoever was to be queued again is not.
-            | JobState::Stopping(active, StopReason::Preempted) => {
-                let active = active.clone();
-                self.stop(id, active, reason);
-            }
-            // It is ending already; the order is repeated in case that it was the order that got lost.
-            JobState::Stopping(active, reason @ (StopReason::Cancelled(_) | StopReason::TimeLimit | StopReason::TooManyFailed)) => {
-                let effect = stop_order(job, active, reason);
-                self.act(effect);
-            }
+            JobState::Active(active, stage) => match stage.stopping() {
+                // A preempted job is not queued again.
+                None | Some(StopReason::Preempted) => {
+                    let active = active.clone();
+                    self.stop(id, active, reason);
+                }
+                // It is ending already. The order is repeated in case it got lost.
+                Some(
+                    reason @ (StopReason::Cancelled(_)
+                    | StopReason::TimeLimit
+                    | StopReason::TooManyFailed),
+                ) => {
+                    let effect = stop_order(job, active, reason);
+                    self.act(effect);
+                }
+            },
             JobState::Finished(finished) => {
                 return Err(Rejected::AlreadyFinished {
                     job: id,
@@ -148,12 +150,7 @@ fn is_held(job: &Job) -> Result<bool, Rejected> {
             job: job.id,
             at: finished.at,
         }),
-        JobState::Array(_)
-        | JobState::Assigned(_)
-        | JobState::Building(_)
-        | JobState::Running(_)
-        | JobState::Paused(_)
-        | JobState::Stopping(..) => Err(Rejected::NotQueued {
+        JobState::Array(_) | JobState::Active(..) => Err(Rejected::NotQueued {
             job: job.id,
             phase: job.state.phase().as_str(),
         }),

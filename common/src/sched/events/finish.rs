@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::id::JobId;
 use crate::job::{
     Active, Cause, Charge, ChargeEnd, Finished, Job, JobState, OnWorkerLoss, Outcome, Phase,
-    Queued, RetryRule, StopReason, write_down,
+    Queued, RetryRule, Stage, StopReason, write_down,
 };
 use crate::penalty::recency;
 use crate::time::Timestamp;
@@ -134,7 +134,7 @@ impl Step<'_> {
         let mut over = self.over_with(id);
         while let Some((id, outcome)) = over.pop() {
             let job = self.state.job(id);
-            if job.is_none_or(|job| job.state.phase() == Phase::Finished) {
+            if job.is_none_or(|job| job.state.is_finished()) {
                 continue;
             }
             let end = Ended {
@@ -162,16 +162,8 @@ impl Step<'_> {
         let mut after = job.waits_after().iter();
         let failed =
             after.find(|d| self.state.dependency_status(**d) == DependencyStatus::Impossible)?;
-        let cause = match &self.state.job(failed.job)?.state {
-            JobState::Finished(finished) => finished.outcome.cause.as_str(),
-            JobState::Queued(_)
-            | JobState::Array(_)
-            | JobState::Assigned(_)
-            | JobState::Building(_)
-            | JobState::Running(_)
-            | JobState::Paused(_)
-            | JobState::Stopping(..) => return None,
-        };
+        let finished = self.state.job(failed.job)?.state.finished()?;
+        let cause = finished.outcome.cause.as_str();
         let detail = format!(
             "job {}, which had to succeed first, ended: {cause}",
             failed.job
@@ -251,11 +243,8 @@ impl Step<'_> {
             avoid: false,
         };
         let over = || Next::Over(outcome.clone());
-        match &job.state {
-            JobState::Stopping(
-                _,
-                reason @ (StopReason::Cancelled(_) | StopReason::TooManyFailed),
-            ) => {
+        match job.state.stage().and_then(Stage::stopping) {
+            Some(reason @ (StopReason::Cancelled(_) | StopReason::TooManyFailed)) => {
                 return match outcome.cause.retry_rule() {
                     // It ended by itself before the order reached it, and that is how it ended.
                     RetryRule::Never | RetryRule::UserBudget => over(),
@@ -269,23 +258,14 @@ impl Step<'_> {
                     }
                 };
             }
-            JobState::Stopping(_, StopReason::Preempted)
-                if outcome.exit_code == Some(crate::job::CHECKPOINTED) =>
-            {
+            Some(StopReason::Preempted) if outcome.exit_code == Some(crate::job::CHECKPOINTED) => {
                 return again;
             }
             // The run was long enough, whatever kept the machine from saying so.
-            JobState::Stopping(_, StopReason::TimeLimit) if outcome.cause == Cause::WorkerLost => {
+            Some(StopReason::TimeLimit) if outcome.cause == Cause::WorkerLost => {
                 return Next::Over(Outcome::new(Cause::TimeLimit, outcome.detail.clone()));
             }
-            JobState::Queued(_)
-            | JobState::Array(_)
-            | JobState::Assigned(_)
-            | JobState::Building(_)
-            | JobState::Running(_)
-            | JobState::Paused(_)
-            | JobState::Stopping(..)
-            | JobState::Finished(_) => {}
+            Some(StopReason::Preempted | StopReason::TimeLimit) | None => {}
         }
         match outcome.cause.retry_rule() {
             RetryRule::Never => over(),

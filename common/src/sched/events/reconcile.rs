@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::{AttemptId, Digest, JobId, WorkerId};
-use crate::job::{Cause, JobState, Outcome};
+use crate::job::{Cause, Outcome, Stage};
 use crate::resources::Capacity;
 use crate::wire::AttemptPhase;
 
@@ -64,8 +64,9 @@ impl Step<'_> {
         if let Some(phase) = phase {
             // That it is in that phase already is as good as that it now enters it.
             drop(self.entered(attempt, phase, String::new()));
-            let state = self.state.job(attempt.job).map(|job| &job.state);
-            if matches!(state, Some(JobState::Stopping(..))) && phase < AttemptPhase::Stopping {
+            let job = self.state.job(attempt.job);
+            let stopping = job.and_then(|job| job.state.stage()?.stopping());
+            if stopping.is_some() && phase < AttemptPhase::Stopping {
                 self.order_again(attempt.job);
             }
         }
@@ -75,15 +76,15 @@ impl Step<'_> {
         let Some(job) = self.state.job(attempt.job) else {
             return;
         };
-        match &job.state {
+        let Some((active, stage)) = job.state.active().zip(job.state.stage()) else {
+            return;
+        };
+        match stage {
             // The order may still be on its way to it; repeats are harmless. A stop of an unknown attempt
             // is answered with its end.
-            JobState::Assigned(active) if !active.confirmed => self.order_again(attempt.job),
-            JobState::Stopping(..) => self.order_again(attempt.job),
-            JobState::Assigned(active)
-            | JobState::Building(active)
-            | JobState::Running(active)
-            | JobState::Paused(active) => {
+            Stage::Assigned if !active.confirmed => self.order_again(attempt.job),
+            Stage::Stopping(_) => self.order_again(attempt.job),
+            Stage::Assigned | Stage::Building | Stage::Running | Stage::Paused => {
                 let worker = active.worker.clone();
                 let detail = format!("{worker} came back without it");
                 let ended = Ended {
@@ -95,7 +96,6 @@ impl Step<'_> {
                 // So that it is never begun there should its order turn up after all.
                 self.clean_up(worker, attempt, false);
             }
-            JobState::Queued(_) | JobState::Array(_) | JobState::Finished(_) => {}
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::id::{AttemptId, JobId, WorkerId};
-use crate::job::{Active, Cause, Job, JobState, Outcome, Phase};
+use crate::job::{Cause, Job, JobState, Outcome, Stage};
 use crate::wire::AttemptPhase;
 
 use crate::sched::events::finish::Ended;
@@ -68,16 +68,7 @@ impl Step<'_> {
     /// Whether the job ended with this very attempt, so that its worker has said all there is to say.
     fn has_ended_with(&self, worker: &WorkerId, attempt: AttemptId) -> bool {
         let job = self.state.job(attempt.job);
-        let last = job.and_then(|job| match &job.state {
-            JobState::Finished(finished) => finished.last.as_ref(),
-            JobState::Queued(_)
-            | JobState::Array(_)
-            | JobState::Assigned(_)
-            | JobState::Building(_)
-            | JobState::Running(_)
-            | JobState::Paused(_)
-            | JobState::Stopping(..) => None,
-        });
+        let last = job.and_then(|job| job.state.finished()?.last.as_ref());
         last.is_some_and(|last| last.attempt == attempt.number && last.worker == *worker)
     }
 
@@ -87,18 +78,9 @@ impl Step<'_> {
             Effect::Forget { worker, attempt }
         } else {
             let job = self.state.job(attempt.job);
-            let outcome = match job.map(|job| &job.state) {
-                Some(JobState::Finished(finished)) => finished.outcome.clone(),
-                Some(
-                    JobState::Queued(_)
-                    | JobState::Array(_)
-                    | JobState::Assigned(_)
-                    | JobState::Building(_)
-                    | JobState::Running(_)
-                    | JobState::Paused(_)
-                    | JobState::Stopping(..),
-                )
-                | None => Outcome::new(
+            let outcome = match job.and_then(|job| job.state.finished()) {
+                Some(finished) => finished.outcome.clone(),
+                None => Outcome::new(
                     Cause::WorkerLost,
                     "the attempt was given up while its machine was silent",
                 ),
@@ -127,28 +109,28 @@ impl Step<'_> {
             ran: Duration::ZERO,
             log_bytes: None,
         };
-        match &job.state {
-            JobState::Assigned(_) => {
+        let Some(stage) = job.state.stage() else {
+            return Err(Rejected::Stale(attempt));
+        };
+        match stage {
+            Stage::Assigned => {
                 self.attempt_refused(attempt.job, reason);
                 self.act(Effect::Forget { worker, attempt });
             }
             // Nothing ran, so that the stop has been obeyed.
-            JobState::Stopping(_, stop) => {
+            Stage::Stopping(stop) => {
                 let outcome = stop.outcome(job);
                 self.attempt_ended(attempt.job, ended(outcome));
                 self.act(Effect::Forget { worker, attempt });
             }
             // A refusal is the last word on an attempt: a machine that says so of what it had begun has lost its
             // records of it.
-            JobState::Building(_) | JobState::Running(_) | JobState::Paused(_) => {
+            Stage::Building | Stage::Running | Stage::Paused => {
                 let detail = format!("{worker} had begun it and then refused it: {reason}");
                 let outcome = Outcome::new(Cause::WorkerLost, detail);
                 self.attempt_ended(attempt.job, ended(outcome));
                 // Should the refusal be the older word after all, what runs there must end.
                 self.clean_up(worker, attempt, false);
-            }
-            JobState::Queued(_) | JobState::Array(_) | JobState::Finished(_) => {
-                return Err(Rejected::Stale(attempt));
             }
         }
         Ok(())
@@ -164,44 +146,32 @@ impl Step<'_> {
     ) -> Result<(), Rejected> {
         let id = attempt.job;
         let repeated = Err(Rejected::Repeated(attempt));
-        let Some(job) = self.state.job(id) else {
+        let state = self.state.job(id).map(|job| &job.state);
+        let Some(JobState::Active(active, stage)) = state else {
             return Err(Rejected::Stale(attempt));
         };
-        match (&job.state, phase) {
-            (JobState::Queued(_) | JobState::Array(_) | JobState::Finished(_), _) => {
-                Err(Rejected::Stale(attempt))
-            }
-            (JobState::Assigned(active), AttemptPhase::Accepted) => {
+        match (stage, phase) {
+            (Stage::Assigned, AttemptPhase::Accepted) => {
                 if active.confirmed {
                     return repeated;
                 }
                 self.confirm(id);
                 Ok(())
             }
-            (JobState::Assigned(_), AttemptPhase::Building) => {
-                self.advance(id, Phase::Building, note);
+            (Stage::Assigned, AttemptPhase::Building) => {
+                self.advance(id, Stage::Building, note);
                 Ok(())
             }
-            (JobState::Assigned(_) | JobState::Building(_), AttemptPhase::Running) => {
-                self.advance(id, Phase::Running, note);
+            (Stage::Assigned | Stage::Building | Stage::Paused, AttemptPhase::Running) => {
+                self.advance(id, Stage::Running, note);
                 Ok(())
             }
-            (JobState::Paused(_), AttemptPhase::Running) => {
-                self.advance(id, Phase::Running, note);
-                Ok(())
-            }
-            (
-                JobState::Assigned(_) | JobState::Building(_) | JobState::Running(_),
-                AttemptPhase::Paused,
-            ) => {
-                self.advance(id, Phase::Paused, note);
+            (Stage::Assigned | Stage::Building | Stage::Running, AttemptPhase::Paused) => {
+                self.advance(id, Stage::Paused, note);
                 Ok(())
             }
             (
-                JobState::Assigned(_)
-                | JobState::Building(_)
-                | JobState::Running(_)
-                | JobState::Paused(_),
+                Stage::Assigned | Stage::Building | Stage::Running | Stage::Paused,
                 AttemptPhase::Stopping | AttemptPhase::Uploading,
             ) => {
                 let note = if note.is_empty() {
@@ -218,7 +188,7 @@ impl Step<'_> {
                 };
                 self.remark(id, attempt, note)
             }
-            (JobState::Stopping(active, _), phase) => {
+            (Stage::Stopping(_), phase) => {
                 let started = match phase {
                     AttemptPhase::Running | AttemptPhase::Paused => true,
                     AttemptPhase::Accepted
@@ -231,7 +201,7 @@ impl Step<'_> {
                 }
                 let now = self.now;
                 self.edit(id, |job| {
-                    if let JobState::Stopping(active, _) = &mut job.state {
+                    if let JobState::Active(active, _) = &mut job.state {
                         active.confirmed = true;
                         if started {
                             active.started_at.get_or_insert(now);
@@ -240,13 +210,13 @@ impl Step<'_> {
                 });
                 Ok(())
             }
-            (JobState::Building(_), AttemptPhase::Accepted | AttemptPhase::Building)
+            (Stage::Building, AttemptPhase::Accepted | AttemptPhase::Building)
             | (
-                JobState::Running(_),
+                Stage::Running,
                 AttemptPhase::Accepted | AttemptPhase::Building | AttemptPhase::Running,
             )
             | (
-                JobState::Paused(_),
+                Stage::Paused,
                 AttemptPhase::Accepted | AttemptPhase::Building | AttemptPhase::Paused,
             ) => repeated,
         }
@@ -254,38 +224,25 @@ impl Step<'_> {
 
     fn confirm(&mut self, id: JobId) {
         self.edit(id, |job| {
-            if let JobState::Assigned(active) = &mut job.state {
+            if let JobState::Active(active, _) = &mut job.state {
                 active.confirmed = true;
             }
         });
         self.state.watch_mut().answered(id);
     }
 
-    fn advance(&mut self, id: JobId, phase: Phase, note: String) {
+    fn advance(&mut self, id: JobId, next: Stage, note: String) {
         let now = self.now;
         self.edit(id, |job| {
-            let Some(active) = job.state.active() else {
+            let JobState::Active(active, stage) = &mut job.state else {
                 return;
             };
-            let mut active = Active {
-                confirmed: true,
-                ..active.clone()
-            };
-            job.state = match phase {
-                Phase::Running => {
-                    active.started_at.get_or_insert(now);
-                    JobState::Running(active)
-                }
-                Phase::Paused => {
-                    active.started_at.get_or_insert(now);
-                    JobState::Paused(active)
-                }
-                Phase::Queued
-                | Phase::Assigned
-                | Phase::Building
-                | Phase::Stopping
-                | Phase::Finished => JobState::Building(active),
-            };
+            active.confirmed = true;
+            if next.is_running() {
+                active.started_at.get_or_insert(now);
+            }
+            let phase = next.phase();
+            *stage = next;
             job.enter(now, phase, note);
         });
         self.state.watch_mut().answered(id);

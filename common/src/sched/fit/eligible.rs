@@ -1,7 +1,7 @@
 //! Whether a queued job may start at all, before a node is looked for.
 
 use crate::id::{JobId, WorkerId};
-use crate::job::{Job, JobState};
+use crate::job::Job;
 use crate::sched::model::demand::Demand;
 use crate::sched::model::entities::Health;
 use crate::sched::state::core::State;
@@ -31,10 +31,7 @@ pub(crate) fn is_locked(state: &State, now: Timestamp) -> bool {
 
 /// The node that the job's last attempt failed on, as long as another that is up and open could run the job some day.
 pub(crate) fn avoided<'a>(state: &State, job: &'a Job) -> Option<&'a WorkerId> {
-    let JobState::Queued(queued) = &job.state else {
-        return None;
-    };
-    let avoid = queued.avoid.as_ref()?;
+    let avoid = job.state.queued()?.avoid.as_ref()?;
     let mut workers = state.workers();
     let has_other = workers.any(|worker| {
         worker.id != *avoid

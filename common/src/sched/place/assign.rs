@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::id::{AttemptId, JobId, WorkerId};
-use crate::job::{Active, JobState, Phase};
+use crate::job::{Active, JobState, Phase, Stage};
 use crate::penalty::usage::Rate;
 use crate::resources::Allocation;
 use crate::sched::model::effect::Effect;
@@ -35,7 +35,7 @@ impl Step<'_> {
         self.edit(id, |job| {
             job.last_attempt = number;
             let note = worker.to_string();
-            job.state = JobState::Assigned(Active {
+            let active = Active {
                 attempt: number,
                 worker: worker.clone(),
                 allocation,
@@ -45,7 +45,8 @@ impl Step<'_> {
                 confirmed: false,
                 gpu_model,
                 expected,
-            });
+            };
+            job.state = JobState::Active(active, Stage::Assigned);
             job.enter(now, Phase::Assigned, note);
         });
         self.state.watch_mut().order(id);

@@ -2,7 +2,7 @@
 //! jobs that allow it, where least work is lost.
 
 use crate::id::{JobId, WorkerId};
-use crate::job::{Active, Class, Job, JobState, StopReason};
+use crate::job::{Active, Class, Job, Stage, StopReason};
 
 use crate::sched::fit::eligible::{avoided, may_start};
 use crate::sched::fit::fits::is_open;
@@ -143,18 +143,16 @@ impl Search<'_> {
         let mut fence = floor.map(|floor| FloorGuard::new(self.state, asker, floor));
         let mut candidates: Vec<(u128, &Job, &Active)> = Vec::new();
         for job in node.jobs.values() {
-            match &job.state {
-                JobState::Stopping(active, _) => plan.give(&active.allocation),
-                JobState::Running(active) => {
+            let Some((active, stage)) = job.state.active().zip(job.state.stage()) else {
+                continue;
+            };
+            match stage {
+                Stage::Stopping(_) => plan.give(&active.allocation),
+                Stage::Running => {
                     let lost = self.lost(job, active);
                     candidates.extend(lost.map(|lost| (lost, job.as_ref(), active)));
                 }
-                JobState::Queued(_)
-                | JobState::Array(_)
-                | JobState::Assigned(_)
-                | JobState::Building(_)
-                | JobState::Paused(_)
-                | JobState::Finished(_) => {}
+                Stage::Assigned | Stage::Building | Stage::Paused => {}
             }
         }
         candidates.sort_by_key(|(lost, job, _)| (*lost, job.id));

@@ -1,7 +1,7 @@
 //! Orders the end of an attempt.
 
 use crate::id::{AttemptId, JobId};
-use crate::job::{Active, Job, JobState, Phase, StopReason};
+use crate::job::{Active, Job, JobState, Phase, Stage, StopReason};
 use crate::sched::model::effect::Effect;
 use crate::sched::state::step::Step;
 
@@ -11,7 +11,7 @@ impl Step<'_> {
         let now = self.now;
         self.edit(id, |job| {
             let note = reason.outcome(job).detail;
-            job.state = JobState::Stopping(active, reason);
+            job.state = JobState::Active(active, Stage::Stopping(reason));
             job.enter(now, Phase::Stopping, note);
         });
         self.order_again(id);
@@ -22,18 +22,16 @@ impl Step<'_> {
         let Some(job) = self.state.job(id) else {
             return;
         };
-        let order = match &job.state {
-            JobState::Assigned(active) => job.attempt().map(|attempt| Effect::Run {
+        let Some((active, stage)) = job.state.active().zip(job.state.stage()) else {
+            return;
+        };
+        let order = match stage {
+            Stage::Assigned => job.attempt().map(|attempt| Effect::Run {
                 worker: active.worker.clone(),
                 attempt,
             }),
-            JobState::Stopping(active, reason) => Some(stop_order(job, active, reason)),
-            JobState::Queued(_)
-            | JobState::Array(_)
-            | JobState::Building(_)
-            | JobState::Running(_)
-            | JobState::Paused(_)
-            | JobState::Finished(_) => None,
+            Stage::Stopping(reason) => Some(stop_order(job, active, reason)),
+            Stage::Building | Stage::Running | Stage::Paused => None,
         };
         if let Some(order) = order {
             self.state.watch_mut().order(id);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::{GroupName, JobId, UserName, WorkerId};
-use crate::job::{Cause, Dependency, DependencyKind, Job, JobState, Phase};
+use crate::job::{Cause, Dependency, DependencyKind, Job, JobState};
 use crate::sched::model::effect::{Change, Dirty};
 use crate::sched::model::entities::{Group, Meta, User, Worker};
 use crate::sched::model::reservation::Blocked;
@@ -233,7 +233,7 @@ impl State {
         let id = job.id;
         let ready = self.is_ready(&job);
         self.index.insert(&job, ready);
-        let ended = job.state.phase() == Phase::Finished;
+        let ended = job.state.is_finished();
         self.jobs.insert(id, job);
         if ended {
             self.file_dependents(id);
@@ -340,12 +340,7 @@ impl State {
                     && most.is_none_or(|most| array.open < most)
                     && self.dependencies_hold(job)
             }
-            JobState::Assigned(_)
-            | JobState::Building(_)
-            | JobState::Running(_)
-            | JobState::Paused(_)
-            | JobState::Stopping(..)
-            | JobState::Finished(_) => false,
+            JobState::Active(..) | JobState::Finished(_) => false,
         }
     }
 
@@ -359,22 +354,14 @@ impl State {
         let Some(job) = self.jobs.get(&dependency.job) else {
             return DependencyStatus::Pending;
         };
-        match (&job.state, dependency.kind) {
-            (JobState::Finished(_), DependencyKind::Any) => DependencyStatus::Satisfied,
-            (JobState::Finished(finished), DependencyKind::Ok) => match finished.outcome.cause {
-                Cause::Succeeded => DependencyStatus::Satisfied,
-                _ => DependencyStatus::Impossible,
-            },
-            (
-                JobState::Queued(_)
-                | JobState::Array(_)
-                | JobState::Assigned(_)
-                | JobState::Building(_)
-                | JobState::Running(_)
-                | JobState::Paused(_)
-                | JobState::Stopping(..),
-                DependencyKind::Any | DependencyKind::Ok,
-            ) => DependencyStatus::Pending,
+        let Some(finished) = job.state.finished() else {
+            return DependencyStatus::Pending;
+        };
+        match dependency.kind {
+            DependencyKind::Ok if finished.outcome.cause != Cause::Succeeded => {
+                DependencyStatus::Impossible
+            }
+            DependencyKind::Any | DependencyKind::Ok => DependencyStatus::Satisfied,
         }
     }
 

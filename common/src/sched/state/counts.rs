@@ -29,20 +29,12 @@ impl Counts {
             queued: u64::from(job.state.waiting()),
             ..Self::default()
         };
-        match &job.state {
-            JobState::Assigned(active)
-            | JobState::Building(active)
-            | JobState::Running(active)
-            | JobState::Paused(active) => {
-                counts.active = 1;
-                counts.gpus = active.allocation.milli_gpus();
-            }
-            JobState::Stopping(active, _) => {
-                counts.active = 1;
-                counts.gpus = active.allocation.milli_gpus();
+        if let JobState::Active(active, stage) = &job.state {
+            counts.active = 1;
+            counts.gpus = active.allocation.milli_gpus();
+            if stage.stopping().is_some() {
                 counts.leaving = counts.gpus;
             }
-            JobState::Queued(_) | JobState::Array(_) | JobState::Finished(_) => {}
         }
         counts
     }

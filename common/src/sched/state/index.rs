@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::id::{GroupName, JobId, UserName, WorkerId};
-use crate::job::{Class, Job, JobState};
+use crate::job::{Class, Job, JobState, Stage};
 use crate::penalty::usage::Rate;
 use crate::resources::{ByteSize, Capacity, Request};
 use crate::sched::model::demand::ClusterSize;
@@ -314,7 +314,7 @@ impl Index {
         if is_unanswered(job) {
             self.unanswered.insert(job.id);
         }
-        if matches!(job.state, JobState::Array(_)) {
+        if job.state.array().is_some() {
             self.arrays.insert(job.id);
         }
         match &job.state {
@@ -338,11 +338,7 @@ impl Index {
                     });
                 }
             }
-            JobState::Assigned(active)
-            | JobState::Building(active)
-            | JobState::Running(active)
-            | JobState::Paused(active)
-            | JobState::Stopping(active, _) => {
+            JobState::Active(active, _) => {
                 let node = self.nodes.entry(active.worker.clone()).or_default();
                 node.enter(job, active);
                 self.log_change(&active.worker);
@@ -385,11 +381,7 @@ impl Index {
                     shape.is_some_and(|shape| user_queue.leave(shape, job))
                 });
             }
-            JobState::Assigned(active)
-            | JobState::Building(active)
-            | JobState::Running(active)
-            | JobState::Paused(active)
-            | JobState::Stopping(active, _) => {
+            JobState::Active(active, _) => {
                 if let Some(node) = self.nodes.get_mut(&active.worker) {
                     node.leave(job, active);
                     if node.is_unused() {
@@ -515,42 +507,23 @@ fn is_alike(a: &Capacity, b: &Capacity) -> bool {
 
 /// When a waiting job is tried again.
 fn retry(job: &Job) -> Option<Timestamp> {
-    match &job.state {
-        JobState::Queued(queued) => queued.not_before,
-        JobState::Array(_)
-        | JobState::Assigned(_)
-        | JobState::Building(_)
-        | JobState::Running(_)
-        | JobState::Paused(_)
-        | JobState::Stopping(..)
-        | JobState::Finished(_) => None,
-    }
+    job.state.queued()?.not_before
 }
 
 /// When a job that runs has run for as long as it may.
 fn deadline(job: &Job) -> Option<Timestamp> {
-    match &job.state {
-        JobState::Running(active) | JobState::Paused(active) => {
-            Some(active.started_at?.after(job.spec.time_limit?))
-        }
-        JobState::Queued(_)
-        | JobState::Array(_)
-        | JobState::Assigned(_)
-        | JobState::Building(_)
-        | JobState::Stopping(..)
-        | JobState::Finished(_) => None,
-    }
+    let started_at = job.state.active()?.started_at?;
+    let is_running = job.state.stage()?.is_running();
+    is_running.then_some(started_at.after(job.spec.time_limit?))
 }
 
 const fn is_unanswered(job: &Job) -> bool {
     match &job.state {
-        JobState::Assigned(active) => !active.confirmed,
-        JobState::Stopping(..) => true,
-        JobState::Queued(_)
+        JobState::Active(active, Stage::Assigned) => !active.confirmed,
+        JobState::Active(_, Stage::Stopping(_)) => true,
+        JobState::Active(_, Stage::Building | Stage::Running | Stage::Paused)
+        | JobState::Queued(_)
         | JobState::Array(_)
-        | JobState::Building(_)
-        | JobState::Running(_)
-        | JobState::Paused(_)
         | JobState::Finished(_) => false,
     }
 }

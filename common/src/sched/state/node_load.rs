@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::id::{GpuId, JobId};
-use crate::job::{Active, Job, JobState};
+use crate::job::{Active, Job, Stage};
 use crate::penalty::usage::Rate;
 use crate::resources::{Allocation, ByteSize, MilliCpu, MilliGpu};
 
@@ -83,7 +83,7 @@ impl NodeLoad {
 
     pub(crate) fn enter(&mut self, job: &Arc<Job>, active: &Active) {
         self.jobs.insert(job.id, Arc::clone(job));
-        self.starting += u32::from(is_starting(&job.state));
+        self.starting += u32::from(job.state.stage().is_some_and(Stage::is_starting));
         self.cpu += active.allocation.cpu.0;
         self.memory += active.allocation.memory.0;
         for (gpu, milli) in &active.allocation.gpus {
@@ -94,7 +94,7 @@ impl NodeLoad {
 
     pub(crate) fn leave(&mut self, job: &Job, active: &Active) {
         self.jobs.remove(&job.id);
-        self.starting -= u32::from(is_starting(&job.state));
+        self.starting -= u32::from(job.state.stage().is_some_and(Stage::is_starting));
         self.cpu -= active.allocation.cpu.0;
         self.memory -= active.allocation.memory.0;
         for (gpu, milli) in &active.allocation.gpus {
@@ -121,18 +121,5 @@ impl NodeLoad {
                 0
             }
         }));
-    }
-}
-
-/// Whether an attempt in this state has no container yet.
-pub(crate) const fn is_starting(state: &JobState) -> bool {
-    match state {
-        JobState::Assigned(_) | JobState::Building(_) => true,
-        JobState::Queued(_)
-        | JobState::Array(_)
-        | JobState::Running(_)
-        | JobState::Paused(_)
-        | JobState::Stopping(..)
-        | JobState::Finished(_) => false,
     }
 }

@@ -58,7 +58,7 @@ impl Step<'_> {
         self.effects.dirty.jobs.insert(id);
         let now = self.now;
         self.edit(array, |job| {
-            let JobState::Array(state) = &mut job.state else {
+            let Some(state) = job.state.array_mut() else {
                 return;
             };
             let is_first = state.open == 0 && state.ends.is_empty();

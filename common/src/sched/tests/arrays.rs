@@ -11,10 +11,7 @@ fn array(spec: &mut JobSpec, indexes: &str, max_running: Option<u32>) {
 }
 
 fn finished(c: &Cluster, id: u64) -> &Finished {
-    match &c.job(id).state {
-        JobState::Finished(finished) => finished,
-        other => panic!("{other:?}"),
-    }
+    c.job(id).state.finished().expect("it has ended")
 }
 
 fn ends(c: &Cluster, id: u64) -> &TaskEnds {

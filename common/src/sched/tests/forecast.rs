@@ -213,7 +213,7 @@ proptest! {
             let actual = exact.starts.get(&job.id).copied();
             prop_assert_eq!(start.map(|start| start.p50), actual, "job {}", job.id);
             prop_assert_eq!(start.map(|start| start.p90), actual, "job {}", job.id);
-            if let JobState::Array(array) = &job.state {
+            if let Some(array) = job.state.array() {
                 for id in array.waiting.iter().map(|index| job.task_id(index).unwrap()) {
                     let start = foreseen.start_of(&job, id).map(|start| start.p50);
                     prop_assert_eq!(start, exact.starts.get(&id).copied(), "task {}", id);

@@ -254,10 +254,8 @@ impl Cluster {
     }
 
     pub(super) fn cause(&self, id: u64) -> Option<&Cause> {
-        match &self.job(id).state {
-            JobState::Finished(finished) => Some(&finished.outcome.cause),
-            _ => None,
-        }
+        let finished = self.job(id).state.finished()?;
+        Some(&finished.outcome.cause)
     }
 
     pub(super) fn worker_of(&self, id: u64) -> Option<&str> {

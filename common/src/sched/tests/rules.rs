@@ -132,10 +132,7 @@ fn a_refusal_never_ends_a_job() {
         let reason = "no space".to_owned();
         c.report("w1", &format!("1.{at}"), Progress::Refused { reason })
             .unwrap();
-        let Some(queued) = (match &c.job(1).state {
-            JobState::Queued(queued) => queued.not_before,
-            _ => None,
-        }) else {
+        let Some(queued) = c.job(1).state.queued().and_then(|queued| queued.not_before) else {
             panic!("it does not wait");
         };
         let wait = queued.since(c.now).as_secs();

@@ -241,7 +241,7 @@ impl World {
             if let Some(before) = self.finished.get(&job.id) {
                 assert_eq!(before, &job.state, "what has ended does not change");
             }
-            if let JobState::Finished(_) = job.state {
+            if job.state.is_finished() {
                 self.finished.insert(job.id, job.state.clone());
             }
             let number = self.numbers.insert(job.id, job.last_attempt);
@@ -518,7 +518,7 @@ impl World {
     fn check_end(&self) {
         for job in self.cluster.state.jobs() {
             assert!(
-                matches!(job.state, JobState::Finished(_)),
+                job.state.is_finished(),
                 "job {} never ended: {job:#?}",
                 job.id
             );

@@ -1,7 +1,7 @@
 //! Every state against every event, as one table that people can read.
 
 use super::*;
-use crate::job::StopReason;
+use crate::job::{Stage, StopReason};
 
 /// The states that job 1 is brought to, on worker `w1`.
 const STATES: [&str; 10] = [
@@ -151,13 +151,13 @@ fn tell(c: &Cluster, result: Result<(), Rejected>) -> String {
         JobState::Queued(queued) if queued.not_before.is_some() => "later",
         JobState::Queued(_) => "queued",
         JobState::Array(_) => "array",
-        JobState::Assigned(active) if active.confirmed => "confirmed",
-        JobState::Assigned(_) => "assigned",
-        JobState::Building(_) => "building",
-        JobState::Running(_) => "running",
-        JobState::Paused(_) => "paused",
-        JobState::Stopping(_, StopReason::TimeLimit) => "expiring",
-        JobState::Stopping(..) => "stopping",
+        JobState::Active(active, Stage::Assigned) if active.confirmed => "confirmed",
+        JobState::Active(_, Stage::Assigned) => "assigned",
+        JobState::Active(_, Stage::Building) => "building",
+        JobState::Active(_, Stage::Running) => "running",
+        JobState::Active(_, Stage::Paused) => "paused",
+        JobState::Active(_, Stage::Stopping(StopReason::TimeLimit)) => "expiring",
+        JobState::Active(_, Stage::Stopping(_)) => "stopping",
         JobState::Finished(finished) => finished.outcome.cause.as_str(),
     };
     let mut acts: Vec<_> = c

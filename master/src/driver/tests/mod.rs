@@ -201,9 +201,9 @@ async fn repeated_stale_forged_and_unreadable_reports_change_nothing_and_are_set
 
     // Reports are taken in order, so once the worker is told to forget, all before it were taken.
     master.reaches(job, Phase::Finished).await;
-    let cause = master.job(job, |job| match &job.state {
-        dopq_common::job::JobState::Finished(end) => Some(end.outcome.cause.clone()),
-        _ => None,
+    let cause = master.job(job, |job| {
+        let end = job.state.finished()?;
+        Some(end.outcome.cause.clone())
     });
     assert_eq!(cause, Some(Cause::UserError));
     master.settled().await;

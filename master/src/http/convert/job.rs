@@ -26,16 +26,7 @@ pub(in crate::http) fn job_page_item(
     let why = waits.then(|| why(model, now, job));
     let (reason, reason_short) = why.map(|why| (why.whole, why.short)).unzip();
     let last = job.state.last_active();
-    let finished = match &job.state {
-        JobState::Finished(finished) => Some(finished),
-        JobState::Queued(_)
-        | JobState::Array(_)
-        | JobState::Assigned(_)
-        | JobState::Building(_)
-        | JobState::Running(_)
-        | JobState::Paused(_)
-        | JobState::Stopping(..) => None,
-    };
+    let finished = job.state.finished();
     let ran = finished.filter(|_| last.is_some());
     let expected = sched::expected(&model.state, job);
     api::Job {
@@ -159,13 +150,7 @@ pub(in crate::http) fn queue_entry(
     let since = match &job.state {
         JobState::Queued(queued) => queued.since,
         JobState::Array(array) if !array.waiting.is_empty() => array.since,
-        JobState::Array(_)
-        | JobState::Assigned(_)
-        | JobState::Building(_)
-        | JobState::Running(_)
-        | JobState::Paused(_)
-        | JobState::Stopping(..)
-        | JobState::Finished(_) => return None,
+        JobState::Array(_) | JobState::Active(..) | JobState::Finished(_) => return None,
     };
     let why = why(model, now, job);
     Some(api::QueueEntry {

@@ -67,12 +67,7 @@ fn standing(job: &Job) -> Option<(u32, u32, &TaskEnds)> {
     match &job.state {
         JobState::Array(array) => Some((array.waiting.len(), array.open, &array.ends)),
         JobState::Finished(finished) => Some((0, 0, finished.tasks.as_deref()?)),
-        JobState::Queued(_)
-        | JobState::Assigned(_)
-        | JobState::Building(_)
-        | JobState::Running(_)
-        | JobState::Paused(_)
-        | JobState::Stopping(..) => None,
+        JobState::Queued(_) | JobState::Active(..) => None,
     }
 }
 

@@ -6,7 +6,7 @@ use axum::{Extension, Json};
 use dopq_common::api::{self, ErrorCode, Role};
 use dopq_common::bundle::config;
 use dopq_common::id::JobId;
-use dopq_common::job::{Finished, Indexes, Job, JobState};
+use dopq_common::job::{Finished, Indexes, Job};
 use serde_json::{Map, Value};
 
 use crate::http::app::Ctx;
@@ -67,16 +67,7 @@ fn tasks_to_run(job: &Job, failed: bool) -> Result<Option<Indexes>> {
 }
 
 fn finished(job: &Job) -> Result<&Finished> {
-    match &job.state {
-        JobState::Finished(finished) => Ok(finished),
-        JobState::Queued(_)
-        | JobState::Array(_)
-        | JobState::Assigned(_)
-        | JobState::Building(_)
-        | JobState::Running(_)
-        | JobState::Paused(_)
-        | JobState::Stopping(..) => Err(not_over(job.id)),
-    }
+    job.state.finished().ok_or_else(|| not_over(job.id))
 }
 
 fn not_over(id: JobId) -> Error {

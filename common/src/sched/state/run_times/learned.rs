@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::UserName;
-use crate::job::{Cause, Job, JobState};
+use crate::job::{Cause, Job};
 
 use super::sketch::Sketch;
 
@@ -130,16 +130,7 @@ impl Learned {
 /// The run to learn from, and on which model of GPU it was; `None` of a job that says nothing. One that may have
 /// gone on from a checkpoint of an earlier attempt does not say how long a whole run takes.
 fn run_of(job: &Job) -> Option<(Duration, Option<&Arc<str>>)> {
-    let finished = match &job.state {
-        JobState::Finished(finished) => finished,
-        JobState::Queued(_)
-        | JobState::Array(_)
-        | JobState::Assigned(_)
-        | JobState::Building(_)
-        | JobState::Running(_)
-        | JobState::Paused(_)
-        | JobState::Stopping(..) => return None,
-    };
+    let finished = job.state.finished()?;
     let last = finished.last.as_ref()?;
     let is_whole = last.attempt == 1 || !job.spec.preemptible;
     let is_run = finished.outcome.cause == Cause::Succeeded && !finished.ran.is_zero();
