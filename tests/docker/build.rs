@@ -266,10 +266,7 @@ async fn an_image_that_is_too_large_is_removed() {
     request.limits.image = ByteSize(1024);
     match bench.build(&request).await.expect_err("too large") {
         BuildError::Failed { detail, .. } => {
-            assert!(
-                detail.contains("more than the 1 KiB that images may have"),
-                "{detail}"
-            );
+            assert!(detail.contains("the maximum is 1 KiB"), "{detail}");
         }
         other => panic!("{other:?}"),
     }
