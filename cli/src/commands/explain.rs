@@ -110,7 +110,7 @@ mod tests {
     fn reasons_and_remedies_stand_below_each_other() {
         let lines = lines(&explanation());
         assert_eq!(lines.len(), 5);
-        assert!(lines[3].starts_with("Waiting for") && lines[3].ends_with("a machine"));
+        assert!(lines[3].starts_with("Waiting for") && lines[3].ends_with("no node has room now"));
         assert!(lines[4].starts_with("To start now"));
     }
 

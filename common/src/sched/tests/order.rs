@@ -197,7 +197,7 @@ proptest! {
             // Where a place was kept, it may have been taken, and what it was kept from may have gone on.
             let kept = |reason: &Reason| match reason {
                 Reason::Reserved { .. } => true,
-                Reason::NoRoom(blockers) => blockers.iter().any(|(text, _)| text.contains("kept")),
+                Reason::NoRoom(blockers) => blockers.iter().any(|(text, _)| text.contains("reserved")),
                 _ => false,
             };
             let was_kept = keeps && told[id].iter().all(kept);
