@@ -267,20 +267,29 @@ fn reports_in_flight_are_confirmed_each_by_itself(runtime: &Runtime, server: &mu
             "--apply-to",
             "queues",
         ]);
-        let mut sent = Vec::new();
-        for number in 0..200 {
-            sent.push(worker.send_report(body(number)).await.expect("handed over"));
-        }
-        // Some are refused while others, before and after, are taken. They are asked for from the last.
-        let (mut queued, mut refused) = (Vec::new(), 0);
-        for (number, confirmation) in (0..200).zip(sent).rev() {
-            match soon("a confirmation", confirmation.wait()).await {
-                Ok(()) => queued.push(number),
-                Err(Error::Full { .. }) => refused += 1,
-                Err(error) => panic!("{error}"),
+        // A policy takes a moment to be in force. Then some are refused while others in flight are taken.
+        let (mut queued, mut refused, mut next) = (Vec::new(), 0, 0);
+        let filling = async {
+            while refused == 0 {
+                let mut sent = Vec::new();
+                for number in next..next + 200 {
+                    let confirmation = worker.send_report(body(number)).await;
+                    sent.push((number, confirmation.expect("handed over")));
+                }
+                next += 200;
+                // They are asked for from the last.
+                let mut taken = Vec::new();
+                for (number, confirmation) in sent.into_iter().rev() {
+                    match confirmation.wait().await {
+                        Ok(()) => taken.push(number),
+                        Err(Error::Full { .. }) => refused += 1,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                queued.extend(taken.into_iter().rev());
             }
-        }
-        queued.reverse();
+        };
+        soon("the queue to be full", filling).await;
         assert!(refused > 0 && !queued.is_empty(), "{queued:?}");
         let mut reported = reports(&worker).await;
         assert_eq!(take(&mut reported, queued.len()).await, queued);

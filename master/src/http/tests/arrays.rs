@@ -83,7 +83,7 @@ async fn an_array_is_one_row_and_its_tasks_are_listed_when_asked_for() {
     assert!(job.started_at.is_some());
     assert!(
         job.reason
-            .is_some_and(|reason| reason.contains("2 of its tasks"))
+            .is_some_and(|reason| reason.contains("2 tasks run"))
     );
     let task = anna.job(first).await;
     assert_eq!(
@@ -153,7 +153,7 @@ async fn a_task_that_has_not_begun_is_told_from_its_array() {
     );
     assert!(
         task.reason
-            .is_some_and(|reason| reason.contains("2 of its tasks"))
+            .is_some_and(|reason| reason.contains("2 tasks run"))
     );
     assert_eq!((task.started_at, task.timeline.len()), (None, 1));
     let why: Explanation = anna

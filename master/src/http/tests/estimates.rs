@@ -63,7 +63,10 @@ async fn when_a_job_starts_is_told_or_why_that_is_not_known() {
     let why = explain(&world, third).await;
     assert_eq!(why.expected_start, None);
     let unknown = why.expected_start_unknown.expect("it waits");
-    assert!(unknown.starts_with("nobody said"), "{unknown}");
+    assert!(
+        unknown.starts_with("how long the jobs before it run"),
+        "{unknown}"
+    );
     let running = explain(&world, second).await;
     assert_eq!(running.expected_start_unknown, None);
 

@@ -65,7 +65,10 @@ async fn a_group_is_made_joined_limited_and_removed() {
     let first = world.running_job("anna", "gpu-1").await;
     let second = world.submit("bert").await;
     let waits = show(&world, second).await.reason.unwrap_or_default();
-    assert!(waits.contains("its group vision may run 1 jobs"), "{waits}");
+    assert!(
+        waits.contains("the limit of running jobs of group vision is reached (1)"),
+        "{waits}"
+    );
     let listed = groups(&world).await.remove(0);
     assert_eq!(listed.members, ["anna", "bert"]);
     assert_eq!((listed.queued, listed.running), (1, 1));
