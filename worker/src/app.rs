@@ -1,5 +1,6 @@
 //! The worker's life from start to shutdown.
 
+use dopq_common::chain::chain;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -25,7 +26,7 @@ use crate::driver::{Context, Driver, Health, seen};
 use crate::fetch::Bundles;
 use crate::gpu::{Gpus, Offer, offer};
 use crate::host::{Host, boot_id};
-use crate::images::{Images, chain};
+use crate::images::Images;
 use crate::input::Input;
 use crate::inventory::Inventory;
 use crate::logs::LivePublisher;

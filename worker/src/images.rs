@@ -1,5 +1,6 @@
 //! Images: built or loaded once per user and bundle however many attempts ask, or found by name.
 
+use dopq_common::chain::chain;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -226,18 +227,6 @@ pub(crate) fn engine_outcome(error: &docker::Error) -> Outcome {
             Outcome::new(Cause::EngineError, format!("failed to {}", chain(error)))
         }
     }
-}
-
-/// An error with its causes, on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

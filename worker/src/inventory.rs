@@ -15,7 +15,7 @@ use crate::docker::EngineInfo;
 use crate::driver::{Context, seen};
 use crate::gpu::{Gpus, Offer};
 use crate::host::Host;
-use crate::images::chain;
+use dopq_common::chain::chain;
 
 const EVERY: Duration = Duration::from_secs(10);
 /// More images than this do not fit into a message; the masters only prefer workers that have them.

@@ -280,23 +280,3 @@ fn a_new_leader_archives_what_lacks_and_no_more() {
     // The archive of another life of the store.
     assert_eq!(told(&mark, at(2)), [1, 4, 2, 5]);
 }
-
-/// `cargo test -p dopq-master --lib archive -- --ignored --nocapture`
-#[tokio::test]
-#[ignore = "a measurement"]
-async fn records_a_second_in_batches_of_64() {
-    let folder = tempfile::tempdir_in(".").expect("a folder");
-    let url = folder.path().display().to_string();
-    let bundles = Bundles::open(&url, &BTreeMap::new()).expect("opened");
-    let mut appender = Appender::new(bundles, EPOCH);
-    let batch: Vec<Due> = (0..64).map(|id| accepted(id, at(0))).collect();
-    let began = tokio::time::Instant::now();
-    for _ in 0..500 {
-        appender
-            .append(at(0), lines(&batch))
-            .await
-            .expect("appended");
-    }
-    let records = 500.0 * 64.0 / began.elapsed().as_secs_f64();
-    eprintln!("{records:.0} records/s");
-}

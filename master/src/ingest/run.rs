@@ -1,5 +1,6 @@
 //! The loop of ingest: looks, takes files and reports its status.
 
+use dopq_common::chain::chain;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use super::looks::{End, Looks};
 use super::share::{Error, Share};
 use super::space;
 use super::submit::Submit;
-use super::take::{Outcome, Taker, chain};
+use super::take::{Outcome, Taker};
 use crate::bundles::Intake;
 use crate::clock;
 use crate::metrics::{Board, Metrics, Part, PartState};

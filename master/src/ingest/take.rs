@@ -3,6 +3,7 @@
 //! A crash can follow any step, and every step may be repeated: the same file finds its stored bundle, its job (by
 //! its mark) and its receipt.
 
+use dopq_common::chain::chain;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -302,15 +303,4 @@ fn now() -> DateTime<Utc> {
 
 fn failed(error: &(dyn std::error::Error + 'static)) -> Stop {
     Stop::Failed(chain(error))
-}
-
-/// An error and its sources on one line.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text = format!("{text}: {source}");
-        next = source.source();
-    }
-    text
 }

@@ -1,5 +1,6 @@
 //! Creates an attempt's container: its folder, its secrets, its plan, and the call, until it is answered.
 
+use dopq_common::chain::chain;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use dopq_common::job::{Cause, Outcome};
 use super::context::{Context, INSTANCE_LABEL};
 use super::observe::{own_attempt, status};
 use crate::docker::{self, MountError, PlanInput, plan};
-use crate::images::{chain, engine_outcome};
+use crate::images::engine_outcome;
 
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_MOST: Duration = Duration::from_secs(5);

@@ -11,9 +11,9 @@ use dopq_common::job::{Artifacts, Cause};
 use super::context::Context;
 use super::work::{Work, note};
 use crate::docker;
-use crate::images::chain;
 use crate::logs::{CaptureError, Log, capture, ran_out};
 use crate::results;
+use dopq_common::chain::chain;
 
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_MOST: Duration = Duration::from_secs(10);

@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 use super::context::Context;
 use super::perform;
 use super::work::Work;
-use crate::images::chain;
 use crate::input::Input;
 use crate::outbox::{Outbox, Report};
 use crate::records::{self, Commit, Records};
+use dopq_common::chain::chain;
 
 /// A batch takes no more inputs once it has this many events. One message of orders can exceed it by a
 /// few hundred.

@@ -1,5 +1,6 @@
 //! Performs acts: each as a task that sends back what came of it.
 
+use dopq_common::chain::chain;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,7 +22,7 @@ use super::observe::status;
 use super::work::{Work, note};
 use crate::docker::{self, Container, Signal};
 use crate::fetch;
-use crate::images::{chain, engine_outcome};
+use crate::images::engine_outcome;
 use crate::logs::{CaptureError, Log, Piece, capture};
 
 const RETRY_FIRST: Duration = Duration::from_millis(200);
