@@ -17,7 +17,8 @@ use super::pass::{Pass, Then};
 use super::preempt::preempt;
 
 /// Plans for one state. It remembers what it found about nodes, kept up to date by the state's log of changed
-/// nodes, so each state needs a planner of its own. A new planner decides the same, more slowly.
+/// nodes, so each state needs a planner of its own. A new planner is slower, and it learns the mix of requests anew,
+/// so it may choose another of the nodes that fit.
 #[derive(Debug, Clone, Default)]
 pub struct Planner {
     nodes: Nodes,

@@ -147,9 +147,12 @@ fn settings() -> impl Strategy<Value = Settings> {
         1 => Just(Backfill::BestEffort),
         1 => Just(Backfill::Strict)
     ];
-    (policy, backfill).prop_map(|(policy, backfill)| Settings {
+    // A scorer that learns nothing: a new planner learns the mix of requests anew, and may then take another node.
+    let placement = Placement::BestFit;
+    (policy, backfill).prop_map(move |(policy, backfill)| Settings {
         policy,
         backfill,
+        placement,
         history_max_jobs: 1000,
         ..Settings::default()
     })
