@@ -72,12 +72,7 @@ impl Dispatch {
                         .write(archive::Kind::Accepted, Arc::clone(job));
                 }
             }
-            Effect::Archive { job } => {
-                if let Some(job) = state.job(job) {
-                    self.archiver
-                        .write(archive::Kind::Finished, Arc::clone(job));
-                }
-            }
+            Effect::Archive { job } => self.archiver.write(archive::Kind::Finished, job),
         }
     }
 

@@ -258,7 +258,7 @@ impl<'a> Leader<'a> {
         match act {
             Effect::Accepted { new: true, .. } => self.parts.metrics.job_submitted(),
             Effect::Archive { job } => {
-                if let Some(end) = self.state.job(*job).and_then(|job| job.state.finished()) {
+                if let Some(end) = job.state.finished() {
                     self.parts.metrics.job_finished(end.outcome.cause.as_str());
                     if let Some((by, ratio)) = estimated(end) {
                         self.parts.metrics.runtime_estimated(by.as_str(), ratio);

@@ -197,7 +197,9 @@ impl Step<'_> {
         if had_machine && rule != RetryRule::Infrastructure {
             self.charge_recency(id);
         }
-        self.act(Effect::Archive { job: id });
+        if let Some(job) = self.state.job(id).cloned() {
+            self.act(Effect::Archive { job });
+        }
     }
 
     fn charge_recency(&mut self, id: JobId) {

@@ -93,10 +93,10 @@ pub enum Effect {
         /// The attempt.
         attempt: AttemptId,
     },
-    /// The job is over for good: write its final record beside its log.
+    /// The job is over for good: archive it as it ended.
     Archive {
-        /// Which.
-        job: JobId,
+        /// The job. The history's bound may drop it from the state in the same batch.
+        job: Arc<Job>,
     },
 }
 

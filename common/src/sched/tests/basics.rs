@@ -31,7 +31,10 @@ fn a_job_goes_its_whole_way() {
         worker: worker("w1"),
         attempt: attempt("1.1"),
     };
-    assert_eq!(c.acts, [Effect::Archive { job: JobId(1) }, forget.clone()]);
+    let archive = Effect::Archive {
+        job: Arc::new(c.job(1).clone()),
+    };
+    assert_eq!(c.acts, [archive, forget.clone()]);
     assert!((penalty_of(&c.state, c.now, &user("anna")) - 1.0).abs() < 1e-12);
     // The report repeats: it changes nothing, and the worker is told again.
     let again = c.report("w1", "1.1", done(Cause::Succeeded));

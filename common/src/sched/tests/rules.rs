@@ -228,6 +228,23 @@ fn history_forgets_the_oldest_but_none_that_is_waited_for() {
 }
 
 #[test]
+fn a_job_that_history_forgets_as_it_ends_is_archived() {
+    let mut c = Cluster::with(Settings {
+        history_max_jobs: 0,
+        ..Settings::default()
+    });
+    c.submit("anna", |_| {});
+    c.cancel(1).unwrap();
+    assert!(c.state.job(JobId(1)).is_none());
+    let archived = c.acts.iter().filter_map(|act| match act {
+        Effect::Archive { job } => Some((job.id, &job.state.finished()?.outcome.cause)),
+        _ => None,
+    });
+    let cancelled = Cause::Cancelled(user("admin"));
+    assert_eq!(archived.collect::<Vec<_>>(), [(JobId(1), &cancelled)]);
+}
+
+#[test]
 fn guards_hold_at_once() {
     let mut c = Cluster::new();
     c.join("w1", 4);

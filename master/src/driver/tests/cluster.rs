@@ -65,6 +65,7 @@ pub(crate) struct Cluster {
     pub(crate) store: Store,
     pub(crate) broker: Broker,
     pub(crate) key: ClusterKey,
+    pub(crate) settings: Settings,
     bundles: Bundles,
     _dir: tempfile::TempDir,
 }
@@ -80,6 +81,7 @@ impl Cluster {
             store: Store::open(store).await.expect("opens"),
             broker: Broker::Inproc(inproc::Broker::default()),
             key: ClusterKey::from_secret("a secret for tests"),
+            settings: Settings::default(),
             bundles: Bundles::open(&bundles, &std::collections::BTreeMap::new()).expect("opens"),
             _dir: dir,
         }
@@ -94,7 +96,7 @@ impl Cluster {
 
     /// A master that leads when it can.
     pub(crate) fn start(&self, id: &str) -> Master {
-        let view = View::new(Settings::default());
+        let view = View::new(self.settings.clone());
         let (handle, inputs) = channel(view);
         let heard = Heard::default();
         let parts = Parts {
@@ -104,7 +106,7 @@ impl Cluster {
             key: self.key.clone(),
             cluster: "test".to_owned(),
             data_urls: vec![format!("http://{id}")],
-            settings: Settings::default(),
+            settings: self.settings.clone(),
             handle: handle.clone(),
             heard: heard.clone(),
             metrics: Metrics::default(),

@@ -62,6 +62,25 @@ async fn a_job_is_submitted_run_and_finished() {
 }
 
 #[tokio::test]
+async fn a_job_that_history_forgets_as_it_ends_is_archived() {
+    let mut cluster = Cluster::new().await;
+    cluster.settings.history_max_jobs = 0;
+    let master = cluster.master("a").await;
+    let job = master.handle.submit(submission(1, None)).await;
+    let job = job.expect("accepted").job;
+    let cancel = Event::CancelRequested {
+        job,
+        by: name("anna"),
+    };
+    let cancelled = master.handle.act(cancel, audit("cancel")).await;
+    cancelled.expect("cancelled");
+    let forgotten = |model: &crate::view::Model| model.state.job(job).is_none();
+    assert!(master.handle.view().read(forgotten));
+    cluster.archived(job, Kind::Finished).await;
+    master.stop().await;
+}
+
+#[tokio::test]
 async fn a_key_gives_one_job_and_a_mark_is_part_of_its_commit() {
     let cluster = Cluster::new().await;
     let master = cluster.master("a").await;
