@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
-use dopq_common::api::{LockRequest, Queue, QueueEntry};
+use dopq_common::api::{LockRequest, Queue, QueueEntry, REASON_WIDTH};
 
 use super::context::Context;
 use super::jobs;
@@ -56,7 +56,7 @@ fn table(queue: &Queue, now: DateTime<Utc>) -> Table {
         Column::new("CLASS").spare(),
         Column::number("PRIO").spare(),
         Column::number("PENALTY").spare(),
-        Column::text("REASON").at_least(18),
+        Column::text("REASON").at_least(REASON_WIDTH),
     ]);
     for entry in &queue.entries {
         table.row([

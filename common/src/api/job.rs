@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+/// Columns that a table of 80 columns has for a short reason.
+pub const REASON_WIDTH: u16 = 18;
+
 /// One job: `GET /v1/jobs/{id}`, and the element of every list of jobs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Job {
@@ -34,7 +37,8 @@ pub struct Job {
     pub position: Option<u64>,
     /// Why it waits, while it does.
     pub reason: Option<String>,
-    /// The first reason in a few words, such as `2 of 4 GPUs free`.
+    /// The first reason in a few words, such as `2 of 4 GPUs free`: at most [`REASON_WIDTH`] characters unless a
+    /// name or a number in it is long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason_short: Option<String>,
     /// `urgent`, `normal` or `nice`.
@@ -243,7 +247,7 @@ pub struct QueueEntry {
     pub since: DateTime<Utc>,
     /// Why it waits.
     pub reason: String,
-    /// The first reason in a few words, such as `behind anna's job 12`.
+    /// The first reason in a few words, such as `behind job 12`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason_short: Option<String>,
     /// Its tasks, for an array.

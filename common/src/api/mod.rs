@@ -15,7 +15,7 @@ pub use error::{ErrorBody, ErrorCode, ErrorResponse, Fault};
 pub use group::{Group, GroupLimits, GroupList};
 pub use job::{
     Array, ExpectedStart, Explanation, Job, JobPage, Outcome, PriorityRequest, Queue, QueueEntry,
-    RetryRequest, Task, TimelineEntry,
+    REASON_WIDTH, RetryRequest, Task, TimelineEntry,
 };
 pub use request::{
     Bundle, CancelRequest, CordonRequest, LockRequest, LogEnd, LogEvent, NewToken, NewUser,
