@@ -1,7 +1,11 @@
 //! Server-sent events: bytes in, events out, as the HTML standard reads them (section 9.2.6).
 
+use std::collections::VecDeque;
+
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use memchr::memchr2;
 
 /// The longest event that is accepted; log pieces are far shorter.
 const EVENT_MAX_BYTES: usize = 16 * 1024 * 1024;
@@ -26,20 +30,17 @@ pub(super) enum Broken {
 
 /// A stream of events until it breaks.
 pub(super) struct Events {
-    pieces: BoxStream<'static, Result<Vec<u8>, reqwest::Error>>,
+    pieces: BoxStream<'static, Result<Bytes, reqwest::Error>>,
     parser: Parser,
-    ready: std::collections::VecDeque<Event>,
+    ready: VecDeque<Event>,
 }
 
 impl Events {
     pub(super) fn new(response: reqwest::Response) -> Self {
         Self {
-            pieces: response
-                .bytes_stream()
-                .map(|piece| piece.map(|bytes| bytes.to_vec()))
-                .boxed(),
+            pieces: response.bytes_stream().boxed(),
             parser: Parser::default(),
-            ready: std::collections::VecDeque::new(),
+            ready: VecDeque::new(),
         }
     }
 
@@ -68,6 +69,7 @@ impl std::fmt::Debug for Events {
 
 #[derive(Debug, Default)]
 struct Parser {
+    /// The beginning of a line whose end has not come.
     line: Vec<u8>,
     after_return: bool,
     event: Event,
@@ -75,29 +77,40 @@ struct Parser {
 }
 
 impl Parser {
-    fn push(
-        &mut self,
-        piece: &[u8],
-        ready: &mut std::collections::VecDeque<Event>,
-    ) -> Result<(), Broken> {
-        for &byte in piece {
-            let ends = byte == b'\r' || (byte == b'\n' && !self.after_return);
-            let swallowed = byte == b'\n' && self.after_return;
-            self.after_return = byte == b'\r';
-            if ends {
+    fn push(&mut self, piece: &[u8], ready: &mut VecDeque<Event>) -> Result<(), Broken> {
+        let mut rest = piece;
+        while let Some((&first, after_first)) = rest.split_first() {
+            if std::mem::take(&mut self.after_return) && first == b'\n' {
+                rest = after_first;
+                continue;
+            }
+            let Some(end) = memchr2(b'\r', b'\n', rest) else {
+                self.line.extend_from_slice(rest);
+                return self.bounded();
+            };
+            let (line, after) = rest.split_at(end);
+            if self.line.is_empty() {
+                self.end_line(line, ready);
+            } else {
+                self.line.extend_from_slice(line);
                 let line = std::mem::take(&mut self.line);
                 self.end_line(&line, ready);
-            } else if !swallowed {
-                self.line.push(byte);
             }
-            if self.line.len() + self.event.data.len() > EVENT_MAX_BYTES {
-                return Err(Broken::Nonsense);
-            }
+            self.bounded()?;
+            self.after_return = after.starts_with(b"\r");
+            rest = after.get(1..).unwrap_or_default();
         }
         Ok(())
     }
 
-    fn end_line(&mut self, line: &[u8], ready: &mut std::collections::VecDeque<Event>) {
+    fn bounded(&self) -> Result<(), Broken> {
+        if self.line.len() + self.event.data.len() > EVENT_MAX_BYTES {
+            return Err(Broken::Nonsense);
+        }
+        Ok(())
+    }
+
+    fn end_line(&mut self, line: &[u8], ready: &mut VecDeque<Event>) {
         if line.is_empty() {
             let event = std::mem::take(&mut self.event);
             if std::mem::take(&mut self.has_data) {
@@ -128,7 +141,7 @@ mod tests {
 
     fn parse(pieces: &[&[u8]]) -> Vec<(String, String)> {
         let mut parser = Parser::default();
-        let mut ready = std::collections::VecDeque::new();
+        let mut ready = VecDeque::new();
         for piece in pieces {
             parser.push(piece, &mut ready).unwrap();
         }
@@ -149,7 +162,7 @@ mod tests {
     #[test]
     fn an_endless_line_is_given_up() {
         let mut parser = Parser::default();
-        let mut ready = std::collections::VecDeque::new();
+        let mut ready = VecDeque::new();
         let piece = vec![b'x'; EVENT_MAX_BYTES];
         assert!(parser.push(&piece, &mut ready).is_ok());
         assert!(matches!(

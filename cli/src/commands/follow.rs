@@ -1,5 +1,7 @@
 //! Follows a job to its end, by its log or its tasks: shared by `logs -f`, `submit --follow` and `retry --follow`.
 
+use std::task::Poll;
+
 use dopq_common::api::{Job, LogEnd, Outcome};
 use dopq_common::id::JobName;
 
@@ -42,20 +44,31 @@ pub(super) async fn print(
     let mut printer = LogPrinter::new(context.output, request.raw);
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
-        let next = tokio::select! {
-            next = follower.next() => next,
-            _ = &mut interrupt => {
-                printer.finish()?;
-                return Ok(Ended::Interrupted);
+        let mut next = std::pin::pin!(follower.next());
+        let next = match futures::poll!(next.as_mut()) {
+            Poll::Ready(next) => next,
+            Poll::Pending => {
+                printer.flush()?;
+                tokio::select! {
+                    next = next => next,
+                    _ = &mut interrupt => {
+                        printer.finish()?;
+                        return Ok(Ended::Interrupted);
+                    }
+                }
             }
         };
-        match next.map_err(Failure::call(format!("read the log of job {job}")))? {
-            Followed::Piece(piece) => {
+        match next {
+            Err(error) => {
+                printer.flush()?;
+                return Err(Failure::call(format!("read the log of job {job}"))(error));
+            }
+            Ok(Followed::Piece(piece)) => {
                 if request.sources.is_empty() || request.sources.contains(&piece.source) {
                     printer.print(&piece)?;
                 }
             }
-            Followed::End(job) => {
+            Ok(Followed::End(job)) => {
                 printer.finish()?;
                 if context.output.format == Format::Json {
                     context.output.json_line(&LogEnd {

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use dopq_common::api::LogEvent;
 
 use super::format::Format;
+use super::json;
 use super::printable::Printable;
 use super::stdout::Output;
 
@@ -21,7 +22,12 @@ pub(crate) struct LogPrinter {
     /// One filter a source, because a character may be cut in one while another speaks.
     filters: BTreeMap<String, Printable>,
     attempt: Option<u32>,
+    /// What is not yet written.
+    pending: Vec<u8>,
 }
+
+/// As much is written at once, while more is there.
+const BLOCK_BYTES: usize = 64 * 1024;
 
 impl LogPrinter {
     /// A printer to stdout; `raw` hands bytes through even to a terminal.
@@ -31,46 +37,70 @@ impl LogPrinter {
             raw,
             filters: BTreeMap::new(),
             attempt: None,
+            pending: Vec::new(),
         }
     }
 
-    /// Prints one piece.
+    /// Prints one piece, at the latest with the next [`flush`](Self::flush).
     ///
     /// # Errors
     ///
     /// Those of stdout, and `InvalidData` where the piece is not base64.
     pub(crate) fn print(&mut self, event: &LogEvent) -> io::Result<()> {
         match self.output.format {
-            Format::Json => return self.output.json_line(event),
-            Format::Quiet => return Ok(()),
-            Format::Table => {}
+            Format::Json => self.pending.extend(json::line(event)?.into_bytes()),
+            Format::Quiet => {}
+            Format::Table => self.print_bytes(event)?,
         }
+        if self.pending.len() >= BLOCK_BYTES {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn print_bytes(&mut self, event: &LogEvent) -> io::Result<()> {
         if self.attempt.is_some_and(|attempt| attempt != event.attempt) {
             self.finish()?;
             self.output
                 .note(&format!("attempt {} begins", event.attempt));
         }
         self.attempt = Some(event.attempt);
-        let bytes = STANDARD
-            .decode(&event.data)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let malformed = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         if self.raw || !self.output.stdout.terminal {
-            return self.output.data(&bytes);
+            let decoded = STANDARD.decode_vec(&event.data, &mut self.pending);
+            return decoded.map_err(malformed);
         }
-        let mut shown = Vec::with_capacity(bytes.len());
+        let bytes = STANDARD.decode(&event.data).map_err(malformed)?;
         self.filters
             .entry(event.source.clone())
             .or_insert_with(|| Printable::new(self.output.stdout.colour))
-            .push(&bytes, &mut shown);
-        self.output.data(&shown)
+            .push(&bytes, &mut self.pending);
+        Ok(())
     }
 
-    /// Prints what the filters still hold back, and ends their colours.
-    pub(crate) fn finish(&mut self) -> io::Result<()> {
-        let mut shown = Vec::new();
-        for filter in std::mem::take(&mut self.filters).values_mut() {
-            filter.finish(&mut shown);
+    /// Writes what was printed.
+    ///
+    /// # Errors
+    ///
+    /// Those of stdout.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
         }
-        self.output.data(&shown)
+        let written = self.output.data(&self.pending);
+        self.pending.clear();
+        written
+    }
+
+    /// Prints what the filters still hold back, ends their colours, and writes it all.
+    ///
+    /// # Errors
+    ///
+    /// Those of stdout.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        for filter in std::mem::take(&mut self.filters).values_mut() {
+            filter.finish(&mut self.pending);
+        }
+        self.flush()
     }
 }
