@@ -128,9 +128,9 @@ pub enum JobState {
     Array(Box<Array>),
     /// Has a machine. The stage moves on with the worker's reports. The end of the attempt leads to `Finished`, or
     /// back to `Queued` when the job is to be tried again.
-    Active(Active, Stage),
+    Active(Box<Active>, Stage),
     /// Over, and stays so: a user's retry makes a new job.
-    Finished(Finished),
+    Finished(Box<Finished>),
 }
 
 /// How far an attempt has come on its machine. Stages only go forward, except between running and paused.
@@ -409,7 +409,7 @@ impl JobState {
 
     /// The current attempt, while the job has a machine.
     #[must_use]
-    pub const fn active(&self) -> Option<&Active> {
+    pub fn active(&self) -> Option<&Active> {
         match self {
             Self::Active(active, _) => Some(active),
             Self::Queued(_) | Self::Array(_) | Self::Finished(_) => None,
@@ -427,7 +427,7 @@ impl JobState {
 
     /// How the job ended, once it has.
     #[must_use]
-    pub const fn finished(&self) -> Option<&Finished> {
+    pub fn finished(&self) -> Option<&Finished> {
         match self {
             Self::Finished(finished) => Some(finished),
             Self::Queued(_) | Self::Array(_) | Self::Active(..) => None,
@@ -436,7 +436,7 @@ impl JobState {
 
     /// Whether it has ended.
     #[must_use]
-    pub const fn is_finished(&self) -> bool {
+    pub fn is_finished(&self) -> bool {
         self.finished().is_some()
     }
 
@@ -471,7 +471,7 @@ impl JobState {
 
     /// The current attempt, or the last one of a job that is over.
     #[must_use]
-    pub const fn last_active(&self) -> Option<&Active> {
+    pub fn last_active(&self) -> Option<&Active> {
         match self {
             Self::Active(active, _) => Some(active),
             Self::Finished(finished) => finished.last.as_ref(),

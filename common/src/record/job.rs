@@ -226,13 +226,21 @@ impl JobRecord {
         check_version(self.version)?;
         let (config, spec) = specs.read(&self.config)?;
         let bundle = self.bundle.as_ref().map(BundleRef::try_from);
-        let timeline = self
-            .timeline
-            .iter()
-            .filter_map(TransitionRecord::to_transition);
+        // Collecting would leave room for four lines; a long queue has a million of these.
+        let mut timeline = Vec::with_capacity(self.timeline.len());
+        timeline.extend(
+            self.timeline
+                .iter()
+                .filter_map(TransitionRecord::to_transition),
+        );
+        let user = if self.user == spec.executor.as_str() {
+            spec.executor.clone()
+        } else {
+            self.user.parse()?
+        };
         Ok(Job {
             id: JobId(self.id),
-            user: self.user.parse()?,
+            user,
             spec,
             config,
             bundle: bundle.transpose()?,
@@ -243,7 +251,7 @@ impl JobRecord {
             faults: self.faults,
             task: self.task.map(Task::from),
             state: self.state.to_state()?,
-            timeline: timeline.collect(),
+            timeline,
             charges: self
                 .charges
                 .iter()
@@ -264,7 +272,7 @@ impl From<&JobState> for StateRecord {
             },
             JobState::Array(array) => Self::Array(ArrayRecord::from(array.as_ref())),
             JobState::Active(active, stage) => {
-                let active = active.into();
+                let active = ActiveRecord::from(active.as_ref());
                 match stage {
                     Stage::Assigned => Self::Assigned(active),
                     Stage::Building => Self::Building(active),
@@ -303,13 +311,13 @@ impl StateRecord {
                 avoid: avoid.as_deref().map(str::parse).transpose()?,
             }),
             Self::Array(array) => JobState::Array(Box::new(array.to_array()?)),
-            Self::Assigned(active) => JobState::Active(active.to_active()?, Stage::Assigned),
-            Self::Building(active) => JobState::Active(active.to_active()?, Stage::Building),
-            Self::Running(active) => JobState::Active(active.to_active()?, Stage::Running),
-            Self::Paused(active) => JobState::Active(active.to_active()?, Stage::Paused),
+            Self::Assigned(active) => JobState::Active(active.to_active()?.into(), Stage::Assigned),
+            Self::Building(active) => JobState::Active(active.to_active()?.into(), Stage::Building),
+            Self::Running(active) => JobState::Active(active.to_active()?.into(), Stage::Running),
+            Self::Paused(active) => JobState::Active(active.to_active()?.into(), Stage::Paused),
             Self::Stopping { active, reason } => {
                 let stage = Stage::Stopping(reason.to_reason()?);
-                JobState::Active(active.to_active()?, stage)
+                JobState::Active(active.to_active()?.into(), stage)
             }
             Self::Finished {
                 outcome,
@@ -318,7 +326,7 @@ impl StateRecord {
                 ran_ms,
                 log_bytes,
                 tasks,
-            } => JobState::Finished(Finished {
+            } => JobState::Finished(Box::new(Finished {
                 outcome: Outcome::from(outcome),
                 at: Timestamp::from_millis(*at_ms),
                 last: last.as_ref().map(ActiveRecord::to_active).transpose()?,
@@ -329,7 +337,7 @@ impl StateRecord {
                     .map(EndsRecord::to_ends)
                     .transpose()?
                     .map(Box::new),
-            }),
+            })),
         })
     }
 }

@@ -117,7 +117,7 @@ fn golden<R: Serialize + DeserializeOwned>(name: &str, record: &R) -> R {
 
 #[test]
 fn jobs_in_every_state() {
-    let stopping = |reason| JobState::Active(active(), Stage::Stopping(reason));
+    let stopping = |reason| JobState::Active(active().into(), Stage::Stopping(reason));
     let states = [
         (
             "job-queued",
@@ -146,10 +146,22 @@ fn jobs_in_every_state() {
                 stopping: Some(StopReason::TooManyFailed),
             })),
         ),
-        ("job-assigned", JobState::Active(active(), Stage::Assigned)),
-        ("job-building", JobState::Active(active(), Stage::Building)),
-        ("job-running", JobState::Active(active(), Stage::Running)),
-        ("job-paused", JobState::Active(active(), Stage::Paused)),
+        (
+            "job-assigned",
+            JobState::Active(active().into(), Stage::Assigned),
+        ),
+        (
+            "job-building",
+            JobState::Active(active().into(), Stage::Building),
+        ),
+        (
+            "job-running",
+            JobState::Active(active().into(), Stage::Running),
+        ),
+        (
+            "job-paused",
+            JobState::Active(active().into(), Stage::Paused),
+        ),
         (
             "job-cancelling",
             stopping(StopReason::Cancelled("bert".parse().expect("a name"))),
@@ -158,18 +170,18 @@ fn jobs_in_every_state() {
         ("job-preempted", stopping(StopReason::Preempted)),
         (
             "job-array-finished",
-            JobState::Finished(Finished {
+            JobState::Finished(Box::new(Finished {
                 outcome: Outcome::new(Cause::BuildFailed, "1 of 6 tasks failed"),
                 at: at(120),
                 last: None,
                 ran: Duration::ZERO,
                 log_bytes: None,
                 tasks: Some(Box::new(ends())),
-            }),
+            })),
         ),
         (
             "job-finished",
-            JobState::Finished(Finished {
+            JobState::Finished(Box::new(Finished {
                 outcome: Outcome {
                     cause: Cause::Cancelled("bert".parse().expect("a name")),
                     exit_code: Some(143),
@@ -180,18 +192,18 @@ fn jobs_in_every_state() {
                 ran: Duration::from_millis(30_001),
                 log_bytes: Some(4096),
                 tasks: None,
-            }),
+            })),
         ),
         (
             "job-never-ran",
-            JobState::Finished(Finished {
+            JobState::Finished(Box::new(Finished {
                 outcome: Outcome::new(Cause::BundleInvalid, "no Dockerfile"),
                 at: at(1),
                 last: None,
                 ran: Duration::ZERO,
                 log_bytes: None,
                 tasks: None,
-            }),
+            })),
         ),
     ];
     check_jobs(states);
@@ -212,22 +224,25 @@ fn jobs_of_which_something_is_expected() {
     check_jobs([
         (
             "job-running-learned",
-            JobState::Active(expecting(ExpectedBy::Learned { runs: 12 }), Stage::Running),
+            JobState::Active(
+                expecting(ExpectedBy::Learned { runs: 12 }).into(),
+                Stage::Running,
+            ),
         ),
         (
             "job-running-requested",
-            JobState::Active(expecting(ExpectedBy::Request), Stage::Running),
+            JobState::Active(expecting(ExpectedBy::Request).into(), Stage::Running),
         ),
         (
             "job-finished-limited",
-            JobState::Finished(Finished {
+            JobState::Finished(Box::new(Finished {
                 outcome: Outcome::new(Cause::Succeeded, ""),
                 at: at(120),
                 last: Some(expecting(ExpectedBy::Limit)),
                 ran: Duration::from_millis(30_001),
                 log_bytes: Some(4096),
                 tasks: None,
-            }),
+            })),
         ),
     ]);
 }
@@ -239,7 +254,7 @@ fn check_jobs<const N: usize>(states: [(&str, JobState); N]) {
         let record = golden(name, &JobRecord::from(&job));
         assert_eq!(record.to_job(&mut specs).expect(name), job, "{name}");
     }
-    let mut task = job(JobState::Active(active(), Stage::Running));
+    let mut task = job(JobState::Active(active().into(), Stage::Running));
     task.task = Some(Task {
         array: JobId(1400),
         index: 17,
@@ -253,7 +268,7 @@ fn charges_of_attempts_that_have_ended() {
     let mut specs = Specs::default();
     let charged = Job {
         charges: charges(),
-        ..job(JobState::Active(active(), Stage::Running))
+        ..job(JobState::Active(active().into(), Stage::Running))
     };
     let mut record = golden("job-charged", &JobRecord::from(&charged));
     assert_eq!(record.to_job(&mut specs).expect("a job"), charged);
@@ -362,7 +377,7 @@ fn counters_and_lock() {
 
 #[test]
 fn unknown_fields_and_the_next_version_are_read_and_later_ones_refused() {
-    let job = job(JobState::Active(active(), Stage::Running));
+    let job = job(JobState::Active(active().into(), Stage::Running));
     let mut value = serde_json::to_value(JobRecord::from(&job)).expect("it is written");
     value["later"] = "field".into();
     value["state"]["later"] = 1.into();
@@ -386,7 +401,7 @@ fn unknown_fields_and_the_next_version_are_read_and_later_ones_refused() {
 
 #[test]
 fn what_no_job_can_be_is_refused() {
-    let record = JobRecord::from(&job(JobState::Active(active(), Stage::Running)));
+    let record = JobRecord::from(&job(JobState::Active(active().into(), Stage::Running)));
     let mut specs = Specs::default();
     let bad_user = JobRecord {
         user: "../root".to_owned(),

@@ -59,14 +59,14 @@ fn accepted(id: u64, submitted_at: Timestamp) -> Due {
 }
 
 fn finished(id: u64, finished_at: Timestamp) -> Due {
-    let state = JobState::Finished(Finished {
+    let state = JobState::Finished(Box::new(Finished {
         outcome: Outcome::new(Cause::Succeeded, ""),
         at: finished_at,
         last: None,
         ran: std::time::Duration::ZERO,
         log_bytes: None,
         tasks: None,
-    });
+    }));
     let job = Job {
         state,
         ..job(id, at(0))

@@ -166,14 +166,14 @@ mod tests {
 
     #[test]
     fn an_order_to_run_has_all_that_a_worker_needs() {
-        let assigned = state(JobState::Active(active(false), Stage::Assigned));
+        let assigned = state(JobState::Active(active(false).into(), Stage::Assigned));
         let order = fill(&assigned, "w", attempt(2), &Kind::Run).expect("wanted");
         insta::assert_json_snapshot!(order);
     }
 
     #[test]
     fn an_order_to_run_is_dropped_once_it_is_overtaken() {
-        let unconfirmed = || JobState::Active(active(false), Stage::Assigned);
+        let unconfirmed = || JobState::Active(active(false).into(), Stage::Assigned);
         let queued = JobState::Queued(Queued {
             since: Timestamp::default(),
             not_before: None,
@@ -183,13 +183,13 @@ mod tests {
         for (what, job_state, to, number) in [
             (
                 "confirmed",
-                JobState::Active(active(true), Stage::Assigned),
+                JobState::Active(active(true).into(), Stage::Assigned),
                 "w",
                 2,
             ),
             (
                 "running",
-                JobState::Active(active(true), Stage::Running),
+                JobState::Active(active(true).into(), Stage::Running),
                 "w",
                 2,
             ),
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn what_ends_an_attempt_is_sent_whatever_became_of_its_job() {
-        let running = state(JobState::Active(active(true), Stage::Running));
+        let running = state(JobState::Active(active(true).into(), Stage::Running));
         let stop = Kind::Stop {
             outcome: Outcome::new(Cause::TimeLimit, "it ran for 1 h"),
             grace: Duration::from_millis(1500),

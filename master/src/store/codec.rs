@@ -95,12 +95,12 @@ fn entry(change: &Change) -> Result<Entry, Error> {
         Change::JobDropped(id) => removed(format!("job:{id}")),
         Change::User(user) => Entry {
             name: format!("user:{}", user.name),
-            value: Some(write("user", &UserRecord::from(user))?),
+            value: Some(write("user", &UserRecord::from(user.as_ref()))?),
             place: Place::Users { rank: rank(user) },
         },
         Change::Group(group) => Entry {
             name: format!("group:{}", group.name),
-            value: Some(write("group", &GroupRecord::from(group))?),
+            value: Some(write("group", &GroupRecord::from(group.as_ref()))?),
             place: Place::None,
         },
         Change::GroupDropped(name) => removed(format!("group:{name}")),
@@ -117,7 +117,7 @@ fn entry(change: &Change) -> Result<Entry, Error> {
         },
         Change::Meta(meta) => Entry {
             name: "meta".to_owned(),
-            value: Some(write("meta", &MetaRecord::from(meta))?),
+            value: Some(write("meta", &MetaRecord::from(meta.as_ref()))?),
             place: Place::None,
         },
     })
@@ -260,12 +260,13 @@ impl Decoder {
             }
             "user" => {
                 let record: UserRecord = read(value).map_err(corrupt)?;
-                Change::User(record.to_user().map_err(|error| corrupt(Box::new(error)))?)
+                let user = record.to_user();
+                Change::User(Box::new(user.map_err(|error| corrupt(Box::new(error)))?))
             }
             "group" => {
                 let record: GroupRecord = read(value).map_err(corrupt)?;
                 let group = record.to_group();
-                Change::Group(group.map_err(|error| corrupt(Box::new(error)))?)
+                Change::Group(Box::new(group.map_err(|error| corrupt(Box::new(error)))?))
             }
             "worker" => {
                 let record: WorkerRecord = read(value).map_err(corrupt)?;
@@ -278,7 +279,8 @@ impl Decoder {
             }
             "meta" => {
                 let record: MetaRecord = read(value).map_err(corrupt)?;
-                Change::Meta(record.to_meta().map_err(|error| corrupt(Box::new(error)))?)
+                let meta = record.to_meta();
+                Change::Meta(Box::new(meta.map_err(|error| corrupt(Box::new(error)))?))
             }
             "account" => {
                 let account: Account = read(value).map_err(corrupt)?;

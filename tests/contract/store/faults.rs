@@ -84,8 +84,8 @@ fn its_lists_mean_what_they_say(runtime: &Runtime, server: &mut Redis) {
         let epoch = lead(&store, "m1").await;
         let mut batch = Batch::new(epoch, 1);
         // Of two users the one with the lower penalty comes first; of a user's jobs the urgent one.
-        batch.changes.push(Change::User(user(0, 2.0)));
-        batch.changes.push(Change::User(user(1, 0.0)));
+        batch.changes.push(Change::User(user(0, 2.0).into()));
+        batch.changes.push(Change::User(user(1, 0.0).into()));
         for (id, owner, priority) in [(1, 0, 0), (2, 0, 5), (3, 1, 0), (4, 1, 0)] {
             let mut job = job(id, owner);
             job.priority = priority;
@@ -103,7 +103,7 @@ fn its_lists_mean_what_they_say(runtime: &Runtime, server: &mut Redis) {
         let mut batch = Batch::new(epoch, 2);
         for id in [3, 4] {
             let mut job = job(id, 1);
-            job.state = JobState::Active(active(1, 1), Stage::Running);
+            job.state = JobState::Active(active(1, 1).into(), Stage::Running);
             batch.changes.push(Change::Job(job.into()));
         }
         batch.changes.push(Change::JobDropped(JobId(1)));

@@ -128,25 +128,25 @@ pub(crate) fn states() -> Vec<JobState> {
             failure: Some(Outcome::new(Cause::UserError, "exit 1")),
             stopping: None,
         })),
-        JobState::Active(active(1, 1), Stage::Assigned),
-        JobState::Active(active(1, 1), Stage::Building),
-        JobState::Active(active(2, 1), Stage::Running),
-        JobState::Active(active(2, 1), Stage::Paused),
+        JobState::Active(active(1, 1).into(), Stage::Assigned),
+        JobState::Active(active(1, 1).into(), Stage::Building),
+        JobState::Active(active(2, 1).into(), Stage::Running),
+        JobState::Active(active(2, 1).into(), Stage::Paused),
         JobState::Active(
-            active(2, 1),
+            active(2, 1).into(),
             Stage::Stopping(StopReason::Cancelled(user_name(1))),
         ),
-        JobState::Active(active(2, 1), Stage::Stopping(StopReason::TimeLimit)),
-        JobState::Active(active(2, 1), Stage::Stopping(StopReason::Preempted)),
-        JobState::Finished(Finished {
+        JobState::Active(active(2, 1).into(), Stage::Stopping(StopReason::TimeLimit)),
+        JobState::Active(active(2, 1).into(), Stage::Stopping(StopReason::Preempted)),
+        JobState::Finished(Box::new(Finished {
             outcome: Outcome::new(Cause::Succeeded, ""),
             at: at(30),
             last: Some(active(2, 1)),
             ran: Duration::from_millis(10),
             log_bytes: Some(u64::MAX),
             tasks: Some(Box::new(ends())),
-        }),
-        JobState::Finished(Finished {
+        })),
+        JobState::Finished(Box::new(Finished {
             outcome: Outcome {
                 cause: Cause::Cancelled(user_name(1)),
                 exit_code: Some(-1),
@@ -157,7 +157,7 @@ pub(crate) fn states() -> Vec<JobState> {
             ran: Duration::ZERO,
             log_bytes: None,
             tasks: None,
-        }),
+        })),
     ]
 }
 
@@ -268,14 +268,14 @@ pub(crate) fn any_change() -> impl Strategy<Value = Change> {
             Change::Job(Arc::new(job))
         }),
         1 => (1..20_u64).prop_map(|id| Change::JobDropped(JobId(id))),
-        1 => (0..4_u64, 0.0..1e6_f64).prop_map(|(n, recency)| Change::User(user(n, recency))),
-        1 => (0..4_u64, 0.1..9_f64).prop_map(|(n, weight)| Change::Group(group(n, weight))),
+        1 => (0..4_u64, 0.0..1e6_f64).prop_map(|(n, recency)| Change::User(user(n, recency).into())),
+        1 => (0..4_u64, 0.1..9_f64).prop_map(|(n, weight)| Change::Group(group(n, weight).into())),
         1 => (0..4_u64).prop_map(|n| Change::GroupDropped(group_name(n))),
         1 => (0..3_u64).prop_map(|n| Change::Worker(Arc::new(worker(n, Health::Suspect { since: at(n) })))),
         1 => (0..3_u64).prop_map(|n| Change::WorkerDropped(worker_id(n))),
         1 => (0..5_u64, 1..20_u64).prop_map(|(key, job)| {
             Change::Key(Arc::from(format!("key: {key}")), JobId(job))
         }),
-        1 => (0..100_u64, any::<bool>()).prop_map(|(last, locked)| Change::Meta(meta(last, locked))),
+        1 => (0..100_u64, any::<bool>()).prop_map(|(last, locked)| Change::Meta(meta(last, locked).into())),
     ]
 }

@@ -58,15 +58,19 @@ pub(crate) async fn every_kind_of_change_is_read_back(bench: Bench) {
         .enumerate()
     {
         let number = u64::try_from(number).expect("small");
-        batch.changes.push(Change::User(user(number, recency)));
+        batch
+            .changes
+            .push(Change::User(user(number, recency).into()));
     }
     for (number, weight) in [(0, 1.0), (1, 0.1 + 0.2)] {
-        batch.changes.push(Change::Group(group(number, weight)));
+        batch
+            .changes
+            .push(Change::Group(group(number, weight).into()));
     }
     batch
         .changes
         .push(Change::Key(Arc::from("upload: 1"), JobId(1)));
-    batch.changes.push(Change::Meta(meta(11, true)));
+    batch.changes.push(Change::Meta(meta(11, true).into()));
     batch.accounts.push(AccountChange::Set(account(0, 3)));
     batch.accounts.push(AccountChange::Set(account(1, 0)));
     let mut expected = Contents::new();

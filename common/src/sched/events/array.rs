@@ -46,7 +46,7 @@ impl Step<'_> {
                 JobState::Queued(_) => over.push((task.id, outcome.clone())),
                 JobState::Active(active, stage) => match stage.stopping() {
                     None | Some(StopReason::Preempted) => {
-                        self.stop(task.id, active.clone(), reason.clone());
+                        self.stop(task.id, active.as_ref().clone(), reason.clone());
                     }
                     // It is ending for good already.
                     Some(

@@ -28,7 +28,7 @@ impl Step<'_> {
             JobState::Active(active, stage) => match stage.stopping() {
                 // A preempted job is not queued again.
                 None | Some(StopReason::Preempted) => {
-                    let active = active.clone();
+                    let active = active.as_ref().clone();
                     self.stop(id, active, reason);
                 }
                 // It is ending already. The order is repeated in case it got lost.

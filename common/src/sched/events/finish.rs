@@ -191,7 +191,7 @@ impl Step<'_> {
                 tasks: None,
             };
             array::close(job, &mut finished);
-            job.state = JobState::Finished(finished);
+            job.state = JobState::Finished(Box::new(finished));
         });
         self.state.watch_mut().answered(id);
         if had_machine && rule != RetryRule::Infrastructure {

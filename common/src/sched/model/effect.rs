@@ -43,9 +43,9 @@ pub enum Change {
     /// The job is forgotten.
     JobDropped(JobId),
     /// The user as it now is.
-    User(User),
+    User(Box<User>),
     /// The group as it now is.
-    Group(Group),
+    Group(Box<Group>),
     /// The group is no more.
     GroupDropped(GroupName),
     /// The worker as it now is.
@@ -55,7 +55,7 @@ pub enum Change {
     /// The key belongs to the job.
     Key(Arc<str>, JobId),
     /// Counters and lock.
-    Meta(Meta),
+    Meta(Box<Meta>),
 }
 
 /// One thing to do after the commit.

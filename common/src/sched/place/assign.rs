@@ -46,7 +46,7 @@ impl Step<'_> {
                 gpu_model,
                 expected,
             };
-            job.state = JobState::Active(active, Stage::Assigned);
+            job.state = JobState::Active(Box::new(active), Stage::Assigned);
             job.enter(now, Phase::Assigned, note);
         });
         self.state.watch_mut().order(id);

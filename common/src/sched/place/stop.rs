@@ -11,7 +11,7 @@ impl Step<'_> {
         let now = self.now;
         self.edit(id, |job| {
             let note = reason.outcome(job).detail;
-            job.state = JobState::Active(active, Stage::Stopping(reason));
+            job.state = JobState::Active(Box::new(active), Stage::Stopping(reason));
             job.enter(now, Phase::Stopping, note);
         });
         self.order_again(id);

@@ -67,13 +67,13 @@ impl State {
         match change {
             Change::Job(job) => self.set_job(job),
             Change::JobDropped(id) => self.drop_job(id),
-            Change::User(user) => self.set_user(user),
-            Change::Group(group) => self.set_group(group),
+            Change::User(user) => self.set_user(*user),
+            Change::Group(group) => self.set_group(*group),
             Change::GroupDropped(name) => self.drop_group(&name),
             Change::Worker(worker) => self.set_worker(worker),
             Change::WorkerDropped(id) => self.drop_worker(&id),
             Change::Key(key, job) => self.set_key(key, job),
-            Change::Meta(meta) => self.meta = meta,
+            Change::Meta(meta) => self.meta = *meta,
         }
     }
 
@@ -87,9 +87,10 @@ impl State {
         let users = dirty
             .users
             .iter()
-            .filter_map(|name| self.user(name).cloned().map(Change::User));
+            .filter_map(|name| self.user(name).cloned())
+            .map(|user| Change::User(Box::new(user)));
         let groups = dirty.groups.iter().map(|name| match self.group(name) {
-            Some(group) => Change::Group(group.clone()),
+            Some(group) => Change::Group(Box::new(group.clone())),
             None => Change::GroupDropped(name.clone()),
         });
         let workers = dirty.workers.iter().map(|id| match self.worker(id) {
@@ -100,7 +101,9 @@ impl State {
             .keys
             .iter()
             .map(|(key, job)| Change::Key(Arc::clone(key), *job));
-        let meta = dirty.meta.then(|| Change::Meta(self.meta.clone()));
+        let meta = dirty
+            .meta
+            .then(|| Change::Meta(Box::new(self.meta.clone())));
         jobs.chain(groups)
             .chain(users)
             .chain(workers)

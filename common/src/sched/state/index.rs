@@ -41,7 +41,7 @@ pub(crate) struct Index {
     history: BTreeSet<(Timestamp, JobId)>,
     learned: Learned,
     unanswered: BTreeSet<JobId>,
-    keys: BTreeMap<JobId, Vec<Arc<str>>>,
+    keys: BTreeSet<(JobId, Arc<str>)>,
     /// Arrays that are not over.
     arrays: BTreeSet<JobId>,
     capacity: Rate,
@@ -291,14 +291,17 @@ impl Index {
     }
 
     pub(crate) fn key_taken(&mut self, key: &Arc<str>, job: JobId) {
-        let keys = self.keys.entry(job).or_default();
-        if !keys.contains(key) {
-            keys.push(Arc::clone(key));
-        }
+        self.keys.insert((job, Arc::clone(key)));
     }
 
     pub(crate) fn keys_given_back(&mut self, job: JobId) -> Vec<Arc<str>> {
-        self.keys.remove(&job).unwrap_or_default()
+        let from = self.keys.range((job, Arc::default())..);
+        let keys: Vec<_> = from.take_while(|(of, _)| *of == job).cloned().collect();
+        let keys = keys.into_iter().map(|entry| {
+            self.keys.remove(&entry);
+            entry.1
+        });
+        keys.collect()
     }
 
     /// Enters a job; `ready` says whether a waiting one may start.

@@ -30,10 +30,10 @@ fn cluster(seed: u64) -> (State, Timestamp, Draws) {
 
 fn changes(state: &State) -> Vec<Change> {
     let jobs = state.jobs().cloned().map(Change::Job);
-    let users = state.users().cloned().map(Change::User);
-    let groups = state.groups().cloned().map(Change::Group);
+    let users = state.users().cloned().map(Box::new).map(Change::User);
+    let groups = state.groups().cloned().map(Box::new).map(Change::Group);
     let workers = state.workers().cloned().map(Change::Worker);
-    let meta = Change::Meta(state.meta().clone());
+    let meta = Change::Meta(Box::new(state.meta().clone()));
     let parts = jobs.chain(users).chain(groups).chain(workers);
     parts.chain([meta]).collect()
 }
@@ -169,14 +169,14 @@ proptest! {
                         ..queued.clone()
                     }),
                     other if other.active().is_some() => {
-                        JobState::Finished(crate::job::Finished {
+                        JobState::Finished(Box::new(crate::job::Finished {
                             outcome: Outcome::new(Cause::Succeeded, ""),
                             at: now,
                             last: other.active().cloned(),
                             ran: Duration::ZERO,
                             log_bytes: None,
                             tasks: None,
-                        })
+                        }))
                     }
                     other => other.clone(),
                 };

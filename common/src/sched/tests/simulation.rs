@@ -375,10 +375,10 @@ impl World {
         let committed = &self.cluster.replica;
         let mut loaded = State::new(committed.settings().clone());
         let jobs = committed.jobs().rev().cloned().map(Change::Job);
-        let users = committed.users().cloned().map(Change::User);
-        let groups = committed.groups().cloned().map(Change::Group);
+        let users = committed.users().cloned().map(Box::new).map(Change::User);
+        let groups = committed.groups().cloned().map(Box::new).map(Change::Group);
         let workers = committed.workers().cloned().map(Change::Worker);
-        let meta = Change::Meta(committed.meta().clone());
+        let meta = Change::Meta(Box::new(committed.meta().clone()));
         let people = users.chain(groups);
         for change in jobs.chain(people).chain(workers).chain([meta]) {
             loaded.apply(change);

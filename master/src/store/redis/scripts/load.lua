@@ -25,15 +25,27 @@ if #names == limit then
     names[#names + 1] = name
   end
 end
+-- One call for many records, as many as `unpack` can take.
 local values = {}
-for i, name in ipairs(names) do
-  local key = string.match(name, '^key:(.*)$')
-  if key then
-    values[i] = redis.call('HGET', p .. 'keys', key)
-  else
-    values[i] = redis.call('GET', p .. name)
+local function read(places, keys, ...)
+  for first = 1, #keys, 1000 do
+    local last = math.min(first + 999, #keys)
+    local arguments = {...}
+    for i = first, last do arguments[#arguments + 1] = keys[i] end
+    local got = redis.call(unpack(arguments))
+    for i = first, last do values[places[i]] = got[i - first + 1] end
   end
 end
+local record_places, records, key_places, keys = {}, {}, {}, {}
+for i, name in ipairs(names) do
+  if string.sub(name, 1, 4) == 'key:' then
+    key_places[#key_places + 1], keys[#keys + 1] = i, string.sub(name, 5)
+  else
+    record_places[#record_places + 1], records[#records + 1] = i, p .. name
+  end
+end
+read(record_places, records, 'MGET')
+read(key_places, keys, 'HMGET', p .. 'keys')
 return {
   redis.call('GET', KEYS[1]) or '0',
   redis.call('GET', p .. 'epoch') or '0',
