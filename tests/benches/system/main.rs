@@ -13,6 +13,7 @@ mod containers;
 mod control;
 mod engine;
 mod logs;
+mod restart;
 mod rig;
 mod row;
 mod run;

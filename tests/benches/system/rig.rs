@@ -85,8 +85,13 @@ pub(crate) fn bundle() -> Bundle {
 
 /// Resident memory of a process in MiB.
 pub(crate) fn resident_mib(pid: u32) -> f64 {
+    status_mib(pid, "VmRSS")
+}
+
+/// A size in `/proc/PID/status`, such as `VmHWM`, in MiB.
+pub(crate) fn status_mib(pid: u32, field: &str) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let line = status.lines().find(|line| line.starts_with(field));
     let kib = line.and_then(|line| line.split_whitespace().nth(1));
     kib.and_then(|kib| kib.parse::<f64>().ok()).expect("a size") / 1024.0
 }
