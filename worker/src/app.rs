@@ -13,6 +13,7 @@ use dopq_common::broker::Broker;
 use dopq_common::id::AttemptId;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
@@ -67,6 +68,20 @@ pub enum Error {
     /// The machine gives no random numbers.
     #[error("read random numbers")]
     Random(#[source] getrandom::Error),
+    /// A part of the worker panicked.
+    #[error("go on")]
+    Panicked(#[source] JoinError),
+}
+
+impl Error {
+    /// Whether starting again may help; `again` when that was done before.
+    const fn is_passing(&self, again: bool) -> bool {
+        match self {
+            Self::Records(error) => again || error.is_passing(),
+            Self::Panicked(_) => true,
+            Self::Folder { .. } | Self::Mount(_) | Self::Http(_) | Self::Random(_) => false,
+        }
+    }
 }
 
 /// Runs a worker until `shutdown`. Its containers run on after that, and are adopted at the next start.
@@ -100,11 +115,9 @@ pub async fn run(
         match ran {
             // A disk that is full or failed may have room again: what runs is adopted then. Nothing is
             // done meanwhile, since nothing can be recorded.
-            Err(Error::Records(error)) if went_on || error.is_passing() => {
-                tracing::error!(
-                    error = chain(&error),
-                    "cannot keep the records; starting again"
-                );
+            Err(error) if error.is_passing(went_on) => {
+                let error = chain(&error);
+                tracing::error!(error, "the worker ended; starting it again");
                 went_on = true;
             }
             ended => return ended,
@@ -177,31 +190,31 @@ pub(crate) async fn run_with(
         key: context.options.key.clone(),
         inputs: context.inputs.clone(),
     };
-    context.spawn(outbox.run(sender, life.clone()));
-    context.spawn(orders(Arc::clone(&context), broker.clone()));
-    context.spawn(live::requests(Arc::clone(&context), broker.clone()));
-    context.spawn(live::heartbeats(
-        Arc::clone(&context),
-        Arc::clone(&host),
-        Arc::clone(&probed.gpus),
-        session.clone(),
-        driver.running(),
-    ));
     let inventory = Inventory {
         context: Arc::clone(&context),
-        host,
-        gpus: probed.gpus,
+        host: Arc::clone(&host),
+        gpus: Arc::clone(&probed.gpus),
         offer: probed.offer,
         engine: probed.info,
-        session,
+        session: session.clone(),
         boot,
         link: broker.link(),
     };
-    context.spawn(inventory.run());
+    let (own, running) = (Arc::clone(&context), driver.running());
+    let mut parts = JoinSet::new();
+    parts.spawn(outbox.run(sender, life.clone()));
+    parts.spawn(orders(Arc::clone(&context), broker.clone()));
+    parts.spawn(live::requests(Arc::clone(&context), broker.clone()));
+    parts.spawn(live::heartbeats(own, host, probed.gpus, session, running));
+    parts.spawn(inventory.run());
     tracing::info!(worker.id = %context.options.name, "worker ready");
 
-    let driven = driver.run(shutdown).await.map_err(Error::Records);
+    let driven = tokio::select! {
+        driven = driver.run(shutdown) => driven.map_err(Error::Records),
+        panicked = first_panic(&mut parts) => Err(Error::Panicked(panicked)),
+    };
     life.cancel();
+    parts.shutdown().await;
     context.tasks.close();
     if tokio::time::timeout(ENDING, context.tasks.wait())
         .await
@@ -210,6 +223,16 @@ pub(crate) async fn run_with(
         tracing::warn!("some tasks did not end in time");
     }
     driven
+}
+
+/// Waits until one of the worker's parts panics. Without it the worker would only seem to work.
+async fn first_panic(parts: &mut JoinSet<()>) -> JoinError {
+    while let Some(ended) = parts.join_next().await {
+        if let Err(error) = ended {
+            return error;
+        }
+    }
+    std::future::pending().await
 }
 
 /// What lies on this machine before anything is asked of others.

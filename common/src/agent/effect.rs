@@ -117,6 +117,30 @@ pub enum Act {
     },
 }
 
+impl Act {
+    /// The attempt that it is done for.
+    #[must_use]
+    pub const fn attempt(&self) -> AttemptId {
+        match self {
+            Self::Fetch(attempt)
+            | Self::Build(attempt)
+            | Self::Abandon(attempt)
+            | Self::Create { attempt, .. }
+            | Self::Start { attempt, .. }
+            | Self::Inspect { attempt, .. }
+            | Self::Watch { attempt, .. }
+            | Self::Terminate { attempt, .. }
+            | Self::Kill { attempt, .. }
+            | Self::Pause { attempt, .. }
+            | Self::Unpause { attempt, .. }
+            | Self::Verify { attempt, .. }
+            | Self::Finish { attempt, .. }
+            | Self::Remove { attempt, .. }
+            | Self::Clean { attempt, .. } => *attempt,
+        }
+    }
+}
+
 impl Effects {
     /// Whether nothing is to be committed.
     #[must_use]

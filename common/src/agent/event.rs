@@ -88,6 +88,15 @@ pub enum Event {
         /// What became of them.
         stored: Stored,
     },
+    /// The task that worked on one act panicked, so that its answer never comes.
+    TaskPanicked {
+        /// For which attempt it worked.
+        attempt: AttemptId,
+        /// What it said.
+        detail: String,
+        /// Length of the attempt's log that is stored.
+        log_bytes: u64,
+    },
     /// The agent began anew with the records it found; this is what the engine shows.
     Resumed {
         /// The machine's boot.

@@ -389,6 +389,68 @@ impl Step<'_> {
         Ok(())
     }
 
+    /// A panic ends what waits for an answer. A container that runs needs none: its output is read again at its
+    /// end, and the periodic look notices that.
+    pub(super) fn task_panicked(
+        &mut self,
+        id: AttemptId,
+        detail: &str,
+        log_bytes: u64,
+    ) -> Result<(), Rejected> {
+        let outcome = Outcome::new(Cause::EngineError, format!("the worker failed: {detail}"));
+        match self.get(id)?.stage.clone() {
+            Stage::Fetching | Stage::Building | Stage::Creating { .. } => {
+                self.preparation_failed(id, outcome)
+            }
+            Stage::Starting { .. } => self.start_failed(id, StartFault::Unclear),
+            Stage::Exited { container, exit } => {
+                let outcome = Outcome {
+                    exit_code: i32::try_from(exit.code).ok(),
+                    ..outcome
+                };
+                let ended = Ended::new(outcome, exit.ran_ms());
+                self.finish(id, Some(container), false, ended);
+                Ok(())
+            }
+            Stage::Uploading { container, ended } => {
+                self.not_stored(id, container, ended, &outcome);
+                let stored = Stored {
+                    log_bytes,
+                    ..Stored::default()
+                };
+                self.uploaded(id, stored)
+            }
+            Stage::Running { .. }
+            | Stage::Paused { .. }
+            | Stage::Stopping { .. }
+            | Stage::Reported { .. }
+            | Stage::Forgotten { .. }
+            | Stage::Refused { .. } => Err(self.stale(id)),
+        }
+    }
+
+    /// Its log or results may be missing: a success is none without them, and any other end stands.
+    fn not_stored(
+        &mut self,
+        id: AttemptId,
+        container: Option<Arc<str>>,
+        mut ended: Ended,
+        why: &Outcome,
+    ) {
+        if ended.outcome.cause == Cause::Succeeded {
+            ended.outcome.cause = why.cause.clone();
+        }
+        ended.outcome.detail = format!("{}; {}", ended.outcome.detail, why.detail);
+        // Whoever was to remove it may not have done so.
+        if let Some(container) = container.clone() {
+            self.act(Act::Remove {
+                attempt: id,
+                container,
+            });
+        }
+        self.enter(id, Stage::Uploading { container, ended }, "");
+    }
+
     /// The grace of a stop that the agent itself decides on.
     pub(super) fn own_grace(&self, id: AttemptId) -> Duration {
         let run = self.state.attempts.get(&id).and_then(|a| a.run.as_ref());

@@ -1,7 +1,9 @@
 //! What acts need of the worker, shared by every task.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +12,7 @@ use std::time::Duration;
 use dopq_common::agent::{Event, Run};
 use dopq_common::id::AttemptId;
 use dopq_common::job::{Cause, Outcome};
+use futures::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -101,11 +104,48 @@ impl Context {
         Ok(log)
     }
 
+    /// Does something for an attempt beside the driver, until it is done or the worker ends. The driver is told what
+    /// came of it, also when it panicked.
+    pub(crate) fn spawn_for(
+        self: &Arc<Self>,
+        attempt: AttemptId,
+        work: impl Future<Output = Option<Event>> + Send + 'static,
+    ) {
+        let context = Arc::clone(self);
+        self.spawn(async move {
+            let done = AssertUnwindSafe(work).catch_unwind().await;
+            let event = done.unwrap_or_else(|panic| {
+                let detail = panic_message(&*panic);
+                tracing::error!(%attempt, detail, "a task panicked");
+                Some(Event::TaskPanicked {
+                    attempt,
+                    detail: detail.to_owned(),
+                    log_bytes: context.stored_log(attempt),
+                })
+            });
+            if let Some(event) = event {
+                context.tell(event).await;
+            }
+        });
+    }
+
+    /// How much of an attempt's log is stored.
+    fn stored_log(&self, attempt: AttemptId) -> u64 {
+        self.logs.lock().get(&attempt).map_or(0, |log| log.stored())
+    }
+
     /// Runs `work` beside the driver until it is done or the worker ends.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.tasks
             .spawn(self.shutdown.clone().run_until_cancelled_owned(work));
     }
+}
+
+/// What a panic said.
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("a task panicked")
 }
 
 /// How a failure of this machine's disk is told.

@@ -66,12 +66,9 @@ pub(super) fn finish(work: &mut Work, attempt: AttemptId, discard: Option<Arc<st
         run,
     };
     let context = Arc::clone(&work.context);
-    work.context.spawn(async move {
-        let event = Event::Uploaded {
-            attempt: ending.attempt,
-            stored: end(&context, &ending).await,
-        };
-        context.tell(event).await;
+    work.context.spawn_for(attempt, async move {
+        let stored = end(&context, &ending).await;
+        Some(Event::Uploaded { attempt, stored })
     });
 }
 
@@ -202,19 +199,15 @@ pub(super) async fn remove(context: &Context, attempt: AttemptId, container: &st
 }
 
 /// Removes what is left of a forgotten attempt. A crash before its end is made up for at the next start.
-pub(super) fn clean(context: &Arc<Context>, attempt: AttemptId, container: Option<Arc<str>>) {
-    let context = Arc::clone(context);
-    let inner = Arc::clone(&context);
-    context.spawn(async move {
-        if let Some(container) = container {
-            remove(&inner, attempt, &container).await;
-        }
-        inner.logs.lock().remove(&attempt);
-        let dir = inner.attempt_dir(attempt);
-        if let Err(error) = tokio::fs::remove_dir_all(&dir).await
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(%attempt, %error, "failed to remove the attempt's folder");
-        }
-    });
+pub(super) async fn clean(context: &Context, attempt: AttemptId, container: Option<Arc<str>>) {
+    if let Some(container) = container {
+        remove(context, attempt, &container).await;
+    }
+    context.logs.lock().remove(&attempt);
+    let dir = context.attempt_dir(attempt);
+    if let Err(error) = tokio::fs::remove_dir_all(&dir).await
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(%attempt, %error, "failed to remove the attempt's folder");
+    }
 }

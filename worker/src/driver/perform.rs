@@ -40,8 +40,9 @@ const VERIFY_BACK: Duration = Duration::from_secs(20);
 /// Begins one act.
 pub(super) fn perform(work: &mut Work, act: Act) {
     let context = Arc::clone(&work.context);
+    let attempt = act.attempt();
     match act {
-        Act::Fetch(attempt) => {
+        Act::Fetch(_) => {
             let cancel = work.tasks_of(attempt).prepare.clone();
             let run = work.run_of(attempt);
             prepare(&context, attempt, cancel, {
@@ -55,7 +56,7 @@ pub(super) fn perform(work: &mut Work, act: Act) {
                 }
             });
         }
-        Act::Build(attempt) => {
+        Act::Build(_) => {
             let cancel = work.tasks_of(attempt).prepare.clone();
             let run = work.run_of(attempt);
             prepare(&context, attempt, cancel.clone(), {
@@ -67,8 +68,8 @@ pub(super) fn perform(work: &mut Work, act: Act) {
                 }
             });
         }
-        Act::Abandon(attempt) => work.tasks_of(attempt).prepare.cancel(),
-        Act::Create { attempt, image } => {
+        Act::Abandon(_) => work.tasks_of(attempt).prepare.cancel(),
+        Act::Create { image, .. } => {
             let run = work.run_of(attempt);
             // Once asked for, a creation is not called off: what it made must be known.
             prepare(&context, attempt, CancellationToken::new(), {
@@ -79,22 +80,7 @@ pub(super) fn perform(work: &mut Work, act: Act) {
                 }
             });
         }
-        Act::Start { attempt, container } => context.spawn({
-            let context = Arc::clone(&context);
-            async move {
-                let event = start(&context, attempt, &container).await;
-                context.tell(event).await;
-            }
-        }),
-        Act::Inspect { attempt, container } => context.spawn({
-            let context = Arc::clone(&context);
-            async move {
-                let found = inspect(&context, &container).await;
-                let status = found.as_ref().map(status);
-                context.tell(Event::Inspected { attempt, status }).await;
-            }
-        }),
-        Act::Watch { attempt, container } => {
+        Act::Watch { container, .. } => {
             let tasks = work.tasks_of(attempt);
             if std::mem::replace(&mut tasks.watched, true) {
                 return;
@@ -103,66 +89,61 @@ pub(super) fn perform(work: &mut Work, act: Act) {
             watch(&context, attempt, &container, run);
         }
         Act::Terminate {
-            attempt,
-            container,
-            thaw,
+            container, thaw, ..
         } => {
             let signal = stop_signal(work, attempt);
-            context.spawn({
-                let context = Arc::clone(&context);
-                async move {
-                    signal_container(&context, attempt, &container, &signal).await;
-                    if thaw {
-                        let thawed = context.engine.unpause(&container).await;
-                        note_failure(attempt, "thaw", thawed);
-                    }
+            work.context.spawn_for(attempt, async move {
+                signal_container(&context, attempt, &container, &signal).await;
+                if thaw {
+                    let thawed = context.engine.unpause(&container).await;
+                    note_failure(attempt, "thaw", thawed);
                 }
+                None
             });
         }
-        Act::Kill { attempt, container } => context.spawn({
-            let context = Arc::clone(&context);
-            async move {
-                signal_container(&context, attempt, &container, &Signal::kill()).await;
-            }
+        Act::Finish { discard, .. } => finish::finish(work, attempt, discard),
+        Act::Start { container, .. } => work.context.spawn_for(attempt, async move {
+            Some(start(&context, attempt, &container).await)
         }),
-        Act::Pause { attempt, container } => context.spawn({
-            let context = Arc::clone(&context);
-            async move {
-                match context.engine.pause(&container).await {
-                    Ok(()) => context.tell(Event::ContainerPaused(attempt)).await,
-                    Err(error) => note_failure(attempt, "freeze", Err(error)),
-                }
-            }
+        Act::Inspect { container, .. } => work.context.spawn_for(attempt, async move {
+            let found = inspect(&context, &container).await;
+            let status = found.as_ref().map(status);
+            Some(Event::Inspected { attempt, status })
         }),
-        Act::Unpause { attempt, container } => context.spawn({
-            let context = Arc::clone(&context);
-            async move {
-                match context.engine.unpause(&container).await {
-                    Ok(()) => context.tell(Event::ContainerUnpaused(attempt)).await,
-                    Err(error) => note_failure(attempt, "thaw", Err(error)),
-                }
-            }
+        Act::Kill { container, .. } => work.context.spawn_for(attempt, async move {
+            signal_container(&context, attempt, &container, &Signal::kill()).await;
+            None
         }),
-        Act::Verify { attempt, container } => context.spawn({
-            let context = Arc::clone(&context);
-            async move {
-                let engine_stopped = engine_stopped(&context).await;
-                let event = Event::Verified {
-                    attempt,
-                    engine_stopped,
-                    oom_killed: was_oom_killed(&context, attempt, &container).await,
-                };
-                context.tell(event).await;
-            }
+        Act::Pause { container, .. } => work.context.spawn_for(attempt, async move {
+            let paused = context.engine.pause(&container).await;
+            let done = paused.is_ok().then_some(Event::ContainerPaused(attempt));
+            note_failure(attempt, "freeze", paused);
+            done
         }),
-        Act::Finish { attempt, discard } => finish::finish(work, attempt, discard),
-        Act::Remove { attempt, container } => context.spawn({
-            let context = Arc::clone(&context);
-            async move {
-                finish::remove(&context, attempt, &container).await;
-            }
+        Act::Unpause { container, .. } => work.context.spawn_for(attempt, async move {
+            let unpaused = context.engine.unpause(&container).await;
+            let done = unpaused
+                .is_ok()
+                .then_some(Event::ContainerUnpaused(attempt));
+            note_failure(attempt, "thaw", unpaused);
+            done
         }),
-        Act::Clean { attempt, container } => finish::clean(&context, attempt, container),
+        Act::Verify { container, .. } => work.context.spawn_for(attempt, async move {
+            let engine_stopped = engine_stopped(&context).await;
+            Some(Event::Verified {
+                attempt,
+                engine_stopped,
+                oom_killed: was_oom_killed(&context, attempt, &container).await,
+            })
+        }),
+        Act::Remove { container, .. } => work.context.spawn_for(attempt, async move {
+            finish::remove(&context, attempt, &container).await;
+            None
+        }),
+        Act::Clean { container, .. } => work.context.spawn_for(attempt, async move {
+            finish::clean(&context, attempt, container).await;
+            None
+        }),
     }
 }
 
@@ -173,22 +154,18 @@ fn prepare(
     cancel: CancellationToken,
     work: impl Future<Output = Result<Option<Event>, Outcome>> + Send + 'static,
 ) {
-    let context = Arc::clone(context);
-    let inner = Arc::clone(&context);
-    context.spawn(async move {
-        let done = cancel.run_until_cancelled(work).await;
-        let event = match done {
-            None | Some(Ok(None)) => return,
-            Some(Ok(Some(event))) => event,
-            Some(Err(outcome)) => {
-                if let Ok(log) = inner.log(attempt, None) {
-                    let text = format!("{}: {}", outcome.cause.as_str(), outcome.detail);
-                    note(&inner, attempt, &log, &text).await;
-                }
-                Event::PreparationFailed { attempt, outcome }
-            }
+    let inner = Arc::clone(context);
+    context.spawn_for(attempt, async move {
+        let outcome = match cancel.run_until_cancelled(work).await {
+            None => return None,
+            Some(Ok(event)) => return event,
+            Some(Err(outcome)) => outcome,
         };
-        inner.tell(event).await;
+        if let Ok(log) = inner.log(attempt, None) {
+            let text = format!("{}: {}", outcome.cause.as_str(), outcome.detail);
+            note(&inner, attempt, &log, &text).await;
+        }
+        Some(Event::PreparationFailed { attempt, outcome })
     });
 }
 
@@ -311,19 +288,22 @@ pub(super) async fn inspect(context: &Context, container: &str) -> Option<Contai
 fn watch(context: &Arc<Context>, attempt: AttemptId, container: &Arc<str>, run: Option<Arc<Run>>) {
     let tty = run.as_ref().is_some_and(|run| run.spec.container.tty);
     match context.log(attempt, run.as_deref()) {
-        Ok(log) => context.spawn({
+        Ok(log) => context.spawn_for(attempt, {
             let (context, container) = (Arc::clone(context), Arc::clone(container));
-            async move { follow_output(&context, attempt, &container, tty, &log).await }
+            async move {
+                follow_output(&context, attempt, &container, tty, &log).await;
+                None
+            }
         }),
         Err(error) => {
             tracing::error!(%attempt, %error, "cannot open the log; reading it at the end");
         }
     }
-    context.spawn({
+    context.spawn_for(attempt, {
         let (context, container) = (Arc::clone(context), Arc::clone(container));
         async move {
             let status = wait(&context, &container).await;
-            context.tell(Event::Inspected { attempt, status }).await;
+            Some(Event::Inspected { attempt, status })
         }
     });
 }

@@ -263,9 +263,12 @@ fn as_u64(bytes: usize) -> u64 {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(io::Error::other)?
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        // Trying again would not help.
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => Err(io::Error::other(error)),
+    }
 }
 
 /// Reads the file's frames to its last whole one; a damaged rest is as good as never written.

@@ -16,6 +16,7 @@ use dopq_common::resources::ByteSize;
 use dopq_common::wire::{Live, WorkerKey, topic};
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as AsyncMutex, Notify, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -67,6 +68,8 @@ pub(crate) struct Log {
     attempt: AttemptId,
     pub(crate) spool: Arc<Spool>,
     shared: Arc<Shared>,
+    progress: watch::Receiver<Progress>,
+    uploader: Mutex<Option<JoinHandle<Option<()>>>>,
     live: LivePublisher,
     /// Held by whoever reads the container's output, so that only one does.
     pub(crate) capturing: AsyncMutex<()>,
@@ -81,15 +84,20 @@ pub(crate) struct Log {
     life: CancellationToken,
 }
 
+/// How far the log is stored.
+#[derive(Debug, Clone, Copy)]
+struct Progress {
+    /// Where the stored part ends.
+    stored: u64,
+    /// The masters want nothing more of this attempt.
+    denied: bool,
+}
+
 #[derive(Debug)]
 struct Shared {
-    /// Where the stored part ends.
-    stored: watch::Sender<u64>,
     /// Everything up to here is to be stored at once.
     wanted: AtomicU64,
     wake: Notify,
-    /// The masters want nothing more of this attempt.
-    denied: watch::Sender<bool>,
     followed_until: Mutex<Option<Instant>>,
     tailing: AtomicBool,
 }
@@ -119,29 +127,34 @@ impl Log {
             .and_then(|text| text.trim().parse().ok())
             .unwrap_or(0)
             .min(*spool.length().borrow());
+        let (progress, receiver) = watch::channel(Progress {
+            stored,
+            denied: run.is_none(),
+        });
         let shared = Arc::new(Shared {
-            stored: watch::Sender::new(stored),
             wanted: AtomicU64::new(0),
             wake: Notify::new(),
-            denied: watch::Sender::new(run.is_none()),
             followed_until: Mutex::new(None),
             tailing: AtomicBool::new(false),
         });
         let life = CancellationToken::new();
-        if let Some(run) = run {
+        let uploader = run.map(|run| {
             let uploader = Uploader {
                 access: data.access(attempt, run),
                 data: data.clone(),
                 spool: Arc::clone(&spool),
                 shared: Arc::clone(&shared),
+                progress,
                 cursor,
             };
-            tokio::spawn(life.clone().run_until_cancelled_owned(uploader.run()));
-        }
+            tokio::spawn(life.clone().run_until_cancelled_owned(uploader.run()))
+        });
         Ok(Self {
             attempt,
             spool,
             shared,
+            progress: receiver,
+            uploader: Mutex::new(uploader),
             live,
             capturing: AsyncMutex::new(()),
             capture_ends: CancellationToken::new(),
@@ -151,19 +164,31 @@ impl Log {
         })
     }
 
+    /// How much of it is stored.
+    pub(crate) fn stored(&self) -> u64 {
+        self.progress.borrow().stored
+    }
+
     /// Stores all of it. Returns its length once that is done, or once the masters want nothing of it.
+    ///
+    /// # Panics
+    /// When the task that stores it panicked.
     pub(crate) async fn finish(&self) -> u64 {
         let length = *self.spool.length().borrow();
         self.flush(length);
-        let (mut stored, mut denied) = (
-            self.shared.stored.subscribe(),
-            self.shared.denied.subscribe(),
-        );
-        tokio::select! {
-            _ = stored.wait_for(|stored| *stored >= length) => {}
-            _ = denied.wait_for(|denied| *denied) => {}
+        let mut progress = self.progress.clone();
+        let done = progress.wait_for(|progress| progress.stored >= length || progress.denied);
+        if done.await.is_ok() {
+            return length;
         }
-        length
+        let uploader = self.uploader.lock().take();
+        if let Some(uploader) = uploader
+            && let Err(error) = uploader.await
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+        self.stored()
     }
 
     fn flush(&self, up_to: u64) {
@@ -173,7 +198,7 @@ impl Log {
 
     /// Stores what there is at once, and sends what comes live for a while.
     pub(crate) fn follow(&self, how_long: Duration) {
-        let from = *self.shared.stored.borrow();
+        let from = self.stored();
         self.flush(*self.spool.length().borrow());
         let until = Instant::now() + how_long.min(Duration::from_secs(600));
         let mut followed = self.shared.followed_until.lock();
@@ -196,6 +221,7 @@ struct Uploader {
     data: DataPlane,
     spool: Arc<Spool>,
     shared: Arc<Shared>,
+    progress: watch::Sender<Progress>,
     cursor: PathBuf,
 }
 
@@ -205,7 +231,7 @@ impl Uploader {
         let mut since: Option<Instant> = None;
         let mut pause = RETRY_FIRST;
         loop {
-            let stored = *self.shared.stored.borrow();
+            let stored = self.progress.borrow().stored;
             let waiting = length.borrow_and_update().saturating_sub(stored);
             if waiting == 0 {
                 since = None;
@@ -230,11 +256,11 @@ impl Uploader {
                 Ok(next) => {
                     pause = RETRY_FIRST;
                     since = None;
-                    self.shared.stored.send_replace(next);
+                    self.progress.send_modify(|progress| progress.stored = next);
                 }
                 Err(Fault::Denied(error)) => {
                     tracing::warn!(attempt = %self.access.attempt, %error, "the masters refuse the log");
-                    self.shared.denied.send_replace(true);
+                    self.progress.send_modify(|progress| progress.denied = true);
                     return;
                 }
                 Err(Fault::Again(why)) => {

@@ -283,6 +283,7 @@ enum Move {
     Perform(u8),
     PerformUnheard(u8),
     Fail(u8),
+    Panic(u8),
     Deliver(u8, bool),
     Duplicate(u8),
     Late(u8),
@@ -305,6 +306,7 @@ fn moves() -> impl Strategy<Value = Move> {
         12 => n().prop_map(Move::Perform),
         1 => n().prop_map(Move::PerformUnheard),
         1 => n().prop_map(Move::Fail),
+        1 => n().prop_map(Move::Panic),
         12 => (n(), prop::bool::weighted(0.1)).prop_map(|(a, crash)| Move::Deliver(a, crash)),
         1 => n().prop_map(Move::Duplicate),
         2 => n().prop_map(Move::Late),
@@ -378,6 +380,18 @@ fn apply(world: &mut World, next: Move) {
                     }
                     _ => {}
                 }
+            }
+        }
+        Move::Panic(n) => {
+            if let Some(at) = pick(n, world.acts.len()) {
+                let act = world.acts.remove(at);
+                world.events.push(Event::TaskPanicked {
+                    attempt: act.attempt(),
+                    detail: "index out of bounds".to_owned(),
+                    log_bytes: 0,
+                });
+                // What it asked for may still happen.
+                world.late.push(act);
             }
         }
         Move::Deliver(n, crash) => {

@@ -143,6 +143,14 @@ fn events(a: AttemptId) -> Vec<(&'static str, Event)> {
                 },
             },
         ),
+        (
+            "task panicked",
+            Event::TaskPanicked {
+                attempt: a,
+                detail: "index out of bounds".to_owned(),
+                log_bytes: 3,
+            },
+        ),
         ("listed: nothing", Event::Listed { containers: vec![] }),
         ("listed: running", seen(Status::Running { since: NOW })),
         ("listed: exited", seen(exit(0))),

@@ -226,6 +226,7 @@ impl Fake {
                         message: "something went wrong".to_owned(),
                     });
                 }
+                (Mood::Up, Some(Fault::Panic)) => panic!("a fault in {call}"),
                 (mood @ (Mood::Down | Mood::Hanging), _) => mood,
             }
         };

@@ -36,6 +36,8 @@ pub enum Fault {
     LostAfter,
     /// The engine says no, in words that mean nothing.
     Refused,
+    /// The caller panics, as if its code had a fault.
+    Panic,
 }
 
 #[derive(Debug)]

@@ -138,6 +138,13 @@ impl Rig {
         ended.expect("joined").expect("ended well");
     }
 
+    /// Waits until it ends by itself, which it must not do for no reason.
+    pub(super) async fn failed(&mut self) -> Error {
+        let (task, _) = self.running.take().expect("running");
+        let ended = tokio::time::timeout(PATIENCE, task).await.expect("in time");
+        ended.expect("joined").expect_err("a reason")
+    }
+
     pub(super) fn reboot(&mut self) {
         self.boot.push('x');
     }
