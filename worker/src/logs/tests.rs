@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use dopq_common::resources::ByteSize;
 use dopq_common::time::Timestamp;
-use dopq_common::wire::log::{self, Source};
+use dopq_common::wire::log::{self, HEADER_BYTES, PAYLOAD_MAX_BYTES, Source};
+use futures::FutureExt as _;
 
 use super::capture::keep;
 use super::spool::{Piece, Spool};
@@ -98,6 +99,96 @@ async fn long_output_becomes_several_frames() {
         100_000
     );
     assert_eq!(spool.taken().await, (100_000, 0));
+}
+
+#[tokio::test]
+async fn pieces_of_one_source_and_time_become_one_frame() {
+    let dir = tempfile::tempdir().expect("folder");
+    let path = dir.path().join("log");
+    let spool = Spool::open(&path, PLENTY).expect("open");
+    let later = Piece {
+        at: Timestamp::from_millis(8),
+        ..piece(Source::Stdout, b"d\n")
+    };
+    let full = vec![b'x'; PAYLOAD_MAX_BYTES - 1];
+    let pieces = [
+        piece(Source::Stdout, b"a\n"),
+        piece(Source::Stdout, b"b\n"),
+        piece(Source::Stderr, b"c\n"),
+        piece(Source::Stderr, b""),
+        piece(Source::Stdout, b"d\n"),
+        later,
+        piece(Source::Stderr, &full),
+        piece(Source::Stderr, b"y"),
+        piece(Source::Stderr, b"z"),
+    ];
+    spool.append(&pieces).await.expect("append");
+    // What is written apart stays apart.
+    let more = [piece(Source::Stderr, b"z")];
+    spool.append(&more).await.expect("append");
+    let filled = [&full[..], b"y"].concat();
+    let expected: [(Source, &[u8]); 7] = [
+        (Source::Stdout, b"a\nb\n"),
+        (Source::Stderr, b"c\n"),
+        (Source::Stdout, b"d\n"),
+        (Source::Stdout, b"d\n"),
+        (Source::Stderr, &filled),
+        (Source::Stderr, b"z"),
+        (Source::Stderr, b"z"),
+    ];
+    let got = frames(&spool).await;
+    let got: Vec<_> = got.iter().map(|(of, bytes)| (*of, &bytes[..])).collect();
+    assert_eq!(got, expected);
+    let taken = spool.taken().await;
+    drop(spool);
+    let spool = Spool::open(&path, PLENTY).expect("open");
+    assert_eq!(spool.taken().await, taken, "frames are counted as written");
+}
+
+#[tokio::test]
+async fn the_quota_is_charged_for_each_line_however_they_are_framed() {
+    const LINES: usize = 10;
+    let quota = ByteSize(u64::try_from(LINES * (2 + HEADER_BYTES)).expect("small"));
+    let line = || piece(Source::Stdout, b"x\n");
+    let many = |count| (0..count).map(|_| line()).collect::<Vec<_>>();
+    // In one write, and over a restart in the middle, where the charge follows from the file.
+    for parts in [&[3 * LINES][..], &[LINES / 2, 3 * LINES]] {
+        let dir = tempfile::tempdir().expect("folder");
+        let path = dir.path().join("log");
+        for part in parts {
+            let spool = Spool::open(&path, quota).expect("open");
+            spool.append(&many(*part)).await.expect("append");
+        }
+        let spool = Spool::open(&path, quota).expect("open");
+        assert!(spool.is_cut().await, "{parts:?}");
+        let kept = u64::try_from(2 * LINES).expect("small");
+        assert_eq!(spool.taken().await, (kept, 0), "{parts:?}");
+        let framed = frames(&spool).await.len();
+        assert_eq!(framed, parts.len() + 1, "one for each write, and the mark");
+    }
+}
+
+#[tokio::test]
+async fn an_append_that_is_cancelled_does_not_meet_the_next() {
+    let dir = tempfile::tempdir().expect("folder");
+    let spool = Spool::open(&dir.path().join("log"), PLENTY).expect("open");
+    // Long enough to be under way when the next one begins.
+    let long = vec![b'x'; 8 << 20];
+    let mut kept = Vec::new();
+    for _ in 0..4 {
+        let pieces = [piece(Source::Stdout, &long)];
+        let cancelled = Box::pin(spool.append(&pieces)).now_or_never();
+        assert!(cancelled.is_none(), "it must be cancelled in the middle");
+        let next = [piece(Source::Stderr, b"next")];
+        spool.append(&next).await.expect("append");
+        kept.extend(long.chunks(PAYLOAD_MAX_BYTES).map(|_| Source::Stdout));
+        kept.push(Source::Stderr);
+    }
+    let got = frames(&spool).await;
+    let got: Vec<_> = got.into_iter().map(|(source, _)| source).collect();
+    assert_eq!(got, kept);
+    let length = u64::try_from(4 * long.len()).expect("length");
+    assert_eq!(spool.taken().await, (length, 16));
 }
 
 #[tokio::test]

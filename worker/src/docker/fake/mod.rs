@@ -19,10 +19,10 @@ use std::time::Duration;
 use dopq_common::time::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::error::Error;
 use super::types::{EngineInfo, ImageInfo};
+use crate::clock::Clock;
 use program::Ending;
 use state::{Mood, State};
 
@@ -31,9 +31,6 @@ pub use state::Fault;
 
 /// The real engine's deadline of ordinary calls.
 const CALL_DEADLINE: Duration = Duration::from_secs(60);
-
-/// The time that stamps begin at: 2026-01-01 00:00 UTC.
-const EPOCH_MILLIS: u64 = 1_767_225_600_000;
 
 /// The engine in memory. Clones are the same engine.
 #[derive(Debug, Clone)]
@@ -45,7 +42,7 @@ pub struct Fake {
 struct Shared {
     state: Mutex<State>,
     mood: watch::Sender<Mood>,
-    started: Instant,
+    clock: Clock,
 }
 
 impl Default for Fake {
@@ -62,7 +59,7 @@ impl Fake {
             shared: Arc::new(Shared {
                 state: Mutex::new(State::new()),
                 mood: watch::Sender::new(Mood::Up),
-                started: Instant::now(),
+                clock: Clock::start(),
             }),
         }
     }
@@ -241,7 +238,7 @@ impl Fake {
     }
 
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(EPOCH_MILLIS).after(self.shared.started.elapsed())
+        self.shared.clock.now()
     }
 
     fn put_image(&self, name: &str, labels: std::collections::BTreeMap<String, String>) -> String {

@@ -322,6 +322,42 @@ async fn an_engine_that_restarts_under_a_living_container_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_whose_end_may_be_lost_is_marked() {
+    const MARK: &str = "the end of the output may be missing";
+    let mut rig = Rig::started().await;
+    // The container ends while the engine is away, or after it is back.
+    for (attempt, name, ends_meanwhile) in [("1.1", "dopq-1-1", true), ("2.1", "dopq-2-1", false)] {
+        let fake = rig.fake.clone();
+        fake.script(name, Program::new().prints("a\n").runs_on());
+        // Whoever follows the output asks for it, and asks again while the engine is away.
+        let asked_since = async |call: usize| {
+            while !fake.calls()[call..].iter().any(|c| c.starts_with("logs")) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let before = fake.calls().len();
+        rig.run(attempt, "").await;
+        asked_since(before).await;
+        fake.stop_engine(true);
+        asked_since(fake.calls().len()).await;
+        if ends_meanwhile {
+            fake.end(name, 3);
+        }
+        fake.start_engine();
+        asked_since(fake.calls().len()).await;
+        fake.end(name, 3);
+        let end = rig.finished(attempt).await;
+        assert_eq!(end.outcome.exit_code, Some(3), "{end:?}");
+        assert_eq!(rig.stdout(attempt), "a\n");
+        let told = rig.plane.printed(attempt, Source::Dopq);
+        let told = String::from_utf8_lossy(&told);
+        let marks = told.matches(MARK).count();
+        assert_eq!(marks, usize::from(ends_meanwhile), "{told}");
+    }
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn results_are_published_as_one_tar() {
     let mut rig = Rig::started().await;
     rig.fake.script("dopq-1-1", Program::new().runs_on());
