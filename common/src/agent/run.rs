@@ -46,11 +46,7 @@ impl Run {
             Unreadable::Config(faults.collect::<Vec<_>>().join("; "))
         })?;
         let bundle = order.bundle.as_ref().map(BundleRef::try_from).transpose()?;
-        let needs_bundle = match spec.image {
-            ImageSource::Build | ImageSource::Load => true,
-            ImageSource::Named(_) => false,
-        };
-        if needs_bundle && bundle.is_none() {
+        if needs_bundle(&spec) && bundle.is_none() {
             return Err(Unreadable::NoBundle);
         }
         Ok(Self {
@@ -60,5 +56,17 @@ impl Run {
             bundle,
             order,
         })
+    }
+
+    /// Whether the image is made from the bundle.
+    pub(super) const fn needs_bundle(&self) -> bool {
+        needs_bundle(&self.spec)
+    }
+}
+
+const fn needs_bundle(spec: &JobSpec) -> bool {
+    match spec.image {
+        ImageSource::Build | ImageSource::Load => true,
+        ImageSource::Named(_) => false,
     }
 }

@@ -283,9 +283,10 @@ impl Step<'_> {
             .and_then(|run| self.admit(&run).map(|()| run));
         let (run, stage) = match run {
             Ok(run) => {
-                let stage = match run.bundle {
-                    Some(_) => Stage::Fetching,
-                    None => Stage::Building,
+                let stage = if run.needs_bundle() {
+                    Stage::Fetching
+                } else {
+                    Stage::Building
                 };
                 (Some(run), stage)
             }
