@@ -1,4 +1,4 @@
-//! What a step changed and what is to be done about it, in this order: commit, then act.
+//! What a step changed and what is to be done about it: commit, then act, but for acts that need no commit.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ pub struct Effects {
     pub meta: bool,
     /// Reports with their numbers, to be committed together with the records.
     pub reports: Vec<(u64, Report)>,
-    /// What is done after the commit, in order.
+    /// What is done, in order; what [`Act::needs_commit`], after it.
     pub acts: Vec<Act>,
 }
 
-/// One thing to do after the commit. Each is safe to do again after a crash, but for [`Act::Start`],
-/// which is given once in an attempt's life.
+/// One thing to do. Each is safe to do again after a crash, but for [`Act::Start`], which is given once in an
+/// attempt's life.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Act {
     /// Get the bundle onto this machine's disk.
@@ -137,6 +137,32 @@ impl Act {
             | Self::Finish { attempt, .. }
             | Self::Remove { attempt, .. }
             | Self::Clean { attempt, .. } => *attempt,
+        }
+    }
+
+    /// Whether it is done only after the commit of the step that gave it. The others need not wait for the disk: they
+    /// change no container, and after a crash that undid the step they are given and done again.
+    #[must_use]
+    pub const fn needs_commit(&self) -> bool {
+        match self {
+            Self::Fetch(_)
+            | Self::Build(_)
+            | Self::Abandon(_)
+            | Self::Inspect { .. }
+            | Self::Watch { .. }
+            | Self::Verify { .. }
+            | Self::Finish { discard: None, .. } => false,
+            Self::Create { .. }
+            | Self::Start { .. }
+            | Self::Terminate { .. }
+            | Self::Kill { .. }
+            | Self::Pause { .. }
+            | Self::Unpause { .. }
+            | Self::Finish {
+                discard: Some(_), ..
+            }
+            | Self::Remove { .. }
+            | Self::Clean { .. } => true,
         }
     }
 }

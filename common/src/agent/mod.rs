@@ -1,7 +1,7 @@
 //! What a worker does with its attempts: a pure state machine.
 //!
 //! [`step()`] takes one event and changes [`State`]; [`Effects`] says what must be committed and what is
-//! done after that, in this order. The worker's shell owns the disk, the engine and the clock, and sends
+//! done after that, or at once where [`Act::needs_commit`] says so. The worker's shell owns the disk, the engine and the clock, and sends
 //! back what came of each act as one more event. Everything that must survive a crash stands in
 //! [`Attempt`] and [`Meta`]; [`Event::Resumed`] derives from them, and from what the engine shows,
 //! everything that was under way.

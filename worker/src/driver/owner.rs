@@ -1,10 +1,11 @@
-//! The one loop that owns the agent's state: step, commit, then act.
+//! The one loop that owns the agent's state: step, commit, then act. Acts that need no commit begin at once.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dopq_common::agent::{self, Attempt, Effects, Event, State};
+use dopq_common::agent::{self, Act, Attempt, Effects, Event, State};
 use dopq_common::broker::Delivery;
 use dopq_common::id::AttemptId;
 use dopq_common::wire::NumberedReport;
@@ -71,24 +72,39 @@ impl Driver {
         self.running.subscribe()
     }
 
-    /// Takes one event outside the loop, at start.
+    /// Takes one event outside the loop, at start and at the end.
     pub(crate) async fn take(&mut self, event: Event) -> Result<(), records::Error> {
         let mut batch = Batch::default();
         batch.step(self, Input::Core(event));
-        self.settle(batch).await
+        let commit = self.commit(batch)?;
+        self.settle(commit).await
     }
 
     /// Drives until `shutdown`, then says goodbye. Containers run on.
     ///
+    /// While a batch is written, the next one is gathered.
+    ///
     /// # Errors
-    /// When the records cannot be written: nothing may be done then that is not recorded.
+    /// When the records cannot be written: nothing more is done then.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) -> Result<(), records::Error> {
+        let mut batch = Batch::default();
+        let mut under_way: Option<UnderWay> = None;
         loop {
+            if under_way.is_none() && !batch.is_empty() {
+                under_way = Some(self.commit(std::mem::take(&mut batch))?);
+            }
             let latest = self.work.context.clock.now().after(TICK);
             let due = self.work.state.next_deadline();
             let due = due.map_or(latest, |due| due.min(latest));
-            let first = tokio::select! {
-                input = self.inputs.recv() => match input {
+            let next = tokio::select! {
+                written = written(&mut under_way) => {
+                    written?;
+                    if let Some(done) = under_way.take() {
+                        self.act(done);
+                    }
+                    continue;
+                }
+                input = self.inputs.recv(), if batch.events < BATCH => match input {
                     Some(input) => input,
                     None => break,
                 },
@@ -97,23 +113,26 @@ impl Driver {
                 }
                 () = shutdown.cancelled() => break,
             };
-            let mut batch = Batch::default();
-            batch.step(&mut self, first);
+            batch.step(&mut self, next);
             while batch.events < BATCH {
                 let Ok(input) = self.inputs.try_recv() else {
                     break;
                 };
                 batch.step(&mut self, input);
             }
-            self.settle(batch).await?;
         }
+        if let Some(commit) = under_way {
+            self.settle(commit).await?;
+        }
+        let commit = self.commit(batch)?;
+        self.settle(commit).await?;
         self.take(Event::Leaving).await?;
         self.outbox.drained(LAST_WORDS).await;
         Ok(())
     }
 
-    /// Commits what the batch changed, and only then acts and acknowledges.
-    async fn settle(&mut self, batch: Batch) -> Result<(), records::Error> {
+    /// Begins to write what the batch changed.
+    fn commit(&self, batch: Batch) -> Result<UnderWay, records::Error> {
         let Batch {
             effects,
             deliveries,
@@ -142,10 +161,26 @@ impl Driver {
             reports: stored.collect(),
             confirmed,
         };
-        if !commit.is_empty() {
-            self.records.commit(commit).await?;
-        }
-        self.outbox.push(reports);
+        Ok(UnderWay {
+            writing: Box::pin(self.records.clone().commit(commit)),
+            changed,
+            reports,
+            deliveries,
+            acts: effects.acts,
+        })
+    }
+
+    /// Waits until it is written, and only then acts and acknowledges.
+    async fn settle(&mut self, mut commit: UnderWay) -> Result<(), records::Error> {
+        commit.writing.as_mut().await?;
+        self.act(commit);
+        Ok(())
+    }
+
+    /// Does what waited for the commit.
+    fn act(&mut self, done: UnderWay) {
+        self.outbox.push(done.reports);
+        let deliveries = done.deliveries;
         if !deliveries.is_empty() {
             self.work.context.spawn(async move {
                 let late = Delivery::ack_all(deliveries).await;
@@ -155,12 +190,11 @@ impl Driver {
                 }
             });
         }
-        for act in effects.acts {
+        for act in done.acts {
             tracing::debug!(?act, "act");
             perform::perform(&mut self.work, act);
         }
-        self.show_running(&changed);
-        Ok(())
+        self.show_running(&done.changed);
     }
 
     /// Shows what the change of these attempts means for which containers may run. A worker remembers
@@ -199,6 +233,23 @@ fn container_that_may_run(attempt: &Attempt) -> Option<&Arc<str>> {
         .filter(|_| attempt.stage.may_run())
 }
 
+/// A batch that is being written, and what is done then.
+struct UnderWay {
+    writing: Pin<Box<dyn Future<Output = Result<(), records::Error>> + Send>>,
+    changed: Vec<AttemptId>,
+    reports: Vec<Report>,
+    deliveries: Vec<Delivery>,
+    acts: Vec<Act>,
+}
+
+/// Waits until it is written; for ever when nothing is.
+async fn written(under_way: &mut Option<UnderWay>) -> Result<(), records::Error> {
+    match under_way {
+        Some(commit) => commit.writing.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Inputs whose changes are committed together.
 #[derive(Default)]
 struct Batch {
@@ -209,6 +260,14 @@ struct Batch {
 }
 
 impl Batch {
+    /// Whether nothing is in it to be committed or acknowledged.
+    fn is_empty(&self) -> bool {
+        self.effects.nothing_to_commit()
+            && self.effects.acts.is_empty()
+            && self.deliveries.is_empty()
+            && self.confirmed.is_empty()
+    }
+
     fn step(&mut self, driver: &mut Driver, input: Input) {
         match input {
             Input::Core(event) => self.event(driver, event),
@@ -237,6 +296,10 @@ impl Batch {
         let now = driver.work.context.clock.now();
         if let Err(why) = agent::step(&mut driver.work.state, now, event, &mut self.effects) {
             tracing::debug!(%why, "ignored an event");
+        }
+        for act in self.effects.acts.extract_if(.., |act| !act.needs_commit()) {
+            tracing::debug!(?act, "act");
+            perform::perform(&mut driver.work, act);
         }
     }
 }

@@ -71,7 +71,7 @@ pub(crate) struct Commit {
 
 impl Commit {
     /// Whether there is nothing to write.
-    pub(crate) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.attempts.is_empty()
             && self.meta.is_none()
             && self.reports.is_empty()
@@ -172,9 +172,11 @@ impl Records {
     }
 
     /// Writes a batch. When this returns it survives the end of the process, and of the machine.
-    pub(crate) async fn commit(&self, commit: Commit) -> Result<(), Error> {
-        let records = self.clone();
-        tokio::task::spawn_blocking(move || records.write(&commit))
+    pub(crate) async fn commit(self, commit: Commit) -> Result<(), Error> {
+        if commit.is_empty() {
+            return Ok(());
+        }
+        tokio::task::spawn_blocking(move || self.write(&commit))
             .await
             .map_err(Error::Ended)?
     }

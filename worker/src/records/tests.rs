@@ -164,13 +164,13 @@ async fn a_batch_is_there_after_the_file_is_opened_again() {
             reports: vec![(8, report(8)), (9, report(9))],
             confirmed: Vec::new(),
         };
-        records.commit(commit).await.expect("commit");
+        records.clone().commit(commit).await.expect("commit");
         let commit = Commit {
             attempts: vec![("7.2".parse().expect("attempt"), None)],
             confirmed: vec![8],
             ..Commit::default()
         };
-        records.commit(commit).await.expect("commit");
+        records.clone().commit(commit).await.expect("commit");
     }
     let records = Records::open(&path).expect("open");
     let loaded = records.load("second").expect("load");

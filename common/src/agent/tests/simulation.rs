@@ -58,6 +58,8 @@ impl World {
         }
         check_open(&self.agent);
         if crash {
+            let begun = effects.acts.into_iter().filter(|act| !act.needs_commit());
+            self.late.extend(begun);
             self.crash();
             return;
         }
