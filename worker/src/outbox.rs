@@ -1,8 +1,8 @@
 //! Sends reports in their order, many in one message, each again until the broker has confirmed it.
 //!
-//! The reports lie in the records; what is here is only the way out. A message takes all that waits. While
-//! one is not confirmed, the next goes out only once it is full, so few reports go at once and many go in
-//! few messages. After a failure everything from the failed message on is sent again, in order.
+//! The reports lie in the records; what is here is only the way out. A message takes all that waits, which is
+//! what one commit made, or more while [`IN_FLIGHT_MAX`] messages are on their way. After a failure everything
+//! from the failed message on is sent again, in order.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -81,26 +81,19 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<Report>,
-    /// What the waiting ones take in a message.
-    bytes: usize,
     /// Reports that are waiting or not confirmed.
     open: usize,
 }
 
 impl Queue {
-    /// The reports of the next message; none when `only_full` and there are too few for a full one.
-    fn take(&mut self, only_full: bool) -> Vec<Report> {
-        if only_full && self.bytes <= Packer::MAX_BYTES {
-            return Vec::new();
-        }
+    /// The reports of the next message.
+    fn take(&mut self) -> Vec<Report> {
         let (mut packer, mut taken) = (Packer::default(), Vec::new());
         while let Some(report) = self.waiting.pop_front() {
-            let bytes = report.bytes();
-            if !packer.take(bytes) {
+            if !packer.take(report.bytes()) {
                 self.waiting.push_front(report);
                 break;
             }
-            self.bytes -= bytes;
             let ends_message = report.ends_message;
             taken.push(report);
             if ends_message {
@@ -167,7 +160,6 @@ impl Outbox {
     pub(crate) fn push(&self, reports: impl IntoIterator<Item = Report>) {
         let mut queue = self.0.queue.lock();
         for report in reports {
-            queue.bytes += report.bytes();
             queue.open += 1;
             queue.waiting.push_back(report);
         }
@@ -213,7 +205,7 @@ impl Outbox {
         loop {
             while window.has_room() {
                 if window.again().is_none() {
-                    let reports = self.0.queue.lock().take(window.sent > 0);
+                    let reports = self.0.queue.lock().take();
                     let Some(message) = sender.message(reports) else {
                         break;
                     };
