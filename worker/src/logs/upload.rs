@@ -284,7 +284,10 @@ impl Uploader {
             Err(error) if error.is_final() => return Err(Fault::Denied(error)),
             Err(error) => return Err(Fault::Again(error.to_string())),
         }
-        if let Err(error) = tokio::fs::write(&self.cursor, next.to_string()).await {
+        // A short log is stored again in no time.
+        if next >= FULL_BYTES
+            && let Err(error) = tokio::fs::write(&self.cursor, next.to_string()).await
+        {
             tracing::debug!(attempt = %self.access.attempt, %error, "failed to record the stored length");
         }
         Ok(next)
