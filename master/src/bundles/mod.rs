@@ -6,6 +6,7 @@
 
 mod error;
 mod intake;
+mod local;
 mod objects;
 mod segments;
 mod spool;

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::objects::Objects;
-use super::{Error, Spooled};
+use super::{Error, Spooled, local};
 
 /// Part size of large objects. S3 accepts at most 10,000 parts.
 const PART_BYTES: usize = 8 << 20;
@@ -315,6 +315,11 @@ impl Bundles {
     }
 
     pub(super) async fn write(&self, path: &Path, body: Bytes) -> Result<(), Error> {
+        if let Some(folder) = self.folder() {
+            let target = folder.join(path.as_ref());
+            let put = local::put(target.clone(), body).await;
+            return put.map_err(|source| Error::local(&target, source));
+        }
         let put = self.objects.store.put(path, PutPayload::from_bytes(body));
         match put.await {
             Ok(_) => Ok(()),
