@@ -3,10 +3,13 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use dopq_tests::bundle::Bundle;
 use dopq_tests::programs::Standalone;
 use dopq_tests::wait_for;
 use serde_json::json;
+
+use crate::cluster::Cluster;
 
 /// Prints 100,000 numbered lines, then bytes that are no UTF-8, then a line without its end.
 const SCRIPT: &str = r#"
@@ -78,4 +81,35 @@ fn a_log_can_be_followed_from_the_middle_of_a_run() {
     let expected: String = (1..=6).map(|i| format!("line {i}\n")).collect();
     assert_eq!(text, expected);
     assert_eq!(admin.finished(id)["outcome"]["cause"], json!("succeeded"));
+}
+
+#[test]
+fn a_flood_holds_its_machine_no_longer_than_it_runs() {
+    const LIMIT_BYTES: usize = 4 << 20;
+    let settings = [("DOPQ_LIMITS_LOG", "4m")];
+    let cluster = Cluster::start_with(&[("flooded", 1)], &settings);
+    let admin = cluster.admin();
+    // Far more than the limit, in the shortest lines there are.
+    let script = "yes & sleep 10; kill $!";
+    let id = admin.submit(Bundle::script("admin", "flood", script).path());
+    let job = admin.finished(id);
+    assert_eq!(job["outcome"]["cause"], json!("succeeded"), "{job:#}");
+    let time = |field: &str| {
+        let text = job[field].as_str().expect("a time");
+        text.parse::<DateTime<Utc>>().expect("a time")
+    };
+    let took = time("finished_at") - time("started_at");
+    assert!(took.num_seconds() < 15, "it took {took} to end");
+
+    let id = id.to_string();
+    let kept = admin.run(&["logs", &id, "--source", "stdout"]).ok().stdout;
+    assert!(kept.len() <= LIMIT_BYTES, "{} bytes are kept", kept.len());
+    // A line takes a header beside its bytes.
+    assert!(
+        kept.len() >= LIMIT_BYTES / 10,
+        "only {} bytes are kept",
+        kept.len()
+    );
+    let told = admin.run(&["logs", &id, "--source", "dopq"]).ok().text();
+    assert_eq!(told.matches("the log is cut here").count(), 1, "{told}");
 }

@@ -9,7 +9,7 @@ use crate::rig::{Rig, bundle, cpu_seconds, resident_mib};
 use crate::row::{Row, Unit};
 
 const GPUS: u32 = 64;
-const CLIENTS: usize = 16;
+const CLIENTS: usize = 64;
 
 pub(crate) async fn measure(scale: Scale) -> Vec<Row> {
     let rig = Rig::start(GPUS);
@@ -20,7 +20,7 @@ pub(crate) async fn measure(scale: Scale) -> Vec<Row> {
 }
 
 async fn jobs(rig: &Rig, scale: Scale) -> Row {
-    let jobs = scale.pick(1_000, 200);
+    let jobs = scale.pick(3_000, 1_000);
     let client = rig.client();
     let digest = client.put(&bundle()).await;
     client.run(&digest, jobs / 10, CLIENTS).await;
