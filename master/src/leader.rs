@@ -49,7 +49,7 @@ pub async fn run(
 ) {
     let mut pause = tokio::time::interval(options.poll);
     pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut standby = Standby::new(&parts);
+    let mut standby = Standby::new(&options.me, &parts);
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -191,6 +191,7 @@ impl Term<'_> {
 
 /// What a master does that does not lead.
 struct Standby<'a> {
+    me: &'a LeaderInfo,
     parts: &'a Parts,
     store: &'a Store,
     leader_url: Option<String>,
@@ -199,8 +200,9 @@ struct Standby<'a> {
 }
 
 impl<'a> Standby<'a> {
-    const fn new(parts: &'a Parts) -> Self {
+    const fn new(me: &'a LeaderInfo, parts: &'a Parts) -> Self {
         Self {
+            me,
             parts,
             store: &parts.store,
             leader_url: None,
@@ -230,14 +232,12 @@ impl<'a> Standby<'a> {
                 view.set_store_fault(None);
                 view.stand_by(self.leader_url.clone());
                 let at = clock::now();
-                let url = self.leader_url.as_deref().unwrap_or("an unknown master");
+                let standing = match &self.leader_url {
+                    Some(url) => format!("stands by; {url} leads"),
+                    None => "stands by; waits for the last leader's lease to end".to_owned(),
+                };
                 let board = &self.parts.board;
-                board.set(
-                    at,
-                    Part::Leader,
-                    PartState::Up,
-                    format!("stands by; {url} leads"),
-                );
+                board.set(at, Part::Leader, PartState::Up, standing);
                 board.set(at, Part::Store, PartState::Up, String::new());
                 true
             }
@@ -249,7 +249,9 @@ impl<'a> Standby<'a> {
     }
 
     async fn follow(&mut self) -> Result<(), Error> {
-        self.leader_url = self.store.leader().await?.map(|leader| leader.url);
+        let leader = self.store.leader().await?.map(|leader| leader.url);
+        // A lease with this master's own URL is left over from its last run: nobody leads there until it ends.
+        self.leader_url = leader.filter(|url| *url != self.me.url);
         let view = self.parts.handle.view();
         let shown = view.read(|model| model.seq);
         if self.loaded {

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use dopq_common::id::JobId;
+use dopq_master::leader::Standing;
+use dopq_master::view::Role;
 use tokio_util::sync::CancellationToken;
 
-use crate::plane::{Master, Plane};
+use crate::plane::{Master, Plane, soon};
 
 /// So many jobs are submitted before, and as many after the fault.
 const JOBS: usize = 40;
@@ -114,4 +116,24 @@ async fn a_master_that_dies_is_succeeded_by_its_standby() {
     all_succeed(&second, &jobs).await;
     stop.cancel();
     second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_restarts_sends_nobody_to_itself_while_its_old_lease_lasts() {
+    let plane = Plane::start();
+    let mut first = plane.master("a").await;
+    first.leads().await;
+    first.crash().await;
+    let mut again = plane.master("a").await;
+    let stands = again
+        .stands
+        .wait_for(|standing| *standing != Standing::Unknown);
+    let standing = *soon("standing by", stands).await.expect("it runs");
+    assert_eq!(standing, Standing::StandsBy);
+    let role = again.handle.view().read(|model| model.role.clone());
+    assert_eq!(role, Role::Standby { leader_url: None });
+    again.leads().await;
+    let jobs = submit(&again, 0).await;
+    assert_eq!(jobs.len(), JOBS);
+    again.stop().await;
 }

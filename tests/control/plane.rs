@@ -52,7 +52,7 @@ pub(crate) struct Turns(pub(crate) Mutex<(Option<Instant>, Vec<f64>)>);
 /// A master in this process.
 pub(crate) struct Master {
     pub(crate) handle: Handle,
-    stands: watch::Receiver<Standing>,
+    pub(crate) stands: watch::Receiver<Standing>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -93,7 +93,8 @@ impl Plane {
         };
         let lead = leader::Options {
             me: LeaderInfo {
-                id: id.to_owned(),
+                // Each run has an id of its own.
+                id: format!("{id} {:?}", Instant::now()),
                 url: format!("http://{id}"),
             },
             ttl: Duration::from_secs(3),

@@ -8,6 +8,7 @@ gpus=${GPUS:-2}
 
 dir=$(mktemp -d /var/tmp/dopq-cluster.XXXXXX)
 pids=()
+keep=
 stop() {
   trap - INT TERM EXIT
   echo
@@ -22,7 +23,7 @@ stop() {
   docker ps --all --quiet --filter "$label" | xargs --no-run-if-empty docker rm --force >/dev/null
   docker images --quiet --filter "$label" | sort -u | xargs --no-run-if-empty docker rmi --force >/dev/null
   docker network ls --quiet --filter "$label" | xargs --no-run-if-empty docker network rm >/dev/null
-  rm -rf "$dir"
+  [ -n "$keep" ] || rm -rf "$dir"
 }
 trap stop EXIT
 trap 'exit 0' INT TERM
@@ -42,7 +43,7 @@ wait_for() { # wait_for WHAT COMMAND...
   done
   echo
   echo "$what did not start; see $dir" >&2
-  trap - EXIT
+  keep=yes
   exit 1
 }
 
