@@ -10,7 +10,7 @@
 //! - [`sim`]: replays workloads through the same scheduler
 //! - [`agent`]: what a worker does with its attempts
 //! - [`wire`], [`record`], [`api`]: what goes over the broker, into the store, and over HTTP
-//! - `settings` (feature): the programs' configuration
+//! - [`settings`](mod@settings): the programs' configuration
 //! - `broker` (feature): the message broker port and its adapters
 
 pub mod agent;
@@ -25,7 +25,6 @@ pub mod penalty;
 pub mod record;
 pub mod resources;
 pub mod sched;
-#[cfg(feature = "settings")]
 pub mod settings;
 pub mod sim;
 pub mod time;

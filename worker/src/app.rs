@@ -1,6 +1,7 @@
 //! The worker's life from start to shutdown.
 
 use dopq_common::chain::chain;
+use dopq_common::settings::ClusterName;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -33,7 +34,7 @@ use crate::inventory::Inventory;
 use crate::logs::LivePublisher;
 use crate::outbox::{self, Outbox};
 use crate::records::{self, Loaded, Records};
-use crate::{DEFAULT_CLUSTER, Options, live};
+use crate::{Options, live};
 
 /// Inputs that may wait for the driver; more only wait at their senders instead.
 const INPUTS: usize = 1024;
@@ -93,7 +94,7 @@ pub async fn run(
     broker: Broker,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let host = options.docker_host.clone();
+    let host = options.settings.docker_host.clone();
     let host = host.or_else(|| {
         std::env::var("DOCKER_HOST")
             .ok()
@@ -142,7 +143,7 @@ pub(crate) async fn run_with(
     let Some(probed) = shutdown.run_until_cancelled(probing).await else {
         return Ok(());
     };
-    let host = Arc::new(Host::new(&options.data_dir));
+    let host = Arc::new(Host::new(&options.settings.data_dir));
     let session = random()?;
     // Every task of this worker hears of the end through this one.
     let life = CancellationToken::new();
@@ -161,11 +162,11 @@ pub(crate) async fn run_with(
     let context = Arc::new(context);
 
     let settings = Settings {
-        lease: context.options.limits.lease,
+        lease: context.options.settings.limits.lease,
         ..Settings::default()
     };
     let state = State::new(settings, loaded.meta, loaded.attempts, context.clock.now());
-    remove_leftovers(&context.options.data_dir, &state);
+    remove_leftovers(&context.options.settings.data_dir, &state);
     let Some(containers) = shutdown.run_until_cancelled(look(&context)).await else {
         return Ok(());
     };
@@ -256,10 +257,11 @@ fn prepare(options: &Options) -> Result<Prepared, Error> {
             source,
         })
     };
-    let data_dir = std::path::absolute(&options.data_dir).map_err(|source| Error::Folder {
-        path: options.data_dir.clone(),
-        source,
-    })?;
+    let data_dir =
+        std::path::absolute(&options.settings.data_dir).map_err(|source| Error::Folder {
+            path: options.settings.data_dir.clone(),
+            source,
+        })?;
     folder(&data_dir)?;
     // Orders hold tokens, and bundles and logs are their users' own.
     restrict(&data_dir, 0o711)?;
@@ -267,7 +269,7 @@ fn prepare(options: &Options) -> Result<Prepared, Error> {
         folder(&data_dir.join(private))?;
         restrict(&data_dir.join(private), 0o700)?;
     }
-    let outdir = match &options.outdir {
+    let outdir = match &options.settings.outdir {
         Some(outdir) => outdir.clone(),
         None => data_dir.join("out"),
     };
@@ -281,7 +283,7 @@ fn prepare(options: &Options) -> Result<Prepared, Error> {
         records,
         loaded,
         outdir: mount(&outdir)?,
-        imgdir: options.imgdir.as_deref().map(mount).transpose()?,
+        imgdir: options.settings.imgdir.as_deref().map(mount).transpose()?,
     })
 }
 
@@ -305,9 +307,9 @@ async fn probe_engine(engine: &Engine, options: &Options) -> EngineProbe {
     loop {
         match greet(engine, options).await {
             Ok(info) => {
-                let gpus = Gpus::open(options.gpu, &options.name).await;
+                let gpus = Gpus::open(options.settings.gpu, &options.name).await;
                 let devices = gpus.look().await.devices;
-                let offer = offer(options.gpu, !devices.is_empty(), &info);
+                let offer = offer(options.settings.gpu, !devices.is_empty(), &info);
                 tracing::info!(
                     gpus = devices.len(),
                     model = devices.first().map(|device| device.model.as_str()),
@@ -334,14 +336,14 @@ async fn probe_engine(engine: &Engine, options: &Options) -> EngineProbe {
 async fn greet(engine: &Engine, options: &Options) -> Result<EngineInfo, docker::Error> {
     let info = engine.probe().await?;
     engine
-        .ensure_network(&bridge(options), &options.cluster)
+        .ensure_network(&bridge(options), &options.settings.cluster)
         .await?;
     Ok(info)
 }
 
 fn bridge(options: &Options) -> String {
-    match options.cluster.as_str() {
-        DEFAULT_CLUSTER => "dopq".to_owned(),
+    match &*options.settings.cluster {
+        ClusterName::DEFAULT => "dopq".to_owned(),
         cluster => format!("dopq-{cluster}"),
     }
 }
@@ -355,36 +357,42 @@ fn context(
     inputs: mpsc::Sender<Input>,
     life: CancellationToken,
 ) -> Result<Context, Error> {
-    let urls = options.master_urls.iter();
+    let urls = options.settings.master_urls.iter();
     let urls = urls.filter_map(|url| Url::parse(url).ok()).collect();
     let build_limits = BuildLimits {
-        memory: options.limits.build_memory,
-        total: options.limits.build_time,
+        memory: options.settings.limits.build_memory,
+        total: options.settings.limits.build_time,
         network: options
+            .settings
             .build_network
             .clone()
             .unwrap_or_else(|| bridge(&options)),
         ..BuildLimits::default()
     };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let starts = options.settings.limits.starts.unwrap_or(2 * cores);
     Ok(Context {
         instance: prepared.loaded.instance,
         clock: Clock::start(),
         health: Health::default(),
         data: DataPlane::new(options.name.clone(), urls).map_err(Error::Http)?,
-        bundles: Bundles::new(options.data_dir.join("bundles"), options.limits.bundles),
+        bundles: Bundles::new(
+            options.settings.data_dir.join("bundles"),
+            options.settings.limits.bundles,
+        ),
         images: Images::new(
             engine.clone(),
-            options.cluster.clone(),
+            options.settings.cluster.to_string(),
             build_limits,
-            options.limits.builds,
+            options.settings.limits.builds,
         ),
         run_settings: RunSettings {
             worker: options.name.clone(),
             bridge: bridge(&options),
-            allow_host_network: options.allow_host_network,
+            allow_host_network: options.settings.allow_host_network,
             pids: PIDS,
             gpu_access: probed.offer.access(),
-            log_quota: options.limits.log,
+            log_quota: options.settings.limits.log,
             imgdir: prepared.imgdir,
         },
         outdir: prepared.outdir,
@@ -393,7 +401,7 @@ fn context(
             worker: options.name.clone(),
             key: options.key.clone(),
         },
-        starts: Semaphore::new(options.limits.starts.max(1)),
+        starts: Semaphore::new(starts),
         logs: Mutex::new(BTreeMap::new()),
         inputs,
         tasks: TaskTracker::new(),

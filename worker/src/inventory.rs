@@ -97,7 +97,7 @@ impl Inventory {
     async fn disk(&self, low: &mut Option<String>) {
         let host = Arc::clone(&self.host);
         let free = tokio::task::spawn_blocking(move || host.disk_free()).await;
-        let least = self.context.options.limits.min_free_disk;
+        let least = self.context.options.settings.limits.min_free_disk;
         let found = match free {
             Ok(Some(free)) if free < least.0 => {
                 let free = ByteSize(free);
@@ -151,11 +151,11 @@ impl Inventory {
         // The machine's own programs and the page cache need some of it.
         let most_memory = ByteSize(self.engine.memory_bytes / 20 * 19);
         Capacity {
-            cpu: options.cpus.unwrap_or(all_cpu),
-            memory: options.memory.unwrap_or(most_memory),
+            cpu: options.settings.cpus.unwrap_or(all_cpu),
+            memory: options.settings.memory.unwrap_or(most_memory),
             gpus: devices.to_vec(),
-            slots_per_gpu: options.slots_per_gpu.max(1),
-            labels: options.labels.clone(),
+            slots_per_gpu: options.settings.slots_per_gpu.max(1),
+            labels: options.settings.labels.clone(),
         }
     }
 }

@@ -26,4 +26,4 @@ pub mod records;
 mod results;
 
 pub use app::{Error, run};
-pub use options::{DEFAULT_CLUSTER, GpuMode, GpuOptions, Limits, Options};
+pub use options::{GpuMode, GpuOptions, Limits, Options, Settings};

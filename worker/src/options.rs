@@ -1,7 +1,7 @@
-//! What a worker is told at its start: settings only, already validated.
+//! What a worker is told at its start. Each setting is described here once.
 //!
-//! Reading them from files, environment and flags is left to the program; the master's standalone
-//! mode fills them in itself.
+//! The program fills [`Settings`] from a file, the environment and flags (`config`); the master's standalone mode fills
+//! them itself.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,56 +9,95 @@ use std::time::Duration;
 
 use dopq_common::id::WorkerId;
 use dopq_common::resources::{ByteSize, MilliCpu};
+use dopq_common::settings::{BaseUrl, ClusterName, Named, at_least, between};
 use dopq_common::wire::WorkerKey;
 
-/// The cluster's name where none is set.
-pub const DEFAULT_CLUSTER: &str = "default";
-
-/// Settings of one worker.
+/// Who a worker is, and its settings.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The cluster's name; stands in labels and, unless `default`, in container names.
-    pub cluster: String,
     /// The worker's name, which is also the last part of its queue's name.
     pub name: WorkerId,
     /// Seals its reports.
     pub key: WorkerKey,
-    /// Private folder for records, spools and fetched bundles.
-    pub data_dir: PathBuf,
-    /// Base URLs of masters, tried after those that an order names.
-    pub master_urls: Vec<String>,
-    /// The engine's address, such as `unix:///var/run/docker.sock`; `None` for that in
-    /// `DOCKER_HOST`, or else the usual one.
-    pub docker_host: Option<String>,
+    /// Its settings.
+    pub settings: Settings,
+}
+
+dopq_common::settings! {
+    /// Settings of one worker.
+    #[derive(Debug, Clone)]
+    pub struct Settings {
+        /// The cluster's name
+        pub cluster: ClusterName = ClusterName::default();
+        /// Folder for records, logs and bundles
+        pub data_dir: PathBuf = PathBuf::from("/var/lib/dopq-worker");
+        /// Masters to try after those that an order names
+        pub master_urls: Vec<BaseUrl> = Vec::new();
+        /// Slots on each GPU
+        pub slots_per_gpu: u32 = 1, between(1, 1000);
+        /// Cores for jobs; by default all
+        pub cpus: Option<MilliCpu> = None;
+        /// Memory for jobs; by default 95 % of the machine's
+        pub memory: Option<ByteSize> = None, at_least(ByteSize(ByteSize::MIB));
+        /// Labels that jobs can require
+        pub labels: BTreeMap<String, String> = BTreeMap::new();
+        /// Folder that jobs see read-only as /imgdir
+        pub imgdir: Option<PathBuf> = None;
+        /// Parent folder of all /outdir folders; by default data_dir/out
+        pub outdir: Option<PathBuf> = None;
+        /// Folder with one folder per user; it contains one file per secret
+        pub secrets_dir: Option<PathBuf> = None;
+        /// Whether jobs may use the machine's network
+        pub allow_host_network: bool = false;
+        /// Network of image builds: none, or a network's name; by default the jobs' bridge
+        pub build_network as "builds.network": Option<String> = None;
+        /// The container engine; by default DOCKER_HOST or unix:///var/run/docker.sock
+        pub docker_host as "docker.host": Option<String> = None;
+        /// GPUs and how containers get them
+        pub gpu: GpuOptions = GpuOptions::default();
+        /// Bounds on what it does at once and on what it keeps
+        pub limits: Limits = Limits::default();
+    }
+}
+
+dopq_common::settings! {
     /// GPUs and how containers get them.
-    pub gpu: GpuOptions,
-    /// Slots on each GPU, at least 1.
-    pub slots_per_gpu: u32,
-    /// CPU for jobs; all of the machine's when `None`.
-    pub cpus: Option<MilliCpu>,
-    /// Memory for jobs; all but a twentieth of the machine's when `None`.
-    pub memory: Option<ByteSize>,
-    /// Labels that jobs may require.
-    pub labels: BTreeMap<String, String>,
-    /// Mounted read-only as `/imgdir`.
-    pub imgdir: Option<PathBuf>,
-    /// Root of the folders mounted as `/outdir`; `data_dir/out` when `None`.
-    pub outdir: Option<PathBuf>,
-    /// Holds a folder for each user with a file for each secret that the user's jobs may name.
-    pub secrets_dir: Option<PathBuf>,
-    /// Bounds on what it does at once and on what it keeps.
-    pub limits: Limits,
-    /// Whether jobs may ask for the machine's own network.
-    pub allow_host_network: bool,
-    /// The network of image builds: `none`, or a network's name; the jobs' own bridge when `None`.
-    pub build_network: Option<String>,
+    #[derive(Debug, Clone, Copy)]
+    pub struct GpuOptions {
+        /// How containers get GPUs: auto, cdi, nvidia-runtime, device-requests or none
+        pub mode: GpuMode = GpuMode::Auto;
+        /// Simulate this many GPUs instead of using the machine's
+        pub simulated: Option<u32> = None, between(0, 1000);
+    }
+}
+
+dopq_common::settings! {
+    /// Bounds on what a worker does at once and on what it keeps.
+    #[derive(Debug, Clone, Copy)]
+    pub struct Limits {
+        /// Concurrent image builds
+        pub builds: usize = 2, between(1, 1000);
+        /// Concurrent container starts; by default two per core
+        pub starts: Option<usize> = None, between(1, 10_000);
+        /// Maximum log size of one attempt
+        pub log: ByteSize = ByteSize(ByteSize::GIB);
+        /// Size of the cache of bundles
+        pub bundles: ByteSize = ByteSize(20 * ByteSize::GIB);
+        /// Accept no jobs while less disk space than this is free
+        pub min_free_disk: ByteSize = ByteSize(ByteSize::GIB);
+        /// Maximum duration of an image build
+        pub build_time: Duration = Duration::from_secs(3600);
+        /// Memory of an image build
+        pub build_memory: ByteSize = ByteSize(8 * ByteSize::GIB);
+        /// Stop strict_once jobs after this time without broker; keep it below scheduler.lost_after
+        pub lease: Duration = Duration::from_secs(8 * 60);
+    }
 }
 
 /// How containers get GPUs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GpuMode {
     /// The best that the engine offers, found out at start.
-    #[default]
     Auto,
     /// CDI devices.
     Cdi,
@@ -70,75 +109,12 @@ pub enum GpuMode {
     None,
 }
 
-/// GPUs and how containers get them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct GpuOptions {
-    /// How containers get them.
-    pub mode: GpuMode,
-    /// Offer this many pretended GPUs instead of the machine's own.
-    pub simulated: Option<u32>,
-}
-
-/// Bounds on what a worker does at once and on what it keeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Image builds at once.
-    pub builds: usize,
-    /// Container starts at once; more only makes each slower.
-    pub starts: usize,
-    /// The longest log of one attempt; what is beyond is cut, with a mark.
-    pub log: ByteSize,
-    /// Bundles that are kept for the next job; more may lie there while they are in use.
-    pub bundles: ByteSize,
-    /// New jobs are refused while less than this is free where the spool lies.
-    pub min_free_disk: ByteSize,
-    /// The longest image build.
-    pub build_time: Duration,
-    /// Memory of an image build.
-    pub build_memory: ByteSize,
-    /// How long a cut-off worker lets a `strict_once` job run on. Must be below the masters' time after
-    /// which a silent worker is lost.
-    pub lease: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self {
-            builds: 2,
-            starts: (2 * cores).max(2),
-            log: ByteSize(ByteSize::GIB),
-            bundles: ByteSize(20 * ByteSize::GIB),
-            min_free_disk: ByteSize(ByteSize::GIB),
-            build_time: Duration::from_secs(3600),
-            build_memory: ByteSize(8 * ByteSize::GIB),
-            lease: Duration::from_secs(8 * 60),
-        }
-    }
-}
-
-impl Options {
-    /// Settings with every default: the machine's own GPUs, CPU and memory.
-    #[must_use]
-    pub fn new(name: WorkerId, key: WorkerKey, data_dir: PathBuf) -> Self {
-        Self {
-            cluster: DEFAULT_CLUSTER.to_owned(),
-            name,
-            key,
-            data_dir,
-            master_urls: Vec::new(),
-            docker_host: None,
-            gpu: GpuOptions::default(),
-            slots_per_gpu: 1,
-            cpus: None,
-            memory: None,
-            labels: BTreeMap::new(),
-            imgdir: None,
-            outdir: None,
-            secrets_dir: None,
-            limits: Limits::default(),
-            allow_host_network: false,
-            build_network: None,
-        }
-    }
+impl Named for GpuMode {
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
+        ("cdi", Self::Cdi),
+        ("nvidia-runtime", Self::NvidiaRuntime),
+        ("device-requests", Self::DeviceRequests),
+        ("none", Self::None),
+    ];
 }

@@ -5,14 +5,13 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::key::{Key, Shape};
-use super::value::Value;
+use super::key::{Key, Raw, Shape};
 
 /// What a file holds.
 #[derive(Debug, Default)]
 pub(super) struct Content {
     /// Settings with their line.
-    pub(super) found: Vec<(&'static Key, Value, usize)>,
+    pub(super) found: Vec<(String, Raw, usize)>,
     /// Names that no setting has, with their line.
     pub(super) unknown: Vec<(String, usize)>,
     /// Anything else that is wrong, with its line.
@@ -20,7 +19,7 @@ pub(super) struct Content {
 }
 
 /// Reads `text`; goes on after a mistake, so that all are found.
-pub(super) fn read(keys: &'static [Key], text: &str) -> Content {
+pub(super) fn read(keys: &[Key], text: &str) -> Content {
     let (root, errors) = DeTable::parse_recoverable(text);
     let mut reader = Reader {
         keys,
@@ -28,16 +27,16 @@ pub(super) fn read(keys: &'static [Key], text: &str) -> Content {
         content: Content::default(),
     };
     for error in errors {
-        let at = error.span().unwrap_or_default();
+        let line = reader.line(&error.span().unwrap_or_default());
         let message = error.message().replace('\n', ", ");
-        reader.wrong(message, &at);
+        reader.content.wrong.push((message, line));
     }
     reader.table("", root.get_ref());
     reader.content
 }
 
 struct Reader<'t> {
-    keys: &'static [Key],
+    keys: &'t [Key],
     text: &'t str,
     content: Content,
 }
@@ -47,18 +46,15 @@ impl Reader<'_> {
         for (name, value) in table {
             let full = format!("{prefix}{}", name.get_ref());
             let line = self.line(&name.span());
-            match self.keys.iter().find(|key| key.name == full) {
-                Some(key) => self.setting(key, value),
-                None => match value.get_ref() {
-                    DeValue::Table(inner) if self.is_table(&full) => {
-                        self.table(&format!("{full}."), inner);
-                    }
-                    _ if self.is_table(&full) => {
-                        let message = format!("`{full}` is a table of settings: write [{full}]");
-                        self.content.wrong.push((message, line));
-                    }
-                    _ => self.content.unknown.push((full, line)),
-                },
+            if let Some(key) = self.keys.iter().find(|key| key.name == full) {
+                self.setting(key, value);
+            } else if !self.is_table(&full) {
+                self.content.unknown.push((full, line));
+            } else if let DeValue::Table(inner) = value.get_ref() {
+                self.table(&format!("{full}."), inner);
+            } else {
+                let message = format!("`{full}` is a table of settings: write [{full}]");
+                self.content.wrong.push((message, line));
             }
         }
     }
@@ -68,46 +64,30 @@ impl Reader<'_> {
         self.keys.iter().any(|key| inside(key).is_some())
     }
 
-    fn setting(&mut self, key: &'static Key, value: &Spanned<DeValue<'_>>) {
-        let read = match (key.shape, value.get_ref()) {
-            (Shape::One, value) => scalar(value).map(Value::One),
-            (Shape::List, DeValue::Array(items)) => {
-                let items = items.iter().map(|item| scalar(item.get_ref()));
-                items.collect::<Option<_>>().map(Value::List)
-            }
-            (Shape::List, value) => scalar(value).map(|one| Value::List(vec![one])),
-            (Shape::Map, DeValue::Table(table)) => {
-                let pairs = table.iter().map(|(name, value)| {
-                    Some((name.get_ref().to_string(), scalar(value.get_ref())?))
-                });
-                pairs.collect::<Option<_>>().map(Value::Map)
-            }
-            (Shape::Map, _) => None,
+    fn setting(&mut self, key: &Key, value: &Spanned<DeValue<'_>>) {
+        let unnamed = |item: &Spanned<DeValue<'_>>| Some((String::new(), scalar(item.get_ref())?));
+        let raw: Option<Raw> = match (key.shape, value.get_ref()) {
+            (Shape::List, DeValue::Array(items)) => items.iter().map(unnamed).collect(),
+            (Shape::Map, DeValue::Table(table)) => table
+                .iter()
+                .map(|(name, value)| Some((name.get_ref().to_string(), scalar(value.get_ref())?)))
+                .collect(),
+            (shape, value) => scalar(value).and_then(|text| shape.split(&text)),
         };
-        let span = value.span();
-        match read {
-            Some(read) => {
-                let line = self.line(&span);
-                self.content.found.push((key, read, line));
-            }
+        let line = self.line(&value.span());
+        let expected = match key.shape {
+            Shape::One => "one value",
+            Shape::List => "a list of values",
+            Shape::Map => "a table of names with values",
+        };
+        match raw {
+            Some(raw) => self.content.found.push((key.name.clone(), raw, line)),
             None => {
-                let expected = match key.shape {
-                    Shape::One => "one value",
-                    Shape::List => "a list of values",
-                    Shape::Map => "a table of names with values",
-                };
                 let is = value.get_ref().type_str();
-                self.wrong(
-                    format!("`{}` must be {expected}, not of type {is}", key.name),
-                    &span,
-                );
+                let message = format!("`{}` must be {expected}, not of type {is}", key.name);
+                self.content.wrong.push((message, line));
             }
         }
-    }
-
-    fn wrong(&mut self, message: String, at: &Range<usize>) {
-        let line = self.line(at);
-        self.content.wrong.push((message, line));
     }
 
     fn line(&self, at: &Range<usize>) -> usize {

@@ -1,15 +1,15 @@
-//! A setting that a program knows, and the nearest one to a name that it does not know.
+//! What is known of a setting, and the nearest one to an unknown name.
 
 /// What the names of our environment variables begin with.
 pub(super) const PREFIX: &str = "DOPQ_";
 
 /// One setting.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Key {
     /// Its name in the file, with its table: `store.url`.
-    pub name: &'static str,
-    /// What it is when nobody sets it, as one would write it; `None` when it then has no value.
-    pub default: Option<&'static str>,
+    pub name: String,
+    /// Its value when nobody sets it; `None` when it then has none.
+    pub default: Option<String>,
     /// What its value looks like.
     pub shape: Shape,
     /// Whether its value must never be shown.
@@ -29,37 +29,34 @@ pub enum Shape {
     Map,
 }
 
-impl Key {
-    /// A setting of one value.
-    #[must_use]
-    pub const fn new(
-        name: &'static str,
-        default: Option<&'static str>,
-        help: &'static str,
-    ) -> Self {
-        Self {
-            name,
-            default,
-            shape: Shape::One,
-            secret: false,
-            help,
+/// A value that is not yet read: names and texts, with empty names unless it is a table.
+pub(super) type Raw = Vec<(String, String)>;
+
+impl Shape {
+    /// Reads the text of a variable or a flag; `None` when it is no table.
+    pub(super) fn split(self, text: &str) -> Option<Raw> {
+        let pieces = text
+            .split(',')
+            .map(str::trim)
+            .filter(|piece| !piece.is_empty());
+        match self {
+            Self::One => Some(vec![(String::new(), text.to_owned())]),
+            Self::List => Some(
+                pieces
+                    .map(|piece| (String::new(), piece.to_owned()))
+                    .collect(),
+            ),
+            Self::Map => pieces
+                .map(|piece| {
+                    let (name, value) = piece.split_once('=')?;
+                    Some((name.trim().to_owned(), value.trim().to_owned()))
+                })
+                .collect(),
         }
     }
+}
 
-    /// The same with another shape.
-    #[must_use]
-    pub const fn shaped(mut self, shape: Shape) -> Self {
-        self.shape = shape;
-        self
-    }
-
-    /// The same, never shown.
-    #[must_use]
-    pub const fn secret(mut self) -> Self {
-        self.secret = true;
-        self
-    }
-
+impl Key {
     /// Its name in the environment: `DOPQ_STORE_URL`.
     #[must_use]
     pub fn variable(&self) -> String {
@@ -68,9 +65,36 @@ impl Key {
             self.name.replace('.', "_").to_ascii_uppercase()
         )
     }
+
+    /// Its row in `docs/CONFIGURATION.md`.
+    #[must_use]
+    pub fn row(&self) -> String {
+        let default = self.default.as_ref().map(|text| format!("`{text}`"));
+        let shape = match self.shape {
+            Shape::One => None,
+            Shape::List => Some("a list; elsewhere separated by commas"),
+            Shape::Map => Some("a table; elsewhere `name=value,name=value`"),
+        };
+        let notes: Vec<&str> = self
+            .secret
+            .then_some("never shown")
+            .into_iter()
+            .chain(shape)
+            .collect();
+        let notes = match notes[..] {
+            [] => String::new(),
+            _ => format!(" ({})", notes.join("; ")),
+        };
+        format!(
+            "| `{}` | {} | {}{notes} |",
+            self.name,
+            default.unwrap_or_default(),
+            self.help
+        )
+    }
 }
 
-/// The nearest of `known` to `name`, when one is near enough to be a slip of the pen.
+/// The nearest of `known` to `name`, when it is near enough to be a slip.
 pub(super) fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     const LONGEST: usize = 64;
     if name.len() > LONGEST {

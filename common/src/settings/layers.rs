@@ -1,25 +1,40 @@
-//! The layers one above the other, what they come to, and every mistake in them.
+//! The layers one above the other, and every mistake in them.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fmt::Write as _;
+use std::io;
+use std::path::Path;
 
 use super::file;
-use super::key::{Key, PREFIX, Shape, nearest};
-use super::value::Value;
+use super::key::{Key, PREFIX, Raw, nearest};
+use super::print::shown;
+use super::scalar::Scalar;
 
-/// Settings as they were given so far; the last layer that names one has its way.
+/// Variables that are not settings: flags with variables of their own, and the command line's settings.
+const OTHERS: [&str; 7] = [
+    "DOPQ_CONFIG",
+    "DOPQ_LOG_FORMAT",
+    "DOPQ_URL",
+    "DOPQ_TOKEN",
+    "DOPQ_TOKEN_FILE",
+    "DOPQ_CA_FILE",
+    "DOPQ_CLIENT_CONFIG",
+];
+
+/// Settings as they were given so far; the last layer that names one wins.
 #[derive(Debug)]
 pub struct Layers {
-    keys: &'static [Key],
-    found: BTreeMap<&'static str, Found>,
+    keys: Vec<Key>,
+    read: fn(&Path) -> io::Result<String>,
+    found: BTreeMap<String, Found>,
     mistakes: Vec<Mistake>,
     hints: Vec<String>,
 }
 
 #[derive(Debug)]
 struct Found {
-    value: Value,
+    raw: Raw,
     place: String,
 }
 
@@ -50,104 +65,117 @@ impl fmt::Display for Mistakes {
 }
 
 impl Layers {
-    /// No layer yet; `keys` are the settings that the program knows.
+    /// No layer yet; `keys` are the settings that the program knows, and `read` reads files.
     #[must_use]
-    pub const fn new(keys: &'static [Key]) -> Self {
+    pub const fn new(keys: Vec<Key>, read: fn(&Path) -> io::Result<String>) -> Self {
         Self {
             keys,
+            read,
             found: BTreeMap::new(),
             mistakes: Vec::new(),
             hints: Vec::new(),
         }
     }
 
-    /// Adds the file at `path`, whose content is `text`.
-    pub fn file(&mut self, path: &str, text: &str) {
-        let content = file::read(self.keys, text);
-        for (key, value, line) in content.found {
-            let place = format!("{path}:{line}");
-            self.found.insert(key.name, Found { value, place });
+    /// Adds the file `named`, or that at `usual` if it exists.
+    pub fn file(&mut self, named: Option<&Path>, usual: Option<&Path>) {
+        let Some(path) = named.or(usual) else { return };
+        let place = path.display();
+        let text = match (self.read)(path) {
+            Ok(text) => text,
+            Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => {
+                return self.mistake(place.to_string(), format!("cannot be read: {error}"));
+            }
+        };
+        let content = file::read(&self.keys, &text);
+        for (name, raw, line) in content.found {
+            let place = format!("{place}:{line}");
+            self.found.insert(name, Found { raw, place });
         }
         for (name, line) in content.unknown {
             let message = self.unknown(&name);
-            self.mistake(format!("{path}:{line}"), message);
+            self.mistake(format!("{place}:{line}"), message);
         }
         for (message, line) in content.wrong {
-            self.mistake(format!("{path}:{line}"), message);
+            self.mistake(format!("{place}:{line}"), message);
         }
     }
 
-    /// Adds environment variables. Those that do not begin with `DOPQ_` are none of ours; one that does
-    /// and is not known may be another program's, so it is only hinted at when it looks like a slip.
+    /// Adds environment variables. One that begins with `DOPQ_` and is not known may be another program's, so it is only
+    /// hinted at when it looks like a slip.
     pub fn environment(&mut self, variables: impl IntoIterator<Item = (String, String)>) {
         let mut variables: Vec<_> = variables.into_iter().collect();
         variables.sort();
-        let known: BTreeMap<String, &'static Key> =
-            self.keys.iter().map(|key| (key.variable(), key)).collect();
+        let known: BTreeMap<String, Key> = self
+            .keys
+            .iter()
+            .map(|key| (key.variable(), key.clone()))
+            .collect();
         for (name, text) in variables {
             let Some(own) = name.strip_prefix(PREFIX) else {
                 continue;
             };
-            match known.get(&name) {
-                Some(key) => self.text(key, &text, name),
-                None => {
-                    let known = known.keys().filter_map(|known| known.strip_prefix(PREFIX));
-                    if let Some(near) = nearest(own, known) {
-                        self.hints.push(format!(
-                            "unknown variable {name}; did you mean {PREFIX}{near}?"
-                        ));
-                    }
+            if let Some(key) = known.get(&name) {
+                self.text(key, &text, name);
+            } else if !OTHERS.contains(&name.as_str()) {
+                let known = known.keys().filter_map(|known| known.strip_prefix(PREFIX));
+                if let Some(near) = nearest(own, known) {
+                    self.hints.push(format!(
+                        "unknown variable {name}; did you mean {PREFIX}{near}?"
+                    ));
                 }
             }
         }
     }
 
-    /// Adds what the flag `flag` says for the setting `name`.
-    pub fn flag(&mut self, flag: &str, name: &str, text: &str) {
-        match self.keys.iter().find(|key| key.name == name) {
-            Some(key) => self.text(key, text, flag.to_owned()),
+    /// Adds what the flag `flag` says for the setting `name`, if it is given.
+    pub fn flag(&mut self, flag: &str, name: &str, text: Option<&str>) {
+        let Some(text) = text else { return };
+        let message = match self.keys.iter().find(|key| key.name == name).cloned() {
+            Some(key) if !key.secret => return self.text(&key, text, flag.to_owned()),
+            Some(key) => format!(
+                "every user of this machine can read arguments; give `{name}` as {} or in a file",
+                key.variable()
+            ),
+            None => self.unknown(name),
+        };
+        self.mistake(flag.to_owned(), message);
+    }
+
+    /// Adds the flags `--set NAME=VALUE`.
+    pub fn set(&mut self, flags: &[String]) {
+        for text in flags {
+            match text.split_once('=') {
+                Some((name, value)) => self.flag("--set", name.trim(), Some(value.trim())),
+                None => self.mistake(
+                    "--set".to_owned(),
+                    format!("{text:?} is not written NAME=VALUE"),
+                ),
+            }
+        }
+    }
+
+    fn text(&mut self, key: &Key, text: &str, place: String) {
+        match key.shape.split(text) {
+            Some(raw) => {
+                self.found.insert(key.name.clone(), Found { raw, place });
+            }
             None => {
-                let message = self.unknown(name);
-                self.mistake(flag.to_owned(), message);
+                let message = format!("`{}` is written name=value,name=value", key.name);
+                self.mistake(place, message);
             }
         }
-    }
-
-    fn text(&mut self, key: &'static Key, text: &str, place: String) {
-        let pieces = || {
-            text.split(',')
-                .map(str::trim)
-                .filter(|piece| !piece.is_empty())
-        };
-        let value = match key.shape {
-            Shape::One => Value::One(text.to_owned()),
-            Shape::List => Value::List(pieces().map(str::to_owned).collect()),
-            Shape::Map => {
-                let pairs = pieces().map(|piece| {
-                    let (name, value) = piece.split_once('=')?;
-                    Some((name.trim().to_owned(), value.trim().to_owned()))
-                });
-                match pairs.collect::<Option<_>>() {
-                    Some(pairs) => Value::Map(pairs),
-                    None => {
-                        let message = format!("`{}` is written name=value,name=value", key.name);
-                        return self.mistake(place, message);
-                    }
-                }
-            }
-        };
-        self.found.insert(key.name, Found { value, place });
     }
 
     fn unknown(&self, name: &str) -> String {
-        match nearest(name, self.keys.iter().map(|key| key.name)) {
+        match nearest(name, self.keys.iter().map(|key| key.name.as_str())) {
             Some(near) => format!("unknown setting `{name}`; did you mean `{near}`?"),
             None => format!("unknown setting `{name}`"),
         }
     }
 
-    /// Notes a mistake that belongs to no setting.
-    pub fn mistake(&mut self, place: String, message: String) {
+    fn mistake(&mut self, place: String, message: String) {
         self.mistakes.push(Mistake { place, message });
     }
 
@@ -157,59 +185,51 @@ impl Layers {
         self.found.contains_key(name)
     }
 
-    /// The setting as `parse` understands it; `None` when it has no value, or one that `parse` refuses,
-    /// which is then a mistake. The refusal must not repeat the value of a secret.
-    pub fn get<T>(
-        &mut self,
-        name: &str,
-        parse: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Option<T> {
-        let text = match self.found.get(name).map(|found| &found.value) {
-            Some(Value::One(text)) => text.as_str(),
-            Some(Value::List(_) | Value::Map(_)) => return None,
-            None => self.key(name)?.default?,
-        };
-        match parse(text) {
-            Ok(value) => Some(value),
-            Err(message) => {
-                self.refuse(name, message);
-                None
-            }
-        }
+    /// The settings whose name begins with `prefix` that somebody set.
+    pub fn set_below(&self, prefix: &str) -> Vec<String> {
+        let names = self.found.keys().filter(|name| name.starts_with(prefix));
+        names.cloned().collect()
     }
 
-    /// A list's items, each as `parse` understands it; empty when nobody set it.
-    pub fn list<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
-        let items = match self.found.get(name).map(|found| &found.value) {
-            Some(Value::List(items)) => items.clone(),
-            Some(Value::One(_) | Value::Map(_)) | None => Vec::new(),
-        };
-        let mut parsed = Vec::new();
-        for item in items {
-            match parse(&item) {
-                Ok(value) => parsed.push(value),
+    /// The values of a setting that can be read and are within `bounds`; others are mistakes. `None` when it is not set.
+    pub(super) fn take<T: Scalar>(
+        &mut self,
+        name: &str,
+        bounds: impl Fn(&T) -> Result<(), String>,
+    ) -> Option<Vec<(String, T)>> {
+        let raw = self.found.get(name)?.raw.clone();
+        let mut taken = Vec::new();
+        for (item, text) in raw {
+            match T::read(&text).and_then(|value| bounds(&value).map(|()| value)) {
+                Ok(value) => taken.push((item, value)),
                 Err(message) => self.refuse(name, message),
             }
         }
-        parsed
+        Some(taken)
     }
 
-    /// A table's names and values; empty when nobody set it.
-    #[must_use]
-    pub fn map(&self, name: &str) -> BTreeMap<String, String> {
-        match self.found.get(name).map(|found| &found.value) {
-            Some(Value::Map(pairs)) => pairs.clone(),
-            Some(Value::One(_) | Value::List(_)) | None => BTreeMap::new(),
-        }
+    /// The text of the file that the setting `name` names; `None` when it cannot be read, which is then a mistake.
+    pub fn content(&mut self, name: &str, path: &Path) -> Option<String> {
+        let read = (self.read)(path);
+        let refused =
+            |error| self.refuse(name, format!("{} cannot be read: {error}", path.display()));
+        read.map_err(refused).ok()
     }
 
-    /// Notes that the value of `name` will not do, at the place where it was set.
+    /// Notes that the value of `name` is wrong, at the place where it was set.
     pub fn refuse(&mut self, name: &str, message: impl Into<String>) {
         let place = match self.found.get(name) {
             Some(found) => format!("{}: `{name}`", found.place),
             None => format!("`{name}`"),
         };
         self.mistake(place, message.into());
+    }
+
+    /// The same, unless the condition holds.
+    pub fn require(&mut self, holds: bool, name: &str, message: impl Into<String>) {
+        if !holds {
+            self.refuse(name, message);
+        }
     }
 
     /// Things that are not wrong but look like slips.
@@ -237,86 +257,28 @@ impl Layers {
         let (top, inside): (Vec<&Key>, Vec<&Key>) =
             self.keys.iter().partition(|key| !key.name.contains('.'));
         for key in top.into_iter().chain(inside) {
-            let (of, name) = key.name.rsplit_once('.').unwrap_or(("", key.name));
+            let (of, name) = key.name.rsplit_once('.').unwrap_or(("", &key.name));
             if of != table {
                 table = of;
                 // Writing to a String cannot fail.
                 let _infallible = writeln!(text, "\n[{table}]");
             }
-            let line = match (self.found.get(key.name), key.default) {
+            let _infallible = match (self.found.get(&key.name), &key.default) {
                 (Some(found), _) => {
-                    format!("{name} = {} # {}", shown(key, &found.value), found.place)
+                    writeln!(
+                        text,
+                        "{name} = {} # {}",
+                        shown(key, &found.raw),
+                        found.place
+                    )
                 }
                 (None, Some(default)) => {
-                    let value = Value::One(default.to_owned());
-                    format!("{name} = {} # default", shown(key, &value))
+                    let raw = [(String::new(), default.clone())];
+                    writeln!(text, "{name} = {} # default", shown(key, &raw))
                 }
-                (None, None) => format!("# {name} is not set"),
+                (None, None) => writeln!(text, "# {name} is not set"),
             };
-            text.push_str(&line);
-            text.push('\n');
         }
         text
     }
-
-    fn key(&self, name: &str) -> Option<&'static Key> {
-        let key = self.keys.iter().find(|key| key.name == name);
-        debug_assert!(key.is_some(), "the setting {name} is not in the table");
-        key
-    }
-}
-
-fn shown(key: &Key, value: &Value) -> String {
-    if key.secret {
-        return quoted("(hidden)");
-    }
-    match value {
-        Value::One(text) => plain_or_quoted(text),
-        Value::List(items) => {
-            let items: Vec<_> = items.iter().map(|item| quoted(item)).collect();
-            format!("[{}]", items.join(", "))
-        }
-        Value::Map(pairs) => {
-            let pairs = pairs
-                .iter()
-                .map(|(name, value)| format!("{} = {}", quoted(name), quoted(value)));
-            format!("{{ {} }}", pairs.collect::<Vec<_>>().join(", "))
-        }
-    }
-}
-
-fn plain_or_quoted(text: &str) -> String {
-    match text.parse::<i64>().is_ok() || text == "true" || text == "false" {
-        true => text.to_owned(),
-        false => quoted(text),
-    }
-}
-
-/// The text as TOML writes it, with the password of a URL hidden.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in hide_password(text).chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => {
-                let _infallible = write!(quoted, "\\u{:04X}", u32::from(c));
-            }
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
-fn hide_password(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return text.to_owned();
-    };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-    let Some((login, _)) = authority.rsplit_once('@') else {
-        return text.to_owned();
-    };
-    let user = login.split(':').next().unwrap_or(login);
-    let after = rest.strip_prefix(login).unwrap_or(rest);
-    format!("{scheme}://{user}:(hidden){after}")
 }

@@ -1,16 +1,22 @@
-//! The programs' configuration: a table of known settings, filled from a TOML file, the environment
-//! and flags, in rising precedence, with every mistake told at once.
+//! The programs' configuration: structs of settings, filled from a TOML file, the environment and flags, in rising
+//! precedence. All mistakes are reported together.
 //!
-//! Pure: files and the environment are read by the programs, which pass texts in. What the settings
-//! mean, and which go together, is left to each program.
+//! [`settings!`](crate::settings!) describes each setting once: name, type, default, bounds and meaning. Which settings
+//! go together is left to each program.
 
+mod field;
 mod file;
 mod key;
 mod layers;
-mod value;
+mod print;
+mod scalar;
+mod values;
 
+pub use field::{Field, join};
 pub use key::{Key, Shape};
 pub use layers::{Layers, Mistake, Mistakes};
+pub use scalar::{Named, Scalar, any, at_least, between};
+pub use values::{BaseUrl, ClusterName, ServiceUrl, Share};
 
 #[cfg(test)]
 mod tests;

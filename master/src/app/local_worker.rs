@@ -2,34 +2,47 @@
 
 use std::path::Path;
 
-use dopq_common::id::WorkerId;
+use dopq_common::id::{ParseIdError, WorkerId};
+use dopq_common::settings::{BaseUrl, Scalar as _};
 use dopq_common::wire::ClusterKey;
-use dopq_worker::{GpuMode, GpuOptions, Options};
+use dopq_worker::{GpuOptions, Options};
 
-use crate::config::LocalWorker;
+use crate::config::{LocalWorker, Settings};
 
 /// The name of the one worker.
 const NAME: &str = "local";
 
 /// The worker's options; `url` is where this master answers.
 pub(super) fn options(
-    worker: &LocalWorker,
-    cluster: &str,
+    settings: &Settings,
     key: &ClusterKey,
     data_dir: &Path,
     url: &str,
-) -> Result<Options, dopq_common::id::ParseIdError> {
+) -> Result<Options, ParseIdError> {
     let name: WorkerId = NAME.parse()?;
-    let mut options = Options::new(name.clone(), key.worker(&name), data_dir.join("worker"));
-    options.cluster = cluster.to_owned();
-    options.master_urls = vec![url.to_owned()];
-    options.docker_host = worker.docker_host.clone();
-    options.gpu = GpuOptions {
-        mode: GpuMode::default(),
-        simulated: worker.simulated_gpus,
-    };
-    options.slots_per_gpu = worker.slots_per_gpu;
-    options.imgdir = worker.imgdir.clone();
-    options.outdir = worker.outdir.clone();
-    Ok(options)
+    let LocalWorker {
+        simulated_gpus,
+        slots_per_gpu,
+        docker_host,
+        imgdir,
+        outdir,
+    } = settings.worker.clone();
+    Ok(Options {
+        key: key.worker(&name),
+        name,
+        settings: dopq_worker::Settings {
+            cluster: settings.cluster.clone(),
+            data_dir: data_dir.join("worker"),
+            master_urls: BaseUrl::read(url).into_iter().collect(),
+            docker_host,
+            gpu: GpuOptions {
+                simulated: simulated_gpus,
+                ..GpuOptions::default()
+            },
+            slots_per_gpu,
+            imgdir,
+            outdir,
+            ..dopq_worker::Settings::default()
+        },
+    })
 }

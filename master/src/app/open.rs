@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dopq_common::broker::{self, Broker};
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +14,7 @@ use super::Error;
 use super::data_dir::DataDir;
 use crate::bundles::Bundles;
 use crate::clock;
-use crate::config::{Config, Mode};
+use crate::config::Config;
 use crate::http;
 use crate::metrics::{Board, Part, PartState};
 use crate::store::{self, Store};
@@ -31,15 +32,16 @@ pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
 
 /// Reads certificate and key, where there are some.
 pub(super) fn tls(config: &Config) -> Result<Option<Arc<http::Tls>>, Error> {
-    let files = config.tls.as_ref();
-    let loaded = files.map(|files| http::Tls::load(&files.cert, &files.key).map(Arc::new));
+    let tls = &config.settings.tls;
+    let files = tls.cert.as_ref().zip(tls.key.as_ref());
+    let loaded = files.map(|(cert, key)| http::Tls::load(cert, key).map(Arc::new));
     loaded.transpose().map_err(Error::Tls)
 }
 
 /// Where others reach this master.
 pub(super) fn url(config: &Config, address: SocketAddr) -> String {
-    if let Some(url) = &config.advertise_url {
-        return url.clone();
+    if let Some(url) = &config.settings.advertise_url {
+        return url.to_string();
     }
     let mut address = address;
     if address.ip().is_unspecified() {
@@ -56,14 +58,14 @@ pub(super) async fn store(
     board: &Board,
     shutdown: &CancellationToken,
 ) -> Result<Option<Store>, Error> {
-    let (name, options) = match &config.mode {
-        Mode::Standalone(_) => (
+    let (name, options) = match &config.services {
+        None => (
             "embedded",
             store::Options::Embedded {
                 dir: data_dir.join("store"),
             },
         ),
-        Mode::Cluster { store, .. } => ("redis", store::Options::Redis(store.clone())),
+        Some(services) => ("redis", store::Options::Redis(services.store.clone())),
     };
     let mut told = false;
     loop {
@@ -91,9 +93,9 @@ pub(super) async fn store(
 
 /// Opens the broker, which connects in the background.
 pub(super) fn broker(config: &Config) -> Result<Broker, Error> {
-    match &config.mode {
-        Mode::Standalone(_) => Ok(Broker::Inproc(broker::inproc::Broker::default())),
-        Mode::Cluster { broker, .. } => broker::amqp::Broker::open((**broker).clone())
+    match &config.services {
+        None => Ok(Broker::Inproc(broker::inproc::Broker::default())),
+        Some(services) => broker::amqp::Broker::open(services.broker.clone())
             .map(Broker::Amqp)
             .map_err(Error::Broker),
     }
@@ -101,20 +103,31 @@ pub(super) fn broker(config: &Config) -> Result<Broker, Error> {
 
 /// What the broker is, for people.
 pub(super) const fn broker_name(config: &Config) -> &'static str {
-    match &config.mode {
-        Mode::Standalone(_) => "in-process",
-        Mode::Cluster { .. } => "rabbitmq",
+    match &config.services {
+        None => "in-process",
+        Some(_) => "rabbitmq",
     }
 }
 
 /// Opens the bundle store.
 pub(super) fn bundles(config: &Config, data_dir: &DataDir) -> Result<Bundles, Error> {
-    let opened = match &config.mode {
-        Mode::Standalone(_) => {
+    let opened = match &config.services {
+        None => {
             let folder = data_dir.join("bundles").display().to_string();
             Bundles::open(&folder, &BTreeMap::new())
         }
-        Mode::Cluster { bundles, .. } => Bundles::open(&bundles.url, &bundles.options),
+        Some(services) => Bundles::open(
+            &services.bundles,
+            &revealed(&config.settings.bundles.options),
+        ),
     };
     opened.map_err(Error::Bundles)
+}
+
+/// The options of a bucket as they are.
+pub(super) fn revealed(options: &BTreeMap<String, SecretString>) -> BTreeMap<String, String> {
+    let pairs = options.iter();
+    pairs
+        .map(|(name, value)| (name.clone(), value.expose_secret().to_owned()))
+        .collect()
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dopq_common::broker::Broker;
+use dopq_common::bundle;
 use dopq_common::wire::ClusterKey;
+use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -17,14 +19,14 @@ use super::watched::Watched;
 use super::{Error, first_start, health, local_worker, open};
 use crate::bundles::Intake;
 use crate::clock;
-use crate::config::{Config, Mode};
+use crate::config::{Config, Limits, Settings};
 use crate::driver::{self, Inputs, Parts};
-use crate::http;
 use crate::leader::{self, Standing};
 use crate::metrics::{Board, Metrics, Part, PartState};
 use crate::store::LeaderInfo;
 use crate::telemetry::{self, Heard};
 use crate::view::View;
+use crate::{http, ingest};
 
 /// How long the owner of the state may take to commit what is under way when it is asked to stop.
 const END_WITHIN: Duration = Duration::from_secs(10);
@@ -62,32 +64,35 @@ struct Master {
 impl Master {
     /// Opens everything; `None` when asked to stop while waiting for the store.
     async fn build(config: Config, shutdown: &CancellationToken) -> Result<Option<Self>, Error> {
-        let data_dir = DataDir::open(&config.data_dir)?;
+        let data_dir = DataDir::open(&config.settings.data_dir)?;
         let key = ClusterKey::from_secret(&match &config.secret {
-            Some(secret) => secret.reveal().to_owned(),
+            Some(secret) => secret.expose_secret().to_owned(),
             None => data_dir.secret()?,
         });
         let tls = open::tls(&config)?;
-        let listener = open::listen(config.listen).await?;
-        let address = listener.local_addr().unwrap_or(config.listen);
+        let listener = open::listen(config.settings.listen).await?;
+        let address = listener.local_addr().unwrap_or(config.settings.listen);
         let url = open::url(&config, address);
         let board = Board::default();
         let Some(store) = open::store(&config, &data_dir, &board, shutdown).await? else {
             return Ok(None);
         };
         let bundles = open::bundles(&config, &data_dir)?;
-        let (spool, limits) = (data_dir.join("spool"), config.bundle_limits.clone());
+        let (spool, limits) = (
+            data_dir.join("spool"),
+            bundle_limits(&config.settings.limits),
+        );
         let intake = Intake::new(bundles.clone(), &spool, limits).map_err(Error::Bundles)?;
         note_parts(&config, bundles.name(), &board);
-        let (handle, inputs) = driver::channel(View::new(config.scheduler.clone()));
+        let (handle, inputs) = driver::channel(View::new(config.settings.scheduler.clone()));
         let parts = Parts {
             store,
             broker: open::broker(&config)?,
             bundles,
             key,
-            cluster: config.cluster.clone(),
+            cluster: config.settings.cluster.to_string(),
             data_urls: vec![url.clone()],
-            settings: config.scheduler.clone(),
+            settings: config.settings.scheduler.clone(),
             handle,
             heard: Heard::default(),
             metrics: Metrics::default(),
@@ -123,8 +128,8 @@ impl Master {
                 id: random_id(),
                 url,
             },
-            ttl: config.lease_ttl,
-            poll: config.standby_poll,
+            ttl: config.settings.leader.lease,
+            poll: config.settings.leader.poll,
         };
         let broker = parts.broker.clone();
         // The owner of the state stops after those that feed it.
@@ -183,12 +188,11 @@ impl Master {
 
     /// The worker of a standalone master.
     fn worker(&self) -> Result<Option<dopq_worker::Options>, Error> {
-        let Mode::Standalone(worker) = &self.config.mode else {
+        if self.config.services.is_some() {
             return Ok(None);
-        };
+        }
         let options = local_worker::options(
-            worker,
-            &self.config.cluster,
+            &self.config.settings,
             &self.parts.key,
             self.data_dir.path(),
             &self.url,
@@ -212,8 +216,17 @@ fn app(config: &Config, parts: &Parts, intake: &Intake, shutdown: &CancellationT
 }
 
 fn watched(config: &Config, parts: &Parts, intake: &Intake) -> Option<Watched> {
-    config.ingest.as_ref().map(|options| Watched {
-        options: options.clone(),
+    let ingest = &config.settings.ingest;
+    let options = ingest::Options {
+        url: ingest.url.clone()?,
+        options: open::revealed(&ingest.options),
+        trust_executor_name: ingest.trust_executor_name,
+        min_space: ingest.min_space.0,
+        interval: ingest.poll,
+        keep_accepted: ingest.keep_accepted,
+    };
+    Some(Watched {
+        options,
         intake: intake.clone(),
         handle: parts.handle.clone(),
         board: parts.board.clone(),
@@ -226,20 +239,31 @@ fn note_parts(config: &Config, name: &str, board: &Board) {
     board.set(now, Part::Scheduler, PartState::Up, "");
     board.set(now, Part::Leader, PartState::Degraded, "wants to lead");
     board.set(now, Part::Bundles, PartState::Up, name);
-    match &config.ingest {
+    match &config.settings.ingest.url {
         Some(_) => board.set(now, Part::Ingest, PartState::Off, "only the leader ingests"),
         None => board.set(now, Part::Ingest, PartState::Off, "ingest.url is not set"),
     }
 }
 
+fn bundle_limits(limits: &Limits) -> bundle::Limits {
+    bundle::Limits {
+        compressed_bytes: limits.bundle_size.0,
+        expanded_bytes: limits.expanded_size.0,
+        entries: limits.entries,
+        ratio: limits.ratio,
+        ..bundle::Limits::default()
+    }
+}
+
 fn http_settings(config: &Config) -> http::Settings {
+    let Settings { limits, .. } = &config.settings;
     http::Settings {
-        cluster: config.cluster.clone(),
-        bundle_max_bytes: config.bundle_limits.compressed_bytes,
-        results_max_bytes: config.results_max_bytes,
-        min_free_bytes: config.min_free_bytes,
-        signed_url_ttl: config.signed_url_ttl,
-        open_metrics_on_loopback: config.open_metrics_on_loopback,
+        cluster: config.settings.cluster.to_string(),
+        bundle_max_bytes: limits.bundle_size.0,
+        results_max_bytes: limits.results_size.0,
+        min_free_bytes: limits.min_free.0,
+        signed_url_ttl: config.settings.bundles.signed_url_ttl,
+        open_metrics_on_loopback: config.settings.open_metrics_on_loopback,
     }
 }
 

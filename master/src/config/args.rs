@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use dopq_common::settings::Layers;
 
 /// The DoPQ master: takes jobs, decides whose turn it is, and tells the workers what to run.
 ///
@@ -30,7 +31,7 @@ pub struct Args {
     pub standalone: bool,
     /// Private folder of this master [default: /var/lib/dopq]
     #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
+    pub data_dir: Option<String>,
     /// Where the API listens; port 0 takes a free one [default: 127.0.0.1:7070]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
@@ -61,6 +62,25 @@ pub struct Args {
         default_value_t
     )]
     pub log_format: LogFormat,
+}
+
+impl Args {
+    /// Adds what the flags say.
+    pub(super) fn add_to(&self, layers: &mut Layers) {
+        layers.flag(
+            "--standalone",
+            "standalone",
+            self.standalone.then_some("true"),
+        );
+        layers.flag("--data-dir", "data_dir", self.data_dir.as_deref());
+        layers.flag("--listen", "listen", self.listen.as_deref());
+        layers.flag(
+            "--simulated-gpus",
+            "worker.simulated_gpus",
+            self.simulated_gpus.as_deref(),
+        );
+        layers.set(&self.set);
+    }
 }
 
 /// How log lines look.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use dopq_common::settings::Layers;
 
 /// The agent on one GPU machine: builds and runs the jobs that the masters give it.
 #[derive(Debug, Parser)]
@@ -21,29 +22,23 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     simulated_gpus: Option<String>,
     /// Set any setting, such as --set limits.builds=4
-    #[arg(long = "set", value_name = "NAME=VALUE")]
-    pub(crate) sets: Vec<String>,
+    #[arg(long, value_name = "NAME=VALUE")]
+    set: Vec<String>,
     /// Show what the settings come to, without secrets, and end
     #[arg(long)]
     pub(crate) print_config: bool,
 }
 
 impl Args {
-    /// What the flags say: flag, setting, value.
-    pub(super) fn settings(&self) -> Vec<(String, String, String)> {
-        let named = [
-            ("--data-dir", "data_dir", &self.data_dir),
-            ("--name", "name", &self.name),
-            ("--simulated-gpus", "gpu.simulated", &self.simulated_gpus),
-        ];
-        let named = named.into_iter().filter_map(|(flag, name, value)| {
-            let value = value.clone()?;
-            Some((flag.to_owned(), name.to_owned(), value))
-        });
-        let sets = self.sets.iter().map(|set| {
-            let (name, value) = set.split_once('=').unwrap_or((set, ""));
-            (format!("--set {name}"), name.to_owned(), value.to_owned())
-        });
-        named.chain(sets).collect()
+    /// Adds what the flags say.
+    pub(super) fn add_to(&self, layers: &mut Layers) {
+        layers.flag("--data-dir", "data_dir", self.data_dir.as_deref());
+        layers.flag("--name", "name", self.name.as_deref());
+        layers.flag(
+            "--simulated-gpus",
+            "gpu.simulated",
+            self.simulated_gpus.as_deref(),
+        );
+        layers.set(&self.set);
     }
 }

@@ -2,6 +2,9 @@
 
 use clap::Parser as _;
 
+use dopq_common::settings::{Field as _, Key};
+
+use super::read::Program;
 use super::*;
 use crate::options::GpuMode;
 
@@ -32,14 +35,14 @@ fn flags_are_above_the_environment_and_that_above_the_defaults() {
         variables(&environment),
     )
     .unwrap_or_else(|mistakes| panic!("{mistakes}"));
-    let options = config.options;
-    assert_eq!(options.name.as_str(), "w1");
-    assert_eq!(options.data_dir.to_str(), Some("/d"));
-    assert_eq!(options.gpu.simulated, Some(2));
-    assert_eq!(options.gpu.mode, GpuMode::Cdi);
-    assert_eq!(options.limits.builds, 7);
-    assert_eq!(options.cpus.map(|cpus| cpus.0), Some(1500));
-    assert_eq!(options.labels.get("zone").map(String::as_str), Some("a"));
+    let worker = config.options.settings;
+    assert_eq!(config.options.name.as_str(), "w1");
+    assert_eq!(worker.data_dir.to_str(), Some("/d"));
+    assert_eq!(worker.gpu.simulated, Some(2));
+    assert_eq!(worker.gpu.mode, GpuMode::Cdi);
+    assert_eq!(worker.limits.builds, 7);
+    assert_eq!(worker.cpus.map(|cpus| cpus.0), Some(1500));
+    assert_eq!(worker.labels.get("zone").map(String::as_str), Some("a"));
     assert!(!config.printed.contains("\"s\""), "{}", config.printed);
 }
 
@@ -66,7 +69,7 @@ fn all_mistakes_are_told_at_once() {
         "much",
         "did you mean `limits.log`",
         "xml",
-        "refused for rabbit.lab",
+        "guest/guest is refused for another machine (rabbit.lab)",
     ] {
         assert!(told.contains(part), "{part} is missing in {told}");
     }
@@ -85,4 +88,18 @@ fn the_key_is_the_clusters_or_its_own() {
     }
     let environment = [("DOPQ_NAME", "w1"), ("DOPQ_KEY", "short")];
     assert!(read(&args(""), variables(&environment)).is_err());
+}
+
+#[test]
+fn every_setting_is_documented() {
+    let document = include_str!("../../../docs/CONFIGURATION.md");
+    let (_, worker) = document.split_once("\n## Worker\n").expect("its part");
+    let mut rows: Vec<&str> = worker
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    let mut keys: Vec<String> = Program::keys().iter().map(Key::row).collect();
+    rows.sort_unstable();
+    keys.sort_unstable();
+    assert_eq!(rows, keys);
 }

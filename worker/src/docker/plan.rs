@@ -11,6 +11,7 @@ use std::time::Duration;
 use dopq_common::id::{AttemptId, Digest, GpuId, UserName, WorkerId};
 use dopq_common::job::{ContainerSpec, HealthCheck, Network, Ulimit};
 use dopq_common::resources::{ByteSize, MilliCpu};
+use dopq_common::settings::ClusterName;
 
 use super::environment;
 use super::mounts::HostFolder;
@@ -223,7 +224,7 @@ pub fn plan(input: &PlanInput<'_>, settings: &RunSettings) -> Result<Plan, PlanE
 #[must_use]
 pub fn container_name(cluster: &str, attempt: AttemptId) -> String {
     let AttemptId { job, number } = attempt;
-    if cluster == DEFAULT_CLUSTER {
+    if cluster == ClusterName::DEFAULT {
         format!("dopq-{job}-{number}")
     } else {
         format!("dopq-{cluster}-{job}-{number}")
@@ -235,9 +236,6 @@ pub fn container_name(cluster: &str, attempt: AttemptId) -> String {
 pub fn image_tag(user: &UserName, digest: Digest) -> String {
     format!("dopq/{}:{}", image_part(user), digest.short())
 }
-
-/// The cluster name that container names leave out.
-const DEFAULT_CLUSTER: &str = "default";
 
 /// The user's name as a part of an image's name. Image names allow fewer characters, so other names become their
 /// allowed characters and a digest. The double underscore, which no plain name has, avoids collisions.

@@ -81,6 +81,7 @@ impl Context {
     /// Where an attempt's log and the like are kept.
     pub(crate) fn attempt_dir(&self, attempt: AttemptId) -> PathBuf {
         self.options
+            .settings
             .data_dir
             .join("attempts")
             .join(attempt.to_string())
@@ -95,7 +96,7 @@ impl Context {
         let log = Arc::new(Log::open(
             attempt,
             &self.attempt_dir(attempt),
-            self.options.limits.log,
+            self.options.settings.limits.log,
             run,
             &self.data,
             self.live.clone(),

@@ -84,7 +84,7 @@ async fn create_once(
             let input = PlanInput {
                 spec: &run.spec,
                 config: &run.order.config,
-                cluster: &context.options.cluster,
+                cluster: &context.options.settings.cluster,
                 attempt,
                 user: &run.user,
                 digest: run.bundle.map(|bundle| bundle.digest),
@@ -160,7 +160,7 @@ async fn secrets(context: &Context, run: &Run) -> Result<Vec<(String, String)>, 
                 "only letters, digits and _ are allowed in its name",
             ));
         }
-        let dir = context.options.secrets_dir.as_ref();
+        let dir = context.options.settings.secrets_dir.as_ref();
         let dir = dir.ok_or_else(|| refused("this worker has no secrets"))?;
         let path = dir.join(run.user.as_str()).join(name);
         match tokio::fs::read_to_string(&path).await {

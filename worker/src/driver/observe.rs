@@ -45,7 +45,7 @@ pub(super) fn own_attempt(container: &Container, instance: &str) -> Option<Attem
 /// Every container of this worker.
 pub(crate) async fn seen(context: &Context) -> Result<Vec<Seen>, docker::Error> {
     let labels = [
-        (LABEL_CLUSTER, context.options.cluster.as_str()),
+        (LABEL_CLUSTER, &*context.options.settings.cluster),
         (LABEL_WORKER, context.options.name.as_str()),
     ];
     let containers = context.engine.list(&labels).await.inspect_err(|error| {

@@ -12,9 +12,11 @@ mod lane;
 mod live;
 mod options;
 mod publisher;
+mod settings;
 mod topology;
 
 pub use broker::Broker;
 pub(super) use consumer::{Claim, Consumer};
 pub use options::Options;
 pub(super) use publisher::Sent;
+pub use settings::Settings;

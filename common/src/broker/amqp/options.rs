@@ -56,6 +56,14 @@ impl Options {
         }
     }
 
+    /// Whether a broker can be opened with them.
+    ///
+    /// # Errors
+    /// [`OptionsError`], the first fault.
+    pub fn check(&self) -> Result<(), OptionsError> {
+        self.uri().map(drop)
+    }
+
     /// The parsed URL, with our heartbeat.
     pub(super) fn uri(&self) -> Result<AMQPUri, OptionsError> {
         let mut uri: AMQPUri = self.url.parse().map_err(|_| OptionsError::Url)?;

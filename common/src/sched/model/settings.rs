@@ -4,38 +4,70 @@ use std::time::Duration;
 
 use crate::penalty::usage::Rate;
 use crate::resources::MilliGpu;
+use crate::settings::{Field, Key, Layers, Named, at_least};
 
-/// Settings of the whole cluster.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
-    /// Not heard from for so long: suspect, nothing is placed there.
-    pub suspect_after: Duration,
-    /// Not heard from for so long: lost, its jobs are given to others.
-    pub lost_after: Duration,
-    /// How often a job is tried again after the infrastructure's fault before it ends with that cause.
-    pub infrastructure_retries: u32,
-    /// Wait before the first retry; doubled for each further one, up to a hundredfold.
-    pub retry_backoff: Duration,
-    /// How many finished jobs are kept in memory and in the store's history.
-    pub history_max_jobs: usize,
-    /// The most attempts that one worker is given before their containers run.
-    pub starts_per_worker: u32,
-    /// Which penalty ranks the users. Both are kept up to date, so that changing it loses nothing.
-    pub policy: Policy,
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Workers beat every 5 s; anything shorter would call a healthy one silent.
+const SHORTEST_SILENCE: Duration = Duration::from_secs(6);
+
+crate::settings! {
+    /// Settings of the whole cluster.
+    #[derive(Debug, Clone, PartialEq)]
+    pub struct Settings {
+        /// Silence after which nothing is placed on a worker
+        pub suspect_after: Duration = Duration::from_secs(15), at_least(SHORTEST_SILENCE);
+        /// Silence after which a worker's jobs are given to others
+        pub lost_after: Duration = Duration::from_secs(600), at_least(SHORTEST_SILENCE);
+        /// How often a job is tried again after a fault that is not its own
+        pub infrastructure_retries: u32 = 3;
+        /// Wait before the first such retry; doubled for each further one
+        pub retry_backoff: Duration = Duration::from_secs(5);
+        /// How many finished jobs are remembered
+        pub history_max_jobs as "history_jobs": usize = 10_000, at_least(1);
+        /// The most jobs that one worker is given before their containers run
+        pub starts_per_worker: u32 = 64, at_least(1);
+        /// Whose turn it is: usage (GPU time with a half-life), recency (DoPQ 1.0's, by finished jobs) or fifo
+        pub policy as "penalty": Policy = Policy::Usage;
+        /// How usage is charged and ranked
+        pub usage as "": UsageSettings = UsageSettings::default();
+        /// Which of the machines that fit is taken; not configurable
+        pub placement: Placement = Placement::Default;
+        /// Order of one user's jobs and of candidates for backfill: slowdown (largest slowdown first, shortest first in
+        /// backfill) or submission
+        pub order: JobOrder = JobOrder::Slowdown;
+        /// Behind a job that cannot start: easy (a place is kept for it), best_effort (what fits runs) or strict (all
+        /// wait)
+        pub backfill: Backfill = Backfill::Easy;
+        /// How many jobs are looked at behind one that a place is kept for
+        pub backfill_window: usize = 256, at_least(1);
+        /// How long a job is planned to run, for keeping places, that has no time_request, no time_limit and no earlier
+        /// runs like it
+        pub assumed_runtime: Duration = DAY, at_least(Duration::from_secs(1));
+        /// A preemptible job runs at least for so long before an urgent one, or one within a floor, may take its place
+        pub preempt_after: Duration = Duration::from_secs(600);
+    }
+}
+
+crate::settings! {
     /// How usage is charged and ranked.
-    pub usage: UsageSettings,
-    /// Which of the machines that fit is taken.
-    pub placement: Placement,
-    /// What happens behind a job that cannot start.
-    pub backfill: Backfill,
-    /// The most jobs that one pass tries behind a reservation.
-    pub backfill_window: usize,
-    /// In which order one user's jobs, and candidates for backfill, are tried.
-    pub order: JobOrder,
-    /// The planned length of a job of which nothing is expected.
-    pub assumed_runtime: Duration,
-    /// A job that may be stopped for an urgent one, or for a floor, runs at least for so long before it is.
-    pub preempt_after: Duration,
+    #[derive(Debug, Clone, PartialEq)]
+    pub struct UsageSettings {
+        /// After so long half of a user's usage is forgotten
+        pub half_life: Duration = DAY, at_least(Duration::from_secs(1));
+        /// Each attempt is charged at least for so long
+        pub min_charge: Duration = Duration::from_secs(60);
+        /// What a second on a GPU counts, by a part of its model's name, such as h100=4,a100=2; 1 for others
+        pub gpu_weights: Vec<(String, f64)> = Vec::new();
+        /// What a whole machine's CPU or memory counts for a job without GPU
+        pub cpu_weight: f64 = 0.1;
+        /// How much the share of all GPUs that the next job asks for counts against its user
+        pub ask_weight: f64 = 0.001;
+        /// The most that waiting counts for a user
+        pub aging: f64 = 0.001;
+        /// How long a job waits until it counts that much
+        pub aging_after: Duration = DAY, at_least(Duration::from_secs(1));
+    }
 }
 
 /// What happens behind a job that cannot start.
@@ -91,100 +123,41 @@ pub enum Policy {
     Fifo,
 }
 
-/// How usage is charged and ranked.
-#[derive(Debug, Clone, PartialEq)]
-pub struct UsageSettings {
-    /// After so long half of it is forgotten; above 0.
-    pub half_life: Duration,
-    /// Each attempt is charged at least for so long.
-    pub min_charge: Duration,
-    /// What a second on a GPU counts, by a part of its model's name, ignoring case; the first that matches,
-    /// 1 for the others.
-    pub gpu_weights: Vec<(String, f64)>,
-    /// What a whole machine's CPU or memory counts for a job without GPU.
-    pub cpu_weight: f64,
-    /// How much the part of the cluster's GPUs that the next job asks for weighs in its user's rank.
-    pub ask_weight: f64,
-    /// The most that waiting improves a rank. A penalty is a part of the whole cluster, so that among a
-    /// thousand users a thousandth is much.
-    pub aging: f64,
-    /// How long a job waits until it has improved its user's rank by that much; above 0.
-    pub aging_after: Duration,
+impl Named for Backfill {
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("easy", Self::Easy),
+        ("best_effort", Self::BestEffort),
+        ("strict", Self::Strict),
+    ];
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            suspect_after: Duration::from_secs(15),
-            lost_after: Duration::from_secs(600),
-            infrastructure_retries: 3,
-            retry_backoff: Duration::from_secs(5),
-            history_max_jobs: 10_000,
-            starts_per_worker: 64,
-            policy: Policy::default(),
-            usage: UsageSettings::default(),
-            placement: Placement::default(),
-            backfill: Backfill::default(),
-            backfill_window: 256,
-            order: JobOrder::default(),
-            assumed_runtime: Duration::from_secs(24 * 3600),
-            preempt_after: Duration::from_secs(600),
-        }
-    }
+impl Named for JobOrder {
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("slowdown", Self::Slowdown),
+        ("submission", Self::Submission),
+    ];
 }
 
-impl Default for UsageSettings {
-    fn default() -> Self {
-        Self {
-            half_life: Duration::from_secs(24 * 3600),
-            min_charge: Duration::from_secs(60),
-            gpu_weights: Vec::new(),
-            cpu_weight: 0.1,
-            ask_weight: 0.001,
-            aging: 0.001,
-            aging_after: Duration::from_secs(24 * 3600),
-        }
-    }
+impl Named for Policy {
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("usage", Self::Usage),
+        ("recency", Self::Recency),
+        ("fifo", Self::Fifo),
+    ];
 }
 
-impl Settings {
-    /// Everything that is wrong with them, a sentence each; empty when they can be used.
-    #[must_use]
-    pub fn faults(&self) -> Vec<String> {
-        let mut faults = Vec::new();
-        let mut check = |holds: bool, fault: &str| {
-            if !holds {
-                faults.push(fault.to_owned());
-            }
-        };
-        let is_weight = |weight: f64| weight.is_finite() && weight >= 0.0;
-        let usage = &self.usage;
-        check(
-            self.suspect_after < self.lost_after,
-            "suspect_after must be below lost_after",
-        );
-        check(
-            self.starts_per_worker > 0,
-            "starts_per_worker must be above 0",
-        );
-        check(!usage.half_life.is_zero(), "half_life must be above 0");
-        check(
-            !self.assumed_runtime.is_zero(),
-            "assumed_runtime must be above 0",
-        );
-        check(!usage.aging_after.is_zero(), "aging_after must be above 0");
-        check(
-            is_weight(usage.aging) && is_weight(usage.ask_weight) && is_weight(usage.cpu_weight),
-            "aging, ask_weight and cpu_weight must be numbers of at least 0",
-        );
-        check(
-            usage
-                .gpu_weights
-                .iter()
-                .all(|(_, weight)| is_weight(*weight)),
-            "every GPU weight must be a number of at least 0",
-        );
-        faults
+/// Chosen by comparisons only: it has no key.
+impl Field for Placement {
+    type Item = Self;
+
+    fn describe(&self, _name: &str, _help: &'static str, _keys: &mut Vec<Key>) {}
+
+    fn fill(
+        &mut self,
+        _name: &str,
+        _layers: &mut Layers,
+        _bounds: impl Fn(&Self) -> Result<(), String>,
+    ) {
     }
 }
 

@@ -185,13 +185,3 @@ fn waiting_improves_a_rank_and_no_more_than_so_much() {
         assert_eq!(c.queue(), expected);
     }
 }
-
-#[test]
-fn settings_that_cannot_be_used_say_so() {
-    assert_eq!(Settings::default().faults(), Vec::<String>::new());
-    let mut settings = Settings::default();
-    settings.usage.half_life = Duration::ZERO;
-    settings.usage.cpu_weight = f64::NAN;
-    settings.suspect_after = settings.lost_after;
-    assert_eq!(settings.faults().len(), 3);
-}

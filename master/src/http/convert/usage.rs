@@ -2,7 +2,8 @@
 
 use dopq_common::api::{self, API_VERSION};
 use dopq_common::id::UserName;
-use dopq_common::sched::{self, Course, Line, Policy, Receipt, Turns};
+use dopq_common::sched::{self, Course, Line, Receipt, Turns};
+use dopq_common::settings::Scalar as _;
 use dopq_common::time::Timestamp;
 
 use crate::view::Model;
@@ -24,7 +25,7 @@ pub(in crate::http) fn usage(
         version: API_VERSION,
         user: name.to_string(),
         at: now.to_datetime(),
-        policy: policy(receipt.policy).to_owned(),
+        policy: receipt.policy.show(),
         penalty: account.penalty,
         weight: account.weight,
         turn: Turns::new(&model.state, now).of(name).as_ref().map(turn),
@@ -37,14 +38,6 @@ pub(in crate::http) fn usage(
         lines: shown.iter().map(|shown| line(model, shown)).collect(),
         more: (!rest.is_empty()).then(|| sum(rest)),
         earlier_gpu_seconds: receipt.earlier,
-    }
-}
-
-const fn policy(policy: Policy) -> &'static str {
-    match policy {
-        Policy::Usage => "usage",
-        Policy::Recency => "recency",
-        Policy::Fifo => "fifo",
     }
 }
 

@@ -20,7 +20,7 @@ use super::plane::Plane;
 use crate::docker::Engine;
 use crate::docker::fake::Fake;
 use crate::records::Records;
-use crate::{Error, GpuOptions, Options, app};
+use crate::{Error, GpuOptions, Options, Settings, app};
 
 /// The longest that anything here may take; reached only when something hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -90,16 +90,17 @@ impl Rig {
 
     fn options(&self) -> Options {
         Options {
-            gpu: GpuOptions {
-                simulated: Some(2),
-                ..GpuOptions::default()
+            name: self.worker.clone(),
+            key: self.key.worker(&self.worker),
+            settings: Settings {
+                data_dir: self.dir.path().join("data"),
+                gpu: GpuOptions {
+                    simulated: Some(2),
+                    ..GpuOptions::default()
+                },
+                limits: self.limits,
+                ..Settings::default()
             },
-            limits: self.limits,
-            ..Options::new(
-                self.worker.clone(),
-                self.key.worker(&self.worker),
-                self.dir.path().join("data"),
-            )
         }
     }
 
