@@ -24,7 +24,7 @@ use crate::sched::state::expected_ends::{Ends, began, ended};
 use crate::sched::state::run_times::expected_of;
 
 /// So many starts are looked ahead. Later ones hang on so many jobs that nobody could rely on them, and
-/// each costs two decisions.
+/// each costs a pass or two.
 const STARTS_MAX: usize = 1_000;
 
 /// So many events are looked ahead, should jobs end without any that starts.
@@ -183,10 +183,12 @@ impl Ahead {
     /// Takes an event, and those that follow from it at the same instant.
     fn step(&mut self, event: Event) {
         let mut due = vec![event];
-        while let Some(event) = due.pop() {
+        while !due.is_empty() {
             let mut effects = Effects::default();
-            // What is refused changes nothing, and time goes on with the next end.
-            drop(step(&mut self.state, self.now, event, &mut effects));
+            for event in due.drain(..) {
+                // What is refused changes nothing, and time goes on with the next end.
+                drop(step(&mut self.state, self.now, event, &mut effects));
+            }
             self.planner
                 .schedule(&mut self.state, self.now, &mut effects);
             for act in effects.acts {

@@ -2,6 +2,7 @@
 //! so that a full cluster with many kinds of queued jobs costs little.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use crate::id::WorkerId;
 use crate::resources::Request;
@@ -21,11 +22,22 @@ pub(crate) struct FitCache(BTreeMap<ShapeId, Known>);
 
 #[derive(Debug, Clone, Default)]
 struct Known {
-    /// A node where it fitted; `None` when it fitted nowhere.
-    on: Option<WorkerId>,
-    /// The part of the log of changed nodes that this takes into account; `None` before the first look.
-    read: Option<(u64, usize)>,
+    /// Nodes that had room when they were last looked at.
+    fitting: BTreeSet<WorkerId>,
+    /// Nodes after this one have not been looked at in this era.
+    scanned: Scanned,
+    /// The part of the log of changed nodes that this takes into account.
+    read: (u64, usize),
     fitness: BTreeMap<NodeClassId, Option<Fitness>>,
+}
+
+/// How far the nodes have been looked at, in their order.
+#[derive(Debug, Clone, Default)]
+enum Scanned {
+    #[default]
+    Nothing,
+    To(WorkerId),
+    All,
 }
 
 impl FitCache {
@@ -47,60 +59,76 @@ impl FitCache {
             return false;
         };
         let known = self.0.entry(shape).or_default();
-        let (era, changed) = index.changed_nodes();
-        if let Some(on) = &known.on {
-            let node = index.node(on);
-            if node.is_some_and(|node| known.fits(settings, request, node)) {
-                return true;
-            }
-        }
-        let found = match (&known.on, known.read) {
-            (None, Some((then, read))) if then == era => {
-                let changed: BTreeSet<&WorkerId> =
-                    changed.get(read..).unwrap_or_default().iter().collect();
-                let mut nodes = changed
-                    .into_iter()
-                    .filter_map(|id| Some((id, index.node(id)?)));
-                nodes.find(|(_, node)| known.fits(settings, request, node))
-            }
-            _ => {
-                let mut nodes = index.nodes().iter();
-                nodes.find(|(_, node)| known.fits(settings, request, node))
-            }
-        };
-        known.on = found.map(|(id, _)| id.clone());
-        known.read = Some((era, changed.len()));
-        known.on.is_some()
+        known.fits_somewhere(index, settings, request)
     }
 
-    /// Whether a node has room for the shape now.
+    /// What the shape comes to on a node if that has room for it now.
     pub(crate) fn fits_on(
         &mut self,
         index: &Index,
         settings: &Settings,
         shape: ShapeId,
-        worker: &WorkerId,
-    ) -> bool {
-        let (Some(request), Some(node)) = (index.request(shape), index.node(worker)) else {
-            return false;
-        };
+        node: &NodeLoad,
+    ) -> Option<&Fitness> {
+        let request = index.request(shape)?;
         let known = self.0.entry(shape).or_default();
-        known.fits(settings, request, node)
+        known.on(settings, request, node)
     }
 }
 
 impl Known {
-    fn fits(&mut self, settings: &Settings, request: &Request, node: &NodeLoad) -> bool {
-        let Some(worker) = &node.worker else {
-            return false;
-        };
-        if is_open(settings, node, None).is_err() {
-            return false;
+    fn fits_somewhere(&mut self, index: &Index, settings: &Settings, request: &Request) -> bool {
+        let (era, changed) = index.changed_nodes();
+        if self.read.0 != era {
+            self.fitting.clear();
+            self.scanned = Scanned::Nothing;
+            self.read = (era, changed.len());
         }
+        while let Some(first) = self.fitting.first().cloned() {
+            let node = index.node(&first);
+            if node.is_some_and(|node| self.fits(settings, request, node)) {
+                return true;
+            }
+            self.fitting.remove(&first);
+        }
+        let changed_since = changed.get(self.read.1..).unwrap_or_default();
+        let changed_since: BTreeSet<&WorkerId> = changed_since.iter().collect();
+        self.read.1 = changed.len();
+        for id in changed_since {
+            let node = index.node(id);
+            if node.is_some_and(|node| self.fits(settings, request, node)) {
+                self.fitting.insert(id.clone());
+            }
+        }
+        !self.fitting.is_empty() || self.scan(index, settings, request)
+    }
+
+    /// Looks for room on the nodes that have not been looked at.
+    fn scan(&mut self, index: &Index, settings: &Settings, request: &Request) -> bool {
+        let from = match &self.scanned {
+            Scanned::Nothing => Bound::Unbounded,
+            Scanned::To(last) => Bound::Excluded(last.clone()),
+            Scanned::All => return false,
+        };
+        let mut nodes = index.nodes().range((from, Bound::Unbounded));
+        let found = nodes.find(|(_, node)| self.fits(settings, request, node));
+        self.scanned = found.map_or(Scanned::All, |(id, _)| Scanned::To(id.clone()));
+        self.fitting.extend(found.map(|(id, _)| id.clone()));
+        found.is_some()
+    }
+
+    fn fits(&mut self, settings: &Settings, request: &Request, node: &NodeLoad) -> bool {
+        self.on(settings, request, node).is_some()
+    }
+
+    fn on(&mut self, settings: &Settings, request: &Request, node: &NodeLoad) -> Option<&Fitness> {
+        let worker = node.worker.as_ref()?;
+        is_open(settings, node, None).ok()?;
         let fitness = self.fitness.entry(node.class);
         let fitness = fitness.or_insert_with(|| fitness_on(&worker.capacity, request));
-        let fitness = fitness.as_ref();
-        fitness.is_some_and(|fitness| has_room(node, fitness).is_ok())
+        let fitness = fitness.as_ref()?;
+        has_room(node, fitness).ok()?;
+        Some(fitness)
     }
 }
 

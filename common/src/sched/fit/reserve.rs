@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::id::{GpuId, JobId, WorkerId};
+use crate::id::{GpuId, WorkerId};
 use crate::job::Job;
 use crate::resources::Allocation;
 use crate::time::Timestamp;
@@ -19,21 +19,27 @@ use crate::time::Timestamp;
 use crate::sched::fit::fits::{Fitness, fitness};
 use crate::sched::model::entities::Health;
 use crate::sched::model::reservation::Reservation;
+use crate::sched::model::shape::ShapeId;
 use crate::sched::state::core::State;
 use crate::sched::state::node_load::NodeLoad;
 use crate::sched::state::run_times::{expected_if_placed, expected_of};
 
-/// When each machine will have enough free for one job.
-///
-/// Kept between walks and brought up to date by the log of changed machines, so that a reservation costs what has
-/// changed since the last one. On a machine where nothing changes what is expected stays so, but that nothing is
-/// expected of the past: it becomes what is expected at once.
+/// The most shapes whose earliest starts are kept. Beyond that all are dropped and found anew as needed.
+const KEPT_MAX: usize = 64;
+
+/// When each machine will have enough free for a job, by shape.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct EarliestStarts {
-    job: Option<JobId>,
-    /// When it was last brought up to date.
-    now: Timestamp,
-    read: (u64, usize),
+pub(crate) struct EarliestStarts(BTreeMap<ShapeId, Starts>);
+
+/// When each machine will have enough free for one shape.
+///
+/// Kept between passes and brought up to date by the log of changed machines, so that a reservation costs what has
+/// changed since the last one for this shape. On a machine where nothing changes what is expected stays so, but
+/// nothing is expected of the past: it becomes what is expected at once.
+#[derive(Debug, Clone, Default)]
+struct Starts {
+    /// When it was last brought up to date, and the part of the log that it takes into account.
+    read: Option<(Timestamp, u64, usize)>,
     order: BTreeSet<(Timestamp, WorkerId)>,
     of: BTreeMap<WorkerId, Timestamp>,
 }
@@ -48,15 +54,20 @@ impl EarliestStarts {
         job: &Job,
         before: Option<&Reservation>,
     ) -> Option<Reservation> {
-        self.catch_up(state, now, job);
-        let overdue = self.order.iter().take_while(|(at, _)| *at <= now);
+        let shape = state.index().shape_of(&job.spec.request)?;
+        if self.0.len() >= KEPT_MAX && !self.0.contains_key(&shape) {
+            self.0.clear();
+        }
+        let starts = self.0.entry(shape).or_default();
+        starts.catch_up(state, now, job);
+        let overdue = starts.order.iter().take_while(|(at, _)| *at <= now);
         let overdue = overdue.map(|(_, worker)| worker).min();
         let (mut at, mut worker) = match overdue {
             Some(worker) => (now, worker),
-            None => self.order.first().map(|(at, worker)| (*at, worker))?,
+            None => starts.order.first().map(|(at, worker)| (*at, worker))?,
         };
         if let Some(before) = before.filter(|before| before.job == job.id)
-            && let Some((again, earliest)) = self.of.get_key_value(&before.worker)
+            && let Some((again, earliest)) = starts.of.get_key_value(&before.worker)
         {
             let earliest = now.max(*earliest);
             if earliest <= before.at || earliest <= at {
@@ -71,30 +82,33 @@ impl EarliestStarts {
             is_firm: Plan::at(state, now, node, job, |end| end.is_expected && end.at <= at)?.fits(),
         })
     }
+}
 
+impl Starts {
     fn catch_up(&mut self, state: &State, now: Timestamp, job: &Job) {
         let index = state.index();
         let (era, changed) = index.changed_nodes();
-        if self.job == Some(job.id) && self.read.0 == era && self.now <= now {
-            let news = changed.get(self.read.1..).unwrap_or_default();
-            let news: BTreeSet<&WorkerId> = news.iter().collect();
-            for id in news {
-                if let Some(before) = self.of.remove(id) {
-                    self.order.remove(&(before, id.clone()));
+        match self.read {
+            Some((then, read_era, read)) if read_era == era && then <= now => {
+                let changed_since = changed.get(read..).unwrap_or_default();
+                let changed_since: BTreeSet<&WorkerId> = changed_since.iter().collect();
+                for id in changed_since {
+                    if let Some(before) = self.of.remove(id) {
+                        self.order.remove(&(before, id.clone()));
+                    }
+                    if let Some(node) = index.node(id) {
+                        self.enter(state, now, id, node, job);
+                    }
                 }
-                if let Some(node) = index.node(id) {
+            }
+            Some(_) | None => {
+                *self = Self::default();
+                for (id, node) in index.nodes() {
                     self.enter(state, now, id, node, job);
                 }
             }
-        } else {
-            *self = Self::default();
-            self.job = Some(job.id);
-            for (id, node) in index.nodes() {
-                self.enter(state, now, id, node, job);
-            }
         }
-        self.read = (era, changed.len());
-        self.now = now;
+        self.read = Some((now, era, changed.len()));
     }
 
     fn enter(&mut self, state: &State, now: Timestamp, id: &WorkerId, node: &NodeLoad, job: &Job) {
@@ -220,6 +234,31 @@ impl Plan {
         let mut with = self.clone();
         with.take(more);
         !with.fits()
+    }
+
+    /// Whether every job with this fitness on the reserved machine would delay the reserved one, whichever GPUs it is
+    /// given, unless it ends in time.
+    pub(crate) fn is_delayed_by_any(&self, node: &NodeLoad, fitness: &Fitness) -> bool {
+        let (needs, taken) = (self.fitness.needs, fitness.needs);
+        // GPUs that serve the reserved job with all that is free at its time, but not with what is taken off that.
+        let is_needed = |at: usize, free: u32| {
+            let serves = |free: u32| free >= needs.milli.0 && self.fitness.allows(at);
+            serves(free) && !serves(free.saturating_sub(taken.milli.0))
+        };
+        let free = || self.free.iter().copied().enumerate();
+        let is_spare = |(at, free): (usize, u32)| {
+            let free_now = node.free.get(at).copied().unwrap_or(0);
+            free_now >= taken.milli.0 && fitness.allows(at) && !is_needed(at, free)
+        };
+        let serving =
+            free().filter(|(at, free)| *free >= needs.milli.0 && self.fitness.allows(*at));
+        let count = |gpus: usize| u32::try_from(gpus).unwrap_or(u32::MAX);
+        let lost = taken
+            .gpus
+            .saturating_sub(count(free().filter(|gpu| is_spare(*gpu)).count()));
+        count(serving.count()).saturating_sub(lost) < needs.gpus
+            || self.cpu.saturating_sub(taken.cpu.0) < needs.cpu.0
+            || self.memory.saturating_sub(taken.memory.0) < needs.memory.0
     }
 
     fn ends_in_time(&self, state: &State, now: Timestamp, job: &Job, held: &Allocation) -> bool {

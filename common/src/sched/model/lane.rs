@@ -26,6 +26,12 @@ pub(crate) enum Length {
 }
 
 impl Lane {
+    /// What no lane of the shape goes before.
+    pub(crate) const fn first_of(shape: ShapeId) -> Self {
+        let length = Length::Requested(Duration::ZERO);
+        Self { shape, length }
+    }
+
     pub(crate) fn of(shape: ShapeId, spec: &JobSpec) -> Self {
         let length = match spec.time_request {
             Some(request) => {

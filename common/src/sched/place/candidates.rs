@@ -18,6 +18,7 @@ use crate::sched::rank::next::{Entry, next_of};
 use crate::sched::rank::order::{Head, Merge};
 use crate::sched::rank::ranks::Ranks;
 use crate::sched::state::core::State;
+use crate::sched::state::node_load::NodeLoad;
 use crate::sched::state::run_times::planned_length;
 use crate::sched::state::user_queue::UserQueue;
 use crate::time::Timestamp;
@@ -26,6 +27,8 @@ use crate::time::Timestamp;
 #[derive(Debug, Default)]
 pub(crate) struct Candidates {
     shapes: BTreeMap<ShapeId, Shape>,
+    /// The GPU models that the candidates may run on, where their lengths are limited.
+    models: Vec<Box<str>>,
     /// What the limits of users keep back.
     limited: BTreeSet<(UserName, ShapeId)>,
     /// The last job of each lane that was tried without success.
@@ -37,6 +40,8 @@ struct Shape {
     demand: Demand,
     /// True when no node has room for it.
     is_full: bool,
+    /// Longer jobs are left out.
+    longest: Option<Duration>,
 }
 
 /// The job that is tried next.
@@ -51,12 +56,32 @@ pub(crate) struct Candidate {
 }
 
 impl Candidates {
-    /// Adds the jobs of a shape.
-    pub(crate) fn add(&mut self, state: &State, shape: ShapeId, is_full: bool) {
+    /// Candidates for one node.
+    pub(crate) fn on(node: &NodeLoad) -> Self {
+        let gpus = node.worker.iter().flat_map(|worker| &worker.capacity.gpus);
+        let models: BTreeSet<&str> = gpus.map(|gpu| &*gpu.model).collect();
+        Self {
+            models: models.into_iter().map(Box::from).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Adds the jobs of a shape, but none that is longer than `longest` on every model.
+    pub(crate) fn add(
+        &mut self,
+        state: &State,
+        shape: ShapeId,
+        is_full: bool,
+        longest: Option<Duration>,
+    ) {
         let index = state.index();
         if let Some(request) = index.request(shape) {
-            let demand = Demand::of(index.cluster_size(), request);
-            self.shapes.insert(shape, Shape { demand, is_full });
+            let shape_of = Shape {
+                demand: Demand::of(index.cluster_size(), request),
+                is_full,
+                longest,
+            };
+            self.shapes.insert(shape, shape_of);
         }
     }
 
@@ -70,8 +95,9 @@ impl Candidates {
     }
 
     /// Leaves out the shapes that no node has room for.
-    pub(crate) fn drop_full(&mut self) {
-        self.shapes.retain(|_, shape| !shape.is_full);
+    pub(crate) fn drop_full(&mut self, mut fits_somewhere: impl FnMut(ShapeId) -> bool) {
+        self.shapes
+            .retain(|id, shape| !shape.is_full && fits_somewhere(*id));
     }
 
     /// Leaves out a job that was tried without success, and what else is skipped with it.
@@ -104,12 +130,25 @@ impl Candidates {
     /// The first job of each of a user's lanes that may still be tried.
     fn firsts<'a>(
         &'a self,
+        state: &'a State,
         user: &'a UserName,
         user_queue: &'a UserQueue,
     ) -> impl Iterator<Item = (&'a Lane, QueueKey, Demand)> {
         let tried = self.tried.get(user);
-        user_queue.ready.iter().filter_map(move |(lane, keys)| {
-            let demand = self.has(user, lane.shape)?.demand;
+        let shapes = self
+            .shapes
+            .keys()
+            .next()
+            .zip(self.shapes.keys().next_back());
+        let lanes = shapes.into_iter().flat_map(move |(first, last)| {
+            let lanes = user_queue.ready.range(Lane::first_of(*first)..);
+            lanes.take_while(move |(lane, _)| lane.shape <= *last)
+        });
+        lanes.filter_map(move |(lane, keys)| {
+            let known = self.has(user, lane.shape)?;
+            if self.is_too_long(state, user, lane, known) {
+                return None;
+            }
             let last = tried.and_then(|tried| tried.get(lane));
             let key = match last {
                 None => keys.first()?,
@@ -117,7 +156,24 @@ impl Candidates {
                     .range((Bound::Excluded(*last), Bound::Unbounded))
                     .next()?,
             };
-            Some((lane, *key, demand))
+            Some((lane, *key, known.demand))
+        })
+    }
+
+    /// No candidate asks for less than this.
+    fn smallest(&self) -> Demand {
+        let demands = self.shapes.values().map(|shape| shape.demand);
+        let smallest = demands.min_by(|a, b| a.share.total_cmp(&b.share));
+        smallest.unwrap_or(Demand {
+            share: 0.0,
+            milli: 0,
+        })
+    }
+
+    fn is_too_long(&self, state: &State, user: &UserName, lane: &Lane, shape: &Shape) -> bool {
+        shape.longest.is_some_and(|longest| {
+            let is_longer = |model| planned_length(state, user, lane, model) > longest;
+            is_longer(None) && self.models.iter().all(|model| is_longer(Some(&**model)))
         })
     }
 }
@@ -166,19 +222,37 @@ impl Source {
 }
 
 /// Candidates in the order of turns.
+///
+/// To find a user's next job takes a look at all their lanes, so that at first only a bound of each user's rank is
+/// taken, and the job is looked for when it is the bound's turn.
 #[derive(Debug)]
 pub(crate) struct Turns {
     meter: PenaltyMeter,
-    merge: Merge<ShapeId>,
+    /// With the shape of each job, and none for a bound.
+    merge: Merge<Option<ShapeId>>,
 }
 
 impl Turns {
     pub(crate) fn new(state: &State, now: Timestamp, candidates: &Candidates) -> Self {
+        let (index, settings) = (state.index(), state.settings());
         let ranks = Ranks::new(state, now);
         let meter = PenaltyMeter::of(state, now);
-        let user_queues = state.index().user_queues().iter();
-        let heads = user_queues.filter_map(|(user, user_queue)| {
-            head(state, &ranks, meter, candidates, user, user_queue)
+        let user_queues = || {
+            let user_queues = index.user_queues().values();
+            user_queues.filter_map(|user_queue| Some((user_queue, user_queue.oldest?)))
+        };
+        let smallest = candidates.smallest();
+        let bound = |penalty, is_past_floor, since| {
+            ranks.ranked(settings, penalty, is_past_floor, smallest, since)
+        };
+        // Any member's job may stand for a group.
+        let first = user_queues().map(|(_, oldest)| oldest.submitted_at).min();
+        let of_all = bound(0.0, false, first.unwrap_or(now)).job_terms;
+        let heads = user_queues().map(|(user_queue, oldest)| {
+            let penalty = meter.penalty(&user_queue.usage, user_queue.rate);
+            let is_past_floor = !has_floor(index, user_queue);
+            let rank = bound(penalty, is_past_floor, oldest.submitted_at).rank;
+            Head::bound(rank, of_all, oldest.key(), None, user_queue)
         });
         let heads = heads.collect();
         Self {
@@ -192,14 +266,17 @@ impl Turns {
             let popped = self.merge.pop()?;
             let user = &state.job(popped.key.job)?.user;
             let user_queue = state.index().user_queue(user)?;
-            let is_stale = candidates.has(user, popped.with).is_none()
-                || self.merge.ranks.has_changed(user_queue);
-            if is_stale {
-                // It was put up before its shape was left out, or before others used up a floor.
+            // A bound stands for no job, and others may have been left out, or lost their floor, since put up.
+            let has_changed = self.merge.ranks.has_changed(user_queue);
+            let shape = popped
+                .with
+                .filter(|shape| candidates.has(user, *shape).is_some());
+            let mut shape = shape.filter(|_| !has_changed);
+            if shape.is_none() {
                 let (ranks, meter) = (&self.merge.ranks, self.meter);
                 let again = head(state, ranks, meter, candidates, user, user_queue);
                 match again {
-                    Some(again) if popped.is_still(&again) => {}
+                    Some(again) if popped.is_still(&again) => shape = again.with,
                     Some(again) => {
                         self.merge.push(again);
                         continue;
@@ -210,7 +287,7 @@ impl Turns {
             return Some(Candidate {
                 job: popped.key.job,
                 user: user.clone(),
-                shape: popped.with,
+                shape: shape?,
                 key: popped.key,
                 usage: self.merge.ranks.usage(state, user_queue),
             });
@@ -235,11 +312,11 @@ fn head(
     candidates: &Candidates,
     user: &UserName,
     user_queue: &UserQueue,
-) -> Option<Head<ShapeId>> {
-    let firsts = candidates.firsts(user, user_queue);
+) -> Option<Head<Option<ShapeId>>> {
+    let firsts = candidates.firsts(state, user, user_queue);
     let entries = firsts.map(|(lane, key, demand)| {
         let entry = Entry::new(state, ranks.now(), user, lane, key, demand);
-        (entry, lane.shape)
+        (entry, Some(lane.shape))
     });
     let next = next_of(state, ranks, user_queue, 0, entries)?;
     let penalty = meter.penalty(&user_queue.usage, user_queue.rate);
@@ -272,7 +349,7 @@ impl Shortest {
         let ranks = Ranks::new(state, now);
         let mut heap = Vec::new();
         for (user, user_queue) in state.index().user_queues() {
-            for (lane, key, demand) in candidates.firsts(user, user_queue) {
+            for (lane, key, demand) in candidates.firsts(state, user, user_queue) {
                 heap.push(by_length(
                     state, &ranks, user, user_queue, lane, key, demand,
                 ));
@@ -350,7 +427,7 @@ fn by_length(
     ByLength {
         class: key.class,
         is_past_floor: !has_floor || ranks.is_past_floor(state, user_queue, 0, demand),
-        length: planned_length(state, user, lane),
+        length: planned_length(state, user, lane, None),
         submitted_at: key.submitted_at,
         next: key.next,
         key,

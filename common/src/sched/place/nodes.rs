@@ -4,11 +4,13 @@ use crate::id::WorkerId;
 use crate::job::Job;
 use crate::resources::Allocation;
 use crate::sched::fit::fit_cache::FitCache;
+use crate::sched::fit::fits::Fitness;
 use crate::sched::fit::reserve::EarliestStarts;
 use crate::sched::fit::score::Rankings;
 use crate::sched::model::reservation::Reservation;
 use crate::sched::model::shape::ShapeId;
 use crate::sched::state::core::State;
+use crate::sched::state::node_load::NodeLoad;
 use crate::time::Timestamp;
 
 /// What was found about the nodes of one state, kept up to date by the state's log of changed nodes.
@@ -31,10 +33,15 @@ impl Nodes {
         self.fits.fits_somewhere(index, settings, shape)
     }
 
-    /// Whether this node has room for the shape now.
-    pub(crate) fn fits_on(&mut self, state: &State, shape: ShapeId, worker: &WorkerId) -> bool {
+    /// What the shape comes to on this node if it has room for it now.
+    pub(crate) fn fits_on(
+        &mut self,
+        state: &State,
+        shape: ShapeId,
+        node: &NodeLoad,
+    ) -> Option<&Fitness> {
         let (index, settings) = (state.index(), state.settings());
-        self.fits.fits_on(index, settings, shape, worker)
+        self.fits.fits_on(index, settings, shape, node)
     }
 
     /// The best node for a job now, and what the job would hold there.

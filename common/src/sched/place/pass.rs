@@ -94,7 +94,7 @@ impl<'p, 's, 'a> Pass<'p, 's, 'a> {
         for shape in shapes {
             let is_full = !self.nodes.fits_somewhere(state, shape);
             if !is_full || looks_for_blocked {
-                self.candidates.add(state, shape, is_full);
+                self.candidates.add(state, shape, is_full, None);
             }
         }
         if self.candidates.is_empty() {
@@ -110,12 +110,18 @@ impl<'p, 's, 'a> Pass<'p, 's, 'a> {
         let Some(plan) = &self.plan else {
             return Then::Continue;
         };
-        self.candidates = Candidates::default();
+        let Some(node) = state.index().node(&plan.reservation.worker) else {
+            return Then::Continue;
+        };
+        self.candidates = Candidates::on(node);
         self.tried_behind = 0;
+        // Whatever has ended before the reservation's time does not delay it.
+        let gap = plan.reservation.at.since(now);
         let shapes: Vec<ShapeId> = state.index().ready_shapes().collect();
         for shape in shapes {
-            if self.nodes.fits_on(state, shape, &plan.reservation.worker) {
-                self.candidates.add(state, shape, false);
+            if let Some(fitness) = self.nodes.fits_on(state, shape, node) {
+                let longest = plan.is_delayed_by_any(node, fitness).then_some(gap);
+                self.candidates.add(state, shape, false, longest);
             }
         }
         if self.candidates.is_empty() {
@@ -175,9 +181,16 @@ impl<'p, 's, 'a> Pass<'p, 's, 'a> {
                 self.candidates = Candidates::default();
             }
         }
-        if skip == Skip::Shape && self.blocked.is_none() {
-            return self.first_blocked(candidate.job);
+        if skip != Skip::Shape {
+            return Then::Continue;
         }
+        if self.blocked.is_none() && self.first_blocked(candidate.job) == Then::Done {
+            return Then::Done;
+        }
+        // Other shapes may have lost their room as well.
+        let (state, nodes) = (&*self.step.state, &mut *self.nodes);
+        self.candidates
+            .drop_full(|shape| nodes.fits_somewhere(state, shape));
         Then::Continue
     }
 
@@ -205,7 +218,6 @@ impl<'p, 's, 'a> Pass<'p, 's, 'a> {
                     }
                     None => self.blocked = Some(Blocked::Unreservable(id, now)),
                 }
-                self.candidates.drop_full();
                 Then::Continue
             }
         }

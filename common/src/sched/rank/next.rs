@@ -124,7 +124,7 @@ fn urgency(state: &State, now: Timestamp, user: &UserName, lane: &Lane, since: T
     match state.settings().order {
         JobOrder::Submission => Value(0.0),
         JobOrder::Slowdown => {
-            let expected = planned_length(state, user, lane)
+            let expected = planned_length(state, user, lane, None)
                 .max(SHORTEST)
                 .as_secs_f64();
             let waited = now.since(since).as_secs_f64();

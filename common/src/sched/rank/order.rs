@@ -16,11 +16,13 @@ use super::next::Next;
 use super::ranks::{Rank, Ranked, Ranks};
 use super::value::Value;
 
-/// The next job of a user, as the members of a group are compared, or the users and groups at the top.
+/// The next job of a user, as the members of a group are compared, or the users and groups at the top. Or a bound:
+/// no job of the user goes before it.
 #[derive(Debug)]
 pub(crate) struct Head<T> {
     rank: Rank,
-    urgency: Value,
+    /// `None` in a bound, which so goes before equal ranks.
+    urgency: Option<Value>,
     pub(crate) key: QueueKey,
     /// What the caller gave with the job.
     pub(crate) with: T,
@@ -32,7 +34,7 @@ impl<T> Head<T> {
     pub(crate) fn new(ranked: Ranked, next: Next<T>, user_queue: &UserQueue) -> Self {
         Self {
             rank: ranked.rank,
-            urgency: next.urgency(),
+            urgency: Some(next.urgency()),
             key: next.entry.key,
             with: next.with,
             job_terms: ranked.job_terms,
@@ -40,7 +42,26 @@ impl<T> Head<T> {
         }
     }
 
-    fn order(&self) -> (Class, Rank, Value, Timestamp, JobId) {
+    /// A bound: the jobs of the user have no better class than this one, rank no better than so, and are no older.
+    /// `job_terms` bounds those of the jobs of all members of groups.
+    pub(crate) fn bound(
+        rank: Rank,
+        job_terms: Value,
+        oldest: QueueKey,
+        with: T,
+        user_queue: &UserQueue,
+    ) -> Self {
+        Self {
+            rank,
+            urgency: None,
+            key: oldest,
+            with,
+            job_terms,
+            group: user_queue.group.clone(),
+        }
+    }
+
+    fn order(&self) -> (Class, Rank, Option<Value>, Timestamp, JobId) {
         let key = &self.key;
         (
             key.class,

@@ -1,9 +1,10 @@
 //! One user's jobs, kept up to date by [`super::index`] as jobs come and go. Derived, never stored.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::id::GroupName;
-use crate::job::Job;
+use crate::id::{GroupName, JobId};
+use crate::job::{Class, Job};
 use crate::penalty::usage::Rate;
 use crate::resources::MilliGpu;
 use crate::sched::model::entities::User;
@@ -19,6 +20,10 @@ use super::counts::Counts;
 pub(crate) struct UserQueue {
     /// Jobs that wait only for their turn and a node.
     pub(crate) ready: BTreeMap<Lane, BTreeSet<QueueKey>>,
+    /// The same jobs by class and age.
+    by_age: BTreeSet<Age>,
+    /// The first of these.
+    pub(crate) oldest: Option<Age>,
     /// Jobs that wait for something else: a hold, another job, a retry's time.
     pub(crate) parked: BTreeSet<QueueKey>,
     /// How many jobs there are and what they hold.
@@ -33,9 +38,40 @@ pub(crate) struct UserQueue {
     pub(crate) usage: UsageSnapshot,
 }
 
+/// Orders the jobs of one user by class, then by age, whatever their priorities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Age {
+    pub(crate) class: Class,
+    pub(crate) submitted_at: Timestamp,
+    pub(crate) job: JobId,
+}
+
+impl Age {
+    fn of(job: &Job) -> Self {
+        Self {
+            class: job.spec.class,
+            submitted_at: job.submitted_at,
+            job: job.id,
+        }
+    }
+
+    /// A key that no job of the same class and age goes before.
+    pub(crate) const fn key(self) -> QueueKey {
+        QueueKey {
+            class: self.class,
+            priority: Reverse(i32::MAX),
+            submitted_at: self.submitted_at,
+            next: JobId(0),
+            job: self.job,
+        }
+    }
+}
+
 impl UserQueue {
     /// Adds a job that waits only for its turn.
     pub(crate) fn enter(&mut self, shape: ShapeId, job: &Job) {
+        self.by_age.insert(Age::of(job));
+        self.oldest = self.by_age.first().copied();
         let lane = self.ready.entry(Lane::of(shape, &job.spec)).or_default();
         lane.insert(QueueKey::of(job));
     }
@@ -47,6 +83,10 @@ impl UserQueue {
             return false;
         };
         let was_ready = keys.remove(&QueueKey::of(job));
+        if was_ready {
+            self.by_age.remove(&Age::of(job));
+            self.oldest = self.by_age.first().copied();
+        }
         if keys.is_empty() {
             self.ready.remove(&lane);
         }

@@ -1,6 +1,8 @@
 //! Places that are kept for big jobs: for which, from whom, and until when.
 
 use super::*;
+use crate::sched::fit::fits::{allocation, fitness, fitting};
+use crate::sched::fit::reserve::Plan;
 
 #[test]
 fn nothing_is_kept_for_a_job_that_a_limit_keeps_back() {
@@ -112,4 +114,51 @@ fn a_clock_that_is_set_back_leaves_others_more_time_before_a_place_that_is_kept(
     c.now = before;
     c.ok(Event::Ticked);
     assert_eq!(c.phase(3), Phase::Assigned);
+}
+
+#[test]
+fn a_shape_delays_a_reserved_job_if_every_choice_of_gpus_does() {
+    let wants = |spec: &mut JobSpec, gpus, milli| {
+        spec.request.gpus = gpus;
+        spec.request.gpu_amount = GpuAmount::Milli(MilliGpu(milli));
+    };
+    let mut found = BTreeMap::new();
+    for (gpus, milli) in [(3, 1000), (4, 500)] {
+        let mut c = Cluster::new();
+        c.join("w1", 4);
+        for milli in [1000, 500, 250] {
+            c.submit("anna", |spec| {
+                wants(spec, 1, milli);
+                spec.time_request = Some(Duration::from_secs(100));
+            });
+        }
+        let reserved = c.submit("bert", |spec| wants(spec, gpus, milli));
+        let reservation = c.state.blocked().and_then(Blocked::reservation).unwrap();
+        let plan = Plan::new(&c.state, c.now, reservation).unwrap();
+        let node = c.state.index().node(&worker("w1")).unwrap();
+        let capacity = &node.worker.as_ref().unwrap().capacity;
+        // Nothing is expected of it, so that it counts as longer than the reservation.
+        let job = c.job(reserved.0);
+        for (gpus, milli) in [(1, 250), (1, 500), (1, 1000), (2, 250), (2, 500), (2, 1000)] {
+            let mut spec = spec();
+            wants(&mut spec, gpus, milli);
+            let fitness = fitness(capacity, &spec.request).unwrap();
+            let free = fitting(node, &fitness).unwrap();
+            let choices = (0_u32..1 << free.len()).filter(|chosen| chosen.count_ones() == gpus);
+            let delays = |chosen: u32| {
+                let gpus = (0..).zip(&free).filter(|(at, _)| chosen & (1 << at) != 0);
+                let gpus: Vec<usize> = gpus.map(|(_, gpu): (u32, _)| *gpu).collect();
+                let held = allocation(capacity, &fitness, &gpus);
+                plan.is_delayed_by(&c.state, c.now, job, &held)
+            };
+            let delayed = choices.clone().all(delays);
+            assert_eq!(
+                plan.is_delayed_by_any(node, &fitness),
+                delayed,
+                "{gpus} of {milli}"
+            );
+            *found.entry(delayed).or_insert(0) += 1;
+        }
+    }
+    assert!(found[&true] >= 3 && found[&false] >= 3, "{found:?}");
 }

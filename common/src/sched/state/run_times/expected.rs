@@ -40,13 +40,18 @@ pub(crate) fn expected_if_placed(
     bounded(&job.spec, learned)
 }
 
-/// The length that the scheduler plans with for the jobs of a lane: the 90th percentile of what is learned, and the
-/// assumed run time where nothing is known.
-pub(crate) fn planned_length(state: &State, user: &UserName, lane: &Lane) -> Duration {
+/// The length that the scheduler plans with for the jobs of a lane: the 90th percentile of what is learned, on that
+/// GPU model if it is known, and the assumed run time where nothing is known.
+pub(crate) fn planned_length(
+    state: &State,
+    user: &UserName,
+    lane: &Lane,
+    model: Option<&str>,
+) -> Duration {
     match &lane.length {
         Length::Requested(length) => *length,
         Length::Learned { name, limit } => {
-            let learned = state.index().learned().of(user, name, None);
+            let learned = state.index().learned().of(user, name, model);
             let learned = learned.map(|run_times| run_times.ninth_tenth);
             match (learned, *limit) {
                 (Some(learned), Some(limit)) => learned.min(limit),
