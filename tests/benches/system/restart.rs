@@ -1,4 +1,4 @@
-//! A restart with a store of many records, on Redis and on the embedded file: time until the master leads, and its
+//! A restart with a long queue, each job with a record and an idempotency key, on Redis and on the embedded file: time until the master leads, and its
 //! memory.
 
 use std::fs;
@@ -24,8 +24,7 @@ const CONFIGURATIONS: usize = 10;
 const BATCH_JOBS: usize = 2_000;
 
 pub(crate) async fn measure(scale: Scale) -> Vec<Row> {
-    // Each job has a record and an idempotency key.
-    let jobs = scale.pick(500_000, 50_000);
+    let jobs = scale.pick(1_000_000, 100_000);
     let mut rows = redis(jobs, scale).await;
     rows.extend(embedded(jobs, scale).await);
     rows
@@ -93,7 +92,7 @@ impl Figures {
     }
 
     fn rows(&self, store: &str, jobs: usize) -> Vec<Row> {
-        let of = format!("{} records, {store}", 2 * jobs);
+        let of = format!("{jobs} jobs queued, {store}");
         let mebibytes = |what: &str, values| Row::new(what, Unit::Mebibytes, values);
         vec![
             Row::new(

@@ -56,7 +56,7 @@ const MEASUREMENTS: [Measurement; 9] = [
     docker("containers", 5),
     docker("logs", 4),
     measurement("backlog", Place::Tmpfs, 8),
-    measurement("restart", Place::Disk, 10),
+    measurement("restart", Place::Disk, 15),
     measurement("scheduler", Place::Disk, 5),
 ];
 
