@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dopq_common::id::{AttemptId, UserName, WorkerId};
+use dopq_common::id::{AttemptId, JobKey, UserName, WorkerId};
 use dopq_common::job::{ArraySpec, Cause, JobSpec, Outcome};
 use dopq_common::record::JobRecord;
 use dopq_common::resources::{
@@ -222,6 +222,7 @@ impl Cluster {
             config: Arc::clone(&self.config),
             bundle: None,
             key: None,
+            job_key: JobKey([0; 16]),
         }));
     }
 
@@ -330,6 +331,7 @@ impl Cluster {
             config: Arc::clone(&self.config),
             bundle: None,
             key: None,
+            job_key: JobKey([0; 16]),
         }));
         let changes = self.state.changes(&effects.dirty).into_iter();
         let jobs = changes.filter_map(|change| match change {

@@ -95,18 +95,74 @@ impl FromStr for JobName {
     }
 }
 
-/// One try at running a job. The number is the fencing token: it only ever grows.
+/// 128 random bits, drawn when a job is accepted. They tell it from every other job, also from one that had the same
+/// id in a store whose data was lost. Written as 32 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobKey(pub [u8; 16]);
+
+impl JobKey {
+    /// The first 12 hexadecimal digits, for names that people read.
+    #[must_use]
+    pub fn short(&self) -> String {
+        hex::encode(self.0.split_at(6).0)
+    }
+}
+
+impl fmt::Display for JobKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for JobKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JobKey({self})")
+    }
+}
+
+impl FromStr for JobKey {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match lower_hex(text) {
+            Some(bytes) => Ok(Self(bytes)),
+            None => Err(ParseIdError {
+                what: "job key",
+                text: text.to_owned(),
+                rule: "a job key is 32 lower-case hexadecimal digits",
+            }),
+        }
+    }
+}
+
+impl Serialize for JobKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for JobKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(D::Error::custom)
+    }
+}
+
+/// One try at running a job, as in `1423.2-` and the job's key. The key makes it unique beyond one life of the store:
+/// whatever is kept under an attempt's id (an order, a token, a container, a log, results) is that of this job alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttemptId {
     /// The job that is tried.
     pub job: JobId,
-    /// Which try, from 1.
+    /// Which try, from 1. It is the fencing token: it only ever grows.
     pub number: u32,
+    /// The job's key.
+    pub key: JobKey,
 }
 
 impl fmt::Display for AttemptId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.job, self.number)
+        write!(f, "{}.{}-{}", self.job, self.number, self.key)
     }
 }
 
@@ -117,13 +173,16 @@ impl FromStr for AttemptId {
         let fault = || ParseIdError {
             what: "attempt id",
             text: text.to_owned(),
-            rule: "an attempt id is a job id and a try, such as 1423.2",
+            rule: "an attempt id is a job id, a try and the job's key, such as \
+                   1423.2-00112233445566778899aabbccddeeff",
         };
-        let (job, number) = text.split_once('.').ok_or_else(fault)?;
+        let (tried, key) = text.split_once('-').ok_or_else(fault)?;
+        let (job, number) = tried.split_once('.').ok_or_else(fault)?;
         let job = job.parse().map_err(|_| fault())?;
         let number: JobId = number.parse().map_err(|_| fault())?;
         let number = u32::try_from(number.0).map_err(|_| fault())?;
-        Ok(Self { job, number })
+        let key = key.parse().map_err(|_| fault())?;
+        Ok(Self { job, number, key })
     }
 }
 
@@ -165,19 +224,23 @@ impl FromStr for Digest {
     type Err = ParseIdError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut bytes = [0; 32];
-        let lower = text
-            .bytes()
-            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        match hex::decode_to_slice(text, &mut bytes) {
-            Ok(()) if lower => Ok(Self(bytes)),
-            _ => Err(ParseIdError {
+        match lower_hex(text) {
+            Some(bytes) => Ok(Self(bytes)),
+            None => Err(ParseIdError {
                 what: "digest",
                 text: text.to_owned(),
                 rule: "a digest is 64 lower-case hexadecimal digits",
             }),
         }
     }
+}
+
+/// Bytes from just as many pairs of lower-case hexadecimal digits.
+fn lower_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    let is_lower = text.bytes().all(|b| !b.is_ascii_uppercase());
+    let decoded = hex::decode_to_slice(text, &mut bytes);
+    (is_lower && decoded.is_ok()).then_some(bytes)
 }
 
 /// Makes a cheap-to-clone text identifier with one rule for its characters.
@@ -272,8 +335,10 @@ mod tests {
 
     #[test]
     fn ids_are_read_back_as_written() {
+        let key = "00112233445566778899aabbccddeeff";
         for text in ["1423.2", "1.1", "18446744073709551615.4294967295"] {
-            let id: AttemptId = text.parse().expect(text);
+            let text = format!("{text}-{key}");
+            let id: AttemptId = text.parse().expect(&text);
             assert_eq!(id.to_string(), text);
         }
         for text in [
@@ -288,7 +353,23 @@ mod tests {
             "a.b",
         ] {
             assert!(text.parse::<AttemptId>().is_err(), "{text:?}");
+            let text = format!("{text}-{key}");
+            assert!(text.parse::<AttemptId>().is_err(), "{text:?}");
         }
+        for key in ["", "0011", &key.to_uppercase(), &format!("{key}0")] {
+            assert!(key.parse::<JobKey>().is_err(), "{key:?}");
+            let text = format!("1.1-{key}");
+            assert!(text.parse::<AttemptId>().is_err(), "{text:?}");
+        }
+        assert!("1.1".parse::<AttemptId>().is_err(), "without a key");
+    }
+
+    #[test]
+    fn a_job_key_is_stored_as_text() {
+        let key = JobKey([0xab; 16]);
+        let json = serde_json::to_string(&key).expect("JSON");
+        assert_eq!(json, format!("{:?}", "ab".repeat(16)));
+        assert_eq!(serde_json::from_str::<JobKey>(&json).expect("read"), key);
     }
 
     #[test]

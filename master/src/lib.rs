@@ -17,6 +17,7 @@ pub mod ingest;
 pub mod leader;
 pub mod logs;
 pub mod metrics;
+mod random;
 pub mod reports;
 pub mod store;
 pub mod telemetry;

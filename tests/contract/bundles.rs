@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dopq_common::bundle::Limits;
-use dopq_common::id::{AttemptId, JobId};
+use dopq_common::id::{AttemptId, JobId, JobKey};
 use dopq_common::sched::Submission;
 use dopq_master::bundles::{Bundles, Chunk, Error, Intake};
 use dopq_master::driver::{Accepted, SubmitError};
@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 const ATTEMPT: AttemptId = AttemptId {
     job: JobId(7),
     number: 2,
+    key: JobKey([7; 16]),
 };
 
 /// The server's place and keys as options.

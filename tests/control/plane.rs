@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dopq_common::broker::{Broker, Delivery, amqp};
 use dopq_common::bundle::config;
-use dopq_common::id::{JobId, WorkerId};
+use dopq_common::id::{JobId, JobKey, WorkerId};
 use dopq_common::job::{Cause, Outcome};
 use dopq_common::resources::{ByteSize, Capacity, GpuDevice, MilliCpu};
 use dopq_common::sched::{Settings, Submission};
@@ -213,6 +213,7 @@ fn submission(key: &str) -> Submission {
         config: Arc::from(text),
         bundle: None,
         key: Some(Arc::from(key)),
+        job_key: JobKey([7; 16]),
     }
 }
 

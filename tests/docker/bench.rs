@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dopq_common::bundle::config;
-use dopq_common::id::{AttemptId, Digest, JobId, UserName};
+use dopq_common::id::{AttemptId, Digest, JobId, JobKey, UserName};
 use dopq_common::resources::{Allocation, ByteSize, MilliCpu};
 use dopq_common::time::Timestamp;
 use dopq_tests::engine;
@@ -134,6 +134,7 @@ impl Bench {
         let attempt = AttemptId {
             job: JobId(job),
             number: 1,
+            key: JobKey([7; 16]),
         };
         let allocation = Allocation {
             gpus: Vec::new(),

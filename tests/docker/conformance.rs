@@ -117,7 +117,7 @@ async fn a_name_that_is_anothers_is_a_conflict(bench: Bench) {
     let mut other = plan.clone();
     other
         .labels
-        .insert(LABEL_ATTEMPT.to_owned(), "9.9".to_owned());
+        .insert(LABEL_ATTEMPT.to_owned(), format!("9.9-{}", "07".repeat(16)));
     let error = bench.engine.create(&other).await.expect_err("taken");
     assert!(matches!(error, Error::Conflict { .. }), "{error:?}");
 }

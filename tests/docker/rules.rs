@@ -129,7 +129,8 @@ async fn imgdir_is_read_only_and_outdir_is_the_attempts_own() {
         1,
         "/bin/busybox cat /imgdir/data; echo x > /imgdir/x; echo result > /outdir/file",
     );
-    let attempt = "1.1".parse().expect("an attempt");
+    let attempt = format!("1.1-{}", "07".repeat(16)).parse();
+    let attempt = attempt.expect("an attempt");
     let outdir = resolve("results")
         .for_attempt(&anna(), attempt)
         .expect("made");
@@ -148,7 +149,7 @@ async fn imgdir_is_read_only_and_outdir_is_the_attempts_own() {
     let text = printed(&bench, &plan).await;
     assert!(text.contains("from the machine\n"), "{text}");
     assert!(text.contains("Read-only file system"), "{text}");
-    let result = std::fs::read_to_string(root.join("results/anna/1/1/file"));
+    let result = std::fs::read_to_string(root.join("results/anna/1-070707070707/1/file"));
     assert_eq!(result.expect("published"), "result\n");
 }
 

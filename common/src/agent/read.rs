@@ -64,15 +64,17 @@ fn ordered(epoch: Epoch, text: &str) -> Result<Event, ReadError> {
 mod tests {
     use super::*;
 
+    const KEY: &str = "-00112233445566778899aabbccddeeff";
+
     #[test]
     fn one_bad_order_hides_no_other() {
         let text = br#"{"version":1,"epoch":3,"orders":[
+            {"attempt":"7.1-00112233445566778899aabbccddeeff","order":{"kind":"forget"}},
             {"attempt":"7.1","order":{"kind":"forget"}},
-            {"attempt":"../7","order":{"kind":"forget"}},
-            {"attempt":"8.1","order":{"kind":"stop"}},
-            {"attempt":"9.1","order":{"kind":"of the future"}},
+            {"attempt":"8.1-00112233445566778899aabbccddeeff","order":{"kind":"stop"}},
+            {"attempt":"9.1-00112233445566778899aabbccddeeff","order":{"kind":"of the future"}},
             "no order",
-            {"attempt":"10.1","order":{"kind":"pause"},"later":1}]}"#;
+            {"attempt":"10.1-00112233445566778899aabbccddeeff","order":{"kind":"pause"},"later":1}]}"#;
         let read: Vec<_> = super::read(text).expect("an envelope");
         let read: Vec<Result<String, ReadError>> = read
             .into_iter()
@@ -93,7 +95,7 @@ mod tests {
                     Err(ReadError::Kind(_)),
                     Err(ReadError::Shape(_)),
                     Ok(last),
-                ] if first == "3 7.1" && last == "3 10.1"
+                ] if *first == format!("3 7.1{KEY}") && *last == format!("3 10.1{KEY}")
             ),
             "{read:?}"
         );

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::id::{AttemptId, Epoch, GpuId};
+use crate::id::{AttemptId, Epoch, GpuId, JobKey};
 use crate::job::{Cause, Outcome};
 use crate::time::Timestamp;
 use crate::wire::{Report, WireOutcome};
@@ -278,6 +278,7 @@ impl Step<'_> {
             }
             return;
         }
+        self.end_predecessors(id);
         let run = run
             .map_err(|fault| fault.to_string())
             .and_then(|run| self.admit(&run).map(|()| run));
@@ -319,6 +320,18 @@ impl Step<'_> {
             } else {
                 Act::Build(id)
             });
+        }
+    }
+
+    /// Forgets the attempts of another job that had this job's number, in a store whose data was lost.
+    fn end_predecessors(&mut self, id: AttemptId) {
+        let of_number = |number, key| AttemptId { number, key, ..id };
+        let all = of_number(0, JobKey([0; 16]))..=of_number(u32::MAX, JobKey([u8::MAX; 16]));
+        let known = self.state.attempts.range(all).map(|(known, _)| *known);
+        let others: Vec<_> = known.filter(|known| known.key != id.key).collect();
+        for other in others {
+            // One that is forgotten already stays so.
+            drop(self.ordered_forget(other));
         }
     }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::id::{AttemptId, Digest, JobId, UserName, WorkerId};
+use crate::id::{AttemptId, Digest, JobId, JobKey, UserName, WorkerId};
 use crate::job::{Array, Cause, Charge, Dependency, Hold, JobSpec, Outcome, Task, TaskEnds};
 use crate::penalty::usage::Rate;
 use crate::resources::Allocation;
@@ -29,6 +29,8 @@ pub struct BundleRef {
 pub struct Job {
     /// Its id.
     pub id: JobId,
+    /// What tells it from a job that had the same id in a store whose data was lost. An array's tasks have the array's.
+    pub key: JobKey,
     /// Whose it is, as proven at submission.
     pub user: UserName,
     /// What was asked for.
@@ -61,10 +63,18 @@ impl Job {
     /// The current attempt, while there is one.
     #[must_use]
     pub fn attempt(&self) -> Option<AttemptId> {
-        self.state.active().map(|active| AttemptId {
+        let active = self.state.active()?;
+        Some(self.attempt_id(active.attempt))
+    }
+
+    /// The id of its attempt with this number.
+    #[must_use]
+    pub fn attempt_id(&self, number: u32) -> AttemptId {
+        AttemptId {
             job: self.id,
-            number: active.attempt,
-        })
+            number,
+            key: self.key,
+        }
     }
 
     /// What must end before it may start. Nothing once it has started: that was so then, and what is over

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::check_version;
 use super::expected::ExpectedRecord;
 use super::{ArrayRecord, EndsRecord, Error, RECORD_VERSION, Specs, TaskRecord};
-use crate::id::JobId;
+use crate::id::{JobId, JobKey};
 use crate::job::{
     Active, BundleRef, Charge, ChargeEnd, Expected, Finished, Hold, Job, JobState, Outcome, Phase,
     Queued, Stage, StopReason, Task, Transition,
@@ -25,6 +25,8 @@ pub struct JobRecord {
     pub version: u32,
     /// Its id.
     pub id: u64,
+    /// What tells it from a job that had the same id in a store whose data was lost.
+    pub key: JobKey,
     /// Whose it is.
     pub user: String,
     /// Where it stands.
@@ -201,6 +203,7 @@ impl From<&Job> for JobRecord {
         Self {
             version: RECORD_VERSION,
             id: job.id.0,
+            key: job.key,
             user: job.user.to_string(),
             state: StateRecord::from(&job.state),
             submitted_at_ms: job.submitted_at.as_millis(),
@@ -240,6 +243,7 @@ impl JobRecord {
         };
         Ok(Job {
             id: JobId(self.id),
+            key: self.key,
             user,
             spec,
             config,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::*;
-use crate::id::{Digest, JobId};
+use crate::id::{Digest, JobId, JobKey};
 use crate::job::{
     Active, Array, BundleRef, Cause, Charge, ChargeEnd, Expected, ExpectedBy, Finished, Hold,
     Indexes, Job, JobState, Outcome, Phase, Queued, Stage, StopReason, Task, TaskEnds, Transition,
@@ -49,6 +49,7 @@ fn job(state: JobState) -> Job {
     let (config, spec) = Specs::default().read(CONFIG).expect("a valid document");
     Job {
         id: JobId(1423),
+        key: JobKey([0xcd; 16]),
         user: "anna".parse().expect("a name"),
         spec,
         config,

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::id::{JobId, UserName};
+use crate::id::{JobId, JobKey, UserName};
 use crate::job::Phase;
 use crate::resources::{Capacity, Request};
 use crate::sched::{
@@ -71,6 +71,7 @@ pub fn run(experiment: Experiment<'_>, at: &[f64]) -> Result<Vec<f64>, SimError>
             config: Arc::clone(&config),
             bundle: None,
             key: None,
+            job_key: JobKey([0; 16]),
         };
         let submitted = step(&mut state, now, Event::Submitted(submission), &mut effects);
         match submitted {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::id::{AttemptId, JobId, UserName, WorkerId};
+use crate::id::{AttemptId, JobId, JobKey, UserName, WorkerId};
 use crate::job::{Cause, Outcome};
 use crate::resources::{ByteSize, Capacity, GpuAmount, GpuDevice, MilliCpu, Request};
 use crate::sched::{
@@ -189,6 +189,7 @@ impl<'a> World<'a> {
             config: Arc::clone(&self.config),
             bundle: None,
             key: None,
+            job_key: JobKey([0; 16]),
         }));
         match submitted {
             Err(SimError::Rejected(Rejected::NeverFits(_))) => {

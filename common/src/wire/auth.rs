@@ -179,7 +179,7 @@ impl Sealed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::JobId;
+    use crate::id::{JobId, JobKey};
 
     #[test]
     fn only_the_worker_itself_can_seal_as_itself() {
@@ -214,22 +214,26 @@ mod tests {
     fn a_token_opens_one_attempt_on_one_worker() {
         let cluster = ClusterKey::from_secret("s");
         let worker: WorkerId = "a".parse().expect("name");
-        let first = cluster.token(
-            AttemptId {
-                job: JobId(1),
-                number: 1,
-            },
-            &worker,
-        );
-        let second = cluster.token(
-            AttemptId {
-                job: JobId(1),
-                number: 2,
-            },
-            &worker,
-        );
+        let attempt = AttemptId {
+            job: JobId(1),
+            number: 1,
+            key: JobKey([1; 16]),
+        };
+        let first = cluster.token(attempt, &worker);
         assert!(first.matches(first.as_str()));
-        assert!(!first.matches(second.as_str()));
+        for other in [
+            AttemptId {
+                number: 2,
+                ..attempt
+            },
+            AttemptId {
+                key: JobKey([2; 16]),
+                ..attempt
+            },
+        ] {
+            let other = cluster.token(other, &worker);
+            assert!(!first.matches(other.as_str()));
+        }
         assert!(!first.matches(""));
         let read: WorkerKey = cluster.worker(&worker).reveal().parse().expect("hex");
         assert_eq!(read.reveal(), cluster.worker(&worker).reveal());

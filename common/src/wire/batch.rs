@@ -58,7 +58,7 @@ mod tests {
                     seq,
                     at_ms: seq,
                     report: Report::Refused {
-                        attempt: "7.1".to_owned(),
+                        attempt: format!("7.1-{}", "ab".repeat(16)),
                         reason: note.to_owned(),
                     },
                 };

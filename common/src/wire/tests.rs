@@ -8,9 +8,13 @@ use super::{
     RunOrder, WIRE_VERSION, WireAllocation, WireBundle, WireGpuShare, WireOutcome, read_envelope,
 };
 
+fn attempt(id: &str) -> String {
+    format!("{id}-00112233445566778899aabbccddeeff")
+}
+
 fn run(array: Option<(u64, u32)>) -> AttemptOrder {
     AttemptOrder {
-        attempt: "1423.2".to_owned(),
+        attempt: attempt("1423.2"),
         order: Order::Run(Box::new(RunOrder {
             cluster: "default".to_owned(),
             user: "anna".to_owned(),
@@ -57,8 +61,8 @@ fn raw<T: Serialize>(items: &[T]) -> Vec<Box<RawValue>> {
 
 #[test]
 fn orders_keep_their_form() {
-    let order = |attempt: &str, order| AttemptOrder {
-        attempt: attempt.to_owned(),
+    let order = |id: &str, order| AttemptOrder {
+        attempt: attempt(id),
         order,
     };
     let stop = Order::Stop {
@@ -92,7 +96,7 @@ fn orders_keep_their_form() {
 
 #[test]
 fn reports_keep_their_form() {
-    let attempt = || "1423.2".to_owned();
+    let attempt = || attempt("1423.2");
     let reports = [
         Report::Accepted { attempt: attempt() },
         Report::Refused {

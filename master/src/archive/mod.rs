@@ -30,4 +30,5 @@ pub use read::{Damage, read};
 pub use record::{Entry, Kind};
 pub use write::Options;
 
+pub(crate) use read::last_id;
 pub(crate) use write::Archiver;

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use dopq_common::id::JobId;
 use dopq_common::record::Specs;
 use dopq_common::time::Timestamp;
 
-use super::record::{self, Entry, Key};
+use super::record::{self, Entry, Key, Kind};
 use crate::bundles::{Bundles, Error};
 use dopq_common::chain::chain;
 
@@ -44,6 +45,25 @@ pub async fn read(bundles: &Bundles, mut each: impl FnMut(Entry)) -> Result<Vec<
         }
     }
     Ok(damages)
+}
+
+/// The last id that the archive knows to be given out. Ids grow, so it is in the newest segment with an accepted job.
+pub(crate) async fn last_id(bundles: &Bundles) -> Result<Option<JobId>, Error> {
+    for day in bundles.list_segment_days().await?.into_iter().rev() {
+        for segment in bundles.list_segments(&day).await?.into_iter().rev() {
+            let content = bundles.get_segment(&segment).await?;
+            let mut specs = Specs::default();
+            let last = whole_lines(&content)
+                .filter_map(|line| record::entry(line, &mut specs).ok())
+                .filter(|entry| entry.kind == Kind::Accepted)
+                .map(|entry| entry.job.last_id())
+                .max();
+            if last.is_some() {
+                return Ok(last);
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Where the archive ends.

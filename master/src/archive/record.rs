@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dopq_common::id::JobId;
+use dopq_common::id::{JobId, JobKey};
 use dopq_common::job::{Job, JobState};
 use dopq_common::record::{self, JobRecord, Specs};
 use dopq_common::time::Timestamp;
@@ -67,6 +67,7 @@ pub(super) struct Key {
     pub(super) at: Timestamp,
     pub(super) kind: Kind,
     pub(super) job: JobId,
+    pub(super) job_key: JobKey,
 }
 
 /// A job due to be archived.
@@ -86,6 +87,7 @@ impl Due {
             at,
             kind: self.kind,
             job: self.job.id,
+            job_key: self.job.key,
         }
     }
 
@@ -135,12 +137,14 @@ pub(super) fn key(line: &[u8]) -> Result<Key, Error> {
     #[derive(Deserialize)]
     struct Named {
         id: u64,
+        key: JobKey,
     }
     let position: Position = serde_json::from_slice(checked(line)?)?;
     Ok(Key {
         at: Timestamp::from_millis(position.at_ms),
         kind: position.kind,
         job: JobId(position.job.id),
+        job_key: position.job.key,
     })
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use dopq_common::id::{Epoch, JobId};
+use dopq_common::id::{Epoch, JobId, JobKey};
 use dopq_common::job::{Cause, Finished, Job, JobState, Outcome, Queued};
 use dopq_common::record::Specs;
 use dopq_common::time::Timestamp;
@@ -30,6 +30,7 @@ fn job(id: u64, submitted_at: Timestamp) -> Job {
     let (config, spec) = Specs::default().read(CONFIG).expect("a valid document");
     Job {
         id: JobId(id),
+        key: JobKey([7; 16]),
         user: "anna".parse().expect("a name"),
         spec,
         config,
@@ -132,7 +133,8 @@ fn a_line_is_as_it_was_and_any_changed_byte_is_seen() {
     let line = lines(std::slice::from_ref(&due));
     let golden = concat!(
         r#"{"sum":"SUM","record":{"version":1,"kind":"accepted","at_ms":1790000000005,"job":"#,
-        r#"{"version":1,"id":3,"user":"anna","state":{"phase":"queued","since_ms":1790000000005},"#,
+        r#"{"version":1,"id":3,"key":"07070707070707070707070707070707","user":"anna","#,
+        r#""state":{"phase":"queued","since_ms":1790000000005},"#,
         r#""submitted_at_ms":1790000000005,"last_attempt":0,"priority":0,"retries_used":0,"faults":0,"#,
         r#""config":"{\"name\":\"mnist\",\"executor_name\":\"anna\"}","timeline":[]}}}"#,
         "\n"

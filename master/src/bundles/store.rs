@@ -3,8 +3,8 @@
 //! ```text
 //! bundles/<digest>.zip           the bundle
 //! bundles/<digest>.json          its size and configuration, written after it
-//! jobs/<id>/logs/<try>/<offset>  pieces of an attempt's log stream
-//! jobs/<id>/results/<try>.tar    what an attempt left in /outdir
+//! jobs/<id>-<key>/logs/<try>/<offset>  pieces of an attempt's log stream
+//! jobs/<id>-<key>/results/<try>.tar    what an attempt left in /outdir
 //! archive/<day>/<name>.jsonl     jobs' records, see [`crate::archive`]
 //! ```
 //!
@@ -286,13 +286,17 @@ impl Bundles {
     }
 
     fn log_path(&self, attempt: AttemptId) -> Path {
-        let (job, number) = (attempt.job.to_string(), attempt.number.to_string());
-        self.path(["jobs", &job, "logs", &number])
+        self.path([
+            "jobs",
+            &job_folder(attempt),
+            "logs",
+            &attempt.number.to_string(),
+        ])
     }
 
     fn results_path(&self, attempt: AttemptId) -> Path {
-        let (job, name) = (attempt.job.to_string(), format!("{}.tar", attempt.number));
-        self.path(["jobs", &job, "results", &name])
+        let name = format!("{}.tar", attempt.number);
+        self.path(["jobs", &job_folder(attempt), "results", &name])
     }
 
     pub(super) async fn read(&self, path: &Path) -> Result<Bytes, Error> {
@@ -368,6 +372,11 @@ impl Bundles {
         upload.finish().await.map_err(failed)?;
         Ok(written)
     }
+}
+
+/// The job's key keeps out what a lost store's job of the same id left.
+fn job_folder(attempt: AttemptId) -> String {
+    format!("{}-{}", attempt.job, attempt.key)
 }
 
 fn json(path: &Path, record: &impl Serialize) -> Result<Bytes, Error> {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use dopq_common::bundle::Limits;
-use dopq_common::id::{AttemptId, JobId};
+use dopq_common::id::{AttemptId, JobId, JobKey};
 use futures::{TryStreamExt as _, stream};
 use tempfile::TempDir;
 
@@ -52,6 +52,7 @@ const CONFIG: &str = r#"{"name": "train", "executor_name": "anna"}"#;
 const ATTEMPT: AttemptId = AttemptId {
     job: JobId(7),
     number: 2,
+    key: JobKey([7; 16]),
 };
 
 fn intake(folder: &TempDir, bundles: &Bundles, limits: Limits) -> Intake {
@@ -176,6 +177,22 @@ async fn results_are_stored_whole_or_not_at_all() {
         .expect("asked")
         .expect("there");
     assert_eq!((size, all(content).await.len()), (21 << 20, 21 << 20));
+}
+
+#[tokio::test]
+async fn a_job_gets_nothing_of_a_lost_one_with_its_number() {
+    let (_folder, bundles) = folder();
+    let lost = AttemptId {
+        key: JobKey([8; 16]),
+        ..ATTEMPT
+    };
+    let text = Bytes::from_static(b"secret");
+    bundles.put_log(lost, 0, text.clone()).await.expect("put");
+    let results = stream::iter([Ok(text.clone())]);
+    bundles.put_results(lost, results).await.expect("put");
+    assert_eq!(bundles.list_log(ATTEMPT).await.expect("asked"), []);
+    assert!(bundles.get_results(ATTEMPT).await.expect("asked").is_none());
+    assert_eq!(bundles.get_log(lost, 0).await.expect("found"), text);
 }
 
 #[tokio::test]

@@ -82,7 +82,7 @@ mod tests {
     use std::sync::Arc;
 
     use dopq_common::bundle::config;
-    use dopq_common::id::{Digest, JobId};
+    use dopq_common::id::{Digest, JobId, JobKey};
     use dopq_common::job::{Active, BundleRef, Cause, Job, Queued};
     use dopq_common::resources::{Allocation, ByteSize, Capacity, MilliCpu, MilliGpu};
     use dopq_common::sched::{Change, Health, Settings, Worker};
@@ -100,6 +100,7 @@ mod tests {
         AttemptId {
             job: JobId(7),
             number,
+            key: JobKey([7; 16]),
         }
     }
 
@@ -135,6 +136,7 @@ mod tests {
         let spec = config::parse(CONFIG).expect("a configuration");
         state.apply(Change::Job(Arc::new(Job {
             id: JobId(7),
+            key: JobKey([7; 16]),
             user: "anna".parse().expect("a name"),
             spec: Arc::new(spec),
             config: Arc::from(CONFIG),
@@ -210,7 +212,7 @@ mod tests {
             grace: Duration::from_millis(1500),
         };
         let order = fill(&running, "w", attempt(1), &stop).expect("sent");
-        assert_eq!(order.attempt, "7.1");
+        assert_eq!(order.attempt, attempt(1).to_string());
         let Order::Stop { outcome, grace_ms } = order.order else {
             panic!("{order:?}");
         };

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use dopq_common::broker::{Broker, Link};
+use dopq_common::chain::chain;
 use dopq_common::id::Epoch;
 use dopq_common::job::{Cause, ExpectedBy, Finished};
 use dopq_common::sched::{Effect, Event, Planner, Settings, State};
@@ -38,6 +39,9 @@ const TICK: Duration = Duration::from_millis(500);
 /// A gap between two ticks that is this long was a standstill of this process or of the store, during
 /// which no worker could be heard.
 const STANDSTILL: Duration = Duration::from_secs(5);
+
+/// How long an empty store's leader waits for the archive to tell it which ids were given out.
+const ARCHIVE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long the tasks of a former leader may take to end before they are left to end by themselves.
 const END_WITHIN: Duration = Duration::from_secs(2);
@@ -167,6 +171,7 @@ impl<'a> Leader<'a> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ticked_at = Instant::now();
         let mut first = vec![Event::LeadershipAcquired];
+        first.extend(self.ids_used().await);
         first
             .extend((!is_up(&link.borrow_and_update())).then_some(Event::BrokerLink { up: false }));
         let mut due = Due::Events(first);
@@ -191,6 +196,26 @@ impl<'a> Leader<'a> {
                 }
                 input = inputs.next() => Due::Input(Box::new(input)),
             };
+        }
+    }
+
+    /// What the archive tells an empty store of ids that were given out.
+    async fn ids_used(&self) -> Option<Event> {
+        if self.state.meta().last_job > 0 {
+            return None;
+        }
+        let asked = archive::last_id(&self.parts.bundles);
+        match tokio::time::timeout(ARCHIVE_PATIENCE, asked).await {
+            Ok(Ok(last)) => last.map(|last| Event::IdsUsed { last }),
+            Ok(Err(error)) => {
+                let error = chain(&error);
+                tracing::warn!(error, "the archive does not tell the last job id");
+                None
+            }
+            Err(_) => {
+                tracing::warn!("the archive does not tell the last job id in time");
+                None
+            }
         }
     }
 

@@ -209,6 +209,7 @@ fn attempt(context: &Context, params: &RawPathParams, request: &Request) -> Resu
     let known = context
         .view()
         .read(|model| match model.state.job(attempt.job) {
+            Some(job) if job.key != attempt.key => Standing::Past,
             Some(job) if job.last_attempt < attempt.number => Standing::NotYet,
             Some(job) => match job.state.active() {
                 Some(active) if active.attempt == attempt.number && active.worker == worker => {

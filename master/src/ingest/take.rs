@@ -24,6 +24,7 @@ use super::submit::Submit;
 use crate::bundles::{Intake, IntakeError, Judged, Taken};
 use crate::clock;
 use crate::driver::SubmitError;
+use crate::random;
 use crate::store::IngestMark;
 
 /// The rule that a truncated zip breaks.
@@ -186,6 +187,7 @@ impl<S: Submit> Taker<S> {
             config: config.into(),
             bundle: Some(taken.bundle),
             key: Some(format!("ingest:{mark}").into()),
+            job_key: random::job_key().map_err(|error| failed(&error))?,
         };
         let submitted = self
             .submit

@@ -3,6 +3,7 @@
 //! The caller pulls. The reader holds at most one chunk and the joiner's early pieces. A slow caller only loses
 //! live pieces and gets them later from the store.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -10,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use dopq_common::broker::{Broker, LiveMessage, LiveStream};
 use dopq_common::id::{AttemptId, JobId, WorkerId};
+use dopq_common::job::Job;
 use dopq_common::wire::log::Damaged;
 use dopq_common::wire::{ClusterKey, Live, Sealed, topic};
 use tokio::time::Instant;
@@ -142,21 +144,22 @@ impl Reader {
             current: None,
             last: 0,
         };
+        let job = (reader.sources.view).read(|model| model.state.job(want.job).cloned());
         match (want.from, want.attempt) {
-            (Some(place), _) => reader.enter(place),
+            (Some(place), _) => match job {
+                Some(job) => reader.enter(place, &job),
+                None => reader.last = place.attempt,
+            },
             (None, Some(attempt)) => reader.last = attempt.saturating_sub(1),
             (None, None) => {}
         }
         reader
     }
 
-    fn enter(&mut self, place: Place) {
+    fn enter(&mut self, place: Place, job: &Job) {
         self.last = place.attempt;
         self.current = Some(Current {
-            attempt: AttemptId {
-                job: self.want.job,
-                number: place.attempt,
-            },
+            attempt: job.attempt_id(place.attempt),
             joiner: Joiner::at(place.offset),
             frames: Frames::at(place.offset),
             chunks: Vec::new(),
@@ -241,19 +244,23 @@ impl Reader {
         loop {
             let mut changes = self.sources.view.watch();
             let job = self.want.job;
-            let (there, over, array) = self.sources.view.read(|model| {
+            let (found, over, array) = self.sources.view.read(|model| {
                 // A task that has not started is not a job yet; its changes are its array's.
                 let waits = model.state.waiting_task(job);
                 match model.state.job(job) {
-                    Some(job) => (job.last_attempt >= next, job.state.is_finished(), None),
-                    None => (false, waits.is_none(), waits.map(|task| task.array)),
+                    Some(job) => {
+                        let found = (job.last_attempt >= next).then(|| Arc::clone(job));
+                        (found, job.state.is_finished(), None)
+                    }
+                    None => (None, waits.is_none(), waits.map(|task| task.array)),
                 }
             });
-            if there {
-                self.enter(Place {
+            if let Some(job) = found {
+                let place = Place {
                     attempt: next,
                     offset: 0,
-                });
+                };
+                self.enter(place, &job);
                 return true;
             }
             if over || !self.want.follow {
@@ -395,10 +402,12 @@ fn stand(view: &View, attempt: AttemptId) -> Stand {
         let Some(job) = model.state.job(attempt.job) else {
             return Stand::Over { log_bytes: None };
         };
-        if let Some(active) = job.state.active().filter(|a| a.attempt == attempt.number) {
+        if let Some(active) = job.state.active()
+            && job.attempt() == Some(attempt)
+        {
             return Stand::Live(active.worker.clone());
         }
-        let is_last = job.last_attempt == attempt.number;
+        let is_last = job.attempt_id(job.last_attempt) == attempt;
         let finished = job.state.finished().filter(|_| is_last);
         let log_bytes = finished.and_then(|finished| finished.log_bytes);
         Stand::Over { log_bytes }
@@ -406,10 +415,7 @@ fn stand(view: &View, attempt: AttemptId) -> Stand {
 }
 
 /// Waits until the job may have changed.
-async fn changed(
-    changes: &mut tokio::sync::broadcast::Receiver<std::sync::Arc<Vec<JobId>>>,
-    job: JobId,
-) {
+async fn changed(changes: &mut tokio::sync::broadcast::Receiver<Arc<Vec<JobId>>>, job: JobId) {
     use tokio::sync::broadcast::error::RecvError;
     loop {
         match changes.recv().await {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dopq_common::id::{AttemptId, JobId};
+use dopq_common::id::{AttemptId, JobId, JobKey};
 use dopq_common::job::Cause;
 use dopq_common::resources::{ByteSize, Capacity, GpuDevice, MilliCpu};
 use dopq_common::wire::{AttemptPhase, KnownAttempt, WIRE_VERSION, WireOutcome};
@@ -81,9 +81,14 @@ fn hello(gpu: &str, image: &str, attempt: &str) -> Report {
     }))
 }
 
+/// The id of an attempt that a test names without its job's key.
+fn id(attempt: &str) -> String {
+    format!("{attempt}-{}", "07".repeat(16))
+}
+
 #[test]
 fn every_kind_becomes_its_event() {
-    let attempt = || "7.2".to_owned();
+    let attempt = || id("7.2");
     let outcome = WireOutcome {
         cause: "succeeded".to_owned(),
         by: None,
@@ -92,7 +97,7 @@ fn every_kind_becomes_its_event() {
     };
     let digest = "ab".repeat(32);
     for (report, expected) in [
-        (hello("GPU-1", &digest, "7.2"), "joined"),
+        (hello("GPU-1", &digest, &id("7.2")), "joined"),
         (Report::Goodbye, "left"),
         (Report::Accepted { attempt: attempt() }, "accepted"),
         (
@@ -127,6 +132,7 @@ fn every_kind_becomes_its_event() {
         let id = AttemptId {
             job: JobId(7),
             number: 2,
+            key: JobKey([7; 16]),
         };
         let became = match read.event {
             Event::WorkerJoined {
@@ -182,7 +188,7 @@ fn what_cannot_be_believed_or_read_is_told_apart() {
     let other = ClusterKey::from_secret("another secret");
     let w = worker("w");
     let foreign = other.worker(&w).seal(&w, &1).expect("sealed");
-    let bad_gpu = raw(1, hello("g", &digest, "1.1"));
+    let bad_gpu = raw(1, hello("g", &digest, &id("1.1")));
     let bad_gpu = bad_gpu.get().replace(r#""id":"g""#, r#""id":"a b""#);
     let bad_gpu = RawValue::from_string(bad_gpu).expect("JSON");
     for (what, body, kind) in [
@@ -210,8 +216,13 @@ fn what_cannot_be_believed_or_read_is_told_apart() {
             "malformed_report",
         ),
         (
+            "an attempt without its job's key",
+            body("w", "w", attempt("1.1")),
+            "malformed_report",
+        ),
+        (
             "no attempt",
-            body("w", "w", attempt("../1.1")),
+            body("w", "w", attempt(&id("../1.1"))),
             "malformed_report",
         ),
         (
@@ -221,7 +232,7 @@ fn what_cannot_be_believed_or_read_is_told_apart() {
         ),
         (
             "a digest",
-            body("w", "w", hello("g", "ab", "1.1")),
+            body("w", "w", hello("g", "ab", &id("1.1"))),
             "malformed_report",
         ),
         (
@@ -247,11 +258,11 @@ fn one_bad_report_hides_no_other() {
     };
     let bad = RawValue::from_string(r#"{"seq":3,"report":{"kind":"accepted"}}"#.to_owned());
     let reports = vec![
-        raw(1, accepted("7.1")),
-        raw(2, accepted("../7")),
+        raw(1, accepted(&id("7.1"))),
+        raw(2, accepted("7.1")),
         bad.expect("JSON"),
         raw(4, Report::Unknown),
-        raw(5, accepted("8.1")),
+        raw(5, accepted(&id("8.1"))),
     ];
     let body = message("w", "w", WIRE_VERSION, reports);
     let read = read(&key(), &body).expect("a message");
@@ -273,10 +284,8 @@ fn one_bad_report_hides_no_other() {
 
 #[test]
 fn a_hello_that_comes_after_later_reports_is_late() {
-    let accepted = || Report::Accepted {
-        attempt: "7.1".to_owned(),
-    };
-    let hello = || hello("GPU-1", &"ab".repeat(32), "7.1");
+    let accepted = || Report::Accepted { attempt: id("7.1") };
+    let hello = || hello("GPU-1", &"ab".repeat(32), &id("7.1"));
     let mut latest = Latest::default();
     let mut late = |seq, report| {
         let body = message("w", "w", WIRE_VERSION, vec![raw(seq, report)]);

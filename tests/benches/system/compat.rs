@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dopq_common::bundle::config;
-use dopq_common::id::Epoch;
+use dopq_common::id::{Epoch, JobKey};
 use dopq_common::record::Specs;
 use dopq_common::sched::{self, Change, Effects, Event, Meta, Settings, State, Submission};
 use dopq_common::time::Timestamp;
@@ -29,6 +29,7 @@ pub(crate) async fn submit(master: &Master, user: &str, config: String, key: Str
         config: Arc::from(config),
         bundle: None,
         key: Some(Arc::from(key)),
+        job_key: JobKey([7; 16]),
     };
     let answer = master.handle.submit(submission).await;
     answer.expect("it is accepted");
@@ -109,6 +110,7 @@ impl Filler {
                 config,
                 bundle: None,
                 key: Some(Arc::from(key)),
+                job_key: JobKey([7; 16]),
             };
             let event = Event::Submitted(submission);
             sched::step(&mut state, self.now, event, &mut effects).expect("it is accepted");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dopq_common::api::Role;
-use dopq_common::id::{Digest, GroupName, JobId, UserName, WorkerId};
+use dopq_common::id::{Digest, GroupName, JobId, JobKey, UserName, WorkerId};
 use dopq_common::job::{
     Active, Array, BundleRef, Cause, Charge, ChargeEnd, Expected, ExpectedBy, Finished, Hold,
     Indexes, Job, JobState, Outcome, Phase, Queued, Stage, StopReason, TaskEnds, Transition,
@@ -41,6 +41,7 @@ pub(crate) fn job(id: u64, user: u64) -> Job {
     let (config, spec) = Specs::default().read(&config).expect("a valid document");
     Job {
         id: JobId(id),
+        key: JobKey([7; 16]),
         user: user_name(user),
         spec,
         config,

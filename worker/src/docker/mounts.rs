@@ -70,7 +70,7 @@ impl HostFolder {
         Ok(Self(reached))
     }
 
-    /// The attempt's own folder `<user>/<job>/<attempt>` below this one; created if missing.
+    /// The attempt's own folder `<user>/<job>-<key>/<attempt>` below this one; created if missing.
     ///
     /// # Errors
     /// [`MountError`] if a component is a link, not a folder, or cannot be created.
@@ -78,7 +78,7 @@ impl HostFolder {
         let mut folder = self.0.clone();
         for part in [
             user.to_string(),
-            attempt.job.to_string(),
+            format!("{}-{}", attempt.job, attempt.key.short()),
             attempt.number.to_string(),
         ] {
             folder.push(part);
@@ -161,12 +161,14 @@ mod tests {
         let outdir = HostFolder::resolve(&root).expect("real");
         let (anna, eve): (UserName, UserName) =
             ("anna".parse().expect("name"), "eve".parse().expect("name"));
-        let attempt: AttemptId = "7.2".parse().expect("attempt");
+        let attempt: AttemptId = "7.2-00112233445566778899aabbccddeeff"
+            .parse()
+            .expect("attempt");
         let folder = outdir.for_attempt(&anna, attempt).expect("made");
-        assert_eq!(folder.as_path(), root.join("anna/7/2"));
+        assert_eq!(folder.as_path(), root.join("anna/7-001122334455/2"));
         assert_eq!(outdir.for_attempt(&anna, attempt).expect("again"), folder);
         std::fs::create_dir(root.join("eve")).expect("made");
-        std::os::unix::fs::symlink("/etc", root.join("eve/7")).expect("linked");
+        std::os::unix::fs::symlink("/etc", root.join("eve/7-001122334455")).expect("linked");
         assert!(outdir.for_attempt(&eve, attempt).is_err());
     }
 }

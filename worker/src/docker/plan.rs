@@ -220,14 +220,16 @@ pub fn plan(input: &PlanInput<'_>, settings: &RunSettings) -> Result<Plan, PlanE
     })
 }
 
-/// The container's name. It makes a second creation for the same attempt fail.
+/// The container's name. It makes a second creation for the same attempt fail. It ends in the beginning of the job's
+/// key, so that it is not taken by what a job of the same id left.
 #[must_use]
 pub fn container_name(cluster: &str, attempt: AttemptId) -> String {
-    let AttemptId { job, number } = attempt;
+    let AttemptId { job, number, key } = attempt;
+    let key = key.short();
     if cluster == ClusterName::DEFAULT {
-        format!("dopq-{job}-{number}")
+        format!("dopq-{job}-{number}-{key}")
     } else {
-        format!("dopq-{cluster}-{job}-{number}")
+        format!("dopq-{cluster}-{job}-{number}-{key}")
     }
 }
 

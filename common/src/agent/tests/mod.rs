@@ -1,5 +1,6 @@
 //! Tests of the agent's core: every stage × event as one golden table, and the rules by name.
 
+mod renumbered;
 mod simulation;
 mod table;
 
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::id::{AttemptId, Epoch};
+use crate::id::{AttemptId, Epoch, JobKey};
 use crate::job::{Cause, Outcome};
 use crate::time::Timestamp;
 use crate::wire::{Report, RunOrder, WireAllocation, WireBundle, WireGpuShare};
@@ -15,7 +16,8 @@ use crate::wire::{Report, RunOrder, WireAllocation, WireBundle, WireGpuShare};
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
 fn id(text: &str) -> AttemptId {
-    text.parse().expect("attempt")
+    let key = JobKey([7; 16]);
+    format!("{text}-{key}").parse().expect("attempt")
 }
 
 fn order(strict: bool) -> RunOrder {
@@ -149,7 +151,10 @@ fn finished(effects: &Effects) -> Vec<String> {
         .filter_map(|report| match report {
             Report::Finished {
                 attempt, outcome, ..
-            } => Some(format!("{attempt} {}", outcome.cause)),
+            } => {
+                let (attempt, _key) = attempt.split_once('-')?;
+                Some(format!("{attempt} {}", outcome.cause))
+            }
             _ => None,
         })
         .collect()

@@ -243,7 +243,11 @@ impl World {
         }
         for report in &self.said {
             if let Report::Refused { attempt, .. } = report {
-                let starts = self.starts.get(&id(attempt)).copied().unwrap_or_default();
+                let starts = self
+                    .starts
+                    .get(&parsed(attempt))
+                    .copied()
+                    .unwrap_or_default();
                 assert_eq!(starts, 0, "attempt {attempt} was refused and started");
             }
         }
@@ -320,6 +324,10 @@ fn moves() -> impl Strategy<Value = Move> {
         2 => Just(Move::Crash),
         1 => Just(Move::Reboot),
     ]
+}
+
+fn parsed(attempt: &str) -> AttemptId {
+    attempt.parse().expect("attempt")
 }
 
 fn attempt(n: u8) -> AttemptId {
@@ -468,7 +476,7 @@ proptest! {
             }
         }
         for attempt in told {
-            let known = world.agent.attempt(id(&attempt));
+            let known = world.agent.attempt(parsed(&attempt));
             prop_assert!(known.is_some(), "attempt {attempt} was accepted and lost");
         }
     }

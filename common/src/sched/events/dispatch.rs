@@ -69,6 +69,10 @@ impl Step<'_> {
                 self.state.set_link(up);
                 Ok(())
             }
+            Event::IdsUsed { last } => {
+                self.count_beyond(last);
+                Ok(())
+            }
             Event::LeadershipAcquired => {
                 self.leadership_acquired();
                 Ok(())

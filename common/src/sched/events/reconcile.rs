@@ -14,6 +14,9 @@ use crate::sched::model::entities::{Health, Worker};
 use crate::sched::model::event::Known;
 use crate::sched::state::step::Step;
 
+/// The most ids that are skipped at once, so that no worker can use them all up by claiming to know a high one.
+const GAP_MAX: u64 = 1 << 40;
+
 impl Step<'_> {
     pub(crate) fn worker_joined(
         &mut self,
@@ -35,6 +38,9 @@ impl Step<'_> {
         };
         self.put_worker(worker);
         self.state.watch_mut().hear(&id, self.now);
+        if let Some(used) = known.iter().map(|known| known.attempt.job).max() {
+            self.count_beyond(used);
+        }
         let known: BTreeMap<AttemptId, Option<AttemptPhase>> = known
             .iter()
             .map(|known| (known.attempt, known.phase))
@@ -56,6 +62,16 @@ impl Step<'_> {
             if !current.contains(&attempt) {
                 self.clean_up(id.clone(), attempt, phase.is_none());
             }
+        }
+    }
+
+    /// Lets new ids begin above those that are known to be given out, which a store that lost data may not know. Job
+    /// keys keep such jobs apart anyhow; people should not have to.
+    pub(crate) fn count_beyond(&mut self, used: JobId) {
+        let last = self.state.meta().last_job;
+        if used.0 > last && used.0 - last <= GAP_MAX {
+            self.state.meta_mut().last_job = used.0;
+            self.effects.dirty.meta = true;
         }
     }
 

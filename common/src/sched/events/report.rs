@@ -61,15 +61,21 @@ impl Step<'_> {
 
     fn is_current(&self, worker: &WorkerId, attempt: AttemptId) -> bool {
         let job = self.state.job(attempt.job);
-        let active = job.and_then(|job| job.state.active());
-        active.is_some_and(|active| active.attempt == attempt.number && active.worker == *worker)
+        let current = job.and_then(|job| job.attempt().zip(job.state.active()));
+        current.is_some_and(|(current, active)| current == attempt && active.worker == *worker)
     }
 
     /// Whether the job ended with this very attempt, so that its worker has said all there is to say.
     fn has_ended_with(&self, worker: &WorkerId, attempt: AttemptId) -> bool {
-        let job = self.state.job(attempt.job);
+        let job = self.job_of(attempt);
         let last = job.and_then(|job| job.state.finished()?.last.as_ref());
         last.is_some_and(|last| last.attempt == attempt.number && last.worker == *worker)
+    }
+
+    /// The job that the attempt is of; `None` when the job with this id is another one.
+    fn job_of(&self, attempt: AttemptId) -> Option<&Job> {
+        let job = self.state.job(attempt.job)?;
+        (job.key == attempt.key).then(|| job.as_ref())
     }
 
     /// Tells a worker what to do with an attempt that is not current there.
@@ -77,7 +83,7 @@ impl Step<'_> {
         let effect = if is_over {
             Effect::Forget { worker, attempt }
         } else {
-            let job = self.state.job(attempt.job);
+            let job = self.job_of(attempt);
             let outcome = match job.and_then(|job| job.state.finished()) {
                 Some(finished) => finished.outcome.clone(),
                 None => Outcome::new(

@@ -56,6 +56,7 @@ impl Step<'_> {
         };
         let mut job = Job {
             id,
+            key: submission.job_key,
             user: submission.user,
             priority: submission.spec.priority,
             spec: submission.spec,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::id::{AttemptId, Digest, GroupName, JobId, UserName, WorkerId};
+use crate::id::{AttemptId, Digest, GroupName, JobId, JobKey, UserName, WorkerId};
 use crate::job::{BundleRef, JobSpec, Outcome};
 use crate::resources::Capacity;
 use crate::time::Timestamp;
@@ -120,6 +120,11 @@ pub enum Event {
         /// Whether it is up.
         up: bool,
     },
+    /// Ids up to this one were given out before, as the archive of a store whose data was lost tells.
+    IdsUsed {
+        /// The highest.
+        last: JobId,
+    },
     /// This master took the lead with the state as loaded: orders that their workers have not confirmed
     /// are given again, and every worker's time starts anew.
     LeadershipAcquired,
@@ -151,6 +156,8 @@ pub struct Submission {
     pub bundle: Option<BundleRef>,
     /// The same key always gives the same job.
     pub key: Option<Arc<str>>,
+    /// Drawn at random; the new job's key.
+    pub job_key: JobKey,
 }
 
 /// An attempt that a worker says it knows.

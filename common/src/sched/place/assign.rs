@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::id::{AttemptId, JobId, WorkerId};
+use crate::id::{JobId, WorkerId};
 use crate::job::{Active, JobState, Phase, Stage};
 use crate::penalty::usage::Rate;
 use crate::resources::Allocation;
@@ -23,6 +23,7 @@ impl Step<'_> {
         };
         let user = job.user.clone();
         let number = job.last_attempt + 1;
+        let attempt = job.attempt_id(number);
         let node = self.state.index().node(&worker);
         let rate = node.map_or(Rate(0), |node| {
             rate_of(&self.state.settings().usage, node, job, &allocation)
@@ -50,7 +51,6 @@ impl Step<'_> {
             job.enter(now, Phase::Assigned, note);
         });
         self.state.watch_mut().order(id);
-        let attempt = AttemptId { job: id, number };
         self.act(Effect::Run { worker, attempt });
     }
 

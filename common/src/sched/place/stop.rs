@@ -1,6 +1,6 @@
 //! Orders the end of an attempt.
 
-use crate::id::{AttemptId, JobId};
+use crate::id::JobId;
 use crate::job::{Active, Job, JobState, Phase, Stage, StopReason};
 use crate::sched::model::effect::Effect;
 use crate::sched::state::step::Step;
@@ -44,10 +44,7 @@ impl Step<'_> {
 pub(crate) fn stop_order(job: &Job, active: &Active, reason: &StopReason) -> Effect {
     Effect::Stop {
         worker: active.worker.clone(),
-        attempt: AttemptId {
-            job: job.id,
-            number: active.attempt,
-        },
+        attempt: job.attempt_id(active.attempt),
         outcome: reason.outcome(job),
         grace: job.spec.grace,
     }

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::id::{AttemptId, GroupName, JobId, UserName, WorkerId};
+use crate::id::{AttemptId, GroupName, JobId, JobKey, UserName, WorkerId};
 use crate::job::{Cause, Class, JobSpec, JobState, OnWorkerLoss, Outcome, Phase};
 use crate::resources::{ByteSize, Capacity, GpuAmount, GpuDevice, MilliCpu, MilliGpu, Request};
 use crate::time::Timestamp;
@@ -54,8 +54,11 @@ pub(super) fn worker(name: &str) -> WorkerId {
     name.parse().unwrap()
 }
 
+/// The key of every job whose test does not choose another.
+const KEY: JobKey = JobKey([7; 16]);
+
 pub(super) fn attempt(text: &str) -> AttemptId {
-    text.parse().unwrap()
+    format!("{text}-{KEY}").parse().unwrap()
 }
 
 /// A job for one whole GPU, one core and a GiB.
@@ -98,6 +101,7 @@ pub(super) fn submission(of: &str, edit: impl FnOnce(&mut JobSpec)) -> Submissio
         spec: Arc::new(spec),
         bundle: None,
         key: None,
+        job_key: KEY,
     }
 }
 

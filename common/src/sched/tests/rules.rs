@@ -408,6 +408,66 @@ fn quarantined_gpus_and_gone_ones_are_not_given() {
 }
 
 #[test]
+fn a_lost_job_of_the_same_number_gives_the_new_one_nothing() {
+    let mut c = Cluster::new();
+    c.join("w1", 1);
+    c.submit("anna", |_| {});
+    let lost = AttemptId {
+        key: JobKey([8; 16]),
+        ..attempt("1.1")
+    };
+    for progress in [
+        Progress::Accepted,
+        phase(AttemptPhase::Running),
+        done(Cause::Succeeded),
+    ] {
+        let stale = c.step(Event::Reported {
+            worker: worker("w1"),
+            attempt: lost,
+            progress,
+        });
+        assert_eq!(stale, Err(Rejected::Stale(lost)));
+        assert_eq!(c.phase(1), Phase::Assigned);
+    }
+    // The worker that still has it ends it, and gets the order for the new job again.
+    c.ok(Event::WorkerJoined {
+        worker: worker("w1"),
+        session: "session".into(),
+        capacity: capacity("w1", 1),
+        images: [].into(),
+        known: vec![Known {
+            attempt: lost,
+            phase: Some(AttemptPhase::Running),
+        }],
+    });
+    let told = c.acts.iter().map(|act| match act {
+        Effect::Run { attempt, .. } => ("run", *attempt),
+        Effect::Stop { attempt, .. } => ("stop", *attempt),
+        other => panic!("{other:?}"),
+    });
+    let told: Vec<_> = told.collect();
+    assert_eq!(told, [("run", attempt("1.1")), ("stop", lost)]);
+    c.report("w1", "1.1", done(Cause::Succeeded)).unwrap();
+    assert_eq!(c.phase(1), Phase::Finished);
+}
+
+#[test]
+fn new_ids_are_above_those_that_a_worker_knows() {
+    let mut c = Cluster::new();
+    c.join_knowing("w1", 1, &[("12.1", None), ("7.2", None)]);
+    assert_eq!(c.submit("anna", |_| {}), JobId(13));
+    c.join_knowing("w1", 1, &[("3.1", None)]);
+    assert_eq!(c.submit("anna", |_| {}), JobId(14));
+    c.ok(Event::IdsUsed { last: JobId(20) });
+    c.ok(Event::IdsUsed { last: JobId(19) });
+    assert_eq!(c.submit("anna", |_| {}), JobId(21));
+    // No worker may use up all ids.
+    let highest = format!("{}.1", u64::MAX);
+    c.join_knowing("w1", 1, &[(&highest, None)]);
+    assert_eq!(c.submit("anna", |_| {}), JobId(22));
+}
+
+#[test]
 fn slots_and_shares_fill_a_gpu_and_no_more() {
     let mut c = Cluster::new();
     let mut three = capacity("w1", 1);

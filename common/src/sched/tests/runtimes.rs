@@ -34,7 +34,8 @@ impl Cluster {
         if let Some(attempt) = self.job(id.0).attempt() {
             let on = self.worker_of(id.0).unwrap().to_owned();
             let progress = done(Cause::Cancelled(user("admin")));
-            self.report(&on, &attempt.to_string(), progress).unwrap();
+            let attempt = format!("{}.{}", attempt.job, attempt.number);
+            self.report(&on, &attempt, progress).unwrap();
         }
         expected
     }

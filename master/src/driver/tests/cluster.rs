@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dopq_common::broker::{Broker, Deliveries, inproc};
 use dopq_common::bundle::config;
-use dopq_common::id::{JobId, WorkerId};
+use dopq_common::id::{JobId, JobKey, WorkerId};
 use dopq_common::job::{Cause, Job, Outcome, Phase};
 use dopq_common::resources::{ByteSize, Capacity, GpuDevice, MilliCpu};
 use dopq_common::sched::{Settings, Submission};
@@ -44,6 +44,14 @@ pub(crate) fn name<T: FromStr<Err = dopq_common::id::ParseIdError>>(text: &str) 
     text.parse().expect("a name")
 }
 
+/// The key of every job here.
+const KEY: JobKey = JobKey([7; 16]);
+
+/// The id of an attempt that a test names without its job's key, such as `1.1`.
+pub(crate) fn id(attempt: &str) -> String {
+    format!("{attempt}-{KEY}")
+}
+
 pub(crate) fn submission(gpus: u32, key: Option<&str>) -> Submission {
     let text = format!(
         r#"{{"name": "train", "executor_name": "anna", "required_memory": "1g", "num_gpus": {gpus}}}"#
@@ -54,6 +62,7 @@ pub(crate) fn submission(gpus: u32, key: Option<&str>) -> Submission {
         config: Arc::from(text),
         bundle: None,
         key: key.map(Arc::from),
+        job_key: KEY,
     }
 }
 
@@ -67,7 +76,7 @@ pub(crate) struct Cluster {
     pub(crate) key: ClusterKey,
     pub(crate) settings: Settings,
     bundles: Bundles,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Cluster {
@@ -83,8 +92,15 @@ impl Cluster {
             key: ClusterKey::from_secret("a secret for tests"),
             settings: Settings::default(),
             bundles: Bundles::open(&bundles, &std::collections::BTreeMap::new()).expect("opens"),
-            _dir: dir,
+            dir,
         }
+    }
+
+    /// Goes on with an empty store.
+    pub(crate) async fn lose_store(&mut self) {
+        let dir = self.dir.path().join("another store");
+        let store = Store::open(Options::Embedded { dir }).await;
+        self.store = store.expect("opens");
     }
 
     /// A master that leads.
@@ -339,7 +355,7 @@ impl FakeWorker {
 
     pub(crate) async fn enter(&mut self, attempt: &str, phase: AttemptPhase) {
         let entered = Report::Entered {
-            attempt: attempt.to_owned(),
+            attempt: id(attempt),
             phase,
             note: String::new(),
         };
@@ -348,7 +364,7 @@ impl FakeWorker {
 
     pub(crate) async fn run(&mut self, attempt: &str) {
         let accepted = Report::Accepted {
-            attempt: attempt.to_owned(),
+            attempt: id(attempt),
         };
         self.report(accepted).await;
         self.enter(attempt, AttemptPhase::Running).await;
@@ -356,7 +372,7 @@ impl FakeWorker {
 
     pub(crate) async fn finish(&mut self, attempt: &str, outcome: &Outcome) {
         let finished = Report::Finished {
-            attempt: attempt.to_owned(),
+            attempt: id(attempt),
             outcome: WireOutcome::from(outcome),
             ran_ms: 1000,
             log_bytes: 10,

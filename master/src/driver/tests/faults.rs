@@ -5,7 +5,7 @@ use dopq_common::id::Epoch;
 use dopq_common::job::{Cause, Phase};
 use dopq_common::wire::Order;
 
-use super::cluster::{Cluster, outcome, submission};
+use super::cluster::{Cluster, id, outcome, submission};
 use crate::archive::Kind;
 use crate::driver::{ActError, SubmitError};
 use crate::leader::Standing;
@@ -33,7 +33,7 @@ async fn an_order_that_was_committed_but_not_sent_is_sent_by_the_next_leader() {
     let next = cluster.master("a").await;
     next.reaches(job, Phase::Assigned).await;
     let order = worker.next_order().await;
-    assert_eq!((order.attempt.as_str(), order.epoch), ("1.1", 2));
+    assert_eq!((&order.attempt, order.epoch), (&id("1.1"), 2));
     assert!(matches!(order.order, Order::Run(_)), "{order:?}");
     worker.run("1.1").await;
     worker.finish("1.1", &outcome(Cause::Succeeded)).await;
@@ -64,14 +64,32 @@ async fn orders_for_a_worker_that_cannot_be_reached_are_repeated_until_it_can() 
         .await
         .expect("accepted")
         .job;
-    assert_eq!(other.next_order().await.attempt, format!("{quick}.1"));
+    assert_eq!(other.next_order().await.attempt, id(&format!("{quick}.1")));
     let mut attempts = Vec::new();
     for _ in 0..3 {
         attempts.push(slow.next_order().await.attempt);
     }
     attempts.sort();
     attempts.dedup();
-    assert_eq!(attempts, ["1.1", "2.1", "3.1"]);
+    assert_eq!(attempts, ["1.1", "2.1", "3.1"].map(id));
+}
+
+#[tokio::test]
+async fn an_empty_store_counts_on_from_the_archive() {
+    let mut cluster = Cluster::new().await;
+    let master = cluster.master("a").await;
+    let mut last = None;
+    for _ in 0..3 {
+        let accepted = master.handle.submit(submission(1, None)).await;
+        last = Some(accepted.expect("accepted").job);
+    }
+    let last = last.expect("three jobs");
+    cluster.archived(last, Kind::Accepted).await;
+    master.crash().await;
+    cluster.lose_store().await;
+    let master = cluster.master("a").await;
+    let accepted = master.handle.submit(submission(1, None)).await;
+    assert_eq!(accepted.expect("accepted").job.0, last.0 + 1);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use dopq_common::wire::{AttemptPhase, Order, Report};
 use super::{ActError, SubmitError};
 use crate::archive::Kind;
 use crate::store::{AccountChange, AuditEntry, IngestMark};
-use cluster::{Cluster, name, outcome, submission};
+use cluster::{Cluster, id, name, outcome, submission};
 
 fn audit(action: &str) -> AuditEntry {
     AuditEntry {
@@ -36,13 +36,15 @@ async fn a_job_is_submitted_run_and_finished() {
     assert!(accepted.new);
 
     let order = worker.next_order().await;
-    assert_eq!(order.attempt, "1.1");
+    assert_eq!(order.attempt, id("1.1"));
     let Order::Run(run) = order.order else {
         panic!("{order:?}");
     };
     assert_eq!((run.user.as_str(), run.allocation.gpus.len()), ("anna", 1));
     assert_eq!(run.data_urls, ["http://a"]);
-    let token = cluster.key.token("1.1".parse().expect("id"), &name("w"));
+    let token = cluster
+        .key
+        .token(id("1.1").parse().expect("id"), &name("w"));
     assert!(token.matches(&run.token));
 
     worker.run("1.1").await;
@@ -50,10 +52,7 @@ async fn a_job_is_submitted_run_and_finished() {
     worker.finish("1.1", &outcome(Cause::Succeeded)).await;
     master.reaches(accepted.job, Phase::Finished).await;
     let order = worker.next_order().await;
-    assert_eq!(
-        (order.attempt.as_str(), &order.order),
-        ("1.1", &Order::Forget)
-    );
+    assert_eq!((&order.attempt, &order.order), (&id("1.1"), &Order::Forget));
     cluster.archived(accepted.job, Kind::Finished).await;
     cluster.archived(accepted.job, Kind::Accepted).await;
     master.stop().await;
@@ -178,7 +177,7 @@ async fn a_running_job_is_cancelled_through_its_worker() {
     );
     worker
         .report(Report::Finished {
-            attempt: "1.1".to_owned(),
+            attempt: id("1.1"),
             outcome,
             ran_ms: 5,
             log_bytes: 0,

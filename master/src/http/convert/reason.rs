@@ -77,7 +77,7 @@ mod tests {
     use std::sync::Arc;
 
     use dopq_common::api::REASON_WIDTH;
-    use dopq_common::id::JobId;
+    use dopq_common::id::{JobId, JobKey};
     use dopq_common::job::{DependencyKind, JobState, Queued};
     use dopq_common::record::Specs;
     use dopq_common::resources::{ByteSize, Capacity, GpuDevice, MilliCpu};
@@ -93,6 +93,7 @@ mod tests {
         let (config, spec) = Specs::default().read(&config).expect("a configuration");
         Job {
             id: JobId(1),
+            key: JobKey([7; 16]),
             user: "anna".parse().expect("a name"),
             spec,
             config,

@@ -16,7 +16,7 @@ pub(super) mod submit;
 pub(super) mod system;
 
 use dopq_common::api::ErrorCode;
-use dopq_common::id::JobId;
+use dopq_common::id::{AttemptId, JobId};
 use dopq_common::time::Timestamp;
 
 use super::app::Context;
@@ -32,15 +32,16 @@ const LINE_MAX_CHARS: usize = 200;
 /// are read in pieces and commits get in between.
 const AT_ONCE: usize = 64;
 
-/// The last attempt of a job with its own log and results, 0 before the first. `what` names those.
-fn own_output(context: &Context, id: JobId, what: &str) -> Result<u32> {
+/// The last attempt of a job with its own log and results; its number is 0 before the first, and a task that was not
+/// begun has none. `what` names log and results.
+fn own_output(context: &Context, id: JobId, what: &str) -> Result<Option<AttemptId>> {
     context.view().read(|model| {
         let Some(job) = model.state.job(id) else {
             let waits = waiting_in(model, id).is_some();
-            return waits.then_some(0).ok_or_else(|| Error::no_job(id));
+            return waits.then_some(None).ok_or_else(|| Error::no_job(id));
         };
         let Some(first) = array_of(job).and_then(|array| array.indexes.first()) else {
-            return Ok(job.last_attempt);
+            return Ok(Some(job.attempt_id(job.last_attempt)));
         };
         let message = format!("job {id} is an array; each task has {what} of its own");
         let hint = format!("name a task, such as {id}_{first}");

@@ -27,9 +27,16 @@ pub(in crate::http) async fn download(
     Params(which): Params<Which>,
 ) -> Result<Response> {
     let last = own_output(&context, job, "results")?;
-    let number = which.attempt.unwrap_or(last);
-    let attempt = AttemptId { job, number };
-    let results = context.app.bundles.get_results(attempt).await;
+    let number = which
+        .attempt
+        .unwrap_or_else(|| last.map_or(0, |last| last.number));
+    let results = match last {
+        Some(last) => {
+            let attempt = AttemptId { number, ..last };
+            context.app.bundles.get_results(attempt).await
+        }
+        None => Ok(None),
+    };
     let results = results.map_err(|error| Error::unavailable("cannot read the results", &error))?;
     let Some((size_bytes, stream)) = results else {
         let message = format!("job {job} has no results of attempt {number}");

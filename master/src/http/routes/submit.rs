@@ -16,6 +16,7 @@ use crate::http::caller::Caller;
 use crate::http::error::{Error, Result};
 use crate::http::extract;
 use crate::http::routes::jobs::shown;
+use crate::random;
 
 /// The longest `Idempotency-Key`.
 const KEY_MAX_BYTES: usize = 200;
@@ -86,12 +87,15 @@ async fn hand_over(
         let message = "only operators and admins may submit urgent jobs; use normal or nice";
         return Err(Error::fault("class_not_allowed", "class", message));
     }
+    let job_key = random::job_key()
+        .map_err(|error| Error::internal("failed to draw a random number", &error))?;
     let submission = Submission {
         user,
         spec: Arc::new(spec),
         config: config.into(),
         bundle,
         key,
+        job_key,
     };
     let accepted = context.app.handle.submit(submission).await?;
     let status = if accepted.new {

@@ -119,7 +119,7 @@ fn only_the_leader_changes_anything() {
 async fn everybody_gets_exactly_what_is_theirs() {
     let world = World::new().await;
     let job = world.running_job("anna", "gpu-1").await;
-    let attempt = format!("{job}.1");
+    let attempt = world.attempt(job, 1).to_string();
     // Each handler is replaced by one that only says it was reached.
     let probes = table().into_iter().map(|route| Route {
         handler: on(route.verb.filter(), async || "reached"),

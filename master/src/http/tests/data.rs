@@ -1,6 +1,7 @@
 //! The workers' data plane: the bundle goes out, the log and the results come in, the stale are sent away.
 
 use dopq_common::api::ErrorCode;
+use dopq_common::id::{AttemptId, JobKey};
 
 use super::world::{World, config, zip};
 
@@ -9,7 +10,7 @@ async fn a_current_attempt_gets_its_bundle_and_leaves_log_and_results() {
     let world = World::new().await;
     let bytes = zip(&config("anna"));
     let job = world.running_bundle("anna", "gpu-1", &bytes).await;
-    let attempt = format!("{job}.1");
+    let attempt = world.attempt(job, 1).to_string();
     let at = |verb, rest: &str| {
         let path = format!("/data/v1/attempts/{attempt}/{rest}");
         let request = world.request(verb, &path).header("dopq-worker", "gpu-1");
@@ -53,7 +54,8 @@ async fn a_current_attempt_gets_its_bundle_and_leaves_log_and_results() {
 async fn stale_attempts_are_told_to_give_up_and_early_ones_to_come_back() {
     let world = World::new().await;
     let job = world.running_job("anna", "gpu-1").await;
-    let ask = |attempt: String| {
+    let ask = |attempt: AttemptId| {
+        let attempt = attempt.to_string();
         let path = format!("/data/v1/attempts/{attempt}/logs/0");
         let request = world.request("PUT", &path).header("dopq-worker", "gpu-1");
         request
@@ -62,22 +64,29 @@ async fn stale_attempts_are_told_to_give_up_and_early_ones_to_come_back() {
             .send()
     };
     // An order can be at its worker before a lagging master's read model shows it.
-    for early in [format!("{job}.2"), format!("{}.1", job + 1)] {
+    for early in [world.attempt(job, 2), world.attempt(job + 1, 1)] {
         assert_eq!(ask(early).await.error().code, ErrorCode::Unavailable);
     }
-    assert_eq!(ask(format!("{job}.1")).await.status.as_u16(), 204);
+    let current = world.attempt(job, 1);
+    assert_eq!(ask(current).await.status.as_u16(), 204);
+    // Of a lost store's job that had the same number.
+    for number in [1, 2] {
+        let lost = AttemptId {
+            number,
+            key: JobKey([8; 16]),
+            ..current
+        };
+        assert_eq!(ask(lost).await.error().code, ErrorCode::Conflict);
+    }
     world.refused(job, "gpu-1").await;
-    assert_eq!(
-        ask(format!("{job}.1")).await.error().code,
-        ErrorCode::Conflict
-    );
+    assert_eq!(ask(current).await.error().code, ErrorCode::Conflict);
 }
 
 #[tokio::test]
 async fn results_larger_than_allowed_are_not_kept() {
     let world = World::with(|settings| settings.results_max_bytes = 10).await;
     let job = world.running_job("anna", "gpu-1").await;
-    let attempt = format!("{job}.1");
+    let attempt = world.attempt(job, 1).to_string();
     let path = format!("/data/v1/attempts/{attempt}/results");
     let request = world.request("PUT", &path).header("dopq-worker", "gpu-1");
     let request = request.token(&world.attempt_token(&attempt, "gpu-1"));

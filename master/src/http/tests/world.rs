@@ -13,7 +13,7 @@ use bytes::Bytes;
 use dopq_common::api::Role;
 use dopq_common::broker::{Broker, LiveStream, inproc};
 use dopq_common::bundle::{Limits, config as documents};
-use dopq_common::id::{AttemptId, Epoch, JobId, UserName, WorkerId};
+use dopq_common::id::{AttemptId, Epoch, JobId, JobKey, UserName, WorkerId};
 use dopq_common::job::{BundleRef, Cause, Outcome};
 use dopq_common::resources::{ByteSize, Capacity, GpuDevice, MilliCpu};
 use dopq_common::sched::{self, Event, Progress, Submission};
@@ -44,6 +44,9 @@ const PEOPLE: [(&str, Role); 4] = [
     ("anna", Role::User),
     ("bert", Role::User),
 ];
+
+/// The key of the jobs that a world submits by itself.
+const KEY: JobKey = JobKey([7; 16]);
 
 pub(super) struct World {
     context: Ctx,
@@ -213,6 +216,15 @@ impl World {
         self.tokens.get(who).expect(who).reveal().to_owned()
     }
 
+    /// An attempt's id; that of a job which is not there has the key of those that this world submits.
+    pub(super) fn attempt(&self, job: u64, number: u32) -> AttemptId {
+        let job = JobId(job);
+        let view = self.handle.view();
+        let key = view.read(|model| model.state.job(job).map(|job| job.key));
+        let key = key.unwrap_or(KEY);
+        AttemptId { job, number, key }
+    }
+
     pub(super) fn attempt_token(&self, attempt: &str, worker: &str) -> String {
         let token = self
             .key
@@ -299,6 +311,7 @@ impl World {
             config: config.into(),
             bundle,
             key: None,
+            job_key: KEY,
         };
         let accepted = self.handle.submit(submission).await;
         accepted.expect("accepted").job.0
@@ -384,7 +397,7 @@ impl World {
     async fn reported(&self, job: u64, number: u32, worker: &str, progress: Progress) {
         self.happens(Event::Reported {
             worker: machine(worker),
-            attempt: attempt(job, number),
+            attempt: self.attempt(job, number),
             progress,
         })
         .await;
@@ -392,7 +405,9 @@ impl World {
 
     pub(super) async fn store_log(&self, job: u64, number: u32, offset: u64, bytes: &[u8]) {
         let bytes = Bytes::copy_from_slice(bytes);
-        let stored = self.bundles.put_log(attempt(job, number), offset, bytes);
+        let stored = self
+            .bundles
+            .put_log(self.attempt(job, number), offset, bytes);
         stored.await.expect("stored");
     }
 
@@ -412,7 +427,7 @@ impl World {
         offset: u64,
         bytes: &[u8],
     ) {
-        let (attempt, worker) = (attempt(job, number), machine(worker));
+        let (attempt, worker) = (self.attempt(job, number), machine(worker));
         let live = Live::LogTail {
             attempt: attempt.to_string(),
             offset,
@@ -443,13 +458,6 @@ fn name(text: &str) -> UserName {
 
 fn machine(text: &str) -> WorkerId {
     text.parse().expect("name")
-}
-
-fn attempt(job: u64, number: u32) -> AttemptId {
-    AttemptId {
-        job: JobId(job),
-        number,
-    }
 }
 
 fn audit() -> AuditEntry {

@@ -4,10 +4,12 @@ use serde_json::{Value, json};
 use super::super::HostFolder;
 use super::*;
 use dopq_common::bundle::config;
-use dopq_common::id::JobId;
+use dopq_common::id::{JobId, JobKey};
 use dopq_common::job::JobSpec;
 use dopq_common::resources::Allocation;
 use dopq_common::resources::MilliGpu;
+
+const KEY: JobKey = JobKey([0xcd; 16]);
 
 /// Words that mean something where they must not arrive.
 const HOSTILE: &[&str] = &[
@@ -97,6 +99,7 @@ impl Case {
             attempt: AttemptId {
                 job: JobId(1423),
                 number: 2,
+                key: KEY,
             },
             user: &"anna".parse().expect("a name"),
             digest: Some(Digest([0xab; 32])),
@@ -197,7 +200,7 @@ fn check_rules(body: &Value) {
     let own: Vec<&str> = own.map(|(name, _)| name.as_str()).collect();
     assert_eq!(own.len(), 8, "{own:?}");
     assert_eq!(labels[LABEL_JOB], "1423");
-    assert_eq!(labels[LABEL_ATTEMPT], "1423.2");
+    assert_eq!(labels[LABEL_ATTEMPT], format!("1423.2-{KEY}"));
     assert_eq!(labels[LABEL_WORKER], "node-1");
 
     let env = env(body);
@@ -417,9 +420,15 @@ fn the_machines_network_is_the_administrators_to_give() {
 
 #[test]
 fn names_are_the_attempts_own() {
-    let attempt = "1423.2".parse().expect("an attempt");
-    assert_eq!(container_name("default", attempt), "dopq-1423-2");
-    assert_eq!(container_name("lab", attempt), "dopq-lab-1423-2");
+    let attempt = format!("1423.2-{KEY}").parse().expect("an attempt");
+    assert_eq!(
+        container_name("default", attempt),
+        "dopq-1423-2-cdcdcdcdcdcd"
+    );
+    assert_eq!(
+        container_name("lab", attempt),
+        "dopq-lab-1423-2-cdcdcdcdcdcd"
+    );
 }
 
 #[test]

@@ -18,7 +18,7 @@ async fn a_task_that_panics_ends_its_attempt_with_a_cause() {
         ("4.1", "probe", failing(137), "engine_error"),
     ];
     for (attempt, call, program, cause) in table {
-        let name = format!("dopq-{}", attempt.replace('.', "-"));
+        let name = format!("dopq-{}-070707070707", attempt.replace('.', "-"));
         rig.fake.script(&name, program);
         rig.fake.fail_next(call, Fault::Panic);
         rig.run(attempt, "").await;
@@ -34,7 +34,7 @@ async fn a_task_that_panics_ends_its_attempt_with_a_cause() {
 async fn a_success_whose_log_is_not_stored_is_none() {
     let mut rig = Rig::started().await;
     for (attempt, code, cause) in [("1.1", 0, "engine_error"), ("2.1", 3, "user_error")] {
-        let name = format!("dopq-{}", attempt.replace('.', "-"));
+        let name = format!("dopq-{}-070707070707", attempt.replace('.', "-"));
         rig.fake.script(&name, Program::new().exits(code));
         // Of the task that follows the output, and of the one that reads the rest.
         rig.fake.fail_next("logs", Fault::Panic);
@@ -58,7 +58,7 @@ async fn a_job_runs_on_when_the_tasks_that_watch_it_panic() {
     let mut rig = Rig::started().await;
     let program = Program::new().prints("a\n");
     let program = program.sleeps(Duration::from_millis(100));
-    rig.fake.script("dopq-1-1", program);
+    rig.fake.script("dopq-1-1-070707070707", program);
     rig.fake.fail_next("wait", Fault::Panic);
     rig.fake.fail_next("logs", Fault::Panic);
     rig.run("1.1", "").await;
@@ -78,14 +78,15 @@ async fn a_start_that_panics_is_looked_up() {
     rig.stop("1.1", 10).await;
     let end = rig.finished("1.1").await;
     assert_eq!(end.outcome.cause, "cancelled", "{end:?}");
-    assert_eq!(rig.fake.starts("dopq-1-1"), 0);
+    assert_eq!(rig.fake.starts("dopq-1-1-070707070707"), 0);
     rig.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_of_which_a_part_panics_starts_again() {
     let mut rig = Rig::started().await;
-    rig.fake.script("dopq-1-1", Program::new().runs_on());
+    rig.fake
+        .script("dopq-1-1-070707070707", Program::new().runs_on());
     rig.run("1.1", "").await;
     rig.until("running").await;
     // The periodic look asks for it.
@@ -93,7 +94,7 @@ async fn a_worker_of_which_a_part_panics_starts_again() {
     let error = rig.failed().await;
     assert!(matches!(error, Error::Panicked(_)), "{error}");
     rig.start().await;
-    rig.fake.end("dopq-1-1", 0);
+    rig.fake.end("dopq-1-1-070707070707", 0);
     assert_eq!(rig.finished("1.1").await.outcome.cause, "succeeded");
     rig.end().await;
 }

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::plane::Plane;
+use super::plane::{Plane, id};
 use crate::docker::Engine;
 use crate::docker::fake::Fake;
 use crate::records::Records;
@@ -157,7 +157,7 @@ impl Rig {
     /// Gives several orders in one message.
     pub(super) async fn orders(&self, orders: impl IntoIterator<Item = (&str, Order)>) {
         let orders = orders.into_iter().map(|(attempt, order)| AttemptOrder {
-            attempt: attempt.to_owned(),
+            attempt: id(attempt),
             order,
         });
         let envelope = OrderEnvelope {
@@ -248,6 +248,7 @@ impl Rig {
     }
 
     pub(super) async fn finished(&mut self, attempt: &str) -> End {
+        let attempt = id(attempt);
         let mut before = Vec::new();
         loop {
             let report = self.report().await;
@@ -258,7 +259,7 @@ impl Rig {
                 results_bytes,
                 ..
             } = &report
-                && of == attempt
+                && *of == attempt
             {
                 return End {
                     outcome: outcome.clone(),
@@ -277,14 +278,14 @@ impl Rig {
 
     /// Waits for the ends of several attempts, in whatever order.
     pub(super) async fn all_finished(&mut self, attempts: &[&str]) -> Vec<String> {
-        let mut open: BTreeSet<&str> = attempts.iter().copied().collect();
+        let mut open: BTreeSet<String> = attempts.iter().map(|attempt| id(attempt)).collect();
         let mut causes = Vec::new();
         while !open.is_empty() {
             if let Report::Finished {
                 attempt, outcome, ..
             } = self.report().await
             {
-                open.remove(attempt.as_str());
+                open.remove(&attempt);
                 causes.push(outcome.cause);
             }
         }

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use dopq_common::wire::{Live, Order, Report, topic};
 
+use super::plane::id;
 use super::rig::Rig;
 use crate::docker::fake::{Build, Program};
 
@@ -24,7 +25,7 @@ async fn a_stop_during_the_fetch_ends_it_without_a_container() {
     rig.until("uploading").await;
     rig.plane.fail(0);
     assert_eq!(rig.finished("1.1").await.outcome.cause, "cancelled");
-    assert_eq!(rig.fake.starts("dopq-1-1"), 0);
+    assert_eq!(rig.fake.starts("dopq-1-1-070707070707"), 0);
     rig.end().await;
 }
 
@@ -48,16 +49,21 @@ async fn a_stop_during_the_build_ends_it_without_a_container() {
 async fn a_stop_asks_and_then_kills() {
     let mut rig = Rig::started().await;
     let table = [
-        ("1.1", "dopq-1-1", Program::new().runs_on(), Some(143)),
+        (
+            "1.1",
+            "dopq-1-1-070707070707",
+            Program::new().runs_on(),
+            Some(143),
+        ),
         (
             "2.1",
-            "dopq-2-1",
+            "dopq-2-1-070707070707",
             Program::new().runs_on().ignores_stop(),
             Some(137),
         ),
         (
             "3.1",
-            "dopq-3-1",
+            "dopq-3-1-070707070707",
             Program::new().runs_on().exits_when_stopped(0),
             Some(0),
         ),
@@ -78,7 +84,8 @@ async fn a_stop_asks_and_then_kills() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_job_is_thawed_and_stopped() {
     let mut rig = Rig::started().await;
-    rig.fake.script("dopq-1-1", Program::new().runs_on());
+    rig.fake
+        .script("dopq-1-1-070707070707", Program::new().runs_on());
     rig.run("1.1", "").await;
     rig.until("running").await;
     rig.order("1.1", Order::Pause).await;
@@ -106,8 +113,10 @@ async fn a_stop_for_an_unknown_attempt_keeps_it_from_ever_running() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_is_carried_on_by_the_next_agent() {
     let mut rig = Rig::started().await;
-    rig.fake
-        .script("dopq-1-1", Program::new().runs_on().ignores_stop());
+    rig.fake.script(
+        "dopq-1-1-070707070707",
+        Program::new().runs_on().ignores_stop(),
+    );
     rig.run("1.1", "").await;
     rig.until("running").await;
     rig.stop("1.1", 200).await;
@@ -134,7 +143,7 @@ async fn orders_that_nobody_understands_are_dropped() {
     rig.order("1.1", Order::Run(Box::new(unreadable))).await;
     loop {
         if let Report::Refused { attempt, .. } = rig.report().await {
-            assert_eq!(attempt, "1.1");
+            assert_eq!(attempt, id("1.1"));
             break;
         }
     }
@@ -145,14 +154,14 @@ async fn orders_that_nobody_understands_are_dropped() {
 async fn a_followed_log_is_told_live() {
     let mut rig = Rig::started().await;
     rig.fake.script(
-        "dopq-1-1",
+        "dopq-1-1-070707070707",
         Program::new()
             .prints("first\n")
             .sleeps(Duration::from_millis(300))
             .prints("second\n")
             .runs_on(),
     );
-    let attempt = "1.1".parse().expect("attempt");
+    let attempt = id("1.1").parse().expect("attempt");
     let topics = [topic::log(attempt)];
     let mut tail = rig
         .broker
@@ -162,7 +171,7 @@ async fn a_followed_log_is_told_live() {
     rig.run("1.1", "").await;
     rig.until("running").await;
     let follow = Live::Follow {
-        attempt: "1.1".to_owned(),
+        attempt: id("1.1"),
         for_ms: 60_000,
     };
     let follow = bytes::Bytes::from(serde_json::to_vec(&follow).expect("written"));
@@ -181,7 +190,7 @@ async fn a_followed_log_is_told_live() {
         };
         heard.extend(BASE64.decode(data).expect("base64"));
     }
-    rig.fake.end("dopq-1-1", 0);
+    rig.fake.end("dopq-1-1-070707070707", 0);
     assert_eq!(rig.finished("1.1").await.outcome.cause, "succeeded");
     rig.end().await;
 }

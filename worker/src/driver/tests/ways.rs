@@ -33,12 +33,36 @@ fn counted(lines: u32) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_with_a_lost_jobs_number_runs_and_gets_its_own_log() {
+    let mut rig = Rig::started().await;
+    let (lost, new) = (format!("1.1-{}", "08".repeat(16)), "1.1");
+    let script = |rig: &Rig, name, printed| {
+        let program = Program::new().prints(printed);
+        rig.fake.script(name, program);
+    };
+    script(&rig, "dopq-1-1-080808080808", "a secret\n");
+    rig.run(&lost, "").await;
+    assert_eq!(rig.finished(&lost).await.outcome.cause, "succeeded");
+    script(&rig, "dopq-1-1-070707070707", "my own\n");
+    for _ in 0..2 {
+        rig.run(new, "").await;
+        assert_eq!(rig.finished(new).await.outcome.cause, "succeeded");
+    }
+    assert_eq!(rig.fake.starts("dopq-1-1-070707070707"), 1);
+    assert_eq!(rig.stdout(new), "my own\n");
+    assert_eq!(rig.stdout(&lost), "a secret\n");
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_is_built_run_and_reported_with_its_log() {
     let mut rig = Rig::started().await;
     rig.fake
         .script_build(&tag(), Build::new().prints("Step 1/1 : FROM scratch"));
-    rig.fake
-        .script("dopq-1-1", Program::new().prints("hello\n").exits(3));
+    rig.fake.script(
+        "dopq-1-1-070707070707",
+        Program::new().prints("hello\n").exits(3),
+    );
     rig.run("1.1", "").await;
     let end = rig.finished("1.1").await;
     assert_eq!(end.before, ["accepted", "building", "running", "uploading"]);
@@ -71,7 +95,7 @@ async fn every_byte_comes_once_and_in_order() {
         .collect();
     bytes.extend(0..=255_u8);
     let program = Program::new().prints(bytes.clone()).complains("oh\n");
-    rig.fake.script("dopq-1-1", program);
+    rig.fake.script("dopq-1-1-070707070707", program);
     rig.run("1.1", "").await;
     assert_eq!(rig.finished("1.1").await.outcome.cause, "succeeded");
     // The engine ends the last line where the program did not.
@@ -84,7 +108,7 @@ async fn every_byte_comes_once_and_in_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_killed_in_mid_run_adopts_its_container() {
     let mut rig = Rig::started().await;
-    rig.fake.script("dopq-1-1", counting(2000));
+    rig.fake.script("dopq-1-1-070707070707", counting(2000));
     rig.run("1.1", "").await;
     rig.until("running").await;
     rig.kill().await;
@@ -92,19 +116,21 @@ async fn a_worker_killed_in_mid_run_adopts_its_container() {
     let end = rig.finished("1.1").await;
     assert_eq!(end.outcome.cause, "succeeded", "{end:?}");
     assert_eq!(rig.stdout("1.1"), counted(2000));
-    assert_eq!(rig.fake.starts("dopq-1-1"), 1);
+    assert_eq!(rig.fake.starts("dopq-1-1-070707070707"), 1);
     rig.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_was_away_at_the_end_catches_up() {
     let mut rig = Rig::started().await;
-    rig.fake
-        .script("dopq-1-1", Program::new().prints("a\n").runs_on());
+    rig.fake.script(
+        "dopq-1-1-070707070707",
+        Program::new().prints("a\n").runs_on(),
+    );
     rig.run("1.1", "").await;
     rig.until("running").await;
     rig.kill().await;
-    rig.fake.end("dopq-1-1", 5);
+    rig.fake.end("dopq-1-1-070707070707", 5);
     rig.start().await;
     let end = rig.finished("1.1").await;
     assert_eq!(end.outcome.exit_code, Some(5));
@@ -122,15 +148,17 @@ async fn a_worker_killed_while_it_builds_builds_again() {
     rig.kill().await;
     rig.start().await;
     assert_eq!(rig.finished("1.1").await.outcome.cause, "succeeded");
-    assert_eq!(rig.fake.starts("dopq-1-1"), 1);
+    assert_eq!(rig.fake.starts("dopq-1-1-070707070707"), 1);
     rig.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ended_worker_leaves_its_containers_running() {
     let mut rig = Rig::started().await;
-    rig.fake
-        .script("dopq-1-1", Program::new().prints("a\n").runs_on());
+    rig.fake.script(
+        "dopq-1-1-070707070707",
+        Program::new().prints("a\n").runs_on(),
+    );
     rig.run("1.1", "").await;
     rig.until("running").await;
     rig.end().await;
@@ -145,7 +173,7 @@ async fn an_ended_worker_leaves_its_containers_running() {
             break;
         }
     }
-    rig.fake.end("dopq-1-1", 0);
+    rig.fake.end("dopq-1-1-070707070707", 0);
     assert_eq!(rig.finished("1.1").await.outcome.cause, "succeeded");
     rig.end().await;
 }
@@ -153,15 +181,16 @@ async fn an_ended_worker_leaves_its_containers_running() {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_reboot_the_attempt_is_lost_and_never_run_again() {
     let mut rig = Rig::started().await;
-    rig.fake.script("dopq-1-1", Program::new().runs_on());
+    rig.fake
+        .script("dopq-1-1-070707070707", Program::new().runs_on());
     rig.run("1.1", "").await;
     rig.until("running").await;
     rig.kill().await;
-    rig.fake.end("dopq-1-1", 255);
+    rig.fake.end("dopq-1-1-070707070707", 255);
     rig.reboot();
     rig.start().await;
     assert_eq!(rig.finished("1.1").await.outcome.cause, "worker_lost");
-    assert_eq!(rig.fake.starts("dopq-1-1"), 1);
+    assert_eq!(rig.fake.starts("dopq-1-1-070707070707"), 1);
     rig.end().await;
 }
 
@@ -180,7 +209,7 @@ async fn a_start_whose_answer_is_lost_is_looked_up() {
             rig.stop("1.1", 10).await;
             assert_eq!(rig.finished("1.1").await.outcome.cause, "cancelled");
         }
-        assert!(rig.fake.starts("dopq-1-1") <= 1);
+        assert!(rig.fake.starts("dopq-1-1-070707070707") <= 1);
         rig.end().await;
     }
 }
@@ -193,7 +222,7 @@ async fn creations_and_fetches_are_tried_again() {
     rig.run("1.1", "").await;
     let end = rig.finished("1.1").await;
     assert_eq!(end.outcome.cause, "succeeded", "{end:?}");
-    assert_eq!(rig.fake.starts("dopq-1-1"), 1);
+    assert_eq!(rig.fake.starts("dopq-1-1-070707070707"), 1);
     rig.end().await;
 }
 
@@ -242,7 +271,7 @@ async fn a_flood_is_cut_once_with_a_mark() {
     rig.limits.log = ByteSize(100_000);
     rig.start().await;
     let flood = Program::new().prints(vec![b'x'; 3_000_000]).prints("\n");
-    rig.fake.script("dopq-1-1", flood);
+    rig.fake.script("dopq-1-1-070707070707", flood);
     rig.run("1.1", "").await;
     let end = rig.finished("1.1").await;
     assert_eq!(end.outcome.cause, "succeeded");
@@ -259,21 +288,31 @@ async fn ends_have_true_causes() {
     let table = [
         (
             "1.1",
-            "dopq-1-1",
+            "dopq-1-1-070707070707",
             Program::new().out_of_memory(),
             "oom_host",
         ),
         (
             "2.1",
-            "dopq-2-1",
+            "dopq-2-1-070707070707",
             Program::new().unrunnable(127),
             "user_error",
         ),
-        ("3.1", "dopq-3-1", Program::new().exits(137), "user_error"),
-        ("4.1", "dopq-4-1", Program::new().exits(0), "succeeded"),
+        (
+            "3.1",
+            "dopq-3-1-070707070707",
+            Program::new().exits(137),
+            "user_error",
+        ),
+        (
+            "4.1",
+            "dopq-4-1-070707070707",
+            Program::new().exits(0),
+            "succeeded",
+        ),
         (
             "5.1",
-            "dopq-5-1",
+            "dopq-5-1-070707070707",
             Program::new().out_of_memory_noted_late(),
             "oom_host",
         ),
@@ -290,7 +329,8 @@ async fn ends_have_true_causes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_stops_is_to_blame_for_what_it_killed() {
     let mut rig = Rig::started().await;
-    rig.fake.script("dopq-1-1", Program::new().runs_on());
+    rig.fake
+        .script("dopq-1-1-070707070707", Program::new().runs_on());
     rig.run("1.1", "").await;
     rig.until("running").await;
     rig.fake.stop_engine(false);
@@ -310,7 +350,7 @@ async fn an_engine_that_stops_is_to_blame_for_what_it_killed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_restarts_under_a_living_container_changes_nothing() {
     let mut rig = Rig::started().await;
-    rig.fake.script("dopq-1-1", counting(1000));
+    rig.fake.script("dopq-1-1-070707070707", counting(1000));
     rig.run("1.1", "").await;
     rig.until("running").await;
     rig.fake.stop_engine(true);
@@ -326,7 +366,10 @@ async fn a_log_whose_end_may_be_lost_is_marked() {
     const MARK: &str = "the end of the output may be missing";
     let mut rig = Rig::started().await;
     // The container ends while the engine is away, or after it is back.
-    for (attempt, name, ends_meanwhile) in [("1.1", "dopq-1-1", true), ("2.1", "dopq-2-1", false)] {
+    for (attempt, name, ends_meanwhile) in [
+        ("1.1", "dopq-1-1-070707070707", true),
+        ("2.1", "dopq-2-1-070707070707", false),
+    ] {
         let fake = rig.fake.clone();
         fake.script(name, Program::new().prints("a\n").runs_on());
         // Whoever follows the output asks for it, and asks again while the engine is away.
@@ -360,12 +403,13 @@ async fn a_log_whose_end_may_be_lost_is_marked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn results_are_published_as_one_tar() {
     let mut rig = Rig::started().await;
-    rig.fake.script("dopq-1-1", Program::new().runs_on());
+    rig.fake
+        .script("dopq-1-1-070707070707", Program::new().runs_on());
     rig.run("1.1", "").await;
     rig.until("running").await;
-    let folder = rig.dir.path().join("data/out/anna/1/1");
+    let folder = rig.dir.path().join("data/out/anna/1-070707070707/1");
     std::fs::write(folder.join("model"), b"weights").expect("written");
-    rig.fake.end("dopq-1-1", 0);
+    rig.fake.end("dopq-1-1-070707070707", 0);
     let end = rig.finished("1.1").await;
     let tar = rig.plane.results("1.1").expect("results");
     assert_eq!(end.results_bytes, u64::try_from(tar.len()).ok());
@@ -384,7 +428,7 @@ async fn what_ran_out_of_gpu_memory_is_told_so() {
         let traceback = format!("Traceback (most recent call last):\n{line}\n");
         Program::new().complains(traceback).exits(1)
     };
-    rig.fake.script("dopq-1-1", program());
+    rig.fake.script("dopq-1-1-070707070707", program());
     rig.run("1.1", "").await;
     let outcome = rig.finished("1.1").await.outcome;
     assert_eq!(outcome.cause, "oom_gpu");
@@ -394,7 +438,7 @@ async fn what_ran_out_of_gpu_memory_is_told_so() {
         format!("exited with code 1 after it printed: {line}")
     );
     // A program that went on from there has succeeded.
-    rig.fake.script("dopq-2-1", program().exits(0));
+    rig.fake.script("dopq-2-1-070707070707", program().exits(0));
     rig.run("2.1", "").await;
     assert_eq!(rig.finished("2.1").await.outcome.cause, "succeeded");
     rig.end().await;
