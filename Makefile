@@ -1,6 +1,6 @@
 # make demo     the main job on the standalone default: build, start, submit, show, stop
 # make test     the whole suite on real Redis, RabbitMQ and Docker
-# make lint     format, lints, purity of the core, size of files, direction of imports
+# make lint     format, lints, purity of the core, size of files, direction of imports, dependencies
 # make cluster  Redis, RabbitMQ, one master and several workers with simulated GPUs, until Ctrl-C
 # make bench    measures the system in some 10 minutes (FAST=1: 2), one table; BASE=old.json compares
 #
@@ -35,6 +35,8 @@ lint:
 	tests/harness/check-core-is-pure.sh
 	tests/harness/check-file-sizes.sh
 	cargo run --quiet -p dopq-structure
+	PATH="$$(tests/harness/lint-tools.sh):$$PATH" && cargo machete && \
+	  cargo deny --locked check -D warnings licenses bans sources
 
 cluster: build
 	BIN=$(TARGET)/debug $(SETUP) docker redis rabbitmq -- tests/harness/cluster.sh
