@@ -9,7 +9,6 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use dopq_common::api::{ErrorCode, Role};
 use dopq_common::id::{AttemptId, JobId, JobName, UserName, WorkerId};
-use tokio::time::Instant;
 
 use super::access::{Access, Pace, QUICK, Rule, Who};
 use super::app::{Context, Ctx};
@@ -183,7 +182,7 @@ fn no_token() -> Error {
 fn failed(context: &Context, request: &Request, what: &str) -> Error {
     context.app.metrics.auth_failed();
     let address = peer(request).map_or(NOWHERE, |peer| peer.ip());
-    match context.limiter.failed(address, Instant::now()) {
+    match context.limiter.failed(address) {
         Ok(()) => {
             tracing::info!(peer = %address, "{what}");
             Error::new(ErrorCode::Unauthorized, what).hint("ask an admin for a new token")
