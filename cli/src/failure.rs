@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use dopq_common::api::Fault;
+use dopq_common::chain::chain;
 use dopq_common::id::JobName;
 use dopq_common::sim::SimError;
 
@@ -124,7 +125,7 @@ impl Failure {
 
     /// Prints the error, its details and a hint to stderr.
     pub(crate) fn report(&self, output: &Output) {
-        let mut lines = vec![format!("error: {}", clean(&self.chain()))];
+        let mut lines = vec![format!("error: {}", clean(&chain(self)))];
         if let Self::Configuration(errors) = self {
             for error in errors {
                 lines.push(format!(
@@ -147,27 +148,6 @@ impl Failure {
             lines.push(format!("  hint: {}", clean(&hint)));
         }
         output.complain(&lines.join("\n"));
-    }
-
-    /// The message with those of its sources.
-    fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(mut error) = source {
-            if error.is::<reqwest::Error>() {
-                // The outer layers only say that sending failed.
-                while let Some(inner) = error.source() {
-                    error = inner;
-                }
-            }
-            let message = error.to_string();
-            // Some libraries repeat their source's text in their own.
-            if !text.ends_with(&message) {
-                text = format!("{text}: {message}");
-            }
-            source = error.source();
-        }
-        text
     }
 
     fn faults(&self) -> &[Fault] {

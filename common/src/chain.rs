@@ -2,14 +2,18 @@
 
 use std::error::Error;
 
-/// The error and its sources in one line, separated by colons.
+/// The error and its sources in one line, separated by colons. A source whose text is already there is left out: some
+/// libraries repeat it in their own.
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let message = cause.to_string();
+        if !text.ends_with(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
         source = cause.source();
     }
     text
@@ -24,9 +28,15 @@ mod tests {
         let inner = std::io::Error::other("no space left");
         let outer = std::io::Error::other(Wrapped(inner));
         assert_eq!(chain(&outer), "cannot write: no space left");
+        let repeats = Repeats(std::io::Error::other("no space left"));
+        assert_eq!(chain(&repeats), "cannot write: no space left");
     }
 
     #[derive(Debug, thiserror::Error)]
     #[error("cannot write")]
     struct Wrapped(#[source] std::io::Error);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot write: {0}")]
+    struct Repeats(#[source] std::io::Error);
 }

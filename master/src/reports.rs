@@ -258,7 +258,6 @@ fn read_one(worker: &WorkerId, text: &str) -> Result<Read, Unusable> {
             outcome,
             ran_ms,
             log_bytes,
-            results_bytes: _,
         } => {
             let progress = Progress::Finished {
                 outcome: Outcome::from(&outcome),

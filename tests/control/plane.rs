@@ -348,9 +348,7 @@ impl Worker {
         });
         Report::Hello(Box::new(Hello {
             session: "s".to_owned(),
-            boot: "b".to_owned(),
             agent: "0".to_owned(),
-            host: "h".to_owned(),
             engine: "none".to_owned(),
             gpu_mode: "simulated".to_owned(),
             capacity: Capacity {
@@ -381,7 +379,6 @@ fn answers(order: &AttemptOrder) -> Vec<Report> {
         outcome,
         ran_ms: 1,
         log_bytes: 0,
-        results_bytes: None,
     };
     match &order.order {
         Order::Run(_) => vec![

@@ -180,7 +180,7 @@ pub(crate) async fn run_with(
         received,
     );
     let resumed = Event::Resumed {
-        boot: Arc::from(boot.as_str()),
+        boot: Arc::from(boot),
         containers,
     };
     driver.take(resumed).await.map_err(Error::Records)?;
@@ -198,7 +198,6 @@ pub(crate) async fn run_with(
         offer: probed.offer,
         engine: probed.info,
         session: session.clone(),
-        boot,
         link: broker.link(),
     };
     let (own, running) = (Arc::clone(&context), driver.running());

@@ -29,7 +29,6 @@ pub(crate) struct Inventory {
     pub(crate) offer: Offer,
     pub(crate) engine: EngineInfo,
     pub(crate) session: String,
-    pub(crate) boot: String,
     pub(crate) link: watch::Receiver<Link>,
 }
 
@@ -133,9 +132,7 @@ impl Inventory {
     async fn hello(&self, devices: &[GpuDevice], images: &[String]) {
         let hello = Hello {
             session: self.session.clone(),
-            boot: self.boot.clone(),
             agent: env!("CARGO_PKG_VERSION").to_owned(),
-            host: crate::host::host_name(),
             engine: self.engine.version.clone(),
             gpu_mode: self.offer.as_str().to_owned(),
             capacity: self.capacity(devices),

@@ -5,12 +5,9 @@
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
 use reqwest::Body;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -23,23 +20,20 @@ const RETRY_MOST: Duration = Duration::from_secs(30);
 const AHEAD: usize = 16;
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// Sends the folder's content and gives the size of the tar; `None` when there is nothing in it, or the
-/// masters do not want it. Tries for as long as it takes.
-pub(crate) async fn publish(data: &DataPlane, access: &Access, folder: PathBuf) -> Option<u64> {
+/// Sends the folder's content, if there is any, until the masters have it or refuse it.
+pub(crate) async fn publish(data: &DataPlane, access: &Access, folder: PathBuf) {
     let found = folder.clone();
     let empty = tokio::task::spawn_blocking(move || is_empty(&found)).await;
     if empty.unwrap_or(true) {
-        return None;
+        return;
     }
     let mut pause = RETRY_FIRST;
     loop {
-        let sent = Arc::new(AtomicU64::new(0));
-        let body = || stream(folder.clone(), Arc::clone(&sent));
-        match data.put_results(access, body).await {
-            Ok(()) => return Some(sent.load(Ordering::Relaxed)),
+        match data.put_results(access, || stream(folder.clone())).await {
+            Ok(()) => return,
             Err(error) if error.is_final() => {
                 tracing::warn!(attempt = %access.attempt, %error, "the masters refuse the results");
-                return None;
+                return;
             }
             Err(error) => {
                 tracing::warn!(attempt = %access.attempt, %error, "sending the results again");
@@ -54,8 +48,7 @@ fn is_empty(folder: &Path) -> bool {
     std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
 }
 
-fn stream(folder: PathBuf, sent: Arc<AtomicU64>) -> Body {
-    sent.store(0, Ordering::Relaxed);
+fn stream(folder: PathBuf) -> Body {
     let (sender, receiver) = mpsc::channel(AHEAD);
     tokio::task::spawn_blocking(move || {
         let writer = Pieces {
@@ -68,13 +61,7 @@ fn stream(folder: PathBuf, sent: Arc<AtomicU64>) -> Body {
             sender.blocking_send(Err(error)).unwrap_or_default();
         }
     });
-    let counted = ReceiverStream::new(receiver).inspect(move |piece: &io::Result<Bytes>| {
-        if let Ok(piece) = piece {
-            let length = u64::try_from(piece.len()).unwrap_or(0);
-            sent.fetch_add(length, Ordering::Relaxed);
-        }
-    });
-    Body::wrap_stream(counted)
+    Body::wrap_stream(ReceiverStream::new(receiver))
 }
 
 /// Writes the folder as a tar. Blocks.
@@ -136,6 +123,8 @@ impl Write for Pieces {
 
 #[cfg(test)]
 mod tests {
+    use futures::StreamExt as _;
+
     use super::*;
 
     #[tokio::test]
@@ -145,7 +134,6 @@ mod tests {
         std::fs::create_dir(path.join("sub")).expect("sub");
         std::fs::write(path.join("sub/a"), b"abc").expect("file");
         std::os::unix::fs::symlink("/etc/passwd", path.join("link")).expect("link");
-        let sent = Arc::new(AtomicU64::new(0));
         let (sender, receiver) = mpsc::channel(AHEAD);
         let (packed, pieces) = (path.to_owned(), ReceiverStream::new(receiver));
         let writer = Pieces {
@@ -168,6 +156,5 @@ mod tests {
             })
             .collect();
         assert_eq!(names, ["sub", "sub/a"]);
-        assert_eq!(sent.load(Ordering::Relaxed), 0);
     }
 }

@@ -15,7 +15,7 @@ use reqwest::{Body, Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use super::error::Error;
+use super::error::{Cause, Error};
 use super::http::{Clients, Size};
 use super::retry::Patience;
 use super::tls::TlsFault;
@@ -276,7 +276,7 @@ impl Client {
             url,
             sent,
             // The URL is already in the message.
-            source: source.without_url(),
+            source: Cause(source.without_url()),
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Why a call to the master failed.
 
+use std::error::Error as StdError;
+use std::fmt;
+
 use dopq_common::api::{ErrorBody, Fault};
 
 use super::tls::TlsFault;
@@ -19,7 +22,7 @@ pub(crate) enum Error {
         sent: bool,
         /// Why.
         #[source]
-        source: reqwest::Error,
+        source: Cause,
     },
     /// Something answered, but not with TLS that can be trusted.
     #[error("failed to connect securely to the master at {url}: {fault}")]
@@ -56,6 +59,22 @@ pub(crate) enum Error {
     #[error("failed to set up the connection: {0}")]
     SetUp(String),
 }
+
+/// A failed request, told by its innermost cause: the outer layers only say that sending failed.
+#[derive(Debug)]
+pub(crate) struct Cause(pub(super) reqwest::Error);
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut cause: &dyn StdError = &self.0;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        write!(f, "{cause}")
+    }
+}
+
+impl StdError for Cause {}
 
 impl Error {
     /// The exit code that belongs to it.

@@ -116,8 +116,6 @@ pub enum Event {
         /// Why no new attempt is taken.
         low: Option<String>,
     },
-    /// The agent shall take no new attempts, or take them again.
-    DrainSet(bool),
     /// The link to the broker went down or came up.
     LinkChanged {
         /// Whether it is up.
@@ -136,8 +134,6 @@ pub enum Event {
 pub struct Stored {
     /// Length of the log stream.
     pub log_bytes: u64,
-    /// Size of the results, when there are any.
-    pub results_bytes: Option<u64>,
     /// The last line in which the program said that a GPU's memory ran out.
     pub gpu_memory: Option<String>,
 }

@@ -378,7 +378,6 @@ impl Step<'_> {
             outcome: blame_gpu_memory(ended.outcome.clone(), stored.gpu_memory.as_deref()),
             ran_ms: ended.ran_ms,
             log_bytes: stored.log_bytes,
-            results_bytes: stored.results_bytes,
         };
         if unwanted {
             self.forget(id, container, ended);

@@ -67,8 +67,6 @@ pub struct Meta {
 /// Why new attempts are refused, when they are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gate {
-    /// It takes no new attempts on purpose.
-    pub draining: bool,
     /// The disk is too full.
     pub disk_low: Option<String>,
     /// The GPUs that may be used; `None` until they were counted.
@@ -194,8 +192,6 @@ pub struct Ended {
     pub ran_ms: u64,
     /// Length of its log stream, once stored.
     pub log_bytes: u64,
-    /// Size of its results, once stored.
-    pub results_bytes: Option<u64>,
 }
 
 impl Ended {
@@ -206,7 +202,6 @@ impl Ended {
             outcome,
             ran_ms,
             log_bytes: 0,
-            results_bytes: None,
         }
     }
 }

@@ -74,10 +74,6 @@ pub fn step(
             step.state.gate.disk_low = low;
             Ok(())
         }
-        Event::DrainSet(draining) => {
-            step.state.gate.draining = draining;
-            Ok(())
-        }
         Event::LinkChanged { up } => {
             step.link_changed(up);
             Ok(())
@@ -186,7 +182,6 @@ impl Step<'_> {
             outcome: WireOutcome::from(&ended.outcome),
             ran_ms: ended.ran_ms,
             log_bytes: ended.log_bytes,
-            results_bytes: ended.results_bytes,
         });
     }
 
@@ -353,9 +348,6 @@ impl Step<'_> {
     /// Why a new attempt cannot be taken on, if it cannot.
     fn admit(&self, run: &Run) -> Result<(), String> {
         let gate = &self.state.gate;
-        if gate.draining {
-            return Err("the worker is draining".to_owned());
-        }
         if let Some(low) = &gate.disk_low {
             return Err(low.clone());
         }

@@ -86,9 +86,6 @@ pub enum Report {
         ran_ms: u64,
         /// Length of the attempt's log stream.
         log_bytes: u64,
-        /// Size of the published results, when there are any.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        results_bytes: Option<u64>,
     },
     /// A kind that this version does not know; it is acknowledged, counted and left alone.
     #[serde(other)]
@@ -100,12 +97,8 @@ pub enum Report {
 pub struct Hello {
     /// Differs after every start of the agent.
     pub session: String,
-    /// Differs after every boot of the machine.
-    pub boot: String,
     /// Version of the agent.
     pub agent: String,
-    /// The machine's host name.
-    pub host: String,
     /// The container engine's version.
     pub engine: String,
     /// How GPUs get into containers: `cdi`, `nvidia-runtime`, `none` or `simulated`.

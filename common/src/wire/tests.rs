@@ -113,7 +113,6 @@ fn reports_keep_their_form() {
             outcome: outcome("succeeded"),
             ran_ms: 1500,
             log_bytes: 9,
-            results_bytes: Some(7),
         },
         Report::Goodbye,
     ];

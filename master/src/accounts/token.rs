@@ -86,7 +86,6 @@ pub fn first_admin(name: UserName, now: Timestamp) -> Result<(Secret, Account), 
     let account = Account {
         name,
         role: Role::Admin,
-        password: None,
         tokens: vec![record],
     };
     Ok((secret, account))
@@ -151,7 +150,6 @@ mod tests {
         let anna = Account {
             name: name("anna"),
             role: Role::User,
-            password: None,
             tokens: vec![record],
         };
         let accounts = BTreeMap::from([(anna.name.clone(), anna), (root.name.clone(), root)]);

@@ -56,9 +56,7 @@ fn read_single(body: &[u8]) -> Result<Read, Unusable> {
 fn hello(gpu: &str, image: &str, attempt: &str) -> Report {
     Report::Hello(Box::new(Hello {
         session: "s".to_owned(),
-        boot: "b".to_owned(),
         agent: "1".to_owned(),
-        host: "h".to_owned(),
         engine: "e".to_owned(),
         gpu_mode: "none".to_owned(),
         capacity: Capacity {
@@ -121,7 +119,6 @@ fn every_kind_becomes_its_event() {
                 outcome,
                 ran_ms: 1500,
                 log_bytes: 9,
-                results_bytes: None,
             },
             "finished",
         ),

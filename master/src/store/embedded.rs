@@ -347,7 +347,7 @@ fn now_ms() -> u64 {
     u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Only the owner may read the file; it contains hashes of passwords and tokens.
+/// Only the owner may read the file; it contains hashes of tokens.
 #[cfg(unix)]
 fn restrict(path: &Path) -> Result<(), Error> {
     use std::os::unix::fs::PermissionsExt as _;

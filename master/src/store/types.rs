@@ -41,30 +41,15 @@ impl Batch {
 }
 
 /// A user's account and credentials, stored as it is.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// Who.
     pub name: UserName,
     /// What they may do.
     pub role: Role,
-    /// The password's Argon2id hash in PHC form.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub password: Option<String>,
     /// Their tokens.
     #[serde(default)]
     pub tokens: Vec<TokenRecord>,
-}
-
-impl fmt::Debug for Account {
-    /// Without the password's hash.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Account")
-            .field("name", &self.name)
-            .field("role", &self.role)
-            .field("password", &self.password.is_some())
-            .field("tokens", &self.tokens)
-            .finish()
-    }
 }
 
 /// A stored token. Does not contain the secret.
@@ -195,10 +180,9 @@ mod tests {
             created_at: Timestamp::from_millis(5),
             expires_at,
         };
-        let mut account = Account {
+        let account = Account {
             name: "anna".parse().expect("a name"),
             role: Role::User,
-            password: None,
             tokens: vec![token(None), token(Some(Timestamp::from_millis(9)))],
         };
         let tokens = concat!(
@@ -209,9 +193,6 @@ mod tests {
             &account,
             &format!(r#"{{"name":"anna","role":"user",{tokens}"#),
         );
-        account.password = Some("$argon2id$x".to_owned());
-        let head = r#"{"name":"anna","role":"user","password":"$argon2id$x","#;
-        stored(&account, &format!("{head}{tokens}"));
         let line = AuditEntry {
             at: Timestamp::from_millis(7),
             by: "root".to_owned(),
@@ -235,6 +216,6 @@ mod tests {
             assert!(serde_json::from_str::<Account>(&json).is_err(), "{name:?}");
         }
         let least: Account = serde_json::from_str(r#"{"name":"a","role":"user"}"#).expect("read");
-        assert_eq!((least.password, least.tokens), (None, Vec::new()));
+        assert_eq!(least.tokens, Vec::new());
     }
 }

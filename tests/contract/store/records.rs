@@ -252,7 +252,6 @@ pub(crate) fn account(number: u64, tokens: u64) -> Account {
     Account {
         name: user_name(number),
         role: Role::Operator,
-        password: (number == 0).then(|| "$argon2id$…".to_owned()),
         tokens: tokens.collect(),
     }
 }

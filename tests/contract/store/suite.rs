@@ -477,7 +477,7 @@ fn put_account(contents: &mut Contents, change: &AccountChange) {
                 .iter()
                 .map(|token| token.hash.as_str())
                 .collect();
-            let text = format!("{account:?} {:?} {hashes:?}", account.password);
+            let text = format!("{account:?} {hashes:?}");
             contents.insert(format!("account:{}", account.name), text);
         }
         AccountChange::Removed(name) => drop(contents.remove(&format!("account:{name}"))),

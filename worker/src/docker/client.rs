@@ -3,7 +3,6 @@
 //! The calls are in `lifecycle`, `images`, `logs` and others, as further `impl` blocks of [`Client`].
 
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,7 +73,6 @@ impl Client {
         within("probe", deadline, docker.clone().negotiate_version()).await?;
         let info = within("probe", deadline, docker.info()).await?;
         let version = docker.client_version();
-        let plugins = info.plugins.unwrap_or_default();
         let mut runtimes: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
         runtimes.sort();
         Ok(EngineInfo {
@@ -82,15 +80,6 @@ impl Client {
             api: format!("{}.{}", version.major_version, version.minor_version),
             runtimes,
             cdi: info.cdi_spec_dirs.is_some_and(|dirs| !dirs.is_empty()),
-            cgroup_version: match info.cgroup_version {
-                Some(bollard::models::SystemInfoCgroupVersionEnum::_1) => 1,
-                Some(bollard::models::SystemInfoCgroupVersionEnum::_2) => 2,
-                Some(bollard::models::SystemInfoCgroupVersionEnum::EMPTY) | None => 0,
-            },
-            log_drivers: plugins.log.unwrap_or_default(),
-            storage_driver: info.driver.unwrap_or_default(),
-            root_dir: PathBuf::from(info.docker_root_dir.unwrap_or_default()),
-            live_restore: info.live_restore_enabled.unwrap_or_default(),
             cpus: info
                 .ncpu
                 .and_then(|n| u32::try_from(n).ok())

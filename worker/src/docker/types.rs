@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 
 use bytes::Bytes;
 use dopq_common::time::Timestamp;
@@ -18,16 +17,6 @@ pub struct EngineInfo {
     pub runtimes: Vec<String>,
     /// Whether it injects devices from CDI specifications.
     pub cdi: bool,
-    /// cgroup version, 1 or 2; 0 if unknown.
-    pub cgroup_version: u8,
-    /// Its log drivers.
-    pub log_drivers: Vec<String>,
-    /// The storage driver, such as `overlay2`.
-    pub storage_driver: String,
-    /// The folder of images and containers; this disk fills.
-    pub root_dir: PathBuf,
-    /// Whether containers survive a restart of the engine.
-    pub live_restore: bool,
     /// Logical processors.
     pub cpus: u32,
     /// Memory of the machine, in bytes.

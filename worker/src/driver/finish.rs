@@ -87,32 +87,23 @@ async fn end(context: &Context, ending: &Ending) -> Stored {
         None
     };
     let log_bytes = log.finish().await;
-    let results_bytes = match &ending.run {
-        Some(run) if ending.results => {
-            let access = context.data.access(attempt, run);
-            let (outdir, user) = (context.outdir.clone(), run.user.clone());
-            let folder =
-                tokio::task::spawn_blocking(move || outdir.for_attempt(&user, attempt)).await;
-            match folder {
-                Ok(Ok(folder)) => {
-                    let folder = folder.as_path().to_owned();
-                    results::publish(&context.data, &access, folder).await
-                }
-                Ok(Err(error)) => {
-                    tracing::error!(%attempt, error = chain(&error), "cannot read the results");
-                    None
-                }
-                Err(error) => {
-                    tracing::error!(%attempt, %error, "cannot read the results");
-                    None
-                }
+    if let Some(run) = ending.run.as_ref().filter(|_| ending.results) {
+        let access = context.data.access(attempt, run);
+        let (outdir, user) = (context.outdir.clone(), run.user.clone());
+        let folder = tokio::task::spawn_blocking(move || outdir.for_attempt(&user, attempt)).await;
+        match folder {
+            Ok(Ok(folder)) => {
+                let folder = folder.as_path().to_owned();
+                results::publish(&context.data, &access, folder).await;
             }
+            Ok(Err(error)) => {
+                tracing::error!(%attempt, error = chain(&error), "cannot read the results");
+            }
+            Err(error) => tracing::error!(%attempt, %error, "cannot read the results"),
         }
-        Some(_) | None => None,
-    };
+    }
     Stored {
         log_bytes,
-        results_bytes,
         gpu_memory,
     }
 }

@@ -27,9 +27,7 @@ fn accepted(seq: u64) -> Report {
 fn hello(seq: u64) -> Report {
     let hello = Hello {
         session: "s".to_owned(),
-        boot: "b".to_owned(),
         agent: "1".to_owned(),
-        host: "h".to_owned(),
         engine: "e".to_owned(),
         gpu_mode: "none".to_owned(),
         capacity: Capacity {

@@ -54,8 +54,6 @@ struct EndedRecord {
     ran_ms: u64,
     #[serde(default)]
     log_bytes: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    results_bytes: Option<u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -184,7 +182,6 @@ impl From<&Ended> for EndedRecord {
             outcome: WireOutcome::from(&ended.outcome),
             ran_ms: ended.ran_ms,
             log_bytes: ended.log_bytes,
-            results_bytes: ended.results_bytes,
         }
     }
 }
@@ -195,7 +192,6 @@ impl From<EndedRecord> for Ended {
             outcome: Outcome::from(&record.outcome),
             ran_ms: record.ran_ms,
             log_bytes: record.log_bytes,
-            results_bytes: record.results_bytes,
         }
     }
 }

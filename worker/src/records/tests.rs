@@ -43,7 +43,6 @@ fn ended() -> Ended {
         },
         ran_ms: 5,
         log_bytes: 6,
-        results_bytes: Some(7),
     }
 }
 

@@ -179,7 +179,6 @@ fn a_job_goes_its_way_to_success() {
         attempt: a,
         stored: Stored {
             log_bytes: 7,
-            results_bytes: Some(9),
             ..Stored::default()
         },
     };

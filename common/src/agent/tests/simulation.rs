@@ -297,7 +297,7 @@ enum Move {
     Vanish(u8),
     Tick(u16),
     List,
-    Drain(bool),
+    Disk(bool),
     Crash,
     Reboot,
 }
@@ -320,7 +320,7 @@ fn moves() -> impl Strategy<Value = Move> {
         1 => n().prop_map(Move::Vanish),
         2 => (0..20_000_u16).prop_map(Move::Tick),
         1 => Just(Move::List),
-        1 => any::<bool>().prop_map(Move::Drain),
+        1 => any::<bool>().prop_map(Move::Disk),
         2 => Just(Move::Crash),
         1 => Just(Move::Reboot),
     ]
@@ -434,7 +434,10 @@ fn apply(world: &mut World, next: Move) {
             let containers = world.seen();
             world.feed(Event::Listed { containers }, false);
         }
-        Move::Drain(draining) => world.feed(Event::DrainSet(draining), false),
+        Move::Disk(full) => {
+            let low = full.then(|| "the disk is full".to_owned());
+            world.feed(Event::DiskFound { low }, false);
+        }
         Move::Crash => world.crash(),
         Move::Reboot => world.reboot(),
     }
@@ -452,7 +455,7 @@ proptest! {
         for next in moves {
             apply(&mut world, next);
         }
-        world.feed(Event::DrainSet(false), false);
+        world.feed(Event::DiskFound { low: None }, false);
         world.settle();
         for attempt in world.agent.attempts() {
             prop_assert!(

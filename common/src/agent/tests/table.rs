@@ -24,9 +24,10 @@ fn stages(a: AttemptId) -> Vec<(&'static str, State)> {
             ..Stored::default()
         },
     };
-    let draining = || {
+    let refused = || {
+        let low = Some("the disk is full".to_owned());
         let mut state = fresh();
-        after(&mut state, [Event::DrainSet(true), run_event(a)]);
+        after(&mut state, [Event::DiskFound { low }, run_event(a)]);
         state
     };
     let forget = || ordered(1, a, Order::Forget);
@@ -45,7 +46,7 @@ fn stages(a: AttemptId) -> Vec<(&'static str, State)> {
         ("uploading", reach(5, vec![ended(0)])),
         ("reported", reach(5, vec![ended(0), uploaded()])),
         ("forgotten", reach(5, vec![ended(0), uploaded(), forget()])),
-        ("refused", draining()),
+        ("refused", refused()),
     ]
 }
 
@@ -138,7 +139,6 @@ fn events(a: AttemptId) -> Vec<(&'static str, Event)> {
                 attempt: a,
                 stored: Stored {
                     log_bytes: 5,
-                    results_bytes: Some(6),
                     ..Stored::default()
                 },
             },

@@ -335,9 +335,7 @@ impl FakeWorker {
         });
         let hello = Hello {
             session: "s".to_owned(),
-            boot: "b".to_owned(),
             agent: "0".to_owned(),
-            host: "h".to_owned(),
             engine: "e".to_owned(),
             gpu_mode: "simulated".to_owned(),
             capacity: Capacity {
@@ -376,7 +374,6 @@ impl FakeWorker {
             outcome: WireOutcome::from(outcome),
             ran_ms: 1000,
             log_bytes: 10,
-            results_bytes: None,
         };
         self.report(finished).await;
     }

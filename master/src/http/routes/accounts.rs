@@ -59,7 +59,6 @@ pub(in crate::http) async fn create(
     let account = Account {
         name: name.clone(),
         role: request.role,
-        password: None,
         tokens: Vec::new(),
     };
     let now = clock::now();

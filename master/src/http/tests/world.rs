@@ -199,7 +199,6 @@ impl World {
             Account {
                 name: name(who),
                 role,
-                password: None,
                 tokens: vec![record],
             }
         };

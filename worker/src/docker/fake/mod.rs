@@ -161,8 +161,6 @@ impl Fake {
                 version: "fake".to_owned(),
                 api: "1.41".to_owned(),
                 runtimes: vec!["runc".to_owned()],
-                cgroup_version: 2,
-                log_drivers: vec!["local".to_owned()],
                 cpus: 4,
                 memory_bytes: 16 << 30,
                 ..EngineInfo::default()

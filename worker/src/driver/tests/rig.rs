@@ -32,7 +32,6 @@ pub(super) const BUNDLE: &[u8] = b"not read by the pretended engine";
 pub(super) struct End {
     pub(super) outcome: WireOutcome,
     pub(super) log_bytes: u64,
-    pub(super) results_bytes: Option<u64>,
     /// What was reported of it before, in order.
     pub(super) before: Vec<String>,
 }
@@ -256,7 +255,6 @@ impl Rig {
                 attempt: of,
                 outcome,
                 log_bytes,
-                results_bytes,
                 ..
             } = &report
                 && *of == attempt
@@ -264,7 +262,6 @@ impl Rig {
                 return End {
                     outcome: outcome.clone(),
                     log_bytes: *log_bytes,
-                    results_bytes: *results_bytes,
                     before,
                 };
             }
