@@ -19,6 +19,7 @@ use dopq_tests::bundle::Bundle;
 use dopq_tests::s3::S3;
 use futures::{TryStreamExt as _, stream};
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
+use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 const ATTEMPT: AttemptId = AttemptId {
@@ -28,8 +29,8 @@ const ATTEMPT: AttemptId = AttemptId {
 };
 
 /// The server's place and keys as options.
-fn options(s3: &S3) -> BTreeMap<String, String> {
-    let lower = |(key, value): (String, String)| (key.to_ascii_lowercase(), value);
+fn options(s3: &S3) -> BTreeMap<String, SecretString> {
+    let lower = |(key, value): (String, String)| (key.to_ascii_lowercase(), value.into());
     s3.environment().into_iter().map(lower).collect()
 }
 

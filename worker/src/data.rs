@@ -9,6 +9,7 @@ use bytes::Bytes;
 use dopq_common::agent::Run;
 use dopq_common::id::{AttemptId, WorkerId};
 use reqwest::{Body, Method, Response, StatusCode, header};
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 /// How often an answer may send us on.
@@ -62,7 +63,7 @@ impl Error {
 #[derive(Debug, Clone)]
 pub(crate) struct Access {
     pub(crate) attempt: AttemptId,
-    token: String,
+    token: SecretString,
     urls: Vec<Url>,
 }
 
@@ -107,7 +108,7 @@ impl DataPlane {
         }
         Access {
             attempt,
-            token: run.order.token.clone(),
+            token: run.order.token.as_str().into(),
             urls,
         }
     }
@@ -188,7 +189,7 @@ impl DataPlane {
             let mut request = client.request(method.clone(), url.clone());
             if access.urls.iter().any(|base| base.origin() == url.origin()) {
                 request = request
-                    .bearer_auth(&access.token)
+                    .bearer_auth(access.token.expose_secret())
                     .header("Dopq-Worker", self.worker.as_str());
             }
             if let Some(body) = body() {

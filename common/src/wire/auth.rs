@@ -3,9 +3,10 @@
 //! Everything is derived from one cluster secret with BLAKE3's key derivation, so masters keep no
 //! table of keys, and a worker that holds only its own key can seal as nobody else.
 
-use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
+use secrecy::{ExposeSecret, SecretBox, SecretString};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
@@ -17,57 +18,49 @@ const WORKER_CONTEXT: &str = "dopq 2026-11 worker key";
 const TOKEN_CONTEXT: &str = "dopq 2026-11 attempt token key";
 
 /// The key that a cluster's secret gives; masters hold it.
-#[derive(Clone)]
-pub struct ClusterKey([u8; 32]);
+#[derive(Debug, Clone)]
+pub struct ClusterKey(Key);
 
 /// One worker's key, made from the cluster's.
-#[derive(Clone)]
-pub struct WorkerKey([u8; 32]);
+#[derive(Debug, Clone)]
+pub struct WorkerKey(Key);
 
 /// Opens the bundle, the log and the results of one attempt on one worker.
-#[derive(Clone, PartialEq, Eq)]
-pub struct AttemptToken(String);
+#[derive(Debug, Clone)]
+pub struct AttemptToken(SecretString);
 
-impl fmt::Debug for ClusterKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ClusterKey(hidden)")
-    }
-}
+/// 256 bits, shared by the clones of what holds them.
+type Key = Arc<SecretBox<[u8; 32]>>;
 
-impl fmt::Debug for WorkerKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("WorkerKey(hidden)")
-    }
-}
-
-impl fmt::Debug for AttemptToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AttemptToken(hidden)")
-    }
+fn hidden(key: [u8; 32]) -> Key {
+    Arc::new(SecretBox::new(Box::new(key)))
 }
 
 impl ClusterKey {
     /// From the cluster's secret text.
     #[must_use]
     pub fn from_secret(secret: &str) -> Self {
-        Self(blake3::derive_key(CLUSTER_CONTEXT, secret.as_bytes()))
+        Self(hidden(blake3::derive_key(
+            CLUSTER_CONTEXT,
+            secret.as_bytes(),
+        )))
     }
 
     /// The key of one worker.
     #[must_use]
     pub fn worker(&self, worker: &WorkerId) -> WorkerKey {
-        let base = blake3::derive_key(WORKER_CONTEXT, &self.0);
-        WorkerKey(*blake3::keyed_hash(&base, worker.as_str().as_bytes()).as_bytes())
+        let base = blake3::derive_key(WORKER_CONTEXT, self.0.expose_secret());
+        let key = blake3::keyed_hash(&base, worker.as_str().as_bytes());
+        WorkerKey(hidden(*key.as_bytes()))
     }
 
     /// The token of one attempt on one worker.
     #[must_use]
     pub fn token(&self, attempt: AttemptId, worker: &WorkerId) -> AttemptToken {
-        let base = blake3::derive_key(TOKEN_CONTEXT, &self.0);
+        let base = blake3::derive_key(TOKEN_CONTEXT, self.0.expose_secret());
         let text = format!("{attempt} {worker}");
-        AttemptToken(hex::encode(
-            blake3::keyed_hash(&base, text.as_bytes()).as_bytes(),
-        ))
+        let token = blake3::keyed_hash(&base, text.as_bytes());
+        AttemptToken(hex::encode(token.as_bytes()).into())
     }
 }
 
@@ -75,13 +68,13 @@ impl AttemptToken {
     /// The token as it stands in an order and in an `Authorization` header.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.expose_secret()
     }
 
     /// Compares in constant time.
     #[must_use]
     pub fn matches(&self, presented: &str) -> bool {
-        self.0.as_bytes().ct_eq(presented.as_bytes()).into()
+        self.as_str().as_bytes().ct_eq(presented.as_bytes()).into()
     }
 }
 
@@ -89,7 +82,7 @@ impl WorkerKey {
     /// The key as 64 hexadecimal digits, for the join token of one machine. Keep it secret.
     #[must_use]
     pub fn reveal(&self) -> String {
-        hex::encode(self.0)
+        hex::encode(self.0.expose_secret())
     }
 
     /// Seals `message`, which `worker` says.
@@ -102,7 +95,8 @@ impl WorkerKey {
         message: &T,
     ) -> Result<Vec<u8>, serde_json::Error> {
         let body = serde_json::to_string(message)?;
-        let mac = hex::encode(blake3::keyed_hash(&self.0, body.as_bytes()).as_bytes());
+        let mac =
+            hex::encode(blake3::keyed_hash(self.0.expose_secret(), body.as_bytes()).as_bytes());
         serde_json::to_vec(&Sealed {
             worker: worker.to_string(),
             body,
@@ -115,7 +109,7 @@ impl FromStr for WorkerKey {
     type Err = crate::id::ParseIdError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(text.parse::<Digest>()?.0))
+        Ok(Self(hidden(text.parse::<Digest>()?.0)))
     }
 }
 
@@ -164,7 +158,8 @@ impl Sealed {
     ) -> Result<(WorkerId, T), OpenError> {
         let sealed: Self = serde_json::from_slice(bytes).map_err(OpenError::NotSealed)?;
         let worker: WorkerId = sealed.worker.parse().map_err(OpenError::Name)?;
-        let expected = blake3::keyed_hash(&key.worker(&worker).0, sealed.body.as_bytes());
+        let key = key.worker(&worker);
+        let expected = blake3::keyed_hash(key.0.expose_secret(), sealed.body.as_bytes());
         let expected = hex::encode(expected.as_bytes());
         if !bool::from(expected.as_bytes().ct_eq(sealed.mac.as_bytes())) {
             return Err(OpenError::Forged(worker));
@@ -235,6 +230,7 @@ mod tests {
             assert!(!first.matches(other.as_str()));
         }
         assert!(!first.matches(""));
+        assert!(!format!("{first:?}").contains(first.as_str()));
         let read: WorkerKey = cluster.worker(&worker).reveal().parse().expect("hex");
         assert_eq!(read.reveal(), cluster.worker(&worker).reveal());
     }

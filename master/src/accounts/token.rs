@@ -3,12 +3,12 @@
 //! The hash needs no salt and no stretching, because what it hides is as random as it is itself.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use dopq_common::api::Role;
 use dopq_common::id::UserName;
 use dopq_common::time::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::store::{Account, TokenRecord};
@@ -21,20 +21,14 @@ const TOKEN_MAX_BYTES: usize = 256;
 const ID_BYTES: usize = 6;
 
 /// A token's text. Never shown by `Debug`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(hidden)")
-    }
-}
+#[derive(Debug, Clone)]
+pub struct Secret(SecretString);
 
 impl Secret {
     /// The text, to be shown to its owner once.
     #[must_use]
     pub fn reveal(&self) -> &str {
-        &self.0
+        self.0.expose_secret()
     }
 }
 
@@ -66,11 +60,11 @@ pub fn mint(
     let (mut secret, mut id) = ([0; 32], [0; ID_BYTES]);
     getrandom::fill(&mut secret)?;
     getrandom::fill(&mut id)?;
-    let secret = Secret(format!("{PREFIX}{}", hex::encode(secret)));
+    let secret = Secret(format!("{PREFIX}{}", hex::encode(secret)).into());
     let record = TokenRecord {
         id: hex::encode(id),
         label: label.to_owned(),
-        hash: hash(&secret.0),
+        hash: hash(secret.reveal()),
         created_at: now,
         expires_at: lasts.map(|lasts| now.after(lasts)),
     };
@@ -172,9 +166,9 @@ mod tests {
     fn tokens_are_long_random_and_never_shown() {
         let (one, record) = mint(at(1), "", None).expect("random");
         let (two, _) = mint(at(1), "", None).expect("random");
-        assert_ne!(one, two);
+        assert_ne!(one.reveal(), two.reveal());
         assert_eq!(one.reveal().len(), PREFIX.len() + 64);
-        assert_eq!(format!("{one:?}"), "Secret(hidden)");
+        assert!(!format!("{one:?}").contains(one.reveal()));
         assert!(!format!("{record:?}").contains(one.reveal()));
     }
 }

@@ -5,6 +5,8 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use secrecy::SecretString;
+
 use super::Error;
 
 /// The folder, locked for as long as this value lives.
@@ -52,7 +54,7 @@ impl DataDir {
     }
 
     /// The secret that is kept here, made at the first call.
-    pub(super) fn secret(&self) -> Result<String, Error> {
+    pub(super) fn secret(&self) -> Result<SecretString, Error> {
         let fault = |source| Error::DataDir {
             path: self.join("secret"),
             source,
@@ -62,7 +64,7 @@ impl DataDir {
             Ok(mut file) => {
                 let mut secret = String::new();
                 file.read_to_string(&mut secret).map_err(fault)?;
-                return Ok(secret.trim().to_owned());
+                return Ok(secret.trim().into());
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(fault(error)),
@@ -71,7 +73,7 @@ impl DataDir {
         getrandom::fill(&mut bytes).map_err(|error| fault(io::Error::other(error)))?;
         let secret = hex::encode(bytes);
         self.write_private("secret", &secret)?;
-        Ok(secret)
+        Ok(secret.into())
     }
 
     /// Writes `content` and a line end to a file that only this user may read, whole or not at all.
@@ -101,6 +103,8 @@ impl DataDir {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
+
     use super::*;
 
     #[test]
@@ -110,8 +114,9 @@ mod tests {
         let data = DataDir::open(&path).expect("opens");
         assert!(matches!(DataDir::open(&path), Err(Error::InUse { .. })));
         let secret = data.secret().expect("made");
+        let secret = secret.expose_secret();
         assert_eq!(secret.len(), 64);
-        assert_eq!(data.secret().expect("kept"), secret);
+        assert_eq!(data.secret().expect("kept").expose_secret(), secret);
         let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
         assert_eq!(mode(&path), 0o700);
         assert_eq!(mode(&data.join("secret")), 0o600);

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dopq_common::broker::{self, Broker};
-use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -116,18 +115,7 @@ pub(super) fn bundles(config: &Config, data_dir: &DataDir) -> Result<Bundles, Er
             let folder = data_dir.join("bundles").display().to_string();
             Bundles::open(&folder, &BTreeMap::new())
         }
-        Some(services) => Bundles::open(
-            &services.bundles,
-            &revealed(&config.settings.bundles.options),
-        ),
+        Some(services) => Bundles::open(&services.bundles, &config.settings.bundles.options),
     };
     opened.map_err(Error::Bundles)
-}
-
-/// The options of a bucket as they are.
-pub(super) fn revealed(options: &BTreeMap<String, SecretString>) -> BTreeMap<String, String> {
-    let pairs = options.iter();
-    pairs
-        .map(|(name, value)| (name.clone(), value.expose_secret().to_owned()))
-        .collect()
 }

@@ -65,10 +65,11 @@ impl Master {
     /// Opens everything; `None` when asked to stop while waiting for the store.
     async fn build(config: Config, shutdown: &CancellationToken) -> Result<Option<Self>, Error> {
         let data_dir = DataDir::open(&config.settings.data_dir)?;
-        let key = ClusterKey::from_secret(&match &config.secret {
-            Some(secret) => secret.expose_secret().to_owned(),
-            None => data_dir.secret()?,
-        });
+        let secret = match &config.secret {
+            Some(secret) => secret,
+            None => &data_dir.secret()?,
+        };
+        let key = ClusterKey::from_secret(secret.expose_secret());
         let tls = open::tls(&config)?;
         let listener = open::listen(config.settings.listen).await?;
         let address = listener.local_addr().unwrap_or(config.settings.listen);
@@ -219,7 +220,7 @@ fn watched(config: &Config, parts: &Parts, intake: &Intake) -> Option<Watched> {
     let ingest = &config.settings.ingest;
     let options = ingest::Options {
         url: ingest.url.clone()?,
-        options: open::revealed(&ingest.options),
+        options: ingest.options.clone(),
         trust_executor_name: ingest.trust_executor_name,
         min_space: ingest.min_space.0,
         interval: ingest.poll,

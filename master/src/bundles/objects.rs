@@ -15,6 +15,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::signer::Signer;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, ObjectStoreScheme, RetryConfig};
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::Error;
@@ -65,7 +66,7 @@ impl Objects {
     ///
     /// `options` are object_store's configuration keys, such as `endpoint` or `allow_http`. They override the
     /// environment (`AWS_…`, `GOOGLE_…`, `AZURE_…`).
-    pub(crate) fn open(url: &str, options: &BTreeMap<String, String>) -> Result<Self, Error> {
+    pub(crate) fn open(url: &str, options: &BTreeMap<String, SecretString>) -> Result<Self, Error> {
         if let Some(folder) = local_path(url)? {
             return Self::local(folder, options);
         }
@@ -116,7 +117,7 @@ impl Objects {
         }
     }
 
-    fn local(folder: PathBuf, options: &BTreeMap<String, String>) -> Result<Self, Error> {
+    fn local(folder: PathBuf, options: &BTreeMap<String, SecretString>) -> Result<Self, Error> {
         let name = folder.display().to_string();
         if let Some(key) = options.keys().next() {
             return Err(settings(&name, format!("a folder has no option {key:?}")));
@@ -139,7 +140,7 @@ impl Objects {
 /// What the three remote stores have in common.
 struct Parts<'a> {
     url: &'a str,
-    options: &'a BTreeMap<String, String>,
+    options: &'a BTreeMap<String, SecretString>,
     prefix: Path,
 }
 
@@ -162,7 +163,7 @@ impl Parts<'_> {
             let key = name
                 .parse()
                 .map_err(|_| settings(self.url, format!("unknown option {name:?}")))?;
-            builder = set(builder, key, value);
+            builder = set(builder, key, value.expose_secret());
         }
         Ok(builder)
     }

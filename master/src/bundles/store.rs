@@ -22,6 +22,7 @@ use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use object_store::path::{Path, PathPart};
 use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload, WriteMultipart};
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -76,7 +77,7 @@ impl Bundles {
     ///
     /// # Errors
     /// [`Error::Settings`] and [`Error::Folder`]. Does not contact a remote store.
-    pub fn open(url: &str, options: &BTreeMap<String, String>) -> Result<Self, Error> {
+    pub fn open(url: &str, options: &BTreeMap<String, SecretString>) -> Result<Self, Error> {
         Objects::open(url, options).map(|objects| Self { objects })
     }
 

@@ -226,7 +226,7 @@ fn a_store_is_opened_by_url_and_its_mistakes_are_named() {
     let mode = made.metadata().expect("made").permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
     assert!(made.ends_with(Path::new("new/store")));
-    let options = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+    let options = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.into())]);
     for (url, options, part) in [
         ("ftp://host/x", none.clone(), "use a folder"),
         ("file://relative/x", none, "three slashes"),

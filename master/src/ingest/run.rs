@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use secrecy::SecretString;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -26,12 +27,12 @@ const AT_ONCE: usize = 4;
 const SKIPPED_MAX: u32 = 30;
 
 /// What to watch, and how.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// A folder, `file://`, `s3://`, `gs://` or `az://`; `incoming/` lies below it.
     pub url: String,
     /// The store's own options, such as `endpoint` or `allow_http`.
-    pub options: BTreeMap<String, String>,
+    pub options: BTreeMap<String, SecretString>,
     /// Whether to take files at the top of `incoming/` for the user in their configuration.
     pub trust_executor_name: bool,
     /// The share of each local disk that must stay free, 0 to 1.

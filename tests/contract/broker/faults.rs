@@ -67,8 +67,9 @@ pub(crate) fn only_a_known_certificate_is_trusted(
         let options = |host: &str, ca_pem: Option<String>| {
             let plain = format!("@127.0.0.1:{}/", server.port());
             let mut options = options(server, "tls", "gpu-01");
-            options.url = server.url().replace("amqp://", "amqps://");
-            options.url = options.url.replace(&plain, &format!("@{host}:{port}/"));
+            let url = server.url().replace("amqp://", "amqps://");
+            let url = url.replace(&plain, &format!("@{host}:{port}/"));
+            options.url = url.into();
             options.ca_pem = ca_pem;
             options
         };
@@ -94,7 +95,7 @@ fn a_workers_account_is_enough(runtime: &Runtime, server: &mut RabbitMq) {
     let Bench { master, .. } = runtime.block_on(connect(server));
     let account = || {
         let mut options = options(server, "wide", "gpu-01");
-        options.url = server.url_as("gpu-01", "secret");
+        options.url = server.url_as("gpu-01", "secret").into();
         options
     };
     server.ctl(&["add_user", "gpu-01", "secret"]);

@@ -5,6 +5,7 @@
 //! overrides variables that control them or the host's dynamic linker.
 
 use dopq_common::id::GpuId;
+use secrecy::ExposeSecret;
 
 use super::plan_input::PlanInput;
 
@@ -30,8 +31,11 @@ const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
 /// The environment of the container, in order.
 pub(super) fn merge(input: &PlanInput<'_>, gpus: &[GpuId]) -> Vec<(String, String)> {
     let mut env = Environment::default();
-    let wishes = input.secrets.iter().chain(&input.spec.container.env);
-    for (name, value) in wishes.filter(|(name, _)| is_name(name)) {
+    let secrets = input.secrets.iter();
+    let secrets = secrets.map(|(name, value)| (name, value.expose_secret()));
+    let wishes = input.spec.container.env.iter();
+    let wishes = wishes.map(|(name, value)| (name, value.as_str()));
+    for (name, value) in secrets.chain(wishes).filter(|(name, _)| is_name(name)) {
         env.set(name, value);
     }
     if let (Some(sweep), Some(index)) = (&input.spec.sweep, input.array_index) {

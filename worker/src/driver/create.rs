@@ -9,6 +9,7 @@ use std::time::Duration;
 use dopq_common::agent::{Created, Run};
 use dopq_common::id::{AttemptId, JobId};
 use dopq_common::job::{Cause, Outcome};
+use secrecy::SecretString;
 
 use super::context::{Context, INSTANCE_LABEL};
 use super::observe::{own_attempt, status};
@@ -73,7 +74,7 @@ async fn create_once(
     attempt: AttemptId,
     run: &Run,
     image: &str,
-    (outdir, secrets): (&docker::HostFolder, &[(String, String)]),
+    (outdir, secrets): (&docker::HostFolder, &[(String, SecretString)]),
     kept: &mut Option<docker::Plan>,
 ) -> Result<Created, CreateError> {
     let engine = &context.engine;
@@ -146,7 +147,7 @@ fn open_to_all(folder: &Path) -> Result<(), MountError> {
 }
 
 /// The values of the secrets that the job names, from the user's own folder on this machine.
-async fn secrets(context: &Context, run: &Run) -> Result<Vec<(String, String)>, Outcome> {
+async fn secrets(context: &Context, run: &Run) -> Result<Vec<(String, SecretString)>, Outcome> {
     let mut read = Vec::new();
     for name in &run.spec.secrets {
         let refused = |why: &str| {
@@ -164,7 +165,7 @@ async fn secrets(context: &Context, run: &Run) -> Result<Vec<(String, String)>, 
         let dir = dir.ok_or_else(|| refused("this worker has no secrets"))?;
         let path = dir.join(run.user.as_str()).join(name);
         match tokio::fs::read_to_string(&path).await {
-            Ok(text) => read.push((name.clone(), text.trim_end_matches('\n').to_owned())),
+            Ok(text) => read.push((name.clone(), text.trim_end_matches('\n').into())),
             Err(error) => {
                 tracing::warn!(user = %run.user, secret = name, %error, "cannot read a secret");
                 return Err(refused("this worker does not have it"));

@@ -1,10 +1,10 @@
 //! How to reach RabbitMQ, and what is refused before the first byte is sent.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use lapin::uri::AMQPUri;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::broker::OptionsError;
 
@@ -12,10 +12,10 @@ use crate::broker::OptionsError;
 const HEARTBEAT_SECONDS: u16 = 10;
 
 /// How to reach RabbitMQ and what to ask of it.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Options {
-    /// `amqp[s]://user:password@host:port/vhost`. Holds a password, so it is never printed.
-    pub url: String,
+    /// `amqp[s]://user:password@host:port/vhost`. Holds a password.
+    pub url: SecretString,
     /// Certificates in PEM form that `amqps` trusts beside the system's.
     pub ca_pem: Option<String>,
     /// What every queue's and exchange's name begins with.
@@ -39,7 +39,7 @@ impl Options {
     /// for a publication in all.
     #[must_use]
     pub fn new(
-        url: impl Into<String>,
+        url: impl Into<SecretString>,
         cluster: impl Into<String>,
         client: impl Into<String>,
     ) -> Self {
@@ -66,7 +66,8 @@ impl Options {
 
     /// The parsed URL, with our heartbeat.
     pub(super) fn uri(&self) -> Result<AMQPUri, OptionsError> {
-        let mut uri: AMQPUri = self.url.parse().map_err(|_| OptionsError::Url)?;
+        let url = self.url.expose_secret();
+        let mut uri: AMQPUri = url.parse().map_err(|_| OptionsError::Url)?;
         uri.query.heartbeat = Some(HEARTBEAT_SECONDS);
         let (user, host) = (&uri.authority.userinfo, &uri.authority.host);
         let installed = user.username == "guest" && user.password == "guest";
@@ -83,21 +84,6 @@ impl Options {
             return Err(OptionsError::Cluster(self.cluster.clone()));
         }
         Ok(uri)
-    }
-}
-
-impl fmt::Debug for Options {
-    /// Without the URL, which holds a password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options")
-            .field("prefix", &self.prefix)
-            .field("cluster", &self.cluster)
-            .field("client", &self.client)
-            .field("delivery_limit", &self.delivery_limit)
-            .field("prefetch", &self.prefetch)
-            .field("publish_within", &self.publish_within)
-            .field("confirm_within", &self.confirm_within)
-            .finish_non_exhaustive()
     }
 }
 

@@ -17,6 +17,7 @@ use rustix::fs::{
     self as rfs, AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat,
 };
 use rustix::io::Errno;
+use secrecy::SecretString;
 use tokio_util::io::ReaderStream;
 
 use super::parts::{ACCEPTED, Content, Error, INCOMING, Listing, REJECTED, is_taken};
@@ -48,7 +49,7 @@ impl Folder {
     /// Opens the folder and creates its missing parts with the rights of the process's umask.
     pub(super) async fn open(
         path: PathBuf,
-        options: &BTreeMap<String, String>,
+        options: &BTreeMap<String, SecretString>,
     ) -> Result<Self, Error> {
         if let Some(key) = options.keys().next() {
             return Err(Error::Open(bundles::Error::Settings {

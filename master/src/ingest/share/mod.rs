@@ -9,6 +9,7 @@ mod parts;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use secrecy::SecretString;
 
 use self::folder::Folder;
 pub(super) use self::objects::Bucket;
@@ -26,7 +27,10 @@ pub(super) enum Share {
 
 impl Share {
     /// Opens it. Creates a folder with its three parts.
-    pub(super) async fn open(url: &str, options: &BTreeMap<String, String>) -> Result<Self, Error> {
+    pub(super) async fn open(
+        url: &str,
+        options: &BTreeMap<String, SecretString>,
+    ) -> Result<Self, Error> {
         match bundles::local_path(url).map_err(Error::Open)? {
             Some(root) => Folder::open(root, options).await.map(Self::Folder),
             None => Bucket::open(url, options).map(Self::Bucket),

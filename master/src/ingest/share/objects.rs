@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore as _, ObjectStoreExt as _, WriteMultipart};
+use secrecy::SecretString;
 
 use super::parts::{Content, Error, INCOMING, Listing, is_taken};
 use crate::bundles::Objects;
@@ -29,7 +30,7 @@ pub(in crate::ingest) struct Bucket {
 }
 
 impl Bucket {
-    pub(super) fn open(url: &str, options: &BTreeMap<String, String>) -> Result<Self, Error> {
+    pub(super) fn open(url: &str, options: &BTreeMap<String, SecretString>) -> Result<Self, Error> {
         let objects = Objects::open(url, options).map_err(Error::Open)?;
         Ok(Self { objects })
     }

@@ -1,18 +1,18 @@
 //! How to reach Redis, and checks before connecting.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use redis::{Client, ConnectionAddr, IntoConnectionInfo as _, TlsCertificates};
+use secrecy::{ExposeSecret, SecretString};
 
 use super::super::Error;
 
 /// How to reach Redis and what to require of it.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct RedisOptions {
-    /// `redis[s]://[user:]password@host:port/db`. Contains a password, so it is never printed.
-    pub url: String,
+    /// `redis[s]://[user:]password@host:port/db`. Contains a password.
+    pub url: SecretString,
     /// Certificates in PEM form that `rediss` trusts instead of the system's.
     pub ca_pem: Option<String>,
     /// The cluster's name; every key starts with `dopq:{cluster}:`.
@@ -26,7 +26,7 @@ pub struct RedisOptions {
 impl RedisOptions {
     /// The defaults: calls of at most 5 s, durability required.
     #[must_use]
-    pub fn new(url: impl Into<String>, cluster: impl Into<String>) -> Self {
+    pub fn new(url: impl Into<SecretString>, cluster: impl Into<String>) -> Self {
         Self {
             url: url.into(),
             ca_pem: None,
@@ -39,7 +39,8 @@ impl RedisOptions {
     /// A client, not yet connected.
     pub(super) fn client(&self) -> Result<Client, Error> {
         // The message must not contain the URL, because of the password.
-        let info = self.url.as_str().into_connection_info().map_err(|error| {
+        let url = self.url.expose_secret();
+        let info = url.into_connection_info().map_err(|error| {
             Error::Unsuitable(format!(
                 "the URL must be redis[s]://[user:]password@host:port/db: {}",
                 error.category()
@@ -73,17 +74,6 @@ impl RedisOptions {
             Some(_) | None => Client::open(info),
         };
         client.map_err(|error| Error::Unsuitable(error.to_string()))
-    }
-}
-
-impl fmt::Debug for RedisOptions {
-    /// Without the URL, which contains a password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisOptions")
-            .field("cluster", &self.cluster)
-            .field("timeout", &self.timeout)
-            .field("require_durability", &self.require_durability)
-            .finish_non_exhaustive()
     }
 }
 

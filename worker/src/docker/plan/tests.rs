@@ -108,7 +108,7 @@ impl Case {
             allocation: &self.allocation,
             image: "sha256:1",
             image_env: &self.image_env,
-            secrets: &[("TOKEN".to_owned(), "s".to_owned())],
+            secrets: &[("TOKEN".to_owned(), "s".into())],
             outdir: None,
         };
         plan(&input, &self.settings)
