@@ -19,6 +19,7 @@ pub mod logs;
 pub mod metrics;
 mod random;
 pub mod reports;
+mod retry;
 pub mod store;
 pub mod telemetry;
 pub mod view;

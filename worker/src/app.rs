@@ -34,7 +34,7 @@ use crate::inventory::Inventory;
 use crate::logs::LivePublisher;
 use crate::outbox::{self, Outbox};
 use crate::records::{self, Loaded, Records};
-use crate::{Options, live};
+use crate::{Options, live, retry};
 
 /// Inputs that may wait for the driver; more only wait at their senders instead.
 const INPUTS: usize = 1024;
@@ -303,32 +303,31 @@ struct EngineProbe {
 
 /// Waits until the engine answers and the jobs' network is there.
 async fn probe_engine(engine: &Engine, options: &Options) -> EngineProbe {
-    loop {
-        match greet(engine, options).await {
-            Ok(info) => {
-                let gpus = Gpus::open(options.settings.gpu, &options.name).await;
-                let devices = gpus.look().await.devices;
-                let offer = offer(options.settings.gpu, !devices.is_empty(), &info);
-                tracing::info!(
-                    gpus = devices.len(),
-                    model = devices.first().map(|device| device.model.as_str()),
-                    by = offer.as_str(),
-                    "offering GPUs"
-                );
-                return EngineProbe {
-                    offer,
-                    info,
-                    gpus: Arc::new(gpus),
-                };
-            }
-            Err(error) => {
+    let info = retry::until(retry::START, || async {
+        let greeted = greet(engine, options).await;
+        greeted
+            .inspect_err(|error| {
                 tracing::warn!(
-                    error = chain(&error),
+                    error = chain(error),
                     "the container engine is not ready; trying again"
                 );
-            }
-        }
-        tokio::time::sleep(RETRY).await;
+            })
+            .ok()
+    })
+    .await;
+    let gpus = Gpus::open(options.settings.gpu, &options.name).await;
+    let devices = gpus.look().await.devices;
+    let offer = offer(options.settings.gpu, !devices.is_empty(), &info);
+    tracing::info!(
+        gpus = devices.len(),
+        model = devices.first().map(|device| device.model.as_str()),
+        by = offer.as_str(),
+        "offering GPUs"
+    );
+    EngineProbe {
+        offer,
+        info,
+        gpus: Arc::new(gpus),
     }
 }
 
@@ -412,15 +411,15 @@ fn context(
 
 /// What the engine shows, once it answers.
 async fn look(context: &Context) -> Vec<Seen> {
-    loop {
-        match seen(context).await {
-            Ok(containers) => return containers,
-            Err(error) => {
-                tracing::warn!(error = chain(&error), "failed to list the containers");
-            }
-        }
-        tokio::time::sleep(RETRY).await;
-    }
+    retry::until(retry::START, || async {
+        let containers = seen(context).await;
+        containers
+            .inspect_err(|error| {
+                tracing::warn!(error = chain(error), "failed to list the containers");
+            })
+            .ok()
+    })
+    .await
 }
 
 /// Hands the orders over, for as long as the worker lives.

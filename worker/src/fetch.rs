@@ -11,9 +11,8 @@ use tokio::io::AsyncWriteExt;
 
 use crate::data::{self, Access, DataPlane};
 use crate::keyed::Keyed;
+use crate::retry::{self, Pauses};
 
-const RETRY_FIRST: Duration = Duration::from_millis(200);
-const RETRY_MOST: Duration = Duration::from_secs(15);
 /// A master that says no may be one that has not yet heard of the attempt.
 const DENIALS: u32 = 5;
 /// A bundle that was fetched within this may be in use.
@@ -79,7 +78,7 @@ impl Bundles {
         {
             return Ok(path);
         }
-        let (mut pause, mut denials, mut damages) = (RETRY_FIRST, 0, 0);
+        let (mut pauses, mut denials, mut damages) = (Pauses::new(retry::DATA), 0, 0);
         loop {
             let why = match self.fetch(data, access, bundle, &path).await {
                 Ok(()) => {
@@ -104,8 +103,7 @@ impl Bundles {
                 Err(Attempt::Again(why)) => why,
             };
             tracing::warn!(attempt = %access.attempt, bundle.digest = %bundle.digest, why, "fetching the bundle again");
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(RETRY_MOST);
+            pauses.wait().await;
         }
     }
 

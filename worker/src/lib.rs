@@ -24,6 +24,7 @@ mod outbox;
 pub mod program;
 pub mod records;
 mod results;
+mod retry;
 
 pub use app::{Error, run};
 pub use options::{GpuMode, GpuOptions, Limits, Options, Settings};

@@ -20,9 +20,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::input::Input;
-
-const RETRY_FIRST: Duration = Duration::from_millis(200);
-const RETRY_MOST: Duration = Duration::from_secs(10);
+use crate::retry::{self, Pauses};
 
 /// Messages that are on their way at a time.
 const IN_FLIGHT_MAX: usize = 8;
@@ -177,9 +175,9 @@ impl Outbox {
 
     async fn send_all(&self, sender: Sender) {
         let mut window = Window::default();
-        let mut pause = RETRY_FIRST;
+        let mut pauses = Pauses::new(retry::FINISH);
         loop {
-            match self.send(&sender, &mut window, &mut pause).await {
+            match self.send(&sender, &mut window, &mut pauses).await {
                 Ok(Gone) => return,
                 Err(error) => {
                     window.failed();
@@ -188,8 +186,7 @@ impl Outbox {
                     tracing::warn!(report.seq = seq, error = %error, "the broker did not accept reports; sending them again");
                 }
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(RETRY_MOST);
+            pauses.wait().await;
         }
     }
 
@@ -198,7 +195,7 @@ impl Outbox {
         &self,
         sender: &Sender,
         window: &mut Window,
-        pause: &mut Duration,
+        pauses: &mut Pauses,
     ) -> Result<Gone, Error> {
         // They are confirmed in any order, and come out of here in the order of sending.
         let mut confirmations = FuturesOrdered::new();
@@ -220,7 +217,7 @@ impl Outbox {
             tokio::select! {
                 Some(confirmed) = confirmations.next() => {
                     confirmed?;
-                    *pause = RETRY_FIRST;
+                    *pauses = Pauses::new(retry::FINISH);
                     let seqs = window.confirmed();
                     self.0.queue.lock().open -= seqs.len();
                     self.0.left.notify_waiters();

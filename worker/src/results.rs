@@ -5,7 +5,6 @@
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::Body;
@@ -13,9 +12,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::data::{Access, DataPlane};
+use crate::retry;
 
-const RETRY_FIRST: Duration = Duration::from_millis(500);
-const RETRY_MOST: Duration = Duration::from_secs(30);
 /// Pieces between the reader of the files and the connection; 16 of 64 KiB keep both busy.
 const AHEAD: usize = 16;
 const PIECE_BYTES: usize = 64 * 1024;
@@ -27,21 +25,20 @@ pub(crate) async fn publish(data: &DataPlane, access: &Access, folder: PathBuf) 
     if empty.unwrap_or(true) {
         return;
     }
-    let mut pause = RETRY_FIRST;
-    loop {
+    retry::until(retry::RESULTS, || async {
         match data.put_results(access, || stream(folder.clone())).await {
-            Ok(()) => return,
+            Ok(()) => Some(()),
             Err(error) if error.is_final() => {
                 tracing::warn!(attempt = %access.attempt, %error, "the masters refuse the results");
-                return;
+                Some(())
             }
             Err(error) => {
                 tracing::warn!(attempt = %access.attempt, %error, "sending the results again");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(RETRY_MOST);
+                None
             }
         }
-    }
+    })
+    .await;
 }
 
 fn is_empty(folder: &Path) -> bool {

@@ -20,15 +20,12 @@ use tokio_util::task::TaskTracker;
 
 use super::order::{Filler, Kind};
 use crate::metrics::Metrics;
+use crate::retry::{self, Pauses};
 use crate::view::View;
 
 /// Messages of one worker that are on their way to the broker at a time. Their orders are about different
 /// attempts, so they may arrive in any order.
 const IN_FLIGHT_MAX: usize = 4;
-
-/// The first pause after an order was not confirmed; doubled up to [`PAUSE_MAX`].
-const PAUSE_MIN: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// What sending orders takes.
 #[derive(Debug)]
@@ -144,7 +141,7 @@ struct Sender {
 
 impl Sender {
     async fn run(self) {
-        let mut pause = PAUSE_MIN;
+        let mut pauses = Pauses::new(retry::ORDERS);
         let mut declared = false;
         loop {
             if self.pending.orders.lock().is_empty() {
@@ -154,13 +151,12 @@ impl Sender {
                 declared = self.declare().await;
             }
             if declared && self.send().await {
-                pause = PAUSE_MIN;
+                pauses = Pauses::new(retry::ORDERS);
                 continue;
             }
             // The queue may be gone: it is declared again before the next try.
             declared = false;
-            self.rest(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            self.rest(pauses.pause()).await;
         }
     }
 

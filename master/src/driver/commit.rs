@@ -1,7 +1,6 @@
 //! Commits a batch. Repeats the commit while the store does not answer and the leadership lasts.
 
 use dopq_common::chain::chain;
-use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -9,12 +8,9 @@ use tokio_util::sync::CancellationToken;
 use super::ended::Ended;
 use crate::clock;
 use crate::metrics::{Board, Metrics, Part, PartState};
+use crate::retry;
 use crate::store::{Batch, Error, Store};
 use crate::view::View;
-
-/// The first pause before a commit is repeated; doubled up to [`PAUSE_MAX`].
-const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// The committer and its observers.
 #[derive(Debug, Clone)]
@@ -37,36 +33,32 @@ impl Committer {
         lease_lost: &CancellationToken,
     ) -> Result<(), Ended> {
         let began = Instant::now();
-        let mut pause = PAUSE_MIN;
-        loop {
-            let committed = tokio::select! {
-                () = lease_lost.cancelled() => return Err(Ended::LeaseLost),
-                committed = self.store.commit(batch) => committed,
-            };
-            let error = match committed {
-                Ok(()) => {
-                    self.recovered(began);
-                    self.metrics.committed(began.elapsed());
-                    return Ok(());
-                }
+        let committing = retry::until(retry::COMMIT, || async {
+            let error = match self.store.commit(batch).await {
+                Ok(()) => return Some(Ok(())),
                 Err(error) => error,
             };
             match error {
-                Error::Fenced { .. } => return Err(Ended::Fenced(error.to_string())),
-                Error::OutOfSequence { .. } => return Err(Ended::OutOfSequence(error.to_string())),
+                Error::Fenced { .. } => Some(Err(Ended::Fenced(error.to_string()))),
+                Error::OutOfSequence { .. } => Some(Err(Ended::OutOfSequence(error.to_string()))),
                 // After each of these the store has either all of the batch or nothing, so repeating
                 // the batch is correct.
                 Error::Unavailable(_)
                 | Error::Refused { .. }
                 | Error::Unsuitable(_)
-                | Error::Corrupt { .. } => self.failed(&error),
+                | Error::Corrupt { .. } => {
+                    self.failed(&error);
+                    None
+                }
             }
-            tokio::select! {
-                () = lease_lost.cancelled() => return Err(Ended::LeaseLost),
-                () = tokio::time::sleep(pause) => {}
-            }
-            pause = (pause * 2).min(PAUSE_MAX);
+        });
+        tokio::select! {
+            () = lease_lost.cancelled() => return Err(Ended::LeaseLost),
+            committed = committing => committed?,
         }
+        self.recovered(began);
+        self.metrics.committed(began.elapsed());
+        Ok(())
     }
 
     fn failed(&self, error: &Error) {

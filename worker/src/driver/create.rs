@@ -15,9 +15,7 @@ use super::context::{Context, INSTANCE_LABEL};
 use super::observe::{own_attempt, status};
 use crate::docker::{self, MountError, PlanInput, plan};
 use crate::images::engine_outcome;
-
-const RETRY_FIRST: Duration = Duration::from_millis(200);
-const RETRY_MOST: Duration = Duration::from_secs(5);
+use crate::retry::{self, Pauses};
 
 /// Creates the attempt's container, or finds the one that an earlier try made.
 pub(super) async fn create(
@@ -41,7 +39,7 @@ pub(super) async fn create(
         })?;
     let secrets = secrets(context, run).await?;
     let _permit = context.starts.acquire().await;
-    let (mut pause, mut plan) = (RETRY_FIRST, None);
+    let (mut pauses, mut plan) = (Pauses::new(retry::ENGINE), None);
     loop {
         let error =
             match create_once(context, attempt, run, image, (&outdir, &secrets), &mut plan).await {
@@ -53,8 +51,7 @@ pub(super) async fn create(
         // Whether it took effect shows at the next try: the name is then taken, by this attempt.
         context.health.lost(&context.clock);
         tracing::warn!(%attempt, error = chain(&error), "creating the container again");
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(RETRY_MOST);
+        pauses.wait().await;
     }
 }
 

@@ -12,11 +12,9 @@ use super::context::Context;
 use super::work::{Work, note};
 use crate::docker;
 use crate::logs::{CaptureError, Log, capture, ran_out};
-use crate::results;
+use crate::{results, retry};
 use dopq_common::chain::chain;
 
-const RETRY_FIRST: Duration = Duration::from_millis(200);
-const RETRY_MOST: Duration = Duration::from_secs(10);
 /// How long the live reading of the output may go on after the end before it is cut short; the last
 /// look finds what it left.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -123,17 +121,15 @@ async fn gpu_memory(attempt: AttemptId, log: &Log) -> Option<String> {
 }
 
 async fn open(context: &Context, ending: &Ending) -> Arc<Log> {
-    let mut pause = RETRY_FIRST;
-    loop {
-        match context.log(ending.attempt, ending.run.as_deref()) {
-            Ok(log) => return log,
-            Err(error) => {
+    retry::until(retry::FINISH, || async {
+        let opened = context.log(ending.attempt, ending.run.as_deref());
+        opened
+            .inspect_err(|error| {
                 tracing::warn!(attempt = %ending.attempt, %error, "cannot open the log; trying again");
-            }
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(RETRY_MOST);
-    }
+            })
+            .ok()
+    })
+    .await
 }
 
 /// Reads once more from the engine what the live reading may have missed.
@@ -162,31 +158,33 @@ async fn read_again(context: &Context, ending: &Ending, container: &str, log: &L
         .run
         .as_ref()
         .is_some_and(|run| run.spec.container.tty);
-    let mut pause = RETRY_FIRST;
-    loop {
+    retry::until(retry::FINISH, || async {
         match capture(&context.engine, container, tty, false, &log.spool).await {
-            Ok(()) => return,
+            Ok(()) => Some(()),
             Err(CaptureError::Engine(docker::Error::NotFound { .. })) => {
                 note(context, attempt, log, OUTPUT_REMOVED).await;
-                return;
+                Some(())
             }
             Err(error) => {
                 tracing::warn!(%attempt, error = chain(&error), "reading the rest of the output again");
+                None
             }
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(RETRY_MOST);
-    }
+    })
+    .await;
 }
 
 /// Removes a container, for as long as it takes.
 pub(super) async fn remove(context: &Context, attempt: AttemptId, container: &str) {
-    let mut pause = RETRY_FIRST;
-    while let Err(error) = context.engine.remove(container, true).await {
-        tracing::warn!(%attempt, error = chain(&error), "failed to remove the container; trying again");
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(RETRY_MOST);
-    }
+    retry::until(retry::FINISH, || async {
+        let removed = context.engine.remove(container, true).await;
+        removed
+            .inspect_err(|error| {
+                tracing::warn!(%attempt, error = chain(error), "failed to remove the container; trying again");
+            })
+            .ok()
+    })
+    .await;
 }
 
 /// Removes what is left of a forgotten attempt. A crash before its end is made up for at the next start.

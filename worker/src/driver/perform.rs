@@ -24,9 +24,8 @@ use crate::docker::{self, Container, Signal};
 use crate::fetch;
 use crate::images::engine_outcome;
 use crate::logs::{CaptureError, Log, Piece, capture};
+use crate::retry::{self, Pauses};
 
-const RETRY_FIRST: Duration = Duration::from_millis(200);
-const RETRY_MOST: Duration = Duration::from_secs(5);
 /// Lines of build output that may wait for the disk.
 const BUILD_OUTPUT: usize = 64;
 /// After a container ended by a signal, how long to see whether its engine ends too.
@@ -229,9 +228,10 @@ async fn write_lines(
             at: context.clock.now(),
             bytes,
         };
+        let mut pauses = Pauses::new(retry::ENGINE);
         while let Err(error) = log.spool.append(std::slice::from_ref(&piece)).await {
             tracing::warn!(%attempt, %error, "cannot write the log; trying again");
-            tokio::time::sleep(RETRY_MOST).await;
+            pauses.wait().await;
         }
     }
 }
@@ -268,20 +268,19 @@ async fn start(context: &Context, attempt: AttemptId, container: &str) -> Event 
 
 /// Looks at a container until the engine answers.
 pub(super) async fn inspect(context: &Context, container: &str) -> Option<Container> {
-    let mut pause = RETRY_FIRST;
-    loop {
+    retry::until(retry::ENGINE, || async {
         match context.engine.inspect(container).await {
-            Ok(found) => return found,
+            Ok(found) => Some(found),
             Err(error) => {
                 if error.is_uncertain() {
                     context.health.lost(&context.clock);
                 }
                 tracing::warn!(error = chain(&error), container, "asking the engine again");
+                None
             }
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(RETRY_MOST);
-    }
+    })
+    .await
 }
 
 /// Records the container's output and tells when it has ended.
@@ -357,7 +356,7 @@ fn may_have_lost_output(container: &Container, lost_at: Timestamp) -> bool {
 
 /// How the container stands once it does not run any more.
 async fn wait(context: &Context, container: &str) -> Option<dopq_common::agent::Status> {
-    let mut pause = RETRY_FIRST;
+    let mut pauses = Pauses::new(retry::ENGINE);
     loop {
         if let Err(error) = context.engine.wait(container).await {
             if error.is_uncertain() {
@@ -374,8 +373,7 @@ async fn wait(context: &Context, container: &str) -> Option<dopq_common::agent::
         if !alive {
             return found.as_ref().map(status);
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(RETRY_MOST);
+        pauses.wait().await;
     }
 }
 

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::spool::Spool;
 use crate::data::{Access, DataPlane};
+use crate::retry::{self, Pauses};
 
 /// A piece is stored when it is this long,
 const FULL_BYTES: u64 = 1 << 20;
@@ -29,8 +30,6 @@ const FULL_BYTES: u64 = 1 << 20;
 const OLD: Duration = Duration::from_secs(10);
 /// The longest piece; the masters take up to 4 MiB.
 const PIECE_BYTES: usize = 2 << 20;
-const RETRY_FIRST: Duration = Duration::from_millis(200);
-const RETRY_MOST: Duration = Duration::from_secs(15);
 /// The longest piece of a live tail: base64 and the seal make it half as long again.
 const TAIL_BYTES: usize = 32 * 1024;
 /// Output that comes within this is sent in one message.
@@ -229,7 +228,7 @@ impl Uploader {
     async fn run(self) {
         let mut length = self.spool.length();
         let mut since: Option<Instant> = None;
-        let mut pause = RETRY_FIRST;
+        let mut pauses = Pauses::new(retry::DATA);
         loop {
             let stored = self.progress.borrow().stored;
             let waiting = length.borrow_and_update().saturating_sub(stored);
@@ -254,7 +253,7 @@ impl Uploader {
             }
             match self.store(stored).await {
                 Ok(next) => {
-                    pause = RETRY_FIRST;
+                    pauses = Pauses::new(retry::DATA);
                     since = None;
                     self.progress.send_modify(|progress| progress.stored = next);
                 }
@@ -265,8 +264,7 @@ impl Uploader {
                 }
                 Err(Fault::Again(why)) => {
                     tracing::warn!(attempt = %self.access.attempt, why, "cannot store the log yet; trying again");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(RETRY_MOST);
+                    pauses.wait().await;
                 }
             }
         }
