@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use dopq_common::id::{AttemptId, JobKey, UserName, WorkerId};
 use dopq_common::job::{ArraySpec, Cause, JobSpec, Outcome};
-use dopq_common::record::JobRecord;
+use dopq_common::record;
 use dopq_common::resources::{
     ByteSize, Capacity, GpuAmount, GpuDevice, MilliCpu, MilliGpu, Request,
 };
@@ -335,7 +335,7 @@ impl Cluster {
         }));
         let changes = self.state.changes(&effects.dirty).into_iter();
         let jobs = changes.filter_map(|change| match change {
-            Change::Job(job) => Some(JobRecord::from(&*job)),
+            Change::Job(job) => Some(record::write(&*job).expect("it is written").len()),
             Change::JobDropped(_)
             | Change::User(_)
             | Change::Group(_)
@@ -345,8 +345,7 @@ impl Cluster {
             | Change::Key(..)
             | Change::Meta(_) => None,
         });
-        jobs.map(|record| serde_json::to_vec(&record).expect("it is written").len())
-            .sum()
+        jobs.sum()
     }
 }
 

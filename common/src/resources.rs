@@ -10,7 +10,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::id::GpuId;
 
 /// Thousandths of one GPU; 1000 is a whole one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
 pub struct MilliGpu(pub u32);
 
 impl MilliGpu {
@@ -104,8 +107,8 @@ impl Capacity {
     /// The model of the GPUs in an allocation; `None` without GPUs. Where they differ, the model of the first.
     #[must_use]
     pub fn model_of(&self, allocation: &Allocation) -> Option<&str> {
-        let (first, _) = allocation.gpus.first()?;
-        let gpu = self.gpus.iter().find(|gpu| gpu.id == *first)?;
+        let first = allocation.gpus.first()?;
+        let gpu = self.gpus.iter().find(|gpu| gpu.id == first.id)?;
         Some(&gpu.model)
     }
 }
@@ -156,14 +159,25 @@ pub struct Request {
     pub labels: BTreeMap<String, String>,
 }
 
+/// A part of one GPU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuShare {
+    /// Of which GPU.
+    pub id: GpuId,
+    /// How much of it.
+    pub milli: MilliGpu,
+}
+
 /// What an attempt holds of its machine.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Allocation {
     /// The GPUs and how much of each.
-    pub gpus: Vec<(GpuId, MilliGpu)>,
+    pub gpus: Vec<GpuShare>,
     /// CPU held.
+    #[serde(rename = "cpu_milli")]
     pub cpu: MilliCpu,
     /// Memory held, which is also the container's limit.
+    #[serde(rename = "memory_bytes")]
     pub memory: ByteSize,
 }
 
@@ -171,7 +185,8 @@ impl Allocation {
     /// The thousandths of all its GPUs together.
     #[must_use]
     pub fn milli_gpus(&self) -> u64 {
-        self.gpus.iter().map(|(_, milli)| u64::from(milli.0)).sum()
+        let shares = self.gpus.iter();
+        shares.map(|share| u64::from(share.milli.0)).sum()
     }
 }
 

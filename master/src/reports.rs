@@ -11,9 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dopq_common::broker::{Broker, Delivery};
-use dopq_common::id::{ParseIdError, WorkerId};
-use dopq_common::job::Outcome;
-use dopq_common::sched::{Event, Known, Progress};
+use dopq_common::id::{AttemptId, WorkerId};
+use dopq_common::sched::{Event, Progress};
 use dopq_common::wire::{
     ClusterKey, EnvelopeError, Hello, NumberedReport, OpenError, Report, ReportEnvelope, Sealed,
     read_envelope,
@@ -46,8 +45,8 @@ pub struct Intake {
 enum Unusable {
     #[error(transparent)]
     Seal(#[from] OpenError),
-    #[error("worker {sealed} reports in the name of {named:?}")]
-    Impostor { sealed: WorkerId, named: String },
+    #[error("worker {sealed} reports in the name of {named}")]
+    Impostor { sealed: WorkerId, named: WorkerId },
     #[error("reports of worker {worker} are refused")]
     Envelope {
         worker: WorkerId,
@@ -59,12 +58,6 @@ enum Unusable {
         worker: WorkerId,
         #[source]
         source: serde_json::Error,
-    },
-    #[error("worker {worker} names something that cannot be")]
-    Name {
-        worker: WorkerId,
-        #[source]
-        source: ParseIdError,
     },
     #[error("worker {0} sends a kind of report that this version does not know")]
     UnknownKind(WorkerId),
@@ -79,15 +72,12 @@ impl Unusable {
                 source: EnvelopeError::Version(_),
                 ..
             } => "report_version",
-            Self::Seal(
-                OpenError::NotSealed(_) | OpenError::Name(_) | OpenError::Content { .. },
-            )
+            Self::Seal(OpenError::NotSealed(_) | OpenError::Content { .. })
             | Self::Envelope {
                 source: EnvelopeError::Shape(_),
                 ..
             }
-            | Self::Shape { .. }
-            | Self::Name { .. } => "malformed_report",
+            | Self::Shape { .. } => "malformed_report",
             Self::UnknownKind(_) => "unknown_report",
         }
     }
@@ -212,7 +202,7 @@ fn read(key: &ClusterKey, body: &[u8]) -> Result<Vec<Result<Read, Unusable>>, Un
         worker: worker.clone(),
         source,
     })?;
-    if envelope.worker != worker.as_str() {
+    if envelope.worker != worker {
         return Err(Unusable::Impostor {
             sealed: worker,
             named: envelope.worker,
@@ -228,31 +218,25 @@ fn read_one(worker: &WorkerId, text: &str) -> Result<Read, Unusable> {
             worker: worker.clone(),
             source,
         })?;
-    let named = |source| Unusable::Name {
-        worker: worker.clone(),
-        source,
-    };
     let mut hello = None;
     let event = match report {
         Report::Hello(introduction) => {
-            let event = joined(worker, &introduction).map_err(named)?;
+            let event = joined(worker, &introduction);
             hello = Some(*introduction);
             event
         }
         Report::Goodbye => Event::WorkerLeft {
             worker: worker.clone(),
         },
-        Report::Accepted { attempt } => {
-            reported(worker, &attempt, Progress::Accepted).map_err(named)?
-        }
+        Report::Accepted { attempt } => reported(worker, attempt, Progress::Accepted),
         Report::Refused { attempt, reason } => {
-            reported(worker, &attempt, Progress::Refused { reason }).map_err(named)?
+            reported(worker, attempt, Progress::Refused { reason })
         }
         Report::Entered {
             attempt,
             phase,
             note,
-        } => reported(worker, &attempt, Progress::Entered { phase, note }).map_err(named)?,
+        } => reported(worker, attempt, Progress::Entered { phase, note }),
         Report::Finished {
             attempt,
             outcome,
@@ -260,11 +244,11 @@ fn read_one(worker: &WorkerId, text: &str) -> Result<Read, Unusable> {
             log_bytes,
         } => {
             let progress = Progress::Finished {
-                outcome: Outcome::from(&outcome),
+                outcome,
                 ran: Duration::from_millis(ran_ms),
                 log_bytes,
             };
-            reported(worker, &attempt, progress).map_err(named)?
+            reported(worker, attempt, progress)
         }
         Report::Unknown => return Err(Unusable::UnknownKind(worker.clone())),
     };
@@ -276,32 +260,22 @@ fn read_one(worker: &WorkerId, text: &str) -> Result<Read, Unusable> {
     })
 }
 
-fn reported(worker: &WorkerId, attempt: &str, progress: Progress) -> Result<Event, ParseIdError> {
-    Ok(Event::Reported {
+fn reported(worker: &WorkerId, attempt: AttemptId, progress: Progress) -> Event {
+    Event::Reported {
         worker: worker.clone(),
-        attempt: attempt.parse()?,
+        attempt,
         progress,
-    })
+    }
 }
 
-fn joined(worker: &WorkerId, hello: &Hello) -> Result<Event, ParseIdError> {
-    let known = hello.attempts.iter().map(|known| {
-        Ok(Known {
-            attempt: known.attempt.parse()?,
-            phase: known.phase,
-        })
-    });
-    Ok(Event::WorkerJoined {
+fn joined(worker: &WorkerId, hello: &Hello) -> Event {
+    Event::WorkerJoined {
         worker: worker.clone(),
         session: Arc::from(hello.session.as_str()),
         capacity: hello.capacity.clone(),
-        images: hello
-            .images
-            .iter()
-            .map(|digest| digest.parse())
-            .collect::<Result<_, _>>()?,
-        known: known.collect::<Result<_, ParseIdError>>()?,
-    })
+        images: hello.images.clone(),
+        known: hello.attempts.clone(),
+    }
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ pub async fn run(
 fn read(key: &ClusterKey, body: &[u8]) -> Result<Option<(WorkerId, Heartbeat)>, OpenError> {
     let (worker, live) = Sealed::open::<Live>(key, body)?;
     match live {
-        Live::Heartbeat(beat) if beat.worker == worker.as_str() => Ok(Some((worker, *beat))),
+        Live::Heartbeat(beat) if beat.worker == worker => Ok(Some((worker, *beat))),
         Live::Heartbeat(_) => Err(OpenError::Forged(worker)),
         Live::LogTail { .. } | Live::Follow { .. } | Live::Unknown => Ok(None),
     }

@@ -12,7 +12,7 @@ use dopq_common::resources::{ByteSize, Capacity, GpuDevice, MilliCpu};
 use dopq_common::sched::{Settings, Submission};
 use dopq_common::wire::{
     AttemptOrder, AttemptPhase, ClusterKey, Heartbeat, Hello, HostUse, Live, NumberedReport, Order,
-    OrderEnvelope, Packer, Report, ReportEnvelope, WIRE_VERSION, WireOutcome, read_envelope, topic,
+    OrderEnvelope, Packer, Report, ReportEnvelope, WIRE_VERSION, read_envelope, topic,
 };
 use dopq_master::bundles::Bundles;
 use dopq_master::driver::{self, Handle, Parts, SubmitError};
@@ -306,7 +306,7 @@ impl Worker {
     async fn publish(&self, reports: Vec<Box<RawValue>>) {
         let envelope = ReportEnvelope {
             version: WIRE_VERSION,
-            worker: self.id.to_string(),
+            worker: self.id.clone(),
             reports,
         };
         let sealed = self
@@ -320,7 +320,7 @@ impl Worker {
 
     async fn beat(&self) {
         let beat = Live::Heartbeat(Box::new(Heartbeat {
-            worker: self.id.to_string(),
+            worker: self.id.clone(),
             session: "s".to_owned(),
             at_ms: 0,
             host: HostUse::default(),
@@ -358,7 +358,7 @@ impl Worker {
                 slots_per_gpu: 1,
                 labels: BTreeMap::new(),
             },
-            images: Vec::new(),
+            images: std::collections::BTreeSet::new(),
             attempts: Vec::new(),
         }))
     }
@@ -373,8 +373,8 @@ fn answers_to(body: &[u8]) -> Vec<Report> {
 
 /// What a worker reports that is done with everything at once. Repeated orders are answered again.
 fn answers(order: &AttemptOrder) -> Vec<Report> {
-    let attempt = || order.attempt.clone();
-    let finished = |outcome: WireOutcome| Report::Finished {
+    let attempt = || order.attempt;
+    let finished = |outcome: Outcome| Report::Finished {
         attempt: attempt(),
         outcome,
         ran_ms: 1,
@@ -388,7 +388,7 @@ fn answers(order: &AttemptOrder) -> Vec<Report> {
                 phase: AttemptPhase::Running,
                 note: String::new(),
             },
-            finished(WireOutcome::from(&Outcome::new(Cause::Succeeded, ""))),
+            finished(Outcome::new(Cause::Succeeded, "")),
         ],
         Order::Stop { outcome, .. } => vec![finished(outcome.clone())],
         Order::Pause | Order::Unpause | Order::Forget | Order::Unknown => Vec::new(),

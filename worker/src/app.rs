@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dopq_common::agent::{Event, Seen, Settings, Stage, State};
+use dopq_common::agent::{Event, Seen, Settings, State};
 use dopq_common::broker::Broker;
 use dopq_common::id::AttemptId;
 use parking_lot::Mutex;
@@ -455,19 +455,7 @@ fn remove_leftovers(data_dir: &Path, state: &State) {
         let needed = attempt.is_some_and(|id: AttemptId| {
             state
                 .attempt(id)
-                .is_some_and(|attempt| match attempt.stage {
-                    Stage::Forgotten { .. } | Stage::Refused { .. } => false,
-                    Stage::Fetching
-                    | Stage::Building
-                    | Stage::Creating { .. }
-                    | Stage::Starting { .. }
-                    | Stage::Running { .. }
-                    | Stage::Paused { .. }
-                    | Stage::Stopping { .. }
-                    | Stage::Exited { .. }
-                    | Stage::Uploading { .. }
-                    | Stage::Reported { .. } => true,
-                })
+                .is_some_and(|attempt| !attempt.stage.is_closed())
         });
         if !needed && let Err(error) = std::fs::remove_dir_all(entry.path()) {
             tracing::warn!(%error, folder = %entry.path().display(), "failed to remove a leftover");

@@ -1,7 +1,7 @@
 //! Images: built or loaded once per user and bundle however many attempts ask, or found by name.
 
 use dopq_common::chain::chain;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,10 +54,10 @@ impl Images {
 
     /// Whether the attempt's image is there, so that its bundle is not needed.
     pub(crate) async fn has(&self, run: &Run) -> bool {
-        let Some(bundle) = run.bundle else {
+        let Some(bundle) = run.order.bundle else {
             return false;
         };
-        let tag = image_tag(&run.user, bundle.digest);
+        let tag = image_tag(&run.order.user, bundle.digest);
         matches!(self.find(&tag, bundle.digest).await, Ok(Some(_)))
     }
 
@@ -72,10 +72,10 @@ impl Images {
     ) -> Result<Option<Arc<str>>, Outcome> {
         let no_bundle = || Outcome::new(Cause::EngineError, "the order names no bundle");
         if let ImageSource::Named(name) = &run.spec.image {
-            return self.named(name, &run.user).await;
+            return self.named(name, &run.order.user).await;
         }
-        let digest = run.bundle.ok_or_else(no_bundle)?.digest;
-        let tag = image_tag(&run.user, digest);
+        let digest = run.order.bundle.ok_or_else(no_bundle)?.digest;
+        let tag = image_tag(&run.order.user, digest);
         let asked = Instant::now();
         let mut slot = tokio::select! {
             slot = self.locks.lock(&tag) => slot,
@@ -105,7 +105,7 @@ impl Images {
             tag,
             labels: BTreeMap::from([
                 (LABEL_CLUSTER.to_owned(), self.cluster.clone()),
-                (LABEL_USER.to_owned(), run.user.to_string()),
+                (LABEL_USER.to_owned(), run.order.user.to_string()),
                 (LABEL_DIGEST.to_owned(), digest.to_string()),
             ]),
             bundle,
@@ -161,18 +161,15 @@ impl Images {
     }
 
     /// Digests of the bundles whose images this machine holds.
-    pub(crate) async fn digests(&self) -> Result<Vec<String>, docker::Error> {
+    pub(crate) async fn digests(&self) -> Result<BTreeSet<Digest>, docker::Error> {
         let images = self
             .engine
             .list_images(&[(LABEL_CLUSTER, &self.cluster)])
             .await?;
         let digests = images
             .iter()
-            .filter_map(|image| image.labels.get(LABEL_DIGEST));
-        let mut digests: Vec<String> = digests.cloned().collect();
-        digests.sort();
-        digests.dedup();
-        Ok(digests)
+            .filter_map(|image| image.labels.get(LABEL_DIGEST)?.parse().ok());
+        Ok(digests.collect())
     }
 }
 
@@ -215,9 +212,11 @@ pub(crate) fn engine_outcome(error: &docker::Error) -> Outcome {
             Outcome::new(Cause::ImageMissing, message.clone())
         }
         docker::Error::Command { exit_code, message } => Outcome {
-            cause: Cause::UserError,
             exit_code: Some(*exit_code),
-            detail: format!("cannot run its command: {message}"),
+            ..Outcome::new(
+                Cause::UserError,
+                format!("cannot run its command: {message}"),
+            )
         },
         docker::Error::NotFound { .. }
         | docker::Error::Conflict { .. }

@@ -1,12 +1,13 @@
 //! Looks around every few seconds: containers, GPUs, disk, and the link to the broker; introduces the
 //! worker whenever something of that changed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dopq_common::agent::Event;
 use dopq_common::broker::Link;
-use dopq_common::id::GpuId;
+use dopq_common::id::{Digest, GpuId};
 use dopq_common::resources::{ByteSize, Capacity, GpuDevice, MilliCpu};
 use dopq_common::wire::Hello;
 use tokio::sync::watch;
@@ -37,7 +38,7 @@ impl Inventory {
     pub(crate) async fn run(mut self) {
         let mut devices = self.devices().await;
         self.gpus_found(&devices).await;
-        let mut images = Vec::new();
+        let mut images = BTreeSet::new();
         let mut up = false;
         let mut low = None;
         let mut every = tokio::time::interval(EVERY);
@@ -116,27 +117,24 @@ impl Inventory {
         *low = found;
     }
 
-    async fn images(&self) -> Vec<String> {
+    async fn images(&self) -> BTreeSet<Digest> {
         match self.context.images.digests().await {
-            Ok(mut images) => {
-                images.truncate(IMAGES_TOLD);
-                images
-            }
+            Ok(images) => images.into_iter().take(IMAGES_TOLD).collect(),
             Err(error) => {
                 tracing::warn!(error = chain(&error), "failed to list the images");
-                Vec::new()
+                BTreeSet::new()
             }
         }
     }
 
-    async fn hello(&self, devices: &[GpuDevice], images: &[String]) {
+    async fn hello(&self, devices: &[GpuDevice], images: &BTreeSet<Digest>) {
         let hello = Hello {
             session: self.session.clone(),
             agent: env!("CARGO_PKG_VERSION").to_owned(),
             engine: self.engine.version.clone(),
             gpu_mode: self.offer.as_str().to_owned(),
             capacity: self.capacity(devices),
-            images: images.to_vec(),
+            images: images.clone(),
             attempts: Vec::new(),
         };
         self.context.tell(Event::HelloDue(Box::new(hello))).await;

@@ -43,7 +43,7 @@ pub(crate) async fn heartbeats(
         let (host_use, gpu_look, attempts) =
             tokio::join!(looked, gpus.look(), uses(&context, &containers));
         let heartbeat = Heartbeat {
-            worker: context.options.name.to_string(),
+            worker: context.options.name.clone(),
             session: session.clone(),
             at_ms: context.clock.now().as_millis(),
             host: host_use.unwrap_or_default(),
@@ -72,8 +72,9 @@ async fn uses(context: &Arc<Context>, running: &Running) -> Vec<JobUse> {
 
 async fn use_of(context: Arc<Context>, attempt: AttemptId, container: Arc<str>) -> JobUse {
     let mut used = JobUse {
-        attempt: attempt.to_string(),
-        ..JobUse::default()
+        attempt,
+        cpu_cores: 0.0,
+        memory_bytes: 0,
     };
     if let Ok(usage) = context.engine.stats(&container).await {
         used.cpu_cores = usage.cpu_cores;
@@ -101,9 +102,6 @@ pub(crate) async fn requests(context: Arc<Context>, broker: Broker) {
 fn take(context: &Context, body: &[u8]) {
     let Ok(Live::Follow { attempt, for_ms }) = serde_json::from_slice(body) else {
         tracing::debug!("cannot parse a request");
-        return;
-    };
-    let Ok(attempt) = attempt.parse::<AttemptId>() else {
         return;
     };
     let log = context.logs.lock().get(&attempt).cloned();

@@ -255,7 +255,7 @@ impl Sender {
         let (seqs, reports) = reports.into_iter().map(|r| (r.seq, r.json)).unzip();
         let envelope = ReportEnvelope {
             version: WIRE_VERSION,
-            worker: self.worker.to_string(),
+            worker: self.worker.clone(),
             reports,
         };
         match self.key.seal(&self.worker, &envelope) {

@@ -151,15 +151,7 @@ impl Step<'_> {
                 Stage::Stopping { container, .. } => {
                     (container, matches!(status, None | Some(Status::Exited(_))))
                 }
-                Stage::Fetching
-                | Stage::Building
-                | Stage::Creating { .. }
-                | Stage::Starting { .. }
-                | Stage::Exited { .. }
-                | Stage::Uploading { .. }
-                | Stage::Reported { .. }
-                | Stage::Forgotten { .. }
-                | Stage::Refused { .. } => continue,
+                _ => continue,
             };
             if differs {
                 differing.push((attempt.id, Arc::clone(container)));
@@ -175,19 +167,9 @@ impl Step<'_> {
     fn remove_strays(&mut self, containers: &[Seen]) {
         for seen in containers {
             let stray = match self.state.attempts.get(&seen.attempt).map(|a| &a.stage) {
-                None
-                | Some(Stage::Forgotten { .. } | Stage::Refused { .. } | Stage::Fetching)
-                | Some(Stage::Building) => true,
                 Some(Stage::Creating { .. }) => false,
-                Some(
-                    stage @ (Stage::Starting { .. }
-                    | Stage::Running { .. }
-                    | Stage::Paused { .. }
-                    | Stage::Stopping { .. }
-                    | Stage::Exited { .. }
-                    | Stage::Uploading { .. }
-                    | Stage::Reported { .. }),
-                ) => stage.container() != Some(&seen.container),
+                Some(stage) => stage.container() != Some(&seen.container),
+                None => true,
             };
             if stray {
                 self.act(Act::Remove {
@@ -206,9 +188,9 @@ impl Step<'_> {
             .values()
             .filter(|a| a.stop.is_none() && a.stage.can_stop())
             .filter_map(|a| {
-                let held = &a.run.as_ref()?.allocation.gpus;
-                let lost = held.iter().find(|(gpu, _)| !gpus.contains(gpu))?;
-                Some((a.id, lost.0.clone()))
+                let held = &a.run.as_ref()?.order.allocation.gpus;
+                let lost = held.iter().find(|share| !gpus.contains(&share.id))?;
+                Some((a.id, lost.id.clone()))
             })
             .collect();
         self.state.gate.gpus = Some(gpus);
@@ -279,18 +261,7 @@ impl Step<'_> {
                 {
                     over.push(id);
                 }
-                Stage::Fetching
-                | Stage::Building
-                | Stage::Creating { .. }
-                | Stage::Starting { .. }
-                | Stage::Running { .. }
-                | Stage::Paused { .. }
-                | Stage::Stopping { .. }
-                | Stage::Exited { .. }
-                | Stage::Uploading { .. }
-                | Stage::Reported { .. }
-                | Stage::Forgotten { .. }
-                | Stage::Refused { .. } => {}
+                _ => {}
             }
         }
         self.effects.acts.extend(acts);

@@ -1,5 +1,7 @@
 //! How an exit is told: a cause and one sentence of facts, from what the engine shows and who ended it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::job::{self, Cause, Outcome};
 use crate::resources::ByteSize;
 use crate::time::Timestamp;
@@ -8,15 +10,17 @@ use crate::time::Timestamp;
 const CHECKPOINTED: i64 = job::CHECKPOINTED as i64;
 
 /// How a container ended, as the engine shows it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
     /// Exit code; 128 and the signal's number for one that a signal ended.
     pub code: i64,
     /// Whether the kernel killed a process of it at its memory limit.
     pub oom_killed: bool,
     /// When it started.
+    #[serde(rename = "started_at_ms", default)]
     pub started_at: Option<Timestamp>,
     /// When it ended.
+    #[serde(rename = "finished_at_ms", default)]
     pub finished_at: Option<Timestamp>,
 }
 
@@ -56,29 +60,28 @@ impl Exit {
 /// How an exit is told. `memory` is the container's limit.
 #[must_use]
 pub fn classify(exit: &Exit, by: &Ender, memory: ByteSize) -> Outcome {
-    let (cause, detail) = match by {
-        Ender::Order(outcome) => match (&outcome.cause, exit.code) {
-            (Cause::Preempted | Cause::TimeLimit, CHECKPOINTED) => (
+    let outcome = match by {
+        Ender::Order(ordered) => match (ordered.cause, exit.code) {
+            (Cause::Preempted | Cause::TimeLimit, CHECKPOINTED) => Outcome::new(
                 Cause::Preempted,
-                format!("{}; it saved its state and runs again", outcome.detail),
+                format!("{}; it saved its state and runs again", ordered.detail),
             ),
-            (cause, _) => (cause.clone(), outcome.detail.clone()),
+            (_, _) => ordered.clone(),
         },
-        Ender::Itself => by_itself(exit, memory),
-        Ender::Engine => (
-            Cause::EngineError,
-            "the container engine stopped".to_owned(),
-        ),
-        Ender::Unproven => (
+        Ender::Itself => {
+            let (cause, detail) = by_itself(exit, memory);
+            Outcome::new(cause, detail)
+        }
+        Ender::Engine => Outcome::new(Cause::EngineError, "the container engine stopped"),
+        Ender::Unproven => Outcome::new(
             Cause::EngineError,
             format!("it ended with code {} while the worker was down", exit.code),
         ),
-        Ender::Reboot => (Cause::WorkerLost, "the machine restarted".to_owned()),
+        Ender::Reboot => Outcome::new(Cause::WorkerLost, "the machine restarted"),
     };
     Outcome {
-        cause,
         exit_code: i32::try_from(exit.code).ok(),
-        detail,
+        ..outcome
     }
 }
 
@@ -110,7 +113,7 @@ fn by_itself(exit: &Exit, memory: ByteSize) -> (Cause, String) {
 /// out. No exit code tells that.
 #[must_use]
 pub(super) fn blame_gpu_memory(outcome: Outcome, said: Option<&str>) -> Outcome {
-    match (&outcome.cause, said) {
+    match (outcome.cause, said) {
         (Cause::UserError, Some(line)) => Outcome {
             cause: Cause::OomGpu,
             detail: format!("{} after it printed: {line}", outcome.detail),
@@ -140,6 +143,7 @@ const fn signal_name(signal: i64) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::UserName;
 
     const LIMIT: ByteSize = ByteSize(32 * ByteSize::MIB);
 
@@ -153,8 +157,9 @@ mod tests {
 
     #[test]
     fn every_exit_has_a_true_cause() {
-        let anna = Cause::Cancelled("anna".parse().expect("name"));
-        let order = |cause: &Cause| Ender::Order(Outcome::new(cause.clone(), "said so"));
+        let anna = Outcome::cancelled(&"anna".parse().expect("name"), "said so");
+        let cancel = || Ender::Order(anna.clone());
+        let order = |cause| Ender::Order(Outcome::new(cause, "said so"));
         let table = [
             (0, false, Ender::Itself, Cause::Succeeded),
             (0, true, Ender::Itself, Cause::Succeeded),
@@ -167,16 +172,18 @@ mod tests {
             (137, false, Ender::Engine, Cause::EngineError),
             (143, false, Ender::Unproven, Cause::EngineError),
             (255, false, Ender::Reboot, Cause::WorkerLost),
-            (137, false, order(&anna), anna.clone()),
-            (0, false, order(&anna), anna.clone()),
-            (85, false, order(&anna), anna.clone()),
-            (85, false, order(&Cause::Preempted), Cause::Preempted),
-            (85, false, order(&Cause::TimeLimit), Cause::Preempted),
-            (143, false, order(&Cause::TimeLimit), Cause::TimeLimit),
+            (137, false, cancel(), Cause::Cancelled),
+            (0, false, cancel(), Cause::Cancelled),
+            (85, false, cancel(), Cause::Cancelled),
+            (85, false, order(Cause::Preempted), Cause::Preempted),
+            (85, false, order(Cause::TimeLimit), Cause::Preempted),
+            (143, false, order(Cause::TimeLimit), Cause::TimeLimit),
         ];
         for (code, oom, by, cause) in table {
             let outcome = classify(&exit(code, oom), &by, LIMIT);
             assert_eq!(outcome.cause, cause, "{code} {oom} {by:?}");
+            let canceller = outcome.by.as_ref().map(UserName::as_str);
+            assert_eq!(canceller, (cause == Cause::Cancelled).then_some("anna"));
             assert_eq!(outcome.exit_code, i32::try_from(code).ok());
         }
     }
@@ -193,10 +200,8 @@ mod tests {
             "exited with code 1 after it printed: CUDA error: out of memory"
         );
         assert_eq!(blame_gpu_memory(failed.clone(), None), failed);
-        let anna = Ender::Order(Outcome::new(
-            Cause::Cancelled("anna".parse().expect("name")),
-            "said so",
-        ));
+        let anna = Outcome::cancelled(&"anna".parse().expect("name"), "said so");
+        let anna = Ender::Order(anna);
         for (code, oom, by) in [
             (0, false, Ender::Itself),
             (137, true, Ender::Itself),

@@ -42,9 +42,9 @@ impl Step<'_> {
         outcome: Outcome,
     ) -> Result<(), Rejected> {
         let attempt = self.get(id)?;
-        let (Stage::Fetching | Stage::Building | Stage::Creating { .. }) = attempt.stage else {
+        if !attempt.stage.is_preparing() {
             return Err(self.stale(id));
-        };
+        }
         let stop = attempt.stop.as_ref();
         let outcome = stop.map_or(outcome, |stop| stop.outcome.clone());
         self.finish(id, None, false, Ended::new(outcome, 0));
@@ -135,84 +135,38 @@ impl Step<'_> {
         id: AttemptId,
         status: Option<Status>,
     ) -> Result<(), Rejected> {
-        match self.get(id)?.stage.clone() {
+        let (container, since) = match &self.get(id)?.stage {
             Stage::Starting {
-                container,
-                since,
-                look_at,
-            } => match status {
-                Some(Status::Created) => self.still_created(id, container, since, look_at),
-                Some(Status::Running { since }) => {
-                    self.runs(id, container, since, false);
-                    Ok(())
-                }
-                Some(Status::Paused { since }) => {
-                    self.runs(id, container, since, true);
-                    Ok(())
-                }
-                Some(Status::Exited(exit)) => {
-                    self.exited(id, container, exit);
-                    Ok(())
-                }
-                None => {
-                    self.gone(id, since);
-                    Ok(())
-                }
-            },
-            Stage::Running { container, since } => match status {
-                Some(Status::Paused { .. }) => {
-                    self.enter(id, Stage::Paused { container, since }, "");
-                    Ok(())
-                }
-                Some(Status::Running { .. } | Status::Created) => Err(Rejected::Repeated(id)),
-                Some(Status::Exited(exit)) => {
-                    self.exited(id, container, exit);
-                    Ok(())
-                }
-                None => {
-                    self.gone(id, since);
-                    Ok(())
-                }
-            },
-            Stage::Paused { container, since } => match status {
-                Some(Status::Running { .. }) => {
-                    self.enter(id, Stage::Running { container, since }, "");
-                    Ok(())
-                }
-                Some(Status::Paused { .. } | Status::Created) => Err(Rejected::Repeated(id)),
-                Some(Status::Exited(exit)) => {
-                    self.exited(id, container, exit);
-                    Ok(())
-                }
-                None => {
-                    self.gone(id, since);
-                    Ok(())
-                }
-            },
-            Stage::Stopping {
                 container, since, ..
-            } => match status {
-                Some(Status::Running { .. } | Status::Paused { .. } | Status::Created) => {
-                    Err(Rejected::Repeated(id))
-                }
-                Some(Status::Exited(exit)) => {
-                    self.exited(id, container, exit);
-                    Ok(())
-                }
-                None => {
-                    self.gone(id, since);
-                    Ok(())
-                }
-            },
-            Stage::Fetching
-            | Stage::Building
-            | Stage::Creating { .. }
-            | Stage::Exited { .. }
-            | Stage::Uploading { .. }
-            | Stage::Reported { .. }
-            | Stage::Forgotten { .. }
-            | Stage::Refused { .. } => Err(self.stale(id)),
+            }
+            | Stage::Running { container, since }
+            | Stage::Paused { container, since }
+            | Stage::Stopping {
+                container, since, ..
+            } => (Arc::clone(container), *since),
+            _ => return Err(self.stale(id)),
+        };
+        match (self.get(id)?.stage.clone(), status) {
+            (_, Some(Status::Exited(exit))) => self.exited(id, container, exit),
+            (_, None) => self.gone(id, since),
+            (Stage::Starting { look_at, .. }, Some(Status::Created)) => {
+                return self.still_created(id, container, since, look_at);
+            }
+            (Stage::Starting { .. }, Some(Status::Running { since })) => {
+                self.runs(id, container, since, false);
+            }
+            (Stage::Starting { .. }, Some(Status::Paused { since })) => {
+                self.runs(id, container, since, true);
+            }
+            (Stage::Running { .. }, Some(Status::Paused { .. })) => {
+                self.enter(id, Stage::Paused { container, since }, "");
+            }
+            (Stage::Paused { .. }, Some(Status::Running { .. })) => {
+                self.enter(id, Stage::Running { container, since }, "");
+            }
+            (_, Some(_)) => return Err(Rejected::Repeated(id)),
         }
+        Ok(())
     }
 
     /// A container whose start was asked for and which still shows as never started.
@@ -296,7 +250,7 @@ impl Step<'_> {
 
     pub(super) fn end(&mut self, id: AttemptId, container: Arc<str>, exit: &Exit, ender: &Ender) {
         let run = self.state.attempts.get(&id).and_then(|a| a.run.as_ref());
-        let memory = run.map_or(ByteSize(0), |run| run.allocation.memory);
+        let memory = run.map_or(ByteSize(0), |run| run.order.allocation.memory);
         let ended = Ended::new(classify(exit, ender, memory), exit.ran_ms());
         self.finish(id, Some(container), false, ended);
     }
@@ -352,18 +306,10 @@ impl Step<'_> {
         } else {
             Status::Running { since }
         };
-        match self.get(id)?.stage {
-            Stage::Running { .. } | Stage::Paused { .. } => self.inspected(id, Some(status)),
-            Stage::Fetching
-            | Stage::Building
-            | Stage::Creating { .. }
-            | Stage::Starting { .. }
-            | Stage::Stopping { .. }
-            | Stage::Exited { .. }
-            | Stage::Uploading { .. }
-            | Stage::Reported { .. }
-            | Stage::Forgotten { .. }
-            | Stage::Refused { .. } => Err(self.stale(id)),
+        if self.get(id)?.stage.is_running() {
+            self.inspected(id, Some(status))
+        } else {
+            Err(self.stale(id))
         }
     }
 
@@ -437,7 +383,7 @@ impl Step<'_> {
         why: &Outcome,
     ) {
         if ended.outcome.cause == Cause::Succeeded {
-            ended.outcome.cause = why.cause.clone();
+            ended.outcome.cause = why.cause;
         }
         ended.outcome.detail = format!("{}; {}", ended.outcome.detail, why.detail);
         // Whoever was to remove it may not have done so.

@@ -1,15 +1,15 @@
 //! Reads an order envelope into events.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::id::{AttemptId, Epoch, ParseIdError};
-use crate::job::Outcome;
+use serde::Deserialize;
+
+use crate::id::{AttemptId, Epoch};
 use crate::wire;
 
 use super::event::Event;
 use super::order::Order;
-use super::run::Run;
+use super::run::{Run, Unreadable};
 
 /// A message, or one order in it, that is not for this agent.
 #[derive(Debug, thiserror::Error)]
@@ -20,9 +20,6 @@ pub enum ReadError {
     /// It is not JSON of the right shape.
     #[error("cannot parse the order")]
     Shape(#[source] serde_json::Error),
-    /// The attempt's id breaks a rule.
-    #[error("the order's attempt id is invalid")]
-    Attempt(#[source] ParseIdError),
     /// A newer master sent a kind that this version does not know.
     #[error("the order for attempt {0} is of an unknown kind")]
     Kind(AttemptId),
@@ -34,20 +31,19 @@ pub enum ReadError {
 /// [`ReadError::Envelope`] when nothing in it can be read.
 pub fn read(bytes: &[u8]) -> Result<Vec<Result<Event, ReadError>>, ReadError> {
     let envelope: wire::OrderEnvelope = wire::read_envelope(bytes)?;
-    let epoch = Epoch(envelope.epoch);
     let orders = envelope.orders.iter();
-    Ok(orders.map(|order| ordered(epoch, order.get())).collect())
+    let orders = orders.map(|order| ordered(envelope.epoch, order.get()));
+    Ok(orders.collect())
 }
 
 fn ordered(epoch: Epoch, text: &str) -> Result<Event, ReadError> {
-    let given: wire::AttemptOrder = serde_json::from_str(text).map_err(ReadError::Shape)?;
-    let attempt = given.attempt.parse().map_err(ReadError::Attempt)?;
-    let order = match given.order {
+    let (attempt, order) = match serde_json::from_str(text) {
+        Ok(wire::AttemptOrder { attempt, order }) => (attempt, order),
+        Err(error) => return unreadable(epoch, text, error),
+    };
+    let order = match order {
         wire::Order::Run(order) => Order::Run(Run::read(*order).map(Arc::new)),
-        wire::Order::Stop { outcome, grace_ms } => Order::Stop {
-            outcome: Outcome::from(&outcome),
-            grace: Duration::from_millis(grace_ms),
-        },
+        wire::Order::Stop { outcome, grace } => Order::Stop { outcome, grace },
         wire::Order::Pause => Order::Pause,
         wire::Order::Unpause => Order::Unpause,
         wire::Order::Forget => Order::Forget,
@@ -58,6 +54,27 @@ fn ordered(epoch: Epoch, text: &str) -> Result<Event, ReadError> {
         attempt,
         order,
     })
+}
+
+/// An order to run that cannot be read is still refused by name, so that its job does not wait for ever.
+fn unreadable(epoch: Epoch, text: &str, error: serde_json::Error) -> Result<Event, ReadError> {
+    #[derive(Deserialize)]
+    struct Addressed {
+        attempt: AttemptId,
+        order: Kind,
+    }
+    #[derive(Deserialize)]
+    struct Kind {
+        kind: String,
+    }
+    match serde_json::from_str(text) {
+        Ok(Addressed { attempt, order }) if order.kind == "run" => Ok(Event::Ordered {
+            epoch,
+            attempt,
+            order: Order::Run(Err(Unreadable::Shape(error.to_string()))),
+        }),
+        Ok(_) | Err(_) => Err(ReadError::Shape(error)),
+    }
 }
 
 #[cfg(test)]
@@ -72,6 +89,7 @@ mod tests {
             {"attempt":"7.1-00112233445566778899aabbccddeeff","order":{"kind":"forget"}},
             {"attempt":"7.1","order":{"kind":"forget"}},
             {"attempt":"8.1-00112233445566778899aabbccddeeff","order":{"kind":"stop"}},
+            {"attempt":"8.2-00112233445566778899aabbccddeeff","order":{"kind":"run","user":"../root"}},
             {"attempt":"9.1-00112233445566778899aabbccddeeff","order":{"kind":"of the future"}},
             "no order",
             {"attempt":"10.1-00112233445566778899aabbccddeeff","order":{"kind":"pause"},"later":1}]}"#;
@@ -90,12 +108,15 @@ mod tests {
                 &read[..],
                 [
                     Ok(first),
-                    Err(ReadError::Attempt(_)),
                     Err(ReadError::Shape(_)),
+                    Err(ReadError::Shape(_)),
+                    Ok(refused),
                     Err(ReadError::Kind(_)),
                     Err(ReadError::Shape(_)),
                     Ok(last),
-                ] if *first == format!("3 7.1{KEY}") && *last == format!("3 10.1{KEY}")
+                ] if *first == format!("3 7.1{KEY}")
+                    && *refused == format!("3 8.2{KEY}")
+                    && *last == format!("3 10.1{KEY}")
             ),
             "{read:?}"
         );

@@ -1,9 +1,9 @@
-//! A run order that has been read: what the wire says, as the domain's types.
+//! A run order with its configuration read.
+
+use serde::{Serialize, Serializer};
 
 use crate::bundle;
-use crate::id::UserName;
-use crate::job::{BundleRef, ImageSource, JobSpec};
-use crate::resources::Allocation;
+use crate::job::{ImageSource, JobSpec};
 use crate::wire::RunOrder;
 
 /// All that is needed to run an attempt.
@@ -11,22 +11,23 @@ use crate::wire::RunOrder;
 pub struct Run {
     /// The order as it came, which is what is stored.
     pub order: RunOrder,
-    /// Whose job it is.
-    pub user: UserName,
     /// What was asked for.
     pub spec: JobSpec,
-    /// The bundle, unless the job only names an image.
-    pub bundle: Option<BundleRef>,
-    /// What it may use.
-    pub allocation: Allocation,
+}
+
+impl Serialize for Run {
+    /// Written as the order.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.order.serialize(serializer)
+    }
 }
 
 /// A run order that this agent does not understand; it is refused with this reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    /// A name, a digest or a GPU breaks a rule.
+    /// A name, a digest or a GPU breaks a rule, or something is missing.
     #[error("invalid order: {0}")]
-    Id(#[from] crate::id::ParseIdError),
+    Shape(String),
     /// The configuration does not hold.
     #[error("invalid job configuration: {0}")]
     Config(String),
@@ -45,17 +46,10 @@ impl Run {
             let faults = faults.iter().map(|fault| fault.message.as_str());
             Unreadable::Config(faults.collect::<Vec<_>>().join("; "))
         })?;
-        let bundle = order.bundle.as_ref().map(BundleRef::try_from).transpose()?;
-        if needs_bundle(&spec) && bundle.is_none() {
+        if needs_bundle(&spec) && order.bundle.is_none() {
             return Err(Unreadable::NoBundle);
         }
-        Ok(Self {
-            user: order.user.parse()?,
-            allocation: Allocation::try_from(&order.allocation)?,
-            spec,
-            bundle,
-            order,
-        })
+        Ok(Self { order, spec })
     }
 
     /// Whether the image is made from the bundle.

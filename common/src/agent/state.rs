@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
 use crate::id::{AttemptId, Epoch, GpuId};
 use crate::job::Outcome;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, millis};
 use crate::wire::{AttemptPhase, KnownAttempt};
 
 use super::exit::Exit;
@@ -54,13 +57,14 @@ pub struct State {
 }
 
 /// The durable counters.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
     /// The highest leadership seen.
     pub epoch: Epoch,
     /// The number of the last report; 0 before the first.
     pub seq: u64,
     /// When the broker was last known to be in reach; kept up while a `strict_once` job runs.
+    #[serde(rename = "linked_at_ms", default)]
     pub linked_at: Timestamp,
 }
 
@@ -73,35 +77,53 @@ pub struct Gate {
     pub gpus: Option<BTreeSet<GpuId>>,
 }
 
-/// One attempt on this machine; all of it is durable.
-#[derive(Debug, Clone, PartialEq)]
+/// One attempt on this machine. It is stored as it is, in JSON.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     /// Its id.
+    #[serde(rename = "attempt")]
     pub id: AttemptId,
     /// What to run; `None` for one that was only ever refused or stopped here.
+    #[serde(
+        rename = "order",
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "readable"
+    )]
     pub run: Option<Arc<Run>>,
     /// The machine's boot when its container was last known.
     pub boot: Arc<str>,
     /// How it was told to end, once it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub stop: Option<StopOrder>,
     /// Where it stands.
     pub stage: Stage,
 }
 
+/// An order that cannot be read any more is left out: its container can still be watched and its end reported.
+fn readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<Run>>, D::Error> {
+    let order = Option::<Box<RawValue>>::deserialize(deserializer)?;
+    let order = order.and_then(|order| serde_json::from_str(order.get()).ok());
+    Ok(order.and_then(|order| Run::read(order).ok()).map(Arc::new))
+}
+
 /// That an attempt is to end.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopOrder {
     /// How it is to be reported.
     pub outcome: Outcome,
     /// Between SIGTERM and SIGKILL.
+    #[serde(rename = "grace_ms", with = "millis")]
     pub grace: Duration,
     /// Whether the masters have given it up, so that its end interests nobody.
+    #[serde(default)]
     pub forget: bool,
 }
 
 /// Where an attempt stands. A stop order in a stage before `Running` leads to `Uploading` as soon as
 /// nothing can start any more; from `Exited` on it is too late.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "at", rename_all = "snake_case")]
 pub enum Stage {
     /// Its bundle is on the way. Leads to `Building`, or to `Uploading` when it cannot be had.
     Fetching,
@@ -119,8 +141,10 @@ pub enum Stage {
         /// Its container.
         container: Arc<str>,
         /// Since when.
+        #[serde(rename = "since_ms")]
         since: Timestamp,
-        /// When to look at the container, while the start is unclear.
+        /// When to look at the container, while the start is unclear. Not stored: the next process looks at once.
+        #[serde(skip)]
         look_at: Option<Timestamp>,
     },
     /// Its container runs. Leads to `Paused`, `Stopping`, `Exited` or `Uploading`.
@@ -128,6 +152,7 @@ pub enum Stage {
         /// Its container.
         container: Arc<str>,
         /// Since when.
+        #[serde(rename = "since_ms")]
         since: Timestamp,
     },
     /// Its container is frozen. Leads to `Running`, `Stopping`, `Exited` or `Uploading`.
@@ -135,6 +160,7 @@ pub enum Stage {
         /// Its container.
         container: Arc<str>,
         /// When it was started.
+        #[serde(rename = "since_ms")]
         since: Timestamp,
     },
     /// Its container was asked to end. Leads to `Uploading`, after being killed when it does not.
@@ -142,8 +168,10 @@ pub enum Stage {
         /// Its container.
         container: Arc<str>,
         /// When it was started.
+        #[serde(rename = "since_ms")]
         since: Timestamp,
         /// When it is killed, and killed again.
+        #[serde(rename = "kill_at_ms")]
         kill_at: Timestamp,
     },
     /// Its container ended in a way that the engine may have caused. Leads to `Uploading`.
@@ -172,6 +200,7 @@ pub enum Stage {
         /// How it ended.
         ended: Ended,
         /// Since when.
+        #[serde(rename = "since_ms")]
         at: Timestamp,
     },
     /// It was refused, and will be however often it is ordered.
@@ -179,18 +208,20 @@ pub enum Stage {
         /// Why.
         reason: String,
         /// Since when.
+        #[serde(rename = "since_ms")]
         at: Timestamp,
     },
 }
 
 /// How an attempt ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
     /// Cause and facts.
     pub outcome: Outcome,
     /// How long its container ran, in milliseconds.
     pub ran_ms: u64,
     /// Length of its log stream, once stored.
+    #[serde(default)]
     pub log_bytes: u64,
 }
 
@@ -261,42 +292,37 @@ impl Stage {
         }
     }
 
+    /// Whether there is no container yet.
+    #[must_use]
+    pub const fn is_preparing(&self) -> bool {
+        matches!(
+            self,
+            Self::Fetching | Self::Building | Self::Creating { .. }
+        )
+    }
+
+    /// Whether its container runs or is frozen, and was not asked to end.
+    #[must_use]
+    pub const fn is_running(&self) -> bool {
+        matches!(self, Self::Running { .. } | Self::Paused { .. })
+    }
+
     /// Whether its container may be running.
     #[must_use]
     pub const fn may_run(&self) -> bool {
-        match self {
-            Self::Starting { .. }
-            | Self::Running { .. }
-            | Self::Paused { .. }
-            | Self::Stopping { .. } => true,
-            Self::Fetching
-            | Self::Building
-            | Self::Creating { .. }
-            | Self::Exited { .. }
-            | Self::Uploading { .. }
-            | Self::Reported { .. }
-            | Self::Forgotten { .. }
-            | Self::Refused { .. } => false,
-        }
+        self.is_running() || matches!(self, Self::Starting { .. } | Self::Stopping { .. })
     }
 
     /// Whether a stop order is not too late.
     #[must_use]
     pub const fn can_stop(&self) -> bool {
-        match self {
-            Self::Fetching
-            | Self::Building
-            | Self::Creating { .. }
-            | Self::Starting { .. }
-            | Self::Running { .. }
-            | Self::Paused { .. }
-            | Self::Stopping { .. } => true,
-            Self::Exited { .. }
-            | Self::Uploading { .. }
-            | Self::Reported { .. }
-            | Self::Forgotten { .. }
-            | Self::Refused { .. } => false,
-        }
+        self.is_preparing() || self.may_run()
+    }
+
+    /// Whether the masters know that it is over, or that it was refused.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        matches!(self, Self::Forgotten { .. } | Self::Refused { .. })
     }
 
     /// Whether nothing is left to do on this machine.
@@ -389,21 +415,9 @@ impl State {
     /// The attempts as a hello tells them: all that the masters have not yet been seen to forget.
     #[must_use]
     pub fn known(&self) -> Vec<KnownAttempt> {
-        let told = self.attempts.values().filter(|a| match a.stage {
-            Stage::Forgotten { .. } | Stage::Refused { .. } => false,
-            Stage::Fetching
-            | Stage::Building
-            | Stage::Creating { .. }
-            | Stage::Starting { .. }
-            | Stage::Running { .. }
-            | Stage::Paused { .. }
-            | Stage::Stopping { .. }
-            | Stage::Exited { .. }
-            | Stage::Uploading { .. }
-            | Stage::Reported { .. } => true,
-        });
+        let told = self.attempts.values().filter(|a| !a.stage.is_closed());
         told.map(|a| KnownAttempt {
-            attempt: a.id.to_string(),
+            attempt: a.id,
             phase: a.stage.phase(),
         })
         .collect()
@@ -412,19 +426,10 @@ impl State {
     /// When [`super::Event::Ticked`] is due at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        let stages = self.open().filter_map(|a| match &a.stage {
-            Stage::Stopping { kill_at, .. } => Some(*kill_at),
-            Stage::Starting { look_at, .. } => *look_at,
-            Stage::Fetching
-            | Stage::Building
-            | Stage::Creating { .. }
-            | Stage::Running { .. }
-            | Stage::Paused { .. }
-            | Stage::Exited { .. }
-            | Stage::Uploading { .. }
-            | Stage::Reported { .. }
-            | Stage::Forgotten { .. }
-            | Stage::Refused { .. } => None,
+        let stages = self.open().filter_map(|a| match a.stage {
+            Stage::Stopping { kill_at, .. } => Some(kill_at),
+            Stage::Starting { look_at, .. } => look_at,
+            _ => None,
         });
         let lease = self
             .link_down_since

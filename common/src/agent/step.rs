@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::id::{AttemptId, Epoch, GpuId, JobKey};
 use crate::job::{Cause, Outcome};
 use crate::time::Timestamp;
-use crate::wire::{Report, WireOutcome};
+use crate::wire::{AttemptPhase, Report};
 
 use super::effect::{Act, Effects};
 use super::event::{Event, Rejected};
@@ -142,7 +142,7 @@ impl Step<'_> {
             && before != after
         {
             self.report(Report::Entered {
-                attempt: id.to_string(),
+                attempt: id,
                 phase,
                 note: note.to_owned(),
             });
@@ -178,8 +178,8 @@ impl Step<'_> {
 
     pub(super) fn finished(&mut self, id: AttemptId, ended: &Ended) {
         self.report(Report::Finished {
-            attempt: id.to_string(),
-            outcome: WireOutcome::from(&ended.outcome),
+            attempt: id,
+            outcome: ended.outcome.clone(),
             ran_ms: ended.ran_ms,
             log_bytes: ended.log_bytes,
         });
@@ -245,26 +245,16 @@ impl Step<'_> {
                 Stage::Refused { reason, .. } => {
                     let reason = reason.clone();
                     self.report(Report::Refused {
-                        attempt: id.to_string(),
+                        attempt: id,
                         reason,
                     });
                 }
-                Stage::Fetching
-                | Stage::Building
-                | Stage::Creating { .. }
-                | Stage::Starting { .. }
-                | Stage::Running { .. }
-                | Stage::Paused { .. }
-                | Stage::Stopping { .. }
-                | Stage::Exited { .. }
-                | Stage::Uploading { .. } => {
-                    let phase = attempt.stage.phase();
-                    self.report(Report::Accepted {
-                        attempt: id.to_string(),
-                    });
+                open => {
+                    let phase = open.phase();
+                    self.report(Report::Accepted { attempt: id });
                     if let Some(phase) = phase {
                         self.report(Report::Entered {
-                            attempt: id.to_string(),
+                            attempt: id,
                             phase,
                             note: String::new(),
                         });
@@ -288,7 +278,7 @@ impl Step<'_> {
             }
             Err(reason) => {
                 self.report(Report::Refused {
-                    attempt: id.to_string(),
+                    attempt: id,
                     reason: reason.clone(),
                 });
                 let at = self.now;
@@ -302,12 +292,10 @@ impl Step<'_> {
             self.state.meta.linked_at = self.now;
         }
         if accepted {
-            self.report(Report::Accepted {
-                attempt: id.to_string(),
-            });
+            self.report(Report::Accepted { attempt: id });
             self.report(Report::Entered {
-                attempt: id.to_string(),
-                phase: crate::wire::AttemptPhase::Building,
+                attempt: id,
+                phase: AttemptPhase::Building,
                 note: String::new(),
             });
             self.act(if fetch {
@@ -351,7 +339,7 @@ impl Step<'_> {
         if let Some(low) = &gate.disk_low {
             return Err(low.clone());
         }
-        let asked = run.allocation.gpus.iter().map(|(gpu, _)| gpu);
+        let asked = run.order.allocation.gpus.iter().map(|share| &share.id);
         let missing = asked
             .filter(|gpu| !gate.gpus.as_ref().is_none_or(|have| have.contains(gpu)))
             .map(GpuId::as_str)
@@ -395,13 +383,7 @@ impl Step<'_> {
                 }
                 Err(self.stale(id))
             }
-            Stage::Fetching
-            | Stage::Building
-            | Stage::Creating { .. }
-            | Stage::Starting { .. }
-            | Stage::Running { .. }
-            | Stage::Paused { .. }
-            | Stage::Stopping { .. } => {
+            _ => {
                 if attempt.stop.is_some() && !stop.forget {
                     return Err(Rejected::Repeated(id));
                 }
@@ -428,12 +410,7 @@ impl Step<'_> {
             // The create or start that is under way answers first; then it ends as ordered.
             Stage::Creating { .. } | Stage::Starting { .. } => {}
             // It is ending already.
-            Stage::Stopping { .. }
-            | Stage::Exited { .. }
-            | Stage::Uploading { .. }
-            | Stage::Reported { .. }
-            | Stage::Forgotten { .. }
-            | Stage::Refused { .. } => {}
+            _ => {}
         }
     }
 
@@ -467,15 +444,7 @@ impl Step<'_> {
                 Ok(())
             }
             Stage::Forgotten { .. } | Stage::Refused { .. } => Err(Rejected::Repeated(id)),
-            Stage::Fetching
-            | Stage::Building
-            | Stage::Creating { .. }
-            | Stage::Starting { .. }
-            | Stage::Running { .. }
-            | Stage::Paused { .. }
-            | Stage::Stopping { .. }
-            | Stage::Exited { .. }
-            | Stage::Uploading { .. } => {
+            _ => {
                 let detail = "the master abandoned this attempt";
                 let stop = StopOrder {
                     outcome: Outcome::new(Cause::WorkerLost, detail),

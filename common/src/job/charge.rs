@@ -1,5 +1,7 @@
 //! What a user is charged for one attempt, kept with the job so that a receipt can be written.
 
+use serde::{Deserialize, Serialize};
+
 use crate::job::{Outcome, RetryRule};
 use crate::penalty::usage::Rate;
 use crate::time::Timestamp;
@@ -8,22 +10,26 @@ use crate::time::Timestamp;
 const CHARGES_MAX: usize = 8;
 
 /// The account of one attempt that has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charge {
     /// The attempt's number.
     pub attempt: u32,
     /// What its user was charged while it held its machine.
+    #[serde(rename = "rate_micro")]
     pub rate: Rate,
     /// When it was placed.
+    #[serde(rename = "from_ms")]
     pub from: Timestamp,
     /// When it ended.
+    #[serde(rename = "to_ms")]
     pub to: Timestamp,
     /// How the account was closed.
     pub end: ChargeEnd,
 }
 
 /// How the account of an attempt is closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ChargeEnd {
     /// The user pays for the time, or for the minimum if that is more.
     AtLeastMinimum,

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// The most tasks that a written set may name; what a text says in few characters must not fill the
 /// memory.
 pub const INDEXES_MAX: u32 = 100_000;
@@ -153,6 +156,20 @@ impl Indexes {
         for (first, last) in &other.ranges {
             self.insert_range(*first, *last);
         }
+    }
+}
+
+impl Serialize for Indexes {
+    /// Written as text, such as `0-4,7`.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Indexes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(D::Error::custom)
     }
 }
 

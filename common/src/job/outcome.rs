@@ -1,23 +1,30 @@
 //! How a job ended: a cause, not a code; with a hint for the user and a rule for trying again.
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::UserName;
 
 /// The exit code of a job that saved a checkpoint when it was stopped, and is to run again.
 pub const CHECKPOINTED: i32 = 85;
 
 /// How an attempt or a job ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Why.
     pub cause: Cause,
+    /// Who cancelled it, if somebody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<UserName>,
     /// The container's exit code, where it ended by itself or by a signal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
     /// One sentence of facts: the build step that failed, the limit and the peak, the missing image.
     pub detail: String,
 }
 
 /// Why an attempt or a job ended.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// Exit code 0.
     Succeeded,
@@ -40,7 +47,7 @@ pub enum Cause {
     /// A job that goes first, an urgent one or one within a floor, took its place.
     Preempted,
     /// Somebody cancelled it.
-    Cancelled(UserName),
+    Cancelled,
     /// A job that it waited for can no longer end as required.
     DependencyFailed,
     /// Its machine was lost.
@@ -49,7 +56,9 @@ pub enum Cause {
     GpuFault,
     /// The machine's disk was full.
     DiskFull,
-    /// The container engine failed.
+    /// The container engine failed. A cause that a later version added is read as this one, so that its report
+    /// still ends the job.
+    #[serde(other)]
     EngineError,
 }
 
@@ -72,8 +81,18 @@ impl Outcome {
     pub fn new(cause: Cause, detail: impl Into<String>) -> Self {
         Self {
             cause,
+            by: None,
             exit_code: None,
             detail: detail.into(),
+        }
+    }
+
+    /// The outcome of what `by` cancelled.
+    #[must_use]
+    pub fn cancelled(by: &UserName, detail: impl Into<String>) -> Self {
+        Self {
+            by: Some(by.clone()),
+            ..Self::new(Cause::Cancelled, detail)
         }
     }
 }
@@ -81,7 +100,7 @@ impl Outcome {
 impl Cause {
     /// The word that the API, the CLI and the metrics use.
     #[must_use]
-    pub const fn as_str(&self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Succeeded => "succeeded",
             Self::UserError => "user_error",
@@ -93,7 +112,7 @@ impl Cause {
             Self::TimeLimit => "time_limit",
             Self::IdleStopped => "idle_stopped",
             Self::Preempted => "preempted",
-            Self::Cancelled(_) => "cancelled",
+            Self::Cancelled => "cancelled",
             Self::DependencyFailed => "dependency_failed",
             Self::WorkerLost => "worker_lost",
             Self::GpuFault => "gpu_fault",
@@ -102,33 +121,9 @@ impl Cause {
         }
     }
 
-    /// Reads the word back; `by` is who cancelled, for `cancelled`.
-    #[must_use]
-    pub fn from_word(word: &str, by: Option<UserName>) -> Option<Self> {
-        Some(match word {
-            "succeeded" => Self::Succeeded,
-            "user_error" => Self::UserError,
-            "build_failed" => Self::BuildFailed,
-            "bundle_invalid" => Self::BundleInvalid,
-            "image_missing" => Self::ImageMissing,
-            "oom_host" => Self::OomHost,
-            "oom_gpu" => Self::OomGpu,
-            "time_limit" => Self::TimeLimit,
-            "idle_stopped" => Self::IdleStopped,
-            "preempted" => Self::Preempted,
-            "cancelled" => Self::Cancelled(by?),
-            "dependency_failed" => Self::DependencyFailed,
-            "worker_lost" => Self::WorkerLost,
-            "gpu_fault" => Self::GpuFault,
-            "disk_full" => Self::DiskFull,
-            "engine_error" => Self::EngineError,
-            _ => return None,
-        })
-    }
-
     /// Whether and how the job is tried again.
     #[must_use]
-    pub const fn retry_rule(&self) -> RetryRule {
+    pub const fn retry_rule(self) -> RetryRule {
         match self {
             Self::UserError | Self::OomGpu => RetryRule::UserBudget,
             Self::Preempted => RetryRule::Requeue,
@@ -142,14 +137,14 @@ impl Cause {
             | Self::OomHost
             | Self::TimeLimit
             | Self::IdleStopped
-            | Self::Cancelled(_)
+            | Self::Cancelled
             | Self::DependencyFailed => RetryRule::Never,
         }
     }
 
     /// What the user can do about it; empty for success.
     #[must_use]
-    pub const fn hint(&self) -> &'static str {
+    pub const fn hint(self) -> &'static str {
         match self {
             Self::Succeeded => "",
             Self::UserError => "read the end of the log: dopq logs JOB",
@@ -169,7 +164,7 @@ impl Cause {
             Self::Preempted => {
                 "it is queued again at its old position; save a checkpoint on SIGTERM"
             }
-            Self::Cancelled(_) => "to run it again: dopq retry JOB",
+            Self::Cancelled => "to run it again: dopq retry JOB",
             Self::DependencyFailed => {
                 "fix the job it waited for, then submit both again; --after ID:any accepts any end"
             }
@@ -190,15 +185,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word_is_read_back() {
+    fn every_word_is_read_back_and_a_later_one_is_an_engine_error() {
         let words = "succeeded user_error build_failed bundle_invalid image_missing oom_host oom_gpu time_limit \
                      idle_stopped preempted cancelled dependency_failed worker_lost gpu_fault disk_full engine_error";
         for word in words.split_whitespace() {
-            let by = "anna".parse().ok();
-            assert_eq!(Cause::from_word(word, by).expect(word).as_str(), word);
+            let text = format!("{word:?}");
+            let cause: Cause = serde_json::from_str(&text).expect(word);
+            assert_eq!(cause.as_str(), word);
+            assert_eq!(serde_json::to_string(&cause).expect("JSON"), text);
         }
-        assert_eq!(Cause::from_word("cancelled", None), None);
-        assert_eq!(Cause::from_word("nonsense", None), None);
+        let later: Cause = serde_json::from_str(r#""nonsense""#).expect("read");
+        assert_eq!(later, Cause::EngineError);
     }
 
     #[test]

@@ -6,17 +6,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::{AttemptId, Digest, JobId, JobKey, UserName, WorkerId};
 use crate::job::{Array, Cause, Charge, Dependency, Hold, JobSpec, Outcome, Task, TaskEnds};
 use crate::penalty::usage::Rate;
 use crate::resources::Allocation;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, millis};
 
 /// The most lines that a job's timeline has. The first, its submission, is kept whatever follows.
 pub const TIMELINE_MAX: usize = 64;
 
 /// The bundle that a job runs, as the bundle store knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BundleRef {
     /// BLAKE3 of the zip.
     pub digest: Digest,
@@ -24,8 +26,8 @@ pub struct BundleRef {
     pub size_bytes: u64,
 }
 
-/// One accepted request.
-#[derive(Debug, Clone, PartialEq)]
+/// One accepted request. It is stored as it is; [`crate::record::StoredJob`] reads it back.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Job {
     /// Its id.
     pub id: JobId,
@@ -34,12 +36,15 @@ pub struct Job {
     /// Whose it is, as proven at submission.
     pub user: UserName,
     /// What was asked for.
+    #[serde(skip)]
     pub spec: Arc<JobSpec>,
     /// The accepted configuration document, which is what is stored and sent to workers.
     pub config: Arc<str>,
     /// The bundle; `None` for a job that only names an image.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub bundle: Option<BundleRef>,
     /// When it was accepted.
+    #[serde(rename = "submitted_at_ms")]
     pub submitted_at: Timestamp,
     /// The number of the last attempt, 0 before the first. Never goes down.
     pub last_attempt: u32,
@@ -50,12 +55,14 @@ pub struct Job {
     /// How many attempts the infrastructure's faults have ended.
     pub faults: u32,
     /// Which task of which array it is, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<Task>,
     /// Where it stands.
     pub state: JobState,
     /// Every change of phase, oldest first; bounded, the first and the latest are kept.
     pub timeline: Vec<Transition>,
     /// What its user was charged for attempts that have ended, oldest first; bounded, the latest are kept.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub charges: Vec<Charge>,
 }
 
@@ -129,7 +136,8 @@ impl Job {
 }
 
 /// Where a job stands.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum JobState {
     /// Waits for its turn. Placing it leads to `Active` in the stage `Assigned`, cancelling it to `Finished`.
     Queued(Queued),
@@ -144,7 +152,8 @@ pub enum JobState {
 }
 
 /// How far an attempt has come on its machine. Stages only go forward, except between running and paused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// The worker has not begun yet. A report leads to `Building`, `Running` or `Paused`, a cancellation to
     /// `Stopping`; the worker's refusal queues the job again.
@@ -195,20 +204,24 @@ impl Stage {
 }
 
 /// The data of a waiting job.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Queued {
     /// Since when.
+    #[serde(rename = "since_ms")]
     pub since: Timestamp,
     /// Not before this, after a failure that is retried.
+    #[serde(rename = "not_before_ms", skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
     /// Set while somebody holds it back.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
     /// The worker that the last attempt failed on, to be avoided where another fits.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub avoid: Option<WorkerId>,
 }
 
 /// The data of a job that has a machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Active {
     /// The attempt's number.
     pub attempt: u32,
@@ -217,32 +230,40 @@ pub struct Active {
     /// What it holds there.
     pub allocation: Allocation,
     /// What its user is charged while it holds that.
+    #[serde(rename = "rate_micro", default)]
     pub rate: Rate,
     /// When it was placed.
+    #[serde(rename = "assigned_at_ms")]
     pub assigned_at: Timestamp,
     /// When its container started.
+    #[serde(rename = "started_at_ms", skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
     /// Whether the machine's agent said that it has durably recorded the order.
     pub confirmed: bool,
     /// The model of the GPUs that it holds, absent without GPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_model: Option<Arc<str>>,
     /// How long it was expected to run when it was placed, if anything was.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<Expected>,
 }
 
 /// How long a run is expected to take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expected {
     /// It takes about as long: of learned runs the median.
+    #[serde(rename = "typical_ms", with = "millis")]
     pub typical: Duration,
     /// It hardly takes longer, and is planned with: of learned runs the 90th percentile.
+    #[serde(rename = "longest_ms", with = "millis")]
     pub longest: Duration,
     /// By what.
     pub by: ExpectedBy,
 }
 
 /// What an expectation rests on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ExpectedBy {
     /// The job's `time_request`.
     Request,
@@ -277,7 +298,8 @@ impl fmt::Display for ExpectedBy {
 }
 
 /// Why a job is being ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StopReason {
     /// Somebody asked for it.
     Cancelled(UserName),
@@ -294,9 +316,7 @@ impl StopReason {
     #[must_use]
     pub fn outcome(&self, job: &Job) -> Outcome {
         match self {
-            Self::Cancelled(by) => {
-                Outcome::new(Cause::Cancelled(by.clone()), format!("cancelled by {by}"))
-            }
+            Self::Cancelled(by) => Outcome::cancelled(by, format!("cancelled by {by}")),
             Self::TimeLimit => {
                 let limit = job.spec.time_limit.unwrap_or_default().as_secs();
                 let detail = format!("stopped at its time limit of {limit} s");
@@ -313,24 +333,30 @@ impl StopReason {
 }
 
 /// The data of a job that is over.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finished {
     /// How it ended.
     pub outcome: Outcome,
     /// When.
+    #[serde(rename = "at_ms")]
     pub at: Timestamp,
     /// The last attempt's data, absent when it never had a machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<Active>,
     /// How long its container ran, zero when it never did.
+    #[serde(rename = "ran_ms", with = "millis")]
     pub ran: Duration,
     /// Size of the last attempt's log stream in bytes, once known.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub log_bytes: Option<u64>,
     /// How the tasks of an array ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tasks: Option<Box<TaskEnds>>,
 }
 
 /// The name of a state, without its data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// [`JobState::Queued`]
     Queued,
@@ -491,14 +517,17 @@ impl JobState {
 }
 
 /// One line of a job's timeline.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transition {
     /// When.
+    #[serde(rename = "at_ms")]
     pub at: Timestamp,
     /// Into which phase.
     pub phase: Phase,
     /// With which attempt, where there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
     /// What a reader should know: the machine, the reason, the cause.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
 }

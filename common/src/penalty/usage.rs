@@ -4,12 +4,15 @@
 //! The formula is closed, so a value is exact at any time, however rarely it is updated. It is linear, so what one
 //! attempt added can be subtracted exactly.
 
+use serde::{Deserialize, Serialize};
+
 use std::f64::consts::LN_2;
 use std::time::Duration;
 
 /// The charge rate of an attempt while it holds its machine, in millionths of a weighted GPU.
 /// Integers, so that sums do not depend on their order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Rate(pub u64);
 
 impl Rate {

@@ -1,8 +1,6 @@
 //! Why a record cannot be read.
 
 use super::RECORD_VERSION;
-use crate::id::ParseIdError;
-use crate::job::ParseIndexesError;
 
 /// A record that is not what it should be.
 #[derive(Debug, thiserror::Error)]
@@ -16,21 +14,7 @@ pub enum Error {
         /// The version it says it is of.
         version: u32,
     },
-    /// It holds a malformed identifier.
-    #[error(transparent)]
-    Id(#[from] ParseIdError),
-    /// It holds malformed indexes of tasks.
-    #[error(transparent)]
-    Indexes(#[from] ParseIndexesError),
     /// Its configuration document is no longer acceptable.
     #[error("its configuration is refused: {0}")]
     Config(String),
-}
-
-/// Refuses what a version too far ahead wrote.
-pub(super) fn check_version(version: u32) -> Result<(), Error> {
-    if version > RECORD_VERSION + 1 {
-        return Err(Error::TooNew { version });
-    }
-    Ok(())
 }

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::*;
 use crate::id::{Digest, JobId, JobKey};
@@ -14,7 +13,7 @@ use crate::job::{
     Indexes, Job, JobState, Outcome, Phase, Queued, Stage, StopReason, Task, TaskEnds, Transition,
 };
 use crate::penalty::usage::Rate;
-use crate::resources::{Allocation, ByteSize, Capacity, GpuDevice, MilliCpu, MilliGpu};
+use crate::resources::{Allocation, ByteSize, Capacity, GpuDevice, GpuShare, MilliCpu, MilliGpu};
 use crate::sched::{Cordon, Group, Guards, Health, Meta, QueueLock, User, Worker};
 use crate::time::Timestamp;
 
@@ -24,14 +23,19 @@ const fn at(seconds: u64) -> Timestamp {
     Timestamp::from_millis(1_790_000_000_000 + seconds * 1000)
 }
 
+fn share(id: &str, milli: MilliGpu) -> GpuShare {
+    let id = id.parse().expect("a name");
+    GpuShare { id, milli }
+}
+
 fn active() -> Active {
     Active {
         attempt: 2,
         worker: "gpu-01".parse().expect("a name"),
         allocation: Allocation {
             gpus: vec![
-                ("GPU-8a4b".parse().expect("a name"), MilliGpu::WHOLE),
-                ("GPU-9c5d".parse().expect("a name"), MilliGpu(500)),
+                share("GPU-8a4b", MilliGpu::WHOLE),
+                share("GPU-9c5d", MilliGpu(500)),
             ],
             cpu: MilliCpu(8_000),
             memory: ByteSize(20 * ByteSize::GIB),
@@ -101,19 +105,29 @@ fn charges() -> Vec<Charge> {
     (1..).zip(ChargeEnd::ALL).map(charge).collect()
 }
 
-/// Holds `record` against the golden file; `DOPQ_BLESS=1` writes the file anew.
-fn golden<R: Serialize + DeserializeOwned>(name: &str, record: &R) -> R {
+/// Holds `value` against the golden file, and reads what that holds; `DOPQ_BLESS=1` writes the file anew.
+fn golden<T: Serialize, R: DeserializeOwned>(name: &str, value: &T) -> R {
     let path = format!(
         "{}/src/record/golden/{name}.json",
         env!("CARGO_MANIFEST_DIR")
     );
-    let written = serde_json::to_string_pretty(record).expect("it is written") + "\n";
+    let record = Record {
+        version: RECORD_VERSION,
+        value,
+    };
+    let written = serde_json::to_string_pretty(&record).expect("it is written") + "\n";
     if std::env::var_os("DOPQ_BLESS").is_some() {
         std::fs::write(&path, &written).expect("the golden file is written");
     }
     let stored = std::fs::read_to_string(&path).expect("there is a golden file");
     assert_eq!(written, stored, "{name}: the format changed");
-    serde_json::from_str(&stored).expect("the golden file is read")
+    read(&stored).expect("the golden file is read")
+}
+
+/// The same of a job.
+fn golden_job(name: &str, job: &Job) -> Job {
+    let stored: StoredJob = golden(name, job);
+    stored.into_job(&mut Specs::default()).expect(name)
 }
 
 #[test]
@@ -184,7 +198,8 @@ fn jobs_in_every_state() {
             "job-finished",
             JobState::Finished(Box::new(Finished {
                 outcome: Outcome {
-                    cause: Cause::Cancelled("bert".parse().expect("a name")),
+                    cause: Cause::Cancelled,
+                    by: Some("bert".parse().expect("a name")),
                     exit_code: Some(143),
                     detail: "ended within its grace".to_owned(),
                 },
@@ -249,35 +264,30 @@ fn jobs_of_which_something_is_expected() {
 }
 
 fn check_jobs<const N: usize>(states: [(&str, JobState); N]) {
-    let mut specs = Specs::default();
     for (name, state) in states {
         let job = job(state);
-        let record = golden(name, &JobRecord::from(&job));
-        assert_eq!(record.to_job(&mut specs).expect(name), job, "{name}");
+        assert_eq!(golden_job(name, &job), job, "{name}");
     }
     let mut task = job(JobState::Active(active().into(), Stage::Running));
     task.task = Some(Task {
         array: JobId(1400),
         index: 17,
     });
-    let record = golden("job-task", &JobRecord::from(&task));
-    assert_eq!(record.to_job(&mut specs).expect("valid"), task);
+    assert_eq!(golden_job("job-task", &task), task);
 }
 
 #[test]
 fn charges_of_attempts_that_have_ended() {
-    let mut specs = Specs::default();
     let charged = Job {
         charges: charges(),
         ..job(JobState::Active(active().into(), Stage::Running))
     };
-    let mut record = golden("job-charged", &JobRecord::from(&charged));
-    assert_eq!(record.to_job(&mut specs).expect("a job"), charged);
-    if let Some(first) = record.charges.first_mut() {
-        first.end = "by_lot".to_owned();
-    }
-    let read = record.to_job(&mut specs).expect("a job");
-    assert_eq!(read.charges.len(), 2, "an end of tomorrow is left out");
+    assert_eq!(golden_job("job-charged", &charged), charged);
+    let later = write(&charged).expect("it is written");
+    let later = later.replace("at_least_minimum", "by_lot");
+    let stored: StoredJob = read(&later).expect("it is read");
+    let job = stored.into_job(&mut Specs::default()).expect("a job");
+    assert_eq!(job.charges.len(), 2, "an end of tomorrow is left out");
 }
 
 #[test]
@@ -297,12 +307,10 @@ fn users() {
         usage: 86_400.000_1,
         usage_at: at(95),
     };
-    let record = golden("user", &UserRecord::from(&user));
-    assert_eq!(record.to_user().expect("valid"), user);
+    assert_eq!(golden::<_, User>("user", &user), user);
     user.group = Some("vision".parse().expect("a name"));
     user.guards.floor = Some(MilliGpu(1_000));
-    let record = golden("user-in-group", &UserRecord::from(&user));
-    assert_eq!(record.to_user().expect("valid"), user);
+    assert_eq!(golden::<_, User>("user-in-group", &user), user);
 }
 
 #[test]
@@ -317,8 +325,7 @@ fn groups() {
             floor: Some(MilliGpu(4_000)),
         },
     };
-    let record = golden("group", &GroupRecord::from(&group));
-    assert_eq!(record.to_group().expect("valid"), group);
+    assert_eq!(golden::<_, Group>("group", &group), group);
 }
 
 #[test]
@@ -356,8 +363,7 @@ fn workers() {
         ),
         ("worker-lost", worker(Health::Lost { since: at(9) }, None)),
     ] {
-        let record = golden(name, &WorkerRecord::from(&worker));
-        assert_eq!(record.to_worker().expect(name), worker);
+        assert_eq!(golden::<_, Worker>(name, &worker), worker);
     }
 }
 
@@ -372,51 +378,55 @@ fn counters_and_lock() {
             until: at(3600),
         }),
     };
-    let record = golden("meta", &MetaRecord::from(&meta));
-    assert_eq!(record.to_meta().expect("valid"), meta);
+    assert_eq!(golden::<_, Meta>("meta", &meta), meta);
+}
+
+/// What `change` makes of a job's record.
+fn changed(change: impl FnOnce(&mut Value)) -> Result<Job, Error> {
+    let job = job(JobState::Active(active().into(), Stage::Running));
+    let written = write(&job).expect("it is written");
+    let mut record = serde_json::from_str(&written).expect("JSON");
+    change(&mut record);
+    let stored: StoredJob = read(&record.to_string())?;
+    stored.into_job(&mut Specs::default())
 }
 
 #[test]
 fn unknown_fields_and_the_next_version_are_read_and_later_ones_refused() {
-    let job = job(JobState::Active(active().into(), Stage::Running));
-    let mut value = serde_json::to_value(JobRecord::from(&job)).expect("it is written");
-    value["later"] = "field".into();
-    value["state"]["later"] = 1.into();
-    value["timeline"][0]["later"] = true.into();
-    value["timeline"][1]["phase"] = "dreaming".into();
-    value["version"] = (RECORD_VERSION + 1).into();
-    let record: JobRecord = serde_json::from_value(value.clone()).expect("it is read");
-    let read = record.to_job(&mut Specs::default()).expect("it is a job");
-    assert_eq!(read.state, job.state);
+    let job = changed(|record| {
+        record["version"] = (RECORD_VERSION + 1).into();
+        record["later"] = "field".into();
+        let job = &mut record["value"];
+        job["later"] = "field".into();
+        job["state"]["active"][0]["later"] = 1.into();
+        job["timeline"][0]["later"] = true.into();
+        job["timeline"][1]["phase"] = "dreaming".into();
+    });
+    let job = job.expect("it is a job");
+    assert_eq!(job.state, JobState::Active(active().into(), Stage::Running));
     assert_eq!(
-        read.timeline.len(),
+        job.timeline.len(),
         1,
         "the line of an unknown phase is left out"
     );
-
-    value["version"] = (RECORD_VERSION + 2).into();
-    let record: JobRecord = serde_json::from_value(value).expect("it is read");
-    let refused = record.to_job(&mut Specs::default());
+    let refused = changed(|record| record["version"] = (RECORD_VERSION + 2).into());
     assert!(matches!(refused, Err(Error::TooNew { .. })), "{refused:?}");
+    let refused = read::<StoredJob>(r#"{"version":9,"value":"of another form"}"#);
+    assert!(
+        matches!(refused, Err(Error::TooNew { version: 9 })),
+        "{refused:?}"
+    );
 }
 
 #[test]
 fn what_no_job_can_be_is_refused() {
-    let record = JobRecord::from(&job(JobState::Active(active().into(), Stage::Running)));
-    let mut specs = Specs::default();
-    let bad_user = JobRecord {
-        user: "../root".to_owned(),
-        ..record.clone()
-    };
-    assert!(matches!(bad_user.to_job(&mut specs), Err(Error::Id(_))));
-    let bad_config = JobRecord {
-        config: "{}".to_owned(),
-        ..record
-    };
-    assert!(matches!(
-        bad_config.to_job(&mut specs),
-        Err(Error::Config(_))
-    ));
+    let bad_user = changed(|record| record["value"]["user"] = "../root".into());
+    assert!(matches!(bad_user, Err(Error::Json(_))), "{bad_user:?}");
+    let bad_config = changed(|record| record["value"]["config"] = "{}".into());
+    assert!(
+        matches!(bad_config, Err(Error::Config(_))),
+        "{bad_config:?}"
+    );
 }
 
 #[test]

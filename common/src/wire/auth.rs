@@ -98,7 +98,7 @@ impl WorkerKey {
         let mac =
             hex::encode(blake3::keyed_hash(self.0.expose_secret(), body.as_bytes()).as_bytes());
         serde_json::to_vec(&Sealed {
-            worker: worker.to_string(),
+            worker: worker.clone(),
             body,
             mac,
         })
@@ -117,7 +117,7 @@ impl FromStr for WorkerKey {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Sealed {
     /// Who says it.
-    pub worker: String,
+    pub worker: WorkerId,
     /// The message as JSON text.
     pub body: String,
     /// Keyed BLAKE3 of the body, hexadecimal.
@@ -130,9 +130,6 @@ pub enum OpenError {
     /// It is no sealed message at all.
     #[error("the message is not sealed")]
     NotSealed(#[source] serde_json::Error),
-    /// The worker's name breaks a rule.
-    #[error("the sender's name is invalid")]
-    Name(#[source] crate::id::ParseIdError),
     /// The proof is wrong: another key, or changed on the way.
     #[error("the seal of worker {0} is wrong")]
     Forged(WorkerId),
@@ -157,7 +154,7 @@ impl Sealed {
         bytes: &[u8],
     ) -> Result<(WorkerId, T), OpenError> {
         let sealed: Self = serde_json::from_slice(bytes).map_err(OpenError::NotSealed)?;
-        let worker: WorkerId = sealed.worker.parse().map_err(OpenError::Name)?;
+        let worker = sealed.worker;
         let key = key.worker(&worker);
         let expected = blake3::keyed_hash(key.0.expose_secret(), sealed.body.as_bytes());
         let expected = hex::encode(expected.as_bytes());

@@ -58,7 +58,7 @@ mod tests {
                     seq,
                     at_ms: seq,
                     report: Report::Refused {
-                        attempt: format!("7.1-{}", "ab".repeat(16)),
+                        attempt: format!("7.1-{}", "ab".repeat(16)).parse().expect("attempt"),
                         reason: note.to_owned(),
                     },
                 };
@@ -70,7 +70,7 @@ mod tests {
             }
             let envelope = ReportEnvelope {
                 version: WIRE_VERSION,
-                worker: worker.to_string(),
+                worker: worker.clone(),
                 reports,
             };
             let key = ClusterKey::from_secret("s").worker(&worker);

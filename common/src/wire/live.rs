@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::{AttemptId, GpuId, WorkerId};
+
 /// The topics of the live exchange.
 pub mod topic {
     use crate::id::{AttemptId, WorkerId};
@@ -41,7 +43,7 @@ pub enum Live {
     /// Worker to masters: a piece of an attempt's log stream.
     LogTail {
         /// Which attempt.
-        attempt: String,
+        attempt: AttemptId,
         /// Where in the log stream the piece begins, in bytes.
         offset: u64,
         /// The piece, base64.
@@ -50,7 +52,7 @@ pub enum Live {
     /// Master to worker: somebody reads this attempt's log; flush now, and send its tail live for a while.
     Follow {
         /// Which attempt.
-        attempt: String,
+        attempt: AttemptId,
         /// For how many milliseconds from receipt.
         for_ms: u64,
     },
@@ -63,7 +65,7 @@ pub enum Live {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Heartbeat {
     /// Who.
-    pub worker: String,
+    pub worker: WorkerId,
     /// The agent's session, as in its hello.
     pub session: String,
     /// The worker's clock, milliseconds since 1970.
@@ -90,10 +92,10 @@ pub struct HostUse {
 }
 
 /// What a GPU does.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GpuUse {
-    /// UUID.
-    pub id: String,
+    /// Which.
+    pub id: GpuId,
     /// 0 to 1.
     pub utilization_ratio: f64,
     /// Bytes in use.
@@ -105,10 +107,10 @@ pub struct GpuUse {
 }
 
 /// What an attempt uses.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobUse {
     /// Its id.
-    pub attempt: String,
+    pub attempt: AttemptId,
     /// Cores in use.
     pub cpu_cores: f64,
     /// Bytes in use.

@@ -1,15 +1,14 @@
 //! What travels between masters and workers: orders one way, reports the other, live traffic beside.
 //!
-//! These types are the format. They convert to and from the domain's types, tolerate unknown fields
-//! and unknown kinds, so that one version of skew works, and are guarded by golden files. A message
-//! is at most [`MESSAGE_MAX_BYTES`] long.
+//! These types are the format, together with the domain's types in them. They tolerate unknown fields and unknown
+//! kinds, so that one version of skew works, and are guarded by golden files. A message is at most
+//! [`MESSAGE_MAX_BYTES`] long.
 
 mod auth;
 mod batch;
 mod live;
 pub mod log;
 mod order;
-mod parts;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -19,7 +18,6 @@ pub use auth::{AttemptToken, ClusterKey, OpenError, Sealed, WorkerKey};
 pub use batch::Packer;
 pub use live::{GpuUse, Heartbeat, HostUse, JobUse, Live, topic};
 pub use order::{AttemptOrder, Order, OrderEnvelope, RunOrder};
-pub use parts::{WireAllocation, WireBundle, WireGpuShare, WireOutcome};
 pub use report::{AttemptPhase, Hello, KnownAttempt, NumberedReport, Report, ReportEnvelope};
 pub use version::{EnvelopeError, WIRE_VERSION, read_envelope};
 

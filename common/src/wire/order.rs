@@ -1,9 +1,14 @@
 //! What a master tells a worker.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::parts::{WireAllocation, WireBundle, WireOutcome};
+use crate::id::{AttemptId, Epoch, JobId, UserName};
+use crate::job::{BundleRef, Outcome};
+use crate::resources::Allocation;
+use crate::time::millis;
 
 /// Orders for one worker with what fences them: one message.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -11,7 +16,7 @@ pub struct OrderEnvelope {
     /// [`super::WIRE_VERSION`] of the writer.
     pub version: u32,
     /// The leadership that gave them; a worker refuses orders older than the highest it has seen.
-    pub epoch: u64,
+    pub epoch: Epoch,
     /// Each is an [`AttemptOrder`]. They are parsed one by one, so that one bad order hides no other.
     pub orders: Vec<Box<RawValue>>,
 }
@@ -20,7 +25,7 @@ pub struct OrderEnvelope {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptOrder {
     /// The attempt that it is about, such as `1423.2`.
-    pub attempt: String,
+    pub attempt: AttemptId,
     /// What to do.
     pub order: Order,
 }
@@ -31,13 +36,14 @@ pub struct AttemptOrder {
 pub enum Order {
     /// Take it on: fetch, build, run. Repeats are harmless.
     Run(Box<RunOrder>),
-    /// End it: SIGTERM, `grace_ms`, SIGKILL; also while it is still being built. An attempt that the
+    /// End it: SIGTERM, `grace`, SIGKILL; also while it is still being built. An attempt that the
     /// worker does not know is reported as finished with `outcome`.
     Stop {
         /// How it is to be reported once ended.
-        outcome: WireOutcome,
-        /// Milliseconds between SIGTERM and SIGKILL.
-        grace_ms: u64,
+        outcome: Outcome,
+        /// Between SIGTERM and SIGKILL.
+        #[serde(rename = "grace_ms", with = "millis")]
+        grace: Duration,
     },
     /// Freeze its container.
     Pause,
@@ -56,20 +62,20 @@ pub struct RunOrder {
     /// The cluster's name, for labels.
     pub cluster: String,
     /// Whose job it is.
-    pub user: String,
+    pub user: UserName,
     /// The accepted configuration document.
     pub config: String,
     /// The bundle, unless the job only names an image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bundle: Option<WireBundle>,
+    pub bundle: Option<BundleRef>,
     /// What it may use.
-    pub allocation: WireAllocation,
+    pub allocation: Allocation,
     /// The index in its array.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub array_index: Option<u32>,
     /// The array's own job id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub array_job: Option<u64>,
+    pub array_job: Option<JobId>,
     /// Opens `/data/…` for this attempt alone.
     pub token: String,
     /// Base URLs of the masters, to be tried in order.

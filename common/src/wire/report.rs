@@ -1,9 +1,12 @@
 //! What a worker tells the masters. Each is kept in its outbox until a master has committed it.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::parts::WireOutcome;
+use crate::id::{AttemptId, Digest, WorkerId};
+use crate::job::Outcome;
 use crate::resources::Capacity;
 
 /// Reports of one worker in their order: one message, sealed by the worker.
@@ -12,7 +15,7 @@ pub struct ReportEnvelope {
     /// [`super::WIRE_VERSION`] of the writer.
     pub version: u32,
     /// Who reports; must be whose key sealed it.
-    pub worker: String,
+    pub worker: WorkerId,
     /// Each is a [`NumberedReport`]. They are parsed one by one, so that one bad report hides no other.
     pub reports: Vec<Box<RawValue>>,
 }
@@ -57,19 +60,19 @@ pub enum Report {
     /// The order is durably recorded.
     Accepted {
         /// Which attempt.
-        attempt: String,
+        attempt: AttemptId,
     },
     /// It will not take the attempt, which therefore never ran there.
     Refused {
         /// Which attempt.
-        attempt: String,
+        attempt: AttemptId,
         /// Why.
         reason: String,
     },
     /// The attempt entered a phase.
     Entered {
         /// Which attempt.
-        attempt: String,
+        attempt: AttemptId,
         /// Which phase.
         phase: AttemptPhase,
         /// What a reader should know.
@@ -79,9 +82,9 @@ pub enum Report {
     /// The attempt is over, its log and results are stored.
     Finished {
         /// Which attempt.
-        attempt: String,
+        attempt: AttemptId,
         /// How.
-        outcome: WireOutcome,
+        outcome: Outcome,
         /// Milliseconds that the container ran; 0 when it never started.
         ran_ms: u64,
         /// Length of the attempt's log stream.
@@ -106,16 +109,16 @@ pub struct Hello {
     /// What it offers.
     pub capacity: Capacity,
     /// Digests of the bundles whose images it holds.
-    pub images: Vec<String>,
+    pub images: BTreeSet<Digest>,
     /// Every attempt that it knows.
     pub attempts: Vec<KnownAttempt>,
 }
 
 /// An attempt that a worker knows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownAttempt {
     /// Its id.
-    pub attempt: String,
+    pub attempt: AttemptId,
     /// Where it stands; `None` once its end has been reported.
     pub phase: Option<AttemptPhase>,
 }

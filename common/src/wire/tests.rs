@@ -1,38 +1,40 @@
 //! Golden files of what travels, so that a master and a worker one version apart understand each other.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
+use crate::id::{AttemptId, Digest, Epoch, JobId};
+use crate::job::{BundleRef, Cause, Outcome};
+use crate::resources::{Allocation, ByteSize, GpuShare, MilliCpu, MilliGpu};
+
 use super::{
     AttemptOrder, AttemptPhase, NumberedReport, Order, OrderEnvelope, Report, ReportEnvelope,
-    RunOrder, WIRE_VERSION, WireAllocation, WireBundle, WireGpuShare, WireOutcome, read_envelope,
+    RunOrder, WIRE_VERSION, read_envelope,
 };
-
-fn attempt(id: &str) -> String {
-    format!("{id}-00112233445566778899aabbccddeeff")
-}
 
 fn run(array: Option<(u64, u32)>) -> AttemptOrder {
     AttemptOrder {
-        attempt: attempt("1423.2"),
+        attempt: id("1423.2"),
         order: Order::Run(Box::new(RunOrder {
             cluster: "default".to_owned(),
-            user: "anna".to_owned(),
+            user: "anna".parse().expect("name"),
             config: r#"{"executor_name":"anna","name":"train"}"#.to_owned(),
-            bundle: Some(WireBundle {
-                digest: "ab".repeat(32),
+            bundle: Some(BundleRef {
+                digest: Digest([0xab; 32]),
                 size_bytes: 9,
             }),
-            allocation: WireAllocation {
-                gpus: vec![WireGpuShare {
-                    id: "GPU-1".to_owned(),
-                    milli: 500,
+            allocation: Allocation {
+                gpus: vec![GpuShare {
+                    id: "GPU-1".parse().expect("name"),
+                    milli: MilliGpu(500),
                 }],
-                cpu_milli: 2500,
-                memory_bytes: 1 << 30,
+                cpu: MilliCpu(2500),
+                memory: ByteSize(ByteSize::GIB),
             },
             array_index: array.map(|(_, index)| index),
-            array_job: array.map(|(job, _)| job),
+            array_job: array.map(|(job, _)| JobId(job)),
             token: "token".to_owned(),
             data_urls: vec!["http://m:7070".to_owned()],
         })),
@@ -61,13 +63,13 @@ fn raw<T: Serialize>(items: &[T]) -> Vec<Box<RawValue>> {
 
 #[test]
 fn orders_keep_their_form() {
-    let order = |id: &str, order| AttemptOrder {
-        attempt: attempt(id),
+    let order = |attempt: &str, order| AttemptOrder {
+        attempt: id(attempt),
         order,
     };
     let stop = Order::Stop {
-        outcome: outcome("cancelled"),
-        grace_ms: 1500,
+        outcome: outcome(Cause::Cancelled),
+        grace: Duration::from_millis(1500),
     };
     for (name, orders) in [
         ("order-run", vec![run(None)]),
@@ -79,12 +81,12 @@ fn orders_keep_their_form() {
     ] {
         let envelope = OrderEnvelope {
             version: WIRE_VERSION,
-            epoch: 3,
+            epoch: Epoch(3),
             orders: raw(&orders),
         };
         let stored = golden(name, &envelope);
         let read: OrderEnvelope = read_envelope(stored.as_bytes()).expect("read");
-        assert_eq!(read.epoch, 3);
+        assert_eq!(read.epoch, Epoch(3));
         let read: Vec<AttemptOrder> = read
             .orders
             .iter()
@@ -96,7 +98,7 @@ fn orders_keep_their_form() {
 
 #[test]
 fn reports_keep_their_form() {
-    let attempt = || attempt("1423.2");
+    let attempt = || id("1423.2");
     let reports = [
         Report::Accepted { attempt: attempt() },
         Report::Refused {
@@ -110,7 +112,7 @@ fn reports_keep_their_form() {
         },
         Report::Finished {
             attempt: attempt(),
-            outcome: outcome("succeeded"),
+            outcome: outcome(Cause::Succeeded),
             ran_ms: 1500,
             log_bytes: 9,
         },
@@ -126,7 +128,7 @@ fn reports_keep_their_form() {
         .collect();
     let envelope = ReportEnvelope {
         version: WIRE_VERSION,
-        worker: "gpu-01".to_owned(),
+        worker: "gpu-01".parse().expect("name"),
         reports: raw(&reports),
     };
     let stored = golden("report-batch", &envelope);
@@ -138,13 +140,16 @@ fn reports_keep_their_form() {
     assert_eq!(read, reports);
 }
 
-fn outcome(cause: &str) -> WireOutcome {
-    WireOutcome {
-        cause: cause.to_owned(),
-        by: None,
+fn outcome(cause: Cause) -> Outcome {
+    Outcome {
         exit_code: Some(0),
-        detail: String::new(),
+        ..Outcome::new(cause, "")
     }
+}
+
+fn id(text: &str) -> AttemptId {
+    let text = format!("{text}-00112233445566778899aabbccddeeff");
+    text.parse().expect("attempt")
 }
 
 #[test]

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! `sum` is the beginning of the BLAKE3 digest of the bytes of `record`. `kind` is `accepted` or `finished`,
-//! `at_ms` the time of the commit, `job` a [`dopq_common::record::JobRecord`]. A record may appear twice.
+//! `at_ms` the time of the commit, `job` a [`dopq_common::record::StoredJob`]. A record may appear twice.
 //! A crash may leave a last line without its end; [`read()`] skips it.
 //!
 //! Records are in the order of their commits, and a leader's clock starts no earlier than the latest commit. So a

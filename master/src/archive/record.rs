@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dopq_common::id::{JobId, JobKey};
 use dopq_common::job::{Job, JobState};
-use dopq_common::record::{self, JobRecord, Specs};
+use dopq_common::record::{self, Specs, StoredJob};
 use dopq_common::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -54,11 +54,12 @@ pub(super) enum Error {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Record {
+struct Record<J> {
     version: u32,
     kind: Kind,
-    at_ms: u64,
-    job: JobRecord,
+    #[serde(rename = "at_ms")]
+    at: Timestamp,
+    job: J,
 }
 
 /// What tells where the archive ends.
@@ -96,8 +97,8 @@ impl Due {
         let record = serde_json::to_vec(&Record {
             version: VERSION,
             kind: self.kind,
-            at_ms: self.key().at.as_millis(),
-            job: JobRecord::from(self.job.as_ref()),
+            at: self.key().at,
+            job: self.job.as_ref(),
         })?;
         for part in [
             BEFORE_SUM,
@@ -115,35 +116,29 @@ impl Due {
 
 /// Reads a line without its end.
 pub(super) fn entry(line: &[u8], specs: &mut Specs) -> Result<Entry, Error> {
-    let record: Record = serde_json::from_slice(checked(line)?)?;
+    let record: Record<StoredJob> = serde_json::from_slice(checked(line)?)?;
     if record.version > VERSION + 1 {
         return Err(Error::TooNew(record.version));
     }
     Ok(Entry {
         kind: record.kind,
-        at: Timestamp::from_millis(record.at_ms),
-        job: record.job.to_job(specs)?,
+        at: record.at,
+        job: record.job.into_job(specs)?,
     })
 }
 
 /// Reads only what tells where the archive ends.
 pub(super) fn key(line: &[u8]) -> Result<Key, Error> {
     #[derive(Deserialize)]
-    struct Position {
-        kind: Kind,
-        at_ms: u64,
-        job: Named,
-    }
-    #[derive(Deserialize)]
     struct Named {
-        id: u64,
+        id: JobId,
         key: JobKey,
     }
-    let position: Position = serde_json::from_slice(checked(line)?)?;
+    let position: Record<Named> = serde_json::from_slice(checked(line)?)?;
     Ok(Key {
-        at: Timestamp::from_millis(position.at_ms),
+        at: position.at,
         kind: position.kind,
-        job: JobId(position.job.id),
+        job: position.job.id,
         job_key: position.job.key,
     })
 }

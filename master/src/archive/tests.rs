@@ -133,10 +133,10 @@ fn a_line_is_as_it_was_and_any_changed_byte_is_seen() {
     let line = lines(std::slice::from_ref(&due));
     let golden = concat!(
         r#"{"sum":"SUM","record":{"version":1,"kind":"accepted","at_ms":1790000000005,"job":"#,
-        r#"{"version":1,"id":3,"key":"07070707070707070707070707070707","user":"anna","#,
-        r#""state":{"phase":"queued","since_ms":1790000000005},"#,
+        r#"{"id":3,"key":"07070707070707070707070707070707","user":"anna","#,
+        r#""config":"{\"name\":\"mnist\",\"executor_name\":\"anna\"}","#,
         r#""submitted_at_ms":1790000000005,"last_attempt":0,"priority":0,"retries_used":0,"faults":0,"#,
-        r#""config":"{\"name\":\"mnist\",\"executor_name\":\"anna\"}","timeline":[]}}}"#,
+        r#""state":{"queued":{"since_ms":1790000000005}},"timeline":[]}}}"#,
         "\n"
     );
     let text = String::from_utf8(line.clone()).expect("text");

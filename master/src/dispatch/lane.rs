@@ -218,7 +218,7 @@ impl Sender {
         let Message { about, json } = message;
         let envelope = OrderEnvelope {
             version: WIRE_VERSION,
-            epoch: orders.epoch.0,
+            epoch: orders.epoch,
             orders: json,
         };
         let error = match serde_json::to_vec(&envelope) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use dopq_common::id::{AttemptId, WorkerId};
 use dopq_common::job::{JobState, Outcome, Stage};
 use dopq_common::sched::State;
-use dopq_common::wire::{AttemptOrder, ClusterKey, Order, RunOrder, WireOutcome};
+use dopq_common::wire::{AttemptOrder, ClusterKey, Order, RunOrder};
 
 /// What is ordered.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,15 +46,12 @@ impl Filler<'_> {
         let order = match kind {
             Kind::Run => Order::Run(Box::new(self.run(state, worker, attempt)?)),
             Kind::Stop { outcome, grace } => Order::Stop {
-                outcome: WireOutcome::from(outcome),
-                grace_ms: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX),
+                outcome: outcome.clone(),
+                grace: *grace,
             },
             Kind::Forget => Order::Forget,
         };
-        Some(AttemptOrder {
-            attempt: attempt.to_string(),
-            order,
-        })
+        Some(AttemptOrder { attempt, order })
     }
 
     fn run(&self, state: &State, worker: &WorkerId, attempt: AttemptId) -> Option<RunOrder> {
@@ -65,12 +62,12 @@ impl Filler<'_> {
         let wanted = job.attempt() == Some(attempt) && active.worker == *worker;
         (wanted && !active.confirmed).then(|| RunOrder {
             cluster: self.cluster.to_owned(),
-            user: job.user.to_string(),
+            user: job.user.clone(),
             config: job.config.to_string(),
-            bundle: job.bundle.map(Into::into),
-            allocation: (&active.allocation).into(),
+            bundle: job.bundle,
+            allocation: active.allocation.clone(),
             array_index: job.task.map(|task| task.index),
-            array_job: job.task.map(|task| task.array.0),
+            array_job: job.task.map(|task| task.array),
             token: self.key.token(attempt, worker).as_str().to_owned(),
             data_urls: self.data_urls.to_vec(),
         })
@@ -84,7 +81,7 @@ mod tests {
     use dopq_common::bundle::config;
     use dopq_common::id::{Digest, JobId, JobKey};
     use dopq_common::job::{Active, BundleRef, Cause, Job, Queued};
-    use dopq_common::resources::{Allocation, ByteSize, Capacity, MilliCpu, MilliGpu};
+    use dopq_common::resources::{Allocation, ByteSize, Capacity, GpuShare, MilliCpu, MilliGpu};
     use dopq_common::sched::{Change, Health, Settings, Worker};
     use dopq_common::time::Timestamp;
 
@@ -109,7 +106,10 @@ mod tests {
             attempt: 2,
             worker: worker("w"),
             allocation: Allocation {
-                gpus: vec![("GPU-1".parse().expect("a name"), MilliGpu(500))],
+                gpus: vec![GpuShare {
+                    id: "GPU-1".parse().expect("a name"),
+                    milli: MilliGpu(500),
+                }],
                 cpu: MilliCpu(2000),
                 memory: ByteSize(ByteSize::GIB),
             },
@@ -212,11 +212,11 @@ mod tests {
             grace: Duration::from_millis(1500),
         };
         let order = fill(&running, "w", attempt(1), &stop).expect("sent");
-        assert_eq!(order.attempt, attempt(1).to_string());
-        let Order::Stop { outcome, grace_ms } = order.order else {
+        assert_eq!(order.attempt, attempt(1));
+        let Order::Stop { outcome, grace } = order.order else {
             panic!("{order:?}");
         };
-        assert_eq!((outcome.cause.as_str(), grace_ms), ("time_limit", 1500));
+        assert_eq!((outcome.cause, grace.as_millis()), (Cause::TimeLimit, 1500));
         let order = fill(&running, "w", attempt(1), &Kind::Forget).expect("sent");
         assert_eq!(order.order, Order::Forget);
         assert_eq!(fill(&running, "gone", attempt(1), &Kind::Forget), None);

@@ -313,7 +313,7 @@ impl Current {
             }
         };
         let request = Live::Follow {
-            attempt: self.attempt.to_string(),
+            attempt: self.attempt,
             for_ms: u64::try_from(FOLLOW_FOR.as_millis()).unwrap_or(u64::MAX),
         };
         let topic = topic::requests(&worker);
@@ -386,7 +386,7 @@ fn tail_piece(
                 offset,
                 data,
             },
-        )) if from == *worker && of.parse() == Ok(attempt) => {
+        )) if from == *worker && of == attempt => {
             Some((offset, STANDARD.decode(data).ok()?.into()))
         }
         Ok((

@@ -195,7 +195,7 @@ fn gpus(model: &Model) -> Vec<Gauges> {
             continue;
         };
         for (index, gpu) in worker.capacity.gpus.iter().enumerate() {
-            let Some(now) = beat.gpus.iter().find(|g| g.id == gpu.id.as_str()) else {
+            let Some(now) = beat.gpus.iter().find(|g| g.id == gpu.id) else {
                 continue;
             };
             #[expect(clippy::cast_precision_loss, reason = "a figure for a graph")]

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use dopq_common::id::{Epoch, JobId};
 use dopq_common::job::{Class, Job, JobState};
-use dopq_common::record::{GroupRecord, JobRecord, MetaRecord, Specs, UserRecord, WorkerRecord};
+use dopq_common::record::{self, Specs, StoredJob};
 use dopq_common::sched::{Change, User};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Error;
-use super::types::{Account, AccountChange, AuditEntry, Batch, Loaded};
+use super::types::{AccountChange, AuditEntry, Batch, Loaded};
 
 /// A batch as it is written.
 #[derive(Debug)]
@@ -89,24 +89,24 @@ fn entry(change: &Change) -> Result<Entry, Error> {
     Ok(match change {
         Change::Job(job) => Entry {
             name: format!("job:{}", job.id),
-            value: Some(write("job", &JobRecord::from(job.as_ref()))?),
+            value: Some(record("job", job.as_ref())?),
             place: place(job),
         },
         Change::JobDropped(id) => removed(format!("job:{id}")),
         Change::User(user) => Entry {
             name: format!("user:{}", user.name),
-            value: Some(write("user", &UserRecord::from(user.as_ref()))?),
+            value: Some(record("user", user.as_ref())?),
             place: Place::Users { rank: rank(user) },
         },
         Change::Group(group) => Entry {
             name: format!("group:{}", group.name),
-            value: Some(write("group", &GroupRecord::from(group.as_ref()))?),
+            value: Some(record("group", group.as_ref())?),
             place: Place::None,
         },
         Change::GroupDropped(name) => removed(format!("group:{name}")),
         Change::Worker(worker) => Entry {
             name: format!("worker:{}", worker.id),
-            value: Some(write("worker", &WorkerRecord::from(worker.as_ref()))?),
+            value: Some(record("worker", worker.as_ref())?),
             place: Place::None,
         },
         Change::WorkerDropped(id) => removed(format!("worker:{id}")),
@@ -117,7 +117,7 @@ fn entry(change: &Change) -> Result<Entry, Error> {
         },
         Change::Meta(meta) => Entry {
             name: "meta".to_owned(),
-            value: Some(write("meta", &MetaRecord::from(meta.as_ref()))?),
+            value: Some(record("meta", meta.as_ref())?),
             place: Place::None,
         },
     })
@@ -129,6 +129,13 @@ const fn removed(name: String) -> Entry {
         value: None,
         place: Place::None,
     }
+}
+
+fn record<T: Serialize>(what: &str, value: &T) -> Result<String, Error> {
+    record::write(value).map_err(|source| Error::Corrupt {
+        what: what.to_owned(),
+        source: Box::new(source),
+    })
 }
 
 fn write<T: Serialize>(what: &str, record: &T) -> Result<String, Error> {
@@ -210,6 +217,9 @@ fn rank(user: &User) -> f64 {
     user.recency.ln() + at
 }
 
+/// What is wrong with a record.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 /// Reads records back.
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
@@ -230,66 +240,42 @@ pub(super) enum Item {
 impl Decoder {
     /// What the record `name` stands for; without `value` it was removed.
     pub(super) fn decode(&mut self, name: &str, value: Option<&str>) -> Result<Item, Error> {
-        let corrupt = |source: Box<dyn std::error::Error + Send + Sync>| Error::Corrupt {
+        let (kind, id) = name.split_once(':').unwrap_or((name, ""));
+        let item = match value {
+            Some(value) => self.stored(kind, id, value),
+            None => removal(kind, id),
+        };
+        item.map_err(|source| Error::Corrupt {
             what: name.to_owned(),
             source,
-        };
-        let (kind, id) = name.split_once(':').unwrap_or((name, ""));
-        let Some(value) = value else {
-            return Ok(match kind {
-                "job" => Item::Change(Change::JobDropped(
-                    id.parse().map_err(|error| corrupt(Box::new(error)))?,
-                )),
-                "group" => Item::Change(Change::GroupDropped(
-                    id.parse().map_err(|error| corrupt(Box::new(error)))?,
-                )),
-                "worker" => Item::Change(Change::WorkerDropped(
-                    id.parse().map_err(|error| corrupt(Box::new(error)))?,
-                )),
-                "account" => Item::Account(AccountChange::Removed(
-                    id.parse().map_err(|error| corrupt(Box::new(error)))?,
-                )),
-                _ => Item::Ignored,
-            });
-        };
-        let change = match kind {
-            "job" => {
-                let record: JobRecord = read(value).map_err(corrupt)?;
-                let job = record.to_job(&mut self.specs);
-                Change::Job(Arc::new(job.map_err(|error| corrupt(Box::new(error)))?))
-            }
-            "user" => {
-                let record: UserRecord = read(value).map_err(corrupt)?;
-                let user = record.to_user();
-                Change::User(Box::new(user.map_err(|error| corrupt(Box::new(error)))?))
-            }
-            "group" => {
-                let record: GroupRecord = read(value).map_err(corrupt)?;
-                let group = record.to_group();
-                Change::Group(Box::new(group.map_err(|error| corrupt(Box::new(error)))?))
-            }
-            "worker" => {
-                let record: WorkerRecord = read(value).map_err(corrupt)?;
-                let worker = record.to_worker();
-                Change::Worker(Arc::new(worker.map_err(|error| corrupt(Box::new(error)))?))
-            }
-            "key" => {
-                let job: JobId = value.parse().map_err(|error| corrupt(Box::new(error)))?;
-                Change::Key(Arc::from(id), job)
-            }
-            "meta" => {
-                let record: MetaRecord = read(value).map_err(corrupt)?;
-                let meta = record.to_meta();
-                Change::Meta(Box::new(meta.map_err(|error| corrupt(Box::new(error)))?))
-            }
-            "account" => {
-                let account: Account = read(value).map_err(corrupt)?;
-                return Ok(Item::Account(AccountChange::Set(account)));
-            }
-            _ => return Ok(Item::Ignored),
-        };
-        Ok(Item::Change(change))
+        })
     }
+
+    fn stored(&mut self, kind: &str, id: &str, value: &str) -> Result<Item, Cause> {
+        Ok(Item::Change(match kind {
+            "job" => {
+                let job: StoredJob = record::read(value)?;
+                Change::Job(Arc::new(job.into_job(&mut self.specs)?))
+            }
+            "user" => Change::User(Box::new(record::read(value)?)),
+            "group" => Change::Group(Box::new(record::read(value)?)),
+            "worker" => Change::Worker(Arc::new(record::read(value)?)),
+            "key" => Change::Key(Arc::from(id), value.parse()?),
+            "meta" => Change::Meta(Box::new(record::read(value)?)),
+            "account" => return Ok(Item::Account(AccountChange::Set(read(value)?))),
+            _ => return Ok(Item::Ignored),
+        }))
+    }
+}
+
+fn removal(kind: &str, id: &str) -> Result<Item, Cause> {
+    Ok(match kind {
+        "job" => Item::Change(Change::JobDropped(id.parse()?)),
+        "group" => Item::Change(Change::GroupDropped(id.parse()?)),
+        "worker" => Item::Change(Change::WorkerDropped(id.parse()?)),
+        "account" => Item::Account(AccountChange::Removed(id.parse()?)),
+        _ => Item::Ignored,
+    })
 }
 
 /// Gathers what a whole store holds, without a second copy of it. A record that is read more than once, because it
@@ -361,6 +347,6 @@ pub(super) fn audit_line(line: &str) -> Result<AuditEntry, Error> {
     })
 }
 
-fn read<T: DeserializeOwned>(text: &str) -> Result<T, Box<dyn std::error::Error + Send + Sync>> {
+fn read<T: DeserializeOwned>(text: &str) -> Result<T, Cause> {
     serde_json::from_str(text).map_err(Into::into)
 }

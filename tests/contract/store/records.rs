@@ -12,7 +12,9 @@ use dopq_common::job::{
 };
 use dopq_common::penalty::usage::Rate;
 use dopq_common::record::Specs;
-use dopq_common::resources::{Allocation, ByteSize, Capacity, GpuDevice, MilliCpu, MilliGpu};
+use dopq_common::resources::{
+    Allocation, ByteSize, Capacity, GpuDevice, GpuShare, MilliCpu, MilliGpu,
+};
 use dopq_common::sched::{Change, Cordon, Group, Guards, Health, Meta, QueueLock, User, Worker};
 use dopq_common::time::Timestamp;
 use dopq_master::store::{Account, TokenRecord};
@@ -82,7 +84,10 @@ pub(crate) fn active(attempt: u32, worker: u64) -> Active {
         attempt,
         worker: worker_id(worker),
         allocation: Allocation {
-            gpus: vec![("GPU-8a4b".parse().expect("a name"), MilliGpu::WHOLE)],
+            gpus: vec![GpuShare {
+                id: "GPU-8a4b".parse().expect("a name"),
+                milli: MilliGpu::WHOLE,
+            }],
             cpu: MilliCpu(2_000),
             memory: ByteSize(ByteSize::GIB),
         },
@@ -149,7 +154,8 @@ pub(crate) fn states() -> Vec<JobState> {
         })),
         JobState::Finished(Box::new(Finished {
             outcome: Outcome {
-                cause: Cause::Cancelled(user_name(1)),
+                cause: Cause::Cancelled,
+                by: Some(user_name(1)),
                 exit_code: Some(-1),
                 detail: "umlauts: äöü".to_owned(),
             },

@@ -34,7 +34,7 @@ const LAYERS: [(&str, &[&str]); 1] = [(
 )];
 
 /// Circles that are meant, by their files, each with its reason.
-const MEANT: [(&[&str], &str); 3] = [
+const MEANT: [(&[&str], &str); 2] = [
     (
         &[
             "common/src/broker/amqp/broker.rs",
@@ -50,14 +50,6 @@ const MEANT: [(&[&str], &str); 3] = [
     (
         &["common/src/job/array.rs", "common/src/job/state.rs"],
         "an array is one state of a job and is held like one",
-    ),
-    (
-        &[
-            "common/src/record/array.rs",
-            "common/src/record/expected.rs",
-            "common/src/record/job.rs",
-        ],
-        "the stored form of a job and of its parts",
     ),
 ];
 

@@ -197,7 +197,7 @@ pub fn plan(input: &PlanInput<'_>, settings: &RunSettings) -> Result<Plan, PlanE
         .allocation
         .gpus
         .iter()
-        .map(|(id, _)| id.clone())
+        .map(|share| share.id.clone())
         .collect();
     Ok(Plan {
         name: container_name(input.cluster, input.attempt),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dopq_common::agent::{Created, Run};
-use dopq_common::id::{AttemptId, JobId};
+use dopq_common::id::AttemptId;
 use dopq_common::job::{Cause, Outcome};
 use secrecy::SecretString;
 
@@ -25,7 +25,7 @@ pub(super) async fn create(
     image: &str,
 ) -> Result<Created, Outcome> {
     let outdir = context.outdir.clone();
-    let (user, id) = (run.user.clone(), attempt);
+    let (user, id) = (run.order.user.clone(), attempt);
     let made = tokio::task::spawn_blocking(move || {
         let folder = outdir.for_attempt(&user, id)?;
         open_to_all(folder.as_path())?;
@@ -84,11 +84,11 @@ async fn create_once(
                 config: &run.order.config,
                 cluster: &context.options.settings.cluster,
                 attempt,
-                user: &run.user,
-                digest: run.bundle.map(|bundle| bundle.digest),
+                user: &run.order.user,
+                digest: run.order.bundle.map(|bundle| bundle.digest),
                 array_index: run.order.array_index,
-                array_job: run.order.array_job.map(JobId),
-                allocation: &run.allocation,
+                array_job: run.order.array_job,
+                allocation: &run.order.allocation,
                 image,
                 image_env: &found.env,
                 secrets,
@@ -160,11 +160,11 @@ async fn secrets(context: &Context, run: &Run) -> Result<Vec<(String, SecretStri
         }
         let dir = context.options.settings.secrets_dir.as_ref();
         let dir = dir.ok_or_else(|| refused("this worker has no secrets"))?;
-        let path = dir.join(run.user.as_str()).join(name);
+        let path = dir.join(run.order.user.as_str()).join(name);
         match tokio::fs::read_to_string(&path).await {
             Ok(text) => read.push((name.clone(), text.trim_end_matches('\n').into())),
             Err(error) => {
-                tracing::warn!(user = %run.user, secret = name, %error, "cannot read a secret");
+                tracing::warn!(user = %run.order.user, secret = name, %error, "cannot read a secret");
                 return Err(refused("this worker does not have it"));
             }
         }

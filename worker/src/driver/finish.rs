@@ -49,7 +49,7 @@ pub(super) fn finish(work: &mut Work, attempt: AttemptId, discard: Option<Arc<st
     let wanted = run.as_ref().map(|run| run.spec.artifacts);
     let has_gpus = run
         .as_ref()
-        .is_some_and(|run| !run.allocation.gpus.is_empty());
+        .is_some_and(|run| !run.order.allocation.gpus.is_empty());
     let ending = Ending {
         attempt,
         container: container.filter(|_| ran),
@@ -87,7 +87,7 @@ async fn end(context: &Context, ending: &Ending) -> Stored {
     let log_bytes = log.finish().await;
     if let Some(run) = ending.run.as_ref().filter(|_| ending.results) {
         let access = context.data.access(attempt, run);
-        let (outdir, user) = (context.outdir.clone(), run.user.clone());
+        let (outdir, user) = (context.outdir.clone(), run.order.user.clone());
         let folder = tokio::task::spawn_blocking(move || outdir.for_attempt(&user, attempt)).await;
         match folder {
             Ok(Ok(folder)) => {

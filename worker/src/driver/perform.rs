@@ -181,7 +181,7 @@ async fn bundle(
     run: &Run,
 ) -> Result<Option<PathBuf>, Outcome> {
     open_log(context, attempt, run)?;
-    let Some(bundle) = run.bundle else {
+    let Some(bundle) = run.order.bundle else {
         return Ok(None);
     };
     let access = context.data.access(attempt, run);

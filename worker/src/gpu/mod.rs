@@ -58,8 +58,11 @@ impl Gpus {
                 uses: devices
                     .iter()
                     .map(|device| GpuUse {
-                        id: device.id.to_string(),
-                        ..GpuUse::default()
+                        id: device.id.clone(),
+                        utilization_ratio: 0.0,
+                        memory_used_bytes: 0,
+                        temperature_celsius: 0.0,
+                        power_watts: 0.0,
                     })
                     .collect(),
             },

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
+use dopq_common::id::GpuId;
 use dopq_common::resources::{ByteSize, GpuDevice};
 use dopq_common::wire::GpuUse;
 use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
@@ -177,9 +178,9 @@ fn read(library: &nvml_wrapper::Nvml, index: u32) -> Result<(GpuDevice, GpuUse),
     let device = library.device_by_index(index)?;
     let uuid = device.uuid()?;
     let memory = device.memory_info()?;
-    let id = uuid.parse().map_err(|_| NvmlError::InvalidArg)?;
+    let id: GpuId = uuid.parse().map_err(|_| NvmlError::InvalidArg)?;
     let described = GpuDevice {
-        id,
+        id: id.clone(),
         model: device.name()?,
         memory: ByteSize(memory.total),
         healthy: true,
@@ -189,7 +190,7 @@ fn read(library: &nvml_wrapper::Nvml, index: u32) -> Result<(GpuDevice, GpuUse),
     let temperature = optional(device.temperature(TemperatureSensor::Gpu))?;
     let power = optional(device.power_usage())?;
     let used = GpuUse {
-        id: uuid,
+        id,
         utilization_ratio: utilization.map_or(0.0, |rates| f64::from(rates.gpu) / 100.0),
         memory_used_bytes: memory.used,
         temperature_celsius: temperature.map_or(0.0, f64::from),

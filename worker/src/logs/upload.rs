@@ -335,7 +335,7 @@ impl Tail {
                 return;
             };
             let message = Live::LogTail {
-                attempt: self.attempt.to_string(),
+                attempt: self.attempt,
                 offset: at,
                 data: BASE64.encode(&bytes),
             };

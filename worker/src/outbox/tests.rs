@@ -20,7 +20,7 @@ fn report(seq: u64, report: wire::Report) -> Report {
 }
 
 fn accepted(seq: u64) -> Report {
-    let attempt = format!("{seq}.1");
+    let attempt = format!("{seq}.1").parse().expect("attempt");
     report(seq, wire::Report::Accepted { attempt })
 }
 
@@ -34,7 +34,7 @@ fn hello(seq: u64) -> Report {
             slots_per_gpu: 1,
             ..Capacity::default()
         },
-        images: Vec::new(),
+        images: std::collections::BTreeSet::new(),
         attempts: Vec::new(),
     };
     report(seq, wire::Report::Hello(Box::new(hello)))

@@ -7,7 +7,6 @@ use dopq_common::agent::{Attempt, Meta, Stage};
 use dopq_common::id::AttemptId;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
-use super::format::{self, DecodeError};
 use crate::outbox::Report;
 
 const ATTEMPTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("attempts");
@@ -32,7 +31,7 @@ pub enum Error {
         key: String,
         /// What is wrong with it.
         #[source]
-        source: DecodeError,
+        source: serde_json::Error,
     },
     /// A record could not be put into words.
     #[error("write a record")]
@@ -136,10 +135,12 @@ impl Records {
         let table = read.open_table(META).map_err(storage)?;
         let meta = match table.get(COUNTERS).map_err(storage)? {
             None => Meta::default(),
-            Some(bytes) => format::decode_meta(bytes.value()).map_err(|source| Error::Decode {
-                key: COUNTERS.to_owned(),
-                source,
-            })?,
+            Some(bytes) => {
+                serde_json::from_slice(bytes.value()).map_err(|source| Error::Decode {
+                    key: COUNTERS.to_owned(),
+                    source,
+                })?
+            }
         };
         let instance = table.get(INSTANCE).map_err(storage)?;
         let instance = instance.map(|text| String::from_utf8_lossy(text.value()).into_owned());
@@ -147,10 +148,14 @@ impl Records {
         let table = read.open_table(ATTEMPTS).map_err(storage)?;
         for entry in table.iter().map_err(storage)? {
             let (key, bytes) = entry.map_err(storage)?;
-            let attempt = format::decode(bytes.value()).map_err(|source| Error::Decode {
+            let attempt = serde_json::from_slice::<Attempt>(bytes.value());
+            let attempt = attempt.map_err(|source| Error::Decode {
                 key: key.value().to_owned(),
                 source,
             })?;
+            if attempt.run.is_none() && !attempt.stage.is_over() {
+                tracing::warn!(attempt = %attempt.id, "cannot read the recorded order");
+            }
             attempts.push(attempt);
         }
         let mut outbox = Vec::new();
@@ -160,7 +165,7 @@ impl Records {
             let report = Report::stored(seq.value(), bytes.value());
             outbox.push(report.map_err(|source| Error::Decode {
                 key: format!("report {}", seq.value()),
-                source: DecodeError::Shape(source),
+                source,
             })?);
         }
         Ok(Loaded {
@@ -192,7 +197,7 @@ impl Records {
                 let key = id.to_string();
                 match attempt {
                     Some(attempt) => {
-                        let bytes = format::encode(attempt).map_err(Error::Encode)?;
+                        let bytes = serde_json::to_vec(attempt).map_err(Error::Encode)?;
                         table
                             .insert(key.as_str(), bytes.as_slice())
                             .map_err(storage)?;
@@ -210,7 +215,7 @@ impl Records {
                 table.remove(seq).map_err(storage)?;
             }
             if let Some(meta) = &commit.meta {
-                let bytes = format::encode_meta(meta).map_err(Error::Encode)?;
+                let bytes = serde_json::to_vec(meta).map_err(Error::Encode)?;
                 let mut table = write.open_table(META).map_err(storage)?;
                 table.insert(COUNTERS, bytes.as_slice()).map_err(storage)?;
             }

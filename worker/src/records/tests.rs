@@ -6,10 +6,10 @@ use std::time::Duration;
 use dopq_common::agent::{Attempt, Ended, Exit, Meta, Run, Stage, StopOrder};
 use dopq_common::id::Epoch;
 use dopq_common::job::{Cause, Outcome};
+use dopq_common::resources::{Allocation, ByteSize, MilliCpu};
 use dopq_common::time::Timestamp;
-use dopq_common::wire::{NumberedReport, Report, RunOrder, WireAllocation};
+use dopq_common::wire::{NumberedReport, Report, RunOrder};
 
-use super::format;
 use super::store::{Commit, Records};
 
 const AT: Timestamp = Timestamp::from_millis(1_767_225_600_000);
@@ -17,14 +17,14 @@ const AT: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 fn run() -> Arc<Run> {
     let order = RunOrder {
         cluster: "default".to_owned(),
-        user: "anna".to_owned(),
+        user: "anna".parse().expect("name"),
         config: r#"{"name":"train","executor_name":"anna","build_flag":false,"image":"busybox"}"#
             .to_owned(),
         bundle: None,
-        allocation: WireAllocation {
+        allocation: Allocation {
             gpus: Vec::new(),
-            cpu_milli: 1000,
-            memory_bytes: 1 << 30,
+            cpu: MilliCpu(1000),
+            memory: ByteSize(ByteSize::GIB),
         },
         array_index: Some(3),
         array_job: None,
@@ -37,7 +37,8 @@ fn run() -> Arc<Run> {
 fn ended() -> Ended {
     Ended {
         outcome: Outcome {
-            cause: Cause::Cancelled("anna".parse().expect("name")),
+            cause: Cause::Cancelled,
+            by: Some("anna".parse().expect("name")),
             exit_code: Some(143),
             detail: "cancelled by anna".to_owned(),
         },
@@ -122,24 +123,37 @@ fn attempts() -> Vec<Attempt> {
 fn the_form_on_disk_is_this() {
     let mut text = String::new();
     for attempt in attempts() {
-        let bytes = format::encode(&attempt).expect("written");
+        let bytes = serde_json::to_vec(&attempt).expect("written");
         text.push_str(&String::from_utf8_lossy(&bytes));
         text.push('\n');
-        assert_eq!(format::decode(&bytes).expect("read"), attempt);
+        assert_eq!(decode(&bytes).expect("read"), attempt);
     }
     insta::assert_snapshot!(text);
+}
+
+fn decode(bytes: &[u8]) -> serde_json::Result<Attempt> {
+    serde_json::from_slice(bytes)
+}
+
+#[test]
+fn an_attempt_is_read_without_an_order_that_makes_no_sense() {
+    for order in [r#"{"user":"anna"}"#, "7", "null"] {
+        let text = format!(
+            r#"{{"attempt":"1.1-00112233445566778899aabbccddeeff","boot":"b","order":{order},"stage":{{"at":"running","container":"c","since_ms":1}}}}"#
+        );
+        let attempt = decode(text.as_bytes()).expect("read");
+        assert_eq!(attempt.run, None, "{order}");
+        assert!(attempt.stage.may_run());
+    }
 }
 
 #[test]
 fn fields_of_a_later_version_are_left_alone() {
     let later = br#"{"attempt":"1.1-00112233445566778899aabbccddeeff","boot":"b","shape":9,"stage":{"at":"fetching","since":1}}"#;
-    assert_eq!(format::decode(later).expect("read").stage, Stage::Fetching);
-    assert!(
-        format::decode(
-            br#"{"attempt":"1.1-00112233445566778899aabbccddeeff","boot":"b","stage":{"at":"?"}}"#
-        )
-        .is_err()
-    );
+    assert_eq!(decode(later).expect("read").stage, Stage::Fetching);
+    let unknown =
+        br#"{"attempt":"1.1-00112233445566778899aabbccddeeff","boot":"b","stage":{"at":"?"}}"#;
+    assert!(decode(unknown).is_err());
 }
 
 /// A report as it is stored.

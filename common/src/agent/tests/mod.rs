@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::id::{AttemptId, Epoch, JobKey};
+use crate::id::{AttemptId, Digest, Epoch, JobKey};
+use crate::job::BundleRef;
 use crate::job::{Cause, Outcome};
+use crate::resources::{Allocation, ByteSize, GpuShare, MilliCpu, MilliGpu};
 use crate::time::Timestamp;
-use crate::wire::{Report, RunOrder, WireAllocation, WireBundle, WireGpuShare};
+use crate::wire::{Report, RunOrder};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -23,21 +25,21 @@ fn id(text: &str) -> AttemptId {
 fn order(strict: bool) -> RunOrder {
     RunOrder {
         cluster: "default".to_owned(),
-        user: "anna".to_owned(),
+        user: "anna".parse().expect("name"),
         config: format!(
             r#"{{"name":"train","executor_name":"anna","required_memory":"1g","num_gpus":1,"strict_once":{strict}}}"#
         ),
-        bundle: Some(WireBundle {
-            digest: "ab".repeat(32),
+        bundle: Some(BundleRef {
+            digest: Digest([0xab; 32]),
             size_bytes: 10,
         }),
-        allocation: WireAllocation {
-            gpus: vec![WireGpuShare {
-                id: "GPU-0".to_owned(),
-                milli: 1000,
+        allocation: Allocation {
+            gpus: vec![GpuShare {
+                id: "GPU-0".parse().expect("name"),
+                milli: MilliGpu::WHOLE,
             }],
-            cpu_milli: 1000,
-            memory_bytes: 1 << 30,
+            cpu: MilliCpu(1000),
+            memory: ByteSize(ByteSize::GIB),
         },
         array_index: None,
         array_job: None,
@@ -75,7 +77,7 @@ fn stop_event(attempt: AttemptId) -> Event {
 
 fn cancelled() -> Outcome {
     let anna = "anna".parse().expect("name");
-    Outcome::new(Cause::Cancelled(anna), "cancelled by anna")
+    Outcome::cancelled(&anna, "cancelled by anna")
 }
 
 fn fresh() -> State {
@@ -152,8 +154,9 @@ fn finished(effects: &Effects) -> Vec<String> {
             Report::Finished {
                 attempt, outcome, ..
             } => {
+                let attempt = attempt.to_string();
                 let (attempt, _key) = attempt.split_once('-')?;
-                Some(format!("{attempt} {}", outcome.cause))
+                Some(format!("{attempt} {}", outcome.cause.as_str()))
             }
             _ => None,
         })

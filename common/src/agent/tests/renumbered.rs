@@ -23,7 +23,8 @@ fn a_number_given_out_again_is_another_attempt() {
             "{steps}: {old:?}"
         );
         let said = effects.reports.iter().map(|(_, report)| report);
-        let of_new = said.filter(|report| format!("{report:?}").contains(&new.to_string()));
+        let said = said.map(|report| serde_json::to_string(report).expect("JSON"));
+        let of_new = said.filter(|report| report.contains(&new.to_string()));
         assert_eq!(of_new.count(), 2, "accepted and building: {effects:?}");
     }
     let mut state = fresh();

@@ -243,11 +243,7 @@ impl World {
         }
         for report in &self.said {
             if let Report::Refused { attempt, .. } = report {
-                let starts = self
-                    .starts
-                    .get(&parsed(attempt))
-                    .copied()
-                    .unwrap_or_default();
+                let starts = self.starts.get(attempt).copied().unwrap_or_default();
                 assert_eq!(starts, 0, "attempt {attempt} was refused and started");
             }
         }
@@ -324,10 +320,6 @@ fn moves() -> impl Strategy<Value = Move> {
         2 => Just(Move::Crash),
         1 => Just(Move::Reboot),
     ]
-}
-
-fn parsed(attempt: &str) -> AttemptId {
-    attempt.parse().expect("attempt")
 }
 
 fn attempt(n: u8) -> AttemptId {
@@ -475,11 +467,11 @@ proptest! {
         let mut told = std::collections::BTreeSet::new();
         for report in &world.said {
             if let Report::Accepted { attempt } = report {
-                told.insert(attempt.clone());
+                told.insert(*attempt);
             }
         }
         for attempt in told {
-            let known = world.agent.attempt(parsed(&attempt));
+            let known = world.agent.attempt(attempt);
             prop_assert!(known.is_some(), "attempt {attempt} was accepted and lost");
         }
     }

@@ -189,7 +189,7 @@ fn report_name(report: &Report) -> String {
         Report::Accepted { .. } => "accepted".to_owned(),
         Report::Refused { .. } => "refused".to_owned(),
         Report::Entered { phase, .. } => format!("{phase:?}").to_lowercase(),
-        Report::Finished { outcome, .. } => format!("finished({})", outcome.cause),
+        Report::Finished { outcome, .. } => format!("finished({})", outcome.cause.as_str()),
         other => format!("{other:?}"),
     }
 }

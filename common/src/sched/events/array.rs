@@ -13,7 +13,7 @@ impl Step<'_> {
             return false;
         };
         if let Some(id) = self.begin_task(task.array, task.index) {
-            let outcome = Outcome::new(Cause::Cancelled(by.clone()), format!("cancelled by {by}"));
+            let outcome = Outcome::cancelled(&by, format!("cancelled by {by}"));
             self.finish(id, outcome);
         }
         true
@@ -74,7 +74,7 @@ impl Step<'_> {
         self.edit(task.array, |job| {
             if let Some(array) = job.state.array_mut() {
                 array.open = array.open.saturating_sub(1);
-                ends_with(array, &outcome.cause).insert(task.index);
+                ends_with(array, outcome.cause).insert(task.index);
                 if outcome.cause != Cause::Succeeded {
                     array.failure.get_or_insert(outcome);
                 }
@@ -104,10 +104,10 @@ impl Step<'_> {
 }
 
 /// The set that a task which ended so belongs to.
-fn ends_with<'a>(array: &'a mut Array, cause: &Cause) -> &'a mut Indexes {
+fn ends_with(array: &mut Array, cause: Cause) -> &mut Indexes {
     match cause {
         Cause::Succeeded => &mut array.ends.succeeded,
-        Cause::Cancelled(_) | Cause::DependencyFailed => &mut array.ends.cancelled,
+        Cause::Cancelled | Cause::DependencyFailed => &mut array.ends.cancelled,
         Cause::UserError
         | Cause::BuildFailed
         | Cause::BundleInvalid
@@ -131,9 +131,8 @@ fn outcome_of_tasks(array: &Array) -> Outcome {
     let total = ends.len();
     if ends.succeeded.len() == total {
         return Outcome {
-            cause: Cause::Succeeded,
             exit_code: Some(0),
-            detail: format!("all {total} tasks succeeded"),
+            ..Outcome::new(Cause::Succeeded, format!("all {total} tasks succeeded"))
         };
     }
     let mut parts = vec![format!(
@@ -150,10 +149,9 @@ fn outcome_of_tasks(array: &Array) -> Outcome {
     }
     let counts = parts.join(", ");
     match (&array.stopping, &array.failure) {
-        (Some(StopReason::Cancelled(by)), _) => Outcome::new(
-            Cause::Cancelled(by.clone()),
-            format!("cancelled by {by}; {counts}"),
-        ),
+        (Some(StopReason::Cancelled(by)), _) => {
+            Outcome::cancelled(by, format!("cancelled by {by}; {counts}"))
+        }
         (_, Some(first)) => Outcome {
             detail: format!("{counts}; the first of them: {}", first.detail),
             ..first.clone()

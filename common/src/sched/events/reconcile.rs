@@ -7,11 +7,10 @@ use std::time::Duration;
 use crate::id::{AttemptId, Digest, JobId, WorkerId};
 use crate::job::{Cause, Outcome, Stage};
 use crate::resources::Capacity;
-use crate::wire::AttemptPhase;
+use crate::wire::{AttemptPhase, KnownAttempt};
 
 use crate::sched::events::finish::Ended;
 use crate::sched::model::entities::{Health, Worker};
-use crate::sched::model::event::Known;
 use crate::sched::state::step::Step;
 
 /// The most ids that are skipped at once, so that no worker can use them all up by claiming to know a high one.
@@ -24,7 +23,7 @@ impl Step<'_> {
         session: Arc<str>,
         capacity: Capacity,
         images: BTreeSet<Digest>,
-        known: &[Known],
+        known: &[KnownAttempt],
     ) {
         let before = self.state.worker(&id);
         let worker = Worker {

@@ -4,7 +4,9 @@
 use std::fmt;
 
 use crate::id::WorkerId;
-use crate::resources::{Allocation, ByteSize, Capacity, GpuDevice, MilliCpu, MilliGpu, Request};
+use crate::resources::{
+    Allocation, ByteSize, Capacity, GpuDevice, GpuShare, MilliCpu, MilliGpu, Request,
+};
 
 use crate::sched::model::entities::Health;
 use crate::sched::model::settings::Settings;
@@ -271,7 +273,10 @@ pub(crate) fn allocation(capacity: &Capacity, fitness: &Fitness, gpus: &[usize])
     let needs = fitness.needs;
     let gpus = gpus.iter().filter_map(|at| {
         let gpu = capacity.gpus.get(*at)?;
-        Some((gpu.id.clone(), needs.milli))
+        Some(GpuShare {
+            id: gpu.id.clone(),
+            milli: needs.milli,
+        })
     });
     Allocation {
         gpus: gpus.collect(),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::id::{GpuId, WorkerId};
 use crate::job::Job;
-use crate::resources::Allocation;
+use crate::resources::{Allocation, GpuShare};
 use crate::time::Timestamp;
 
 use crate::sched::fit::fits::{Fitness, fitness};
@@ -190,7 +190,7 @@ impl Plan {
     }
 
     pub(crate) fn give(&mut self, allocation: &Allocation) {
-        for (id, milli) in &allocation.gpus {
+        for GpuShare { id, milli } in &allocation.gpus {
             let place = self.places.get(id);
             if let Some(free) = place.and_then(|at| self.free.get_mut(*at)) {
                 *free += milli.0;
@@ -201,7 +201,7 @@ impl Plan {
     }
 
     pub(crate) fn take(&mut self, allocation: &Allocation) {
-        for (id, milli) in &allocation.gpus {
+        for GpuShare { id, milli } in &allocation.gpus {
             let place = self.places.get(id);
             if let Some(free) = place.and_then(|at| self.free.get_mut(*at)) {
                 *free = free.saturating_sub(milli.0);

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::{Digest, GroupName, UserName, WorkerId};
 use crate::resources::Capacity;
 use crate::time::Timestamp;
@@ -10,7 +12,7 @@ use crate::time::Timestamp;
 use crate::sched::model::settings::Guards;
 
 /// Counters and the lock.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
     /// The last job id that was given.
     pub last_job: u64,
@@ -18,54 +20,61 @@ pub struct Meta {
     /// machine and did not end by the infrastructure's fault.
     pub finished_jobs: u64,
     /// Set while the queue is locked.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub lock: Option<QueueLock>,
 }
 
 /// Why nothing new is placed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueLock {
     /// Who locked it.
     pub by: UserName,
     /// Why.
     pub reason: String,
     /// When it ends by itself.
+    #[serde(rename = "until_ms")]
     pub until: Timestamp,
 }
 
 /// What the scheduler knows of a user.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct User {
     /// Who.
     pub name: UserName,
     /// The group whose share they have a part of; `None` for one with a share of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<GroupName>,
     /// More than 1 means more than an equal share.
     pub weight: f64,
     /// Limits.
+    #[serde(default)]
     pub guards: Guards,
     /// The `recency` penalty as of [`User::recency_at`] finished jobs.
     pub recency: f64,
     /// The count of finished jobs that `recency` is as of.
     pub recency_at: u64,
     /// Weighted GPU-seconds as of [`User::usage_at`].
+    #[serde(default)]
     pub usage: f64,
     /// What `usage` is as of; since then the user is charged what their attempts hold.
+    #[serde(rename = "usage_at_ms", default)]
     pub usage_at: Timestamp,
 }
 
 /// What the scheduler knows of a group. Its members name it, not the reverse.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Group {
     /// Its name.
     pub name: GroupName,
     /// More than 1 means more than an equal share.
     pub weight: f64,
     /// Limits of all members together.
+    #[serde(default)]
     pub guards: Guards,
 }
 
 /// What the scheduler knows of a machine.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Worker {
     /// Which.
     pub id: WorkerId,
@@ -74,40 +83,47 @@ pub struct Worker {
     /// What it offers.
     pub capacity: Capacity,
     /// Digests of the bundles whose images it holds.
+    #[serde(default)]
     pub images: BTreeSet<Digest>,
     /// When it first joined.
+    #[serde(rename = "joined_at_ms")]
     pub joined_at: Timestamp,
     /// Whether it is heard from.
     pub health: Health,
     /// Set while it is closed to new jobs.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cordon: Option<Cordon>,
 }
 
 /// Whether a worker is heard from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
 pub enum Health {
     /// Heard from lately.
     Up,
     /// Silent for a short time: nothing is placed there.
     Suspect {
         /// Since when.
+        #[serde(rename = "since_ms")]
         since: Timestamp,
     },
     /// Silent for a long time: its jobs were given to others.
     Lost {
         /// Since when.
+        #[serde(rename = "since_ms")]
         since: Timestamp,
     },
 }
 
 /// Why a worker is closed to new jobs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cordon {
     /// Who closed it.
     pub by: UserName,
     /// Why.
     pub reason: String,
     /// Since when.
+    #[serde(rename = "at_ms")]
     pub at: Timestamp,
 }
 

@@ -8,7 +8,7 @@ use crate::id::{AttemptId, Digest, GroupName, JobId, JobKey, UserName, WorkerId}
 use crate::job::{BundleRef, JobSpec, Outcome};
 use crate::resources::Capacity;
 use crate::time::Timestamp;
-use crate::wire::AttemptPhase;
+use crate::wire::{AttemptPhase, KnownAttempt};
 
 use crate::sched::model::settings::Guards;
 
@@ -54,7 +54,7 @@ pub enum Event {
         /// Digests of the bundles whose images it holds.
         images: BTreeSet<Digest>,
         /// Every attempt that it knows.
-        known: Vec<Known>,
+        known: Vec<KnownAttempt>,
     },
     /// A worker gave a sign of life.
     WorkerHeard {
@@ -158,15 +158,6 @@ pub struct Submission {
     pub key: Option<Arc<str>>,
     /// Drawn at random; the new job's key.
     pub job_key: JobKey,
-}
-
-/// An attempt that a worker says it knows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known {
-    /// Which.
-    pub attempt: AttemptId,
-    /// Where it stands; `None` once its end has been reported.
-    pub phase: Option<AttemptPhase>,
 }
 
 /// What a worker reports on an attempt.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::penalty::usage::Rate;
 use crate::resources::MilliGpu;
 use crate::settings::{Field, Key, Layers, Named, at_least};
@@ -188,14 +190,18 @@ fn rate(weight: f64) -> Rate {
 }
 
 /// Limits of one user or group; `None` is no limit.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Guards {
     /// GPUs held at once.
+    #[serde(rename = "max_gpus_milli", skip_serializing_if = "Option::is_none")]
     pub max_gpus: Option<MilliGpu>,
     /// Jobs active at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_running: Option<u32>,
     /// Jobs waiting at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_queued: Option<u32>,
     /// GPUs that are guaranteed: jobs that keep what is held within it go first.
+    #[serde(rename = "floor_gpus_milli", skip_serializing_if = "Option::is_none")]
     pub floor: Option<MilliGpu>,
 }

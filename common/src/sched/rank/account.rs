@@ -168,10 +168,10 @@ pub(crate) fn rate_of(
         let memory = part(held.memory.0, capacity.memory.0);
         return Rate(u64::try_from(cpu.max(memory)).unwrap_or(u64::MAX));
     }
-    let charges = held.gpus.iter().map(|(id, milli)| {
-        let gpu = capacity.gpus.iter().find(|gpu| gpu.id == *id);
+    let charges = held.gpus.iter().map(|share| {
+        let gpu = capacity.gpus.iter().find(|gpu| gpu.id == share.id);
         let whole = gpu.map_or(Rate::GPU, |gpu| settings.gpu_rate(&gpu.model));
-        whole.0 * u64::from(milli.0) / 1000
+        whole.0 * u64::from(share.milli.0) / 1000
     });
     Rate(charges.sum())
 }

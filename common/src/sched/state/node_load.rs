@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::id::{GpuId, JobId};
 use crate::job::{Active, Job, Stage};
 use crate::penalty::usage::Rate;
-use crate::resources::{Allocation, ByteSize, MilliCpu, MilliGpu};
+use crate::resources::{Allocation, ByteSize, GpuShare, MilliCpu, MilliGpu};
 
 use crate::sched::model::entities::{Health, Worker};
 use crate::sched::model::settings::UsageSettings;
@@ -86,7 +86,7 @@ impl NodeLoad {
         self.starting += u32::from(job.state.stage().is_some_and(Stage::is_starting));
         self.cpu += active.allocation.cpu.0;
         self.memory += active.allocation.memory.0;
-        for (gpu, milli) in &active.allocation.gpus {
+        for GpuShare { id: gpu, milli } in &active.allocation.gpus {
             *self.gpus.entry(gpu.clone()).or_default() += milli.0;
         }
         self.count_free();
@@ -97,7 +97,7 @@ impl NodeLoad {
         self.starting -= u32::from(job.state.stage().is_some_and(Stage::is_starting));
         self.cpu -= active.allocation.cpu.0;
         self.memory -= active.allocation.memory.0;
-        for (gpu, milli) in &active.allocation.gpus {
+        for GpuShare { id: gpu, milli } in &active.allocation.gpus {
             if let Some(held) = self.gpus.get_mut(gpu) {
                 *held -= milli.0;
                 if *held == 0 {

@@ -26,7 +26,7 @@ fn a_job_goes_its_whole_way() {
     c.report("w1", "1.1", phase(AttemptPhase::Uploading))
         .unwrap();
     c.report("w1", "1.1", done(Cause::Succeeded)).unwrap();
-    assert_eq!(c.cause(1), Some(&Cause::Succeeded));
+    assert_eq!(c.cause(1), Some(Cause::Succeeded));
     let forget = Effect::Forget {
         worker: worker("w1"),
         attempt: attempt("1.1"),

@@ -336,7 +336,7 @@ fn lengths_are_those_of_like_jobs_or_of_all_or_at_most_the_limit() {
         near(cluster.starts_in(waits), p50, p90);
         cluster.cancel(waits.0).unwrap();
         cluster.cancel(runs.0).unwrap();
-        let ended = done(Cause::Cancelled(user("admin")));
+        let ended = done(Cause::Cancelled);
         cluster.report("w1", &format!("{runs}.1"), ended).unwrap();
     }
 }

@@ -29,7 +29,7 @@ use crate::id::{AttemptId, GroupName, JobId, JobKey, UserName, WorkerId};
 use crate::job::{Cause, Class, JobSpec, JobState, OnWorkerLoss, Outcome, Phase};
 use crate::resources::{ByteSize, Capacity, GpuAmount, GpuDevice, MilliCpu, MilliGpu, Request};
 use crate::time::Timestamp;
-use crate::wire::AttemptPhase;
+use crate::wire::{AttemptPhase, KnownAttempt};
 
 /// A cluster under test: the state, the time, and a replica that is fed by changes alone.
 pub(super) struct Cluster {
@@ -193,7 +193,7 @@ impl Cluster {
         gpus: u32,
         known: &[(&str, Option<AttemptPhase>)],
     ) {
-        let known = known.iter().map(|(id, phase)| Known {
+        let known = known.iter().map(|(id, phase)| KnownAttempt {
             attempt: attempt(id),
             phase: *phase,
         });
@@ -257,9 +257,15 @@ impl Cluster {
         self.job(id).state.phase()
     }
 
-    pub(super) fn cause(&self, id: u64) -> Option<&Cause> {
+    pub(super) fn cause(&self, id: u64) -> Option<Cause> {
         let finished = self.job(id).state.finished()?;
-        Some(&finished.outcome.cause)
+        Some(finished.outcome.cause)
+    }
+
+    pub(super) fn cancelled_by(&self, id: u64) -> Option<UserName> {
+        let outcome = &self.job(id).state.finished()?.outcome;
+        let is_cancelled = outcome.cause == Cause::Cancelled;
+        outcome.by.clone().filter(|_| is_cancelled)
     }
 
     pub(super) fn worker_of(&self, id: u64) -> Option<&str> {

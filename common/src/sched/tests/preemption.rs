@@ -116,5 +116,5 @@ fn a_cancelled_job_is_not_queued_again_though_it_was_being_preempted() {
     c.cancel(1).unwrap();
     let name = c.worker_of(1).unwrap().to_owned();
     c.report(&name, "1.1", done(Cause::Preempted)).unwrap();
-    assert_eq!(c.cause(1), Some(&Cause::Cancelled(user("admin"))));
+    assert_eq!(c.cancelled_by(1), Some(user("admin")));
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::resources::GpuShare;
 
 /// A job as lots decide.
 #[derive(Debug, Clone, Copy)]
@@ -126,13 +127,13 @@ impl Mill {
             let Some(held) = active.map(|active| &active.allocation) else {
                 continue;
             };
-            let given: BTreeSet<_> = held.gpus.iter().map(|(gpu, _)| gpu).collect();
+            let given: BTreeSet<_> = held.gpus.iter().map(|share| &share.id).collect();
             assert_eq!(
                 given.len(),
                 job.spec.request.gpus as usize,
                 "different GPUs"
             );
-            for (gpu, milli) in &held.gpus {
+            for GpuShare { id: gpu, milli } in &held.gpus {
                 assert!(capacity.gpus.iter().any(|there| there.id == *gpu));
                 assert_eq!(Some(*milli), job.spec.request.gpu_amount.on(1));
                 *gpus.entry(gpu.clone()).or_default() += milli.0;

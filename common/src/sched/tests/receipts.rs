@@ -198,7 +198,7 @@ impl Fate {
                     Cause::Preempted,
                     Cause::TimeLimit,
                 ];
-                let cause = causes[usize::from(choice >> 8) % causes.len()].clone();
+                let cause = causes[usize::from(choice >> 8) % causes.len()];
                 self.report(choice, done(cause));
             }
             Act::Refuse => {

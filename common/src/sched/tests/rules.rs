@@ -107,7 +107,7 @@ fn infrastructure_faults_are_retried_elsewhere_and_not_for_ever() {
         c.pass(5 << (at - 1), &["w1", "w2"]);
     }
     c.report("w2", "1.4", done(Cause::DiskFull)).unwrap();
-    assert_eq!(c.cause(1), Some(&Cause::DiskFull));
+    assert_eq!(c.cause(1), Some(Cause::DiskFull));
     assert_eq!(c.job(1).retries_used, 0);
     let penalty = penalty_of(&c.state, c.now, &user("anna"));
     assert!(penalty.abs() < f64::EPSILON, "it is not charged");
@@ -170,7 +170,7 @@ fn the_users_own_retries_are_counted() {
     assert_eq!(c.phase(1), Phase::Queued);
     c.pass(5, &["w1"]);
     c.report("w1", "1.2", done(Cause::UserError)).unwrap();
-    assert_eq!(c.cause(1), Some(&Cause::UserError));
+    assert_eq!(c.cause(1), Some(Cause::UserError));
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn a_job_that_is_not_to_be_requeued_ends_with_its_machine() {
     c.join("w1", 1);
     c.submit("anna", |spec| spec.on_worker_loss = OnWorkerLoss::Fail);
     c.pass(600, &[]);
-    assert_eq!(c.cause(1), Some(&Cause::WorkerLost));
+    assert_eq!(c.cause(1), Some(Cause::WorkerLost));
 }
 
 #[test]
@@ -198,12 +198,12 @@ fn dependencies_hold_back_and_fail_in_chains() {
     })));
     assert!(matches!(stranger, Err(Rejected::Invalid(_))));
     c.report("w1", "1.1", done(Cause::BuildFailed)).unwrap();
-    assert_eq!(c.cause(2), Some(&Cause::DependencyFailed));
-    assert_eq!(c.cause(3), Some(&Cause::DependencyFailed));
+    assert_eq!(c.cause(2), Some(Cause::DependencyFailed));
+    assert_eq!(c.cause(3), Some(Cause::DependencyFailed));
     assert_eq!(c.worker_of(4), Some("w1"));
     // One that is submitted too late ends at once, as it would have a moment earlier.
     c.submit("anna", |spec| spec.after = after(1, DependencyKind::Ok));
-    assert_eq!(c.cause(5), Some(&Cause::DependencyFailed));
+    assert_eq!(c.cause(5), Some(Cause::DependencyFailed));
     c.submit("anna", |spec| spec.after = after(1, DependencyKind::Any));
     assert_eq!(c.worker_of(6), Some("w1"));
 }
@@ -237,11 +237,11 @@ fn a_job_that_history_forgets_as_it_ends_is_archived() {
     c.cancel(1).unwrap();
     assert!(c.state.job(JobId(1)).is_none());
     let archived = c.acts.iter().filter_map(|act| match act {
-        Effect::Archive { job } => Some((job.id, &job.state.finished()?.outcome.cause)),
+        Effect::Archive { job } => Some((job.id, job.state.finished()?.outcome.clone())),
         _ => None,
     });
-    let cancelled = Cause::Cancelled(user("admin"));
-    assert_eq!(archived.collect::<Vec<_>>(), [(JobId(1), &cancelled)]);
+    let cancelled = Outcome::cancelled(&user("admin"), "cancelled by admin");
+    assert_eq!(archived.collect::<Vec<_>>(), [(JobId(1), cancelled)]);
 }
 
 #[test]
@@ -389,7 +389,7 @@ fn quarantined_gpus_and_gone_ones_are_not_given() {
         session: "session".into(),
         capacity,
         images: [].into(),
-        known: vec![Known {
+        known: vec![KnownAttempt {
             attempt: attempt("1.1"),
             phase: Some(AttemptPhase::Running),
         }],
@@ -435,7 +435,7 @@ fn a_lost_job_of_the_same_number_gives_the_new_one_nothing() {
         session: "session".into(),
         capacity: capacity("w1", 1),
         images: [].into(),
-        known: vec![Known {
+        known: vec![KnownAttempt {
             attempt: lost,
             phase: Some(AttemptPhase::Running),
         }],

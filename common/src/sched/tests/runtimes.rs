@@ -33,7 +33,7 @@ impl Cluster {
         self.cancel(id.0).unwrap();
         if let Some(attempt) = self.job(id.0).attempt() {
             let on = self.worker_of(id.0).unwrap().to_owned();
-            let progress = done(Cause::Cancelled(user("admin")));
+            let progress = done(Cause::Cancelled);
             let attempt = format!("{}.{}", attempt.job, attempt.number);
             self.report(&on, &attempt, progress).unwrap();
         }

@@ -92,7 +92,7 @@ struct Agent {
 
 #[derive(Clone)]
 enum Said {
-    Hello(Vec<Known>),
+    Hello(Vec<KnownAttempt>),
     Progress(AttemptId, Progress),
 }
 
@@ -103,7 +103,7 @@ impl Agent {
     }
 
     fn say_hello(&mut self) {
-        let known = self.attempts.iter().map(|(attempt, phase)| Known {
+        let known = self.attempts.iter().map(|(attempt, phase)| KnownAttempt {
             attempt: *attempt,
             phase: *phase,
         });

@@ -8,13 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use dopq_common::broker::{Broker, Deliveries, inproc};
 use dopq_common::bundle::config;
-use dopq_common::id::{JobId, JobKey, WorkerId};
+use dopq_common::id::{AttemptId, JobId, JobKey, WorkerId};
 use dopq_common::job::{Cause, Job, Outcome, Phase};
 use dopq_common::resources::{ByteSize, Capacity, GpuDevice, MilliCpu};
 use dopq_common::sched::{Settings, Submission};
 use dopq_common::wire::{
     AttemptOrder, AttemptPhase, ClusterKey, Hello, NumberedReport, Order, OrderEnvelope, Report,
-    ReportEnvelope, WIRE_VERSION, WireOutcome, WorkerKey, read_envelope,
+    ReportEnvelope, WIRE_VERSION, WorkerKey, read_envelope,
 };
 use serde_json::value::to_raw_value;
 use tokio::sync::watch;
@@ -50,6 +50,10 @@ const KEY: JobKey = JobKey([7; 16]);
 /// The id of an attempt that a test names without its job's key, such as `1.1`.
 pub(crate) fn id(attempt: &str) -> String {
     format!("{attempt}-{KEY}")
+}
+
+pub(crate) fn attempt_id(attempt: &str) -> AttemptId {
+    id(attempt).parse().expect("an attempt")
 }
 
 pub(crate) fn submission(gpus: u32, key: Option<&str>) -> Submission {
@@ -306,7 +310,7 @@ impl FakeWorker {
         }
         let envelope = ReportEnvelope {
             version: WIRE_VERSION,
-            worker: self.id.to_string(),
+            worker: self.id.clone(),
             reports: raw,
         };
         let sealed = self.key.seal(&self.id, &envelope).expect("sealed");
@@ -345,7 +349,7 @@ impl FakeWorker {
                 slots_per_gpu: 1,
                 labels: std::collections::BTreeMap::new(),
             },
-            images: Vec::new(),
+            images: std::collections::BTreeSet::new(),
             attempts: Vec::new(),
         };
         self.report(Report::Hello(Box::new(hello))).await;
@@ -353,7 +357,7 @@ impl FakeWorker {
 
     pub(crate) async fn enter(&mut self, attempt: &str, phase: AttemptPhase) {
         let entered = Report::Entered {
-            attempt: id(attempt),
+            attempt: attempt_id(attempt),
             phase,
             note: String::new(),
         };
@@ -362,7 +366,7 @@ impl FakeWorker {
 
     pub(crate) async fn run(&mut self, attempt: &str) {
         let accepted = Report::Accepted {
-            attempt: id(attempt),
+            attempt: attempt_id(attempt),
         };
         self.report(accepted).await;
         self.enter(attempt, AttemptPhase::Running).await;
@@ -370,8 +374,8 @@ impl FakeWorker {
 
     pub(crate) async fn finish(&mut self, attempt: &str, outcome: &Outcome) {
         let finished = Report::Finished {
-            attempt: id(attempt),
-            outcome: WireOutcome::from(outcome),
+            attempt: attempt_id(attempt),
+            outcome: outcome.clone(),
             ran_ms: 1000,
             log_bytes: 10,
         };
@@ -386,8 +390,8 @@ impl FakeWorker {
             for order in &envelope.orders {
                 let order: AttemptOrder = serde_json::from_str(order.get()).expect("an order");
                 self.ordered.push_back(Ordered {
-                    epoch: envelope.epoch,
-                    attempt: order.attempt,
+                    epoch: envelope.epoch.0,
+                    attempt: order.attempt.to_string(),
                     order: order.order,
                 });
             }

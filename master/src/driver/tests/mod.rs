@@ -3,6 +3,7 @@
 pub(crate) mod cluster;
 mod faults;
 
+use dopq_common::id::UserName;
 use dopq_common::job::{Cause, Phase};
 use dopq_common::sched::{Event, Rejected};
 use dopq_common::wire::{AttemptPhase, Order, Report};
@@ -10,7 +11,7 @@ use dopq_common::wire::{AttemptPhase, Order, Report};
 use super::{ActError, SubmitError};
 use crate::archive::Kind;
 use crate::store::{AccountChange, AuditEntry, IngestMark};
-use cluster::{Cluster, id, name, outcome, submission};
+use cluster::{Cluster, attempt_id, id, name, outcome, submission};
 
 fn audit(action: &str) -> AuditEntry {
     AuditEntry {
@@ -172,12 +173,15 @@ async fn a_running_job_is_cancelled_through_its_worker() {
         panic!("{order:?}");
     };
     assert_eq!(
-        (outcome.cause.as_str(), outcome.by.as_deref()),
+        (
+            outcome.cause.as_str(),
+            outcome.by.as_ref().map(UserName::as_str)
+        ),
         ("cancelled", Some("anna"))
     );
     worker
         .report(Report::Finished {
-            attempt: id("1.1"),
+            attempt: attempt_id("1.1"),
             outcome,
             ran_ms: 5,
             log_bytes: 0,
@@ -220,7 +224,7 @@ async fn repeated_stale_forged_and_unreadable_reports_change_nothing_and_are_set
     master.reaches(job, Phase::Finished).await;
     let cause = master.job(job, |job| {
         let end = job.state.finished()?;
-        Some(end.outcome.cause.clone())
+        Some(end.outcome.cause)
     });
     assert_eq!(cause, Some(Cause::UserError));
     master.settled().await;

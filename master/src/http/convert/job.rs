@@ -2,7 +2,7 @@
 
 use dopq_common::api;
 use dopq_common::id::JobId;
-use dopq_common::job::{Active, Cause, Class, Job, JobState, Outcome, Phase};
+use dopq_common::job::{Active, Class, Job, JobState, Outcome, Phase};
 use dopq_common::resources::GpuAmount;
 use dopq_common::sched::{self, Forecast};
 use dopq_common::time::Timestamp;
@@ -173,12 +173,12 @@ pub(in crate::http) fn queue_entry(
 
 fn gpus(active: &Active) -> Vec<String> {
     let gpus = active.allocation.gpus.iter();
-    gpus.map(|(gpu, _)| gpu.to_string()).collect()
+    gpus.map(|share| share.id.to_string()).collect()
 }
 
 fn gpu_milli(job: &Job, last: Option<&Active>) -> Option<u32> {
     let held = last.and_then(|active| active.allocation.gpus.first());
-    let held = held.map(|(_, milli)| *milli);
+    let held = held.map(|share| share.milli);
     match (held, job.spec.request.gpu_amount) {
         (Some(milli), _) | (None, GpuAmount::Milli(milli)) => Some(milli.0),
         (None, GpuAmount::Slots(_)) => None,
@@ -186,27 +186,9 @@ fn gpu_milli(job: &Job, last: Option<&Active>) -> Option<u32> {
 }
 
 fn outcome(outcome: &Outcome) -> api::Outcome {
-    let by = match &outcome.cause {
-        Cause::Cancelled(by) => Some(by.to_string()),
-        Cause::Succeeded
-        | Cause::UserError
-        | Cause::BuildFailed
-        | Cause::BundleInvalid
-        | Cause::ImageMissing
-        | Cause::OomHost
-        | Cause::OomGpu
-        | Cause::TimeLimit
-        | Cause::IdleStopped
-        | Cause::Preempted
-        | Cause::DependencyFailed
-        | Cause::WorkerLost
-        | Cause::GpuFault
-        | Cause::DiskFull
-        | Cause::EngineError => None,
-    };
     api::Outcome {
         cause: outcome.cause.as_str().to_owned(),
-        by,
+        by: outcome.by.as_ref().map(ToString::to_string),
         exit_code: outcome.exit_code,
         detail: outcome.detail.clone(),
         hint: outcome.cause.hint().to_owned(),

@@ -1,6 +1,7 @@
 //! Machines, with what jobs hold and what their last heartbeat reported.
 
 use dopq_common::api;
+use dopq_common::id::GpuId;
 use dopq_common::resources::{MilliCpu, MilliGpu};
 use dopq_common::sched::{self, Worker};
 use dopq_common::wire::GpuUse;
@@ -16,7 +17,7 @@ pub(in crate::http) fn node(model: &Model, caller: &Caller, worker: &Worker) -> 
     let hello = live.and_then(|live| live.hello.as_ref());
     let beat = live.and_then(|live| live.heartbeat.as_ref());
     let gpus = worker.capacity.gpus.iter().map(|gpu| {
-        let usage = beat.and_then(|(_, beat)| gpu_use(&beat.gpus, gpu.id.as_str()));
+        let usage = beat.and_then(|(_, beat)| gpu_use(&beat.gpus, &gpu.id));
         let held = held.gpus.get(&gpu.id).copied().unwrap_or_default();
         api::NodeGpu {
             id: gpu.id.to_string(),
@@ -56,8 +57,8 @@ pub(in crate::http) fn node(model: &Model, caller: &Caller, worker: &Worker) -> 
     }
 }
 
-fn gpu_use<'a>(gpus: &'a [GpuUse], id: &str) -> Option<&'a GpuUse> {
-    gpus.iter().find(|gpu| gpu.id == id)
+fn gpu_use<'a>(gpus: &'a [GpuUse], id: &GpuId) -> Option<&'a GpuUse> {
+    gpus.iter().find(|gpu| gpu.id == *id)
 }
 
 #[expect(

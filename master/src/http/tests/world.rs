@@ -428,7 +428,7 @@ impl World {
     ) {
         let (attempt, worker) = (self.attempt(job, number), machine(worker));
         let live = Live::LogTail {
-            attempt: attempt.to_string(),
+            attempt,
             offset,
             data: STANDARD.encode(bytes),
         };

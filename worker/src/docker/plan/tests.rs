@@ -6,8 +6,7 @@ use super::*;
 use dopq_common::bundle::config;
 use dopq_common::id::{JobId, JobKey};
 use dopq_common::job::JobSpec;
-use dopq_common::resources::Allocation;
-use dopq_common::resources::MilliGpu;
+use dopq_common::resources::{Allocation, GpuShare, MilliGpu};
 
 const KEY: JobKey = JobKey([0xcd; 16]);
 
@@ -54,9 +53,12 @@ fn plain() -> JobSpec {
 }
 
 fn gpus(count: usize) -> Allocation {
-    let ids = (0..count).map(|n| format!("GPU-{n}").parse().expect("an id"));
+    let gpus = (0..count).map(|n| GpuShare {
+        id: format!("GPU-{n}").parse().expect("an id"),
+        milli: MilliGpu::WHOLE,
+    });
     Allocation {
-        gpus: ids.map(|id| (id, MilliGpu::WHOLE)).collect(),
+        gpus: gpus.collect(),
         cpu: MilliCpu(2500),
         memory: ByteSize(ByteSize::GIB),
     }

@@ -23,7 +23,7 @@ async fn a_task_that_panics_ends_its_attempt_with_a_cause() {
         rig.fake.fail_next(call, Fault::Panic);
         rig.run(attempt, "").await;
         let end = rig.finished(attempt).await;
-        assert_eq!(end.outcome.cause, cause, "{call}: {end:?}");
+        assert_eq!(end.outcome.cause.as_str(), cause, "{call}: {end:?}");
         let said = format!("the worker failed: a fault in {call}");
         assert_eq!(end.outcome.detail, said);
     }
@@ -41,7 +41,7 @@ async fn a_success_whose_log_is_not_stored_is_none() {
         rig.fake.fail_next("logs", Fault::Panic);
         rig.run(attempt, "").await;
         let outcome = rig.finished(attempt).await.outcome;
-        assert_eq!(outcome.cause, cause);
+        assert_eq!(outcome.cause.as_str(), cause);
         assert_eq!(outcome.exit_code, Some(code));
         let said = "; the worker failed: a fault in logs";
         assert!(outcome.detail.ends_with(said), "{outcome:?}");
@@ -64,7 +64,7 @@ async fn a_job_runs_on_when_the_tasks_that_watch_it_panic() {
     rig.run("1.1", "").await;
     // The periodic look notices its end.
     let end = rig.finished("1.1").await;
-    assert_eq!(end.outcome.cause, "succeeded", "{end:?}");
+    assert_eq!(end.outcome.cause.as_str(), "succeeded", "{end:?}");
     assert_eq!(rig.stdout("1.1"), "a\n");
     rig.end().await;
 }
@@ -77,7 +77,7 @@ async fn a_start_that_panics_is_looked_up() {
     rig.until("building").await;
     rig.stop("1.1", 10).await;
     let end = rig.finished("1.1").await;
-    assert_eq!(end.outcome.cause, "cancelled", "{end:?}");
+    assert_eq!(end.outcome.cause.as_str(), "cancelled", "{end:?}");
     assert_eq!(rig.fake.starts("dopq-1-1-070707070707"), 0);
     rig.end().await;
 }
@@ -95,6 +95,9 @@ async fn a_worker_of_which_a_part_panics_starts_again() {
     assert!(matches!(error, Error::Panicked(_)), "{error}");
     rig.start().await;
     rig.fake.end("dopq-1-1-070707070707", 0);
-    assert_eq!(rig.finished("1.1").await.outcome.cause, "succeeded");
+    assert_eq!(
+        rig.finished("1.1").await.outcome.cause.as_str(),
+        "succeeded"
+    );
     rig.end().await;
 }

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dopq_common::broker::{Broker, Deliveries, inproc};
-use dopq_common::id::WorkerId;
+use dopq_common::id::{Digest, Epoch, WorkerId};
+use dopq_common::job::{BundleRef, Outcome};
+use dopq_common::resources::{Allocation, ByteSize, GpuShare, MilliCpu, MilliGpu};
 use dopq_common::wire::log::Source;
 use dopq_common::wire::{
     AttemptOrder, ClusterKey, NumberedReport, Order, OrderEnvelope, Report, ReportEnvelope,
-    RunOrder, Sealed, WIRE_VERSION, WireAllocation, WireBundle, WireGpuShare, WireOutcome,
+    RunOrder, Sealed, WIRE_VERSION,
 };
 use serde_json::value::to_raw_value;
 use tempfile::TempDir;
@@ -30,7 +32,7 @@ pub(super) const BUNDLE: &[u8] = b"not read by the pretended engine";
 /// How an attempt ended, as its report says.
 #[derive(Debug)]
 pub(super) struct End {
-    pub(super) outcome: WireOutcome,
+    pub(super) outcome: Outcome,
     pub(super) log_bytes: u64,
     /// What was reported of it before, in order.
     pub(super) before: Vec<String>,
@@ -156,12 +158,12 @@ impl Rig {
     /// Gives several orders in one message.
     pub(super) async fn orders(&self, orders: impl IntoIterator<Item = (&str, Order)>) {
         let orders = orders.into_iter().map(|(attempt, order)| AttemptOrder {
-            attempt: id(attempt),
+            attempt: id(attempt).parse().expect("attempt"),
             order,
         });
         let envelope = OrderEnvelope {
             version: WIRE_VERSION,
-            epoch: 1,
+            epoch: Epoch(1),
             orders: orders
                 .map(|order| to_raw_value(&order).expect("order"))
                 .collect(),
@@ -182,21 +184,21 @@ impl Rig {
     pub(super) fn job(&self, more: &str) -> RunOrder {
         RunOrder {
             cluster: "default".to_owned(),
-            user: "anna".to_owned(),
+            user: "anna".parse().expect("a name"),
             config: format!(
                 r#"{{"name":"train","executor_name":"anna","required_memory":"1g","num_gpus":1{more}}}"#
             ),
-            bundle: Some(WireBundle {
-                digest: blake3::hash(BUNDLE).to_hex().to_string(),
+            bundle: Some(BundleRef {
+                digest: Digest(*blake3::hash(BUNDLE).as_bytes()),
                 size_bytes: u64::try_from(BUNDLE.len()).expect("size"),
             }),
-            allocation: WireAllocation {
-                gpus: vec![WireGpuShare {
-                    id: "GPU-sim-w1-0".to_owned(),
-                    milli: 1000,
+            allocation: Allocation {
+                gpus: vec![GpuShare {
+                    id: "GPU-sim-w1-0".parse().expect("a name"),
+                    milli: MilliGpu::WHOLE,
                 }],
-                cpu_milli: 1000,
-                memory_bytes: 1 << 30,
+                cpu: MilliCpu(1000),
+                memory: ByteSize(ByteSize::GIB),
             },
             array_index: None,
             array_job: None,
@@ -206,13 +208,9 @@ impl Rig {
     }
 
     pub(super) async fn stop(&self, attempt: &str, grace_ms: u64) {
-        let outcome = WireOutcome {
-            cause: "cancelled".to_owned(),
-            by: Some("anna".to_owned()),
-            exit_code: None,
-            detail: "cancelled by anna".to_owned(),
-        };
-        self.order(attempt, Order::Stop { outcome, grace_ms }).await;
+        let outcome = Outcome::cancelled(&"anna".parse().expect("a name"), "cancelled by anna");
+        let grace = Duration::from_millis(grace_ms);
+        self.order(attempt, Order::Stop { outcome, grace }).await;
     }
 
     /// The next report; its number is the next one, unless it comes again.
@@ -257,7 +255,7 @@ impl Rig {
                 log_bytes,
                 ..
             } = &report
-                && *of == attempt
+                && of.to_string() == attempt
             {
                 return End {
                     outcome: outcome.clone(),
@@ -282,8 +280,8 @@ impl Rig {
                 attempt, outcome, ..
             } = self.report().await
             {
-                open.remove(&attempt);
-                causes.push(outcome.cause);
+                open.remove(&attempt.to_string());
+                causes.push(outcome.cause.as_str().to_owned());
             }
         }
         causes
@@ -298,12 +296,12 @@ impl Rig {
 /// A report of an attempt as two words.
 fn short(report: &Report) -> Option<(String, String)> {
     match report {
-        Report::Accepted { attempt } => Some((attempt.clone(), "accepted".to_owned())),
+        Report::Accepted { attempt } => Some((attempt.to_string(), "accepted".to_owned())),
         Report::Refused { attempt, reason } => {
-            Some((attempt.clone(), format!("refused: {reason}")))
+            Some((attempt.to_string(), format!("refused: {reason}")))
         }
         Report::Entered { attempt, phase, .. } => {
-            Some((attempt.clone(), format!("{phase:?}").to_lowercase()))
+            Some((attempt.to_string(), format!("{phase:?}").to_lowercase()))
         }
         Report::Hello(_) | Report::Goodbye | Report::Finished { .. } | Report::Unknown => None,
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use dopq_common::id::UserName;
 use dopq_common::wire::{Live, Order, Report, topic};
 
 use super::plane::id;
@@ -24,7 +25,10 @@ async fn a_stop_during_the_fetch_ends_it_without_a_container() {
     rig.stop("1.1", 10).await;
     rig.until("uploading").await;
     rig.plane.fail(0);
-    assert_eq!(rig.finished("1.1").await.outcome.cause, "cancelled");
+    assert_eq!(
+        rig.finished("1.1").await.outcome.cause.as_str(),
+        "cancelled"
+    );
     assert_eq!(rig.fake.starts("dopq-1-1-070707070707"), 0);
     rig.end().await;
 }
@@ -40,7 +44,10 @@ async fn a_stop_during_the_build_ends_it_without_a_container() {
         tokio::task::yield_now().await;
     }
     rig.stop("1.1", 10).await;
-    assert_eq!(rig.finished("1.1").await.outcome.cause, "cancelled");
+    assert_eq!(
+        rig.finished("1.1").await.outcome.cause.as_str(),
+        "cancelled"
+    );
     assert!(!rig.fake.calls().iter().any(|c| c.starts_with("create")));
     rig.end().await;
 }
@@ -74,8 +81,8 @@ async fn a_stop_asks_and_then_kills() {
         rig.until("running").await;
         rig.stop(attempt, 50).await;
         let end = rig.finished(attempt).await;
-        assert_eq!(end.outcome.cause, "cancelled");
-        assert_eq!(end.outcome.by.as_deref(), Some("anna"));
+        assert_eq!(end.outcome.cause.as_str(), "cancelled");
+        assert_eq!(end.outcome.by.as_ref().map(UserName::as_str), Some("anna"));
         assert_eq!(end.outcome.exit_code, code, "{attempt}");
     }
     rig.end().await;
@@ -95,7 +102,10 @@ async fn a_frozen_job_is_thawed_and_stopped() {
     rig.order("1.1", Order::Pause).await;
     rig.until("paused").await;
     rig.stop("1.1", 50).await;
-    assert_eq!(rig.finished("1.1").await.outcome.cause, "cancelled");
+    assert_eq!(
+        rig.finished("1.1").await.outcome.cause.as_str(),
+        "cancelled"
+    );
     rig.end().await;
 }
 
@@ -103,9 +113,15 @@ async fn a_frozen_job_is_thawed_and_stopped() {
 async fn a_stop_for_an_unknown_attempt_keeps_it_from_ever_running() {
     let mut rig = Rig::started().await;
     rig.stop("1.1", 10).await;
-    assert_eq!(rig.finished("1.1").await.outcome.cause, "cancelled");
+    assert_eq!(
+        rig.finished("1.1").await.outcome.cause.as_str(),
+        "cancelled"
+    );
     rig.run("1.1", "").await;
-    assert_eq!(rig.finished("1.1").await.outcome.cause, "cancelled");
+    assert_eq!(
+        rig.finished("1.1").await.outcome.cause.as_str(),
+        "cancelled"
+    );
     assert!(!rig.fake.calls().iter().any(|c| c.starts_with("create")));
     rig.end().await;
 }
@@ -123,7 +139,10 @@ async fn a_stop_is_carried_on_by_the_next_agent() {
     rig.until("stopping").await;
     rig.kill().await;
     rig.start().await;
-    assert_eq!(rig.finished("1.1").await.outcome.cause, "cancelled");
+    assert_eq!(
+        rig.finished("1.1").await.outcome.cause.as_str(),
+        "cancelled"
+    );
     rig.end().await;
 }
 
@@ -143,7 +162,7 @@ async fn orders_that_nobody_understands_are_dropped() {
     rig.order("1.1", Order::Run(Box::new(unreadable))).await;
     loop {
         if let Report::Refused { attempt, .. } = rig.report().await {
-            assert_eq!(attempt, id("1.1"));
+            assert_eq!(attempt.to_string(), id("1.1"));
             break;
         }
     }
@@ -171,7 +190,7 @@ async fn a_followed_log_is_told_live() {
     rig.run("1.1", "").await;
     rig.until("running").await;
     let follow = Live::Follow {
-        attempt: id("1.1"),
+        attempt,
         for_ms: 60_000,
     };
     let follow = bytes::Bytes::from(serde_json::to_vec(&follow).expect("written"));
@@ -191,6 +210,9 @@ async fn a_followed_log_is_told_live() {
         heard.extend(BASE64.decode(data).expect("base64"));
     }
     rig.fake.end("dopq-1-1-070707070707", 0);
-    assert_eq!(rig.finished("1.1").await.outcome.cause, "succeeded");
+    assert_eq!(
+        rig.finished("1.1").await.outcome.cause.as_str(),
+        "succeeded"
+    );
     rig.end().await;
 }

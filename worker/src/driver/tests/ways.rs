@@ -42,11 +42,14 @@ async fn a_job_with_a_lost_jobs_number_runs_and_gets_its_own_log() {
     };
     script(&rig, "dopq-1-1-080808080808", "a secret\n");
     rig.run(&lost, "").await;
-    assert_eq!(rig.finished(&lost).await.outcome.cause, "succeeded");
+    assert_eq!(
+        rig.finished(&lost).await.outcome.cause.as_str(),
+        "succeeded"
+    );
     script(&rig, "dopq-1-1-070707070707", "my own\n");
     for _ in 0..2 {
         rig.run(new, "").await;
-        assert_eq!(rig.finished(new).await.outcome.cause, "succeeded");
+        assert_eq!(rig.finished(new).await.outcome.cause.as_str(), "succeeded");
     }
     assert_eq!(rig.fake.starts("dopq-1-1-070707070707"), 1);
     assert_eq!(rig.stdout(new), "my own\n");
@@ -66,7 +69,7 @@ async fn a_job_is_built_run_and_reported_with_its_log() {
     rig.run("1.1", "").await;
     let end = rig.finished("1.1").await;
     assert_eq!(end.before, ["accepted", "building", "running", "uploading"]);
-    assert_eq!(end.outcome.cause, "user_error");
+    assert_eq!(end.outcome.cause.as_str(), "user_error");
     assert_eq!(end.outcome.exit_code, Some(3));
     assert_eq!(rig.stdout("1.1"), "hello\n");
     let built = rig.plane.printed("1.1", Source::Build);
@@ -78,7 +81,10 @@ async fn a_job_is_built_run_and_reported_with_its_log() {
     rig.order("1.1", Order::Forget).await;
     // The next job finds bundle and image; by its end the first one's container is long gone.
     rig.run("2.1", "").await;
-    assert_eq!(rig.finished("2.1").await.outcome.cause, "succeeded");
+    assert_eq!(
+        rig.finished("2.1").await.outcome.cause.as_str(),
+        "succeeded"
+    );
     assert_eq!(rig.plane.served(), 1);
     let builds = rig.fake.calls();
     let builds = builds.iter().filter(|call| call.starts_with("build"));
@@ -97,7 +103,10 @@ async fn every_byte_comes_once_and_in_order() {
     let program = Program::new().prints(bytes.clone()).complains("oh\n");
     rig.fake.script("dopq-1-1-070707070707", program);
     rig.run("1.1", "").await;
-    assert_eq!(rig.finished("1.1").await.outcome.cause, "succeeded");
+    assert_eq!(
+        rig.finished("1.1").await.outcome.cause.as_str(),
+        "succeeded"
+    );
     // The engine ends the last line where the program did not.
     let printed = rig.plane.printed("1.1", Source::Stdout);
     assert_eq!(printed.strip_suffix(b"\n").unwrap_or(&printed), bytes);
@@ -114,7 +123,7 @@ async fn a_worker_killed_in_mid_run_adopts_its_container() {
     rig.kill().await;
     rig.start().await;
     let end = rig.finished("1.1").await;
-    assert_eq!(end.outcome.cause, "succeeded", "{end:?}");
+    assert_eq!(end.outcome.cause.as_str(), "succeeded", "{end:?}");
     assert_eq!(rig.stdout("1.1"), counted(2000));
     assert_eq!(rig.fake.starts("dopq-1-1-070707070707"), 1);
     rig.end().await;
@@ -147,7 +156,10 @@ async fn a_worker_killed_while_it_builds_builds_again() {
     rig.until("building").await;
     rig.kill().await;
     rig.start().await;
-    assert_eq!(rig.finished("1.1").await.outcome.cause, "succeeded");
+    assert_eq!(
+        rig.finished("1.1").await.outcome.cause.as_str(),
+        "succeeded"
+    );
     assert_eq!(rig.fake.starts("dopq-1-1-070707070707"), 1);
     rig.end().await;
 }
@@ -174,7 +186,10 @@ async fn an_ended_worker_leaves_its_containers_running() {
         }
     }
     rig.fake.end("dopq-1-1-070707070707", 0);
-    assert_eq!(rig.finished("1.1").await.outcome.cause, "succeeded");
+    assert_eq!(
+        rig.finished("1.1").await.outcome.cause.as_str(),
+        "succeeded"
+    );
     rig.end().await;
 }
 
@@ -189,7 +204,10 @@ async fn after_a_reboot_the_attempt_is_lost_and_never_run_again() {
     rig.fake.end("dopq-1-1-070707070707", 255);
     rig.reboot();
     rig.start().await;
-    assert_eq!(rig.finished("1.1").await.outcome.cause, "worker_lost");
+    assert_eq!(
+        rig.finished("1.1").await.outcome.cause.as_str(),
+        "worker_lost"
+    );
     assert_eq!(rig.fake.starts("dopq-1-1-070707070707"), 1);
     rig.end().await;
 }
@@ -202,12 +220,15 @@ async fn a_start_whose_answer_is_lost_is_looked_up() {
         rig.run("1.1", "").await;
         if fault == Fault::LostAfter {
             let end = rig.finished("1.1").await;
-            assert_eq!(end.outcome.cause, "succeeded");
+            assert_eq!(end.outcome.cause.as_str(), "succeeded");
         } else {
             // It never started. Told to stop, it ends at the next look, without ever being started.
             rig.until("building").await;
             rig.stop("1.1", 10).await;
-            assert_eq!(rig.finished("1.1").await.outcome.cause, "cancelled");
+            assert_eq!(
+                rig.finished("1.1").await.outcome.cause.as_str(),
+                "cancelled"
+            );
         }
         assert!(rig.fake.starts("dopq-1-1-070707070707") <= 1);
         rig.end().await;
@@ -221,7 +242,7 @@ async fn creations_and_fetches_are_tried_again() {
     rig.fake.fail_next("create", Fault::LostAfter);
     rig.run("1.1", "").await;
     let end = rig.finished("1.1").await;
-    assert_eq!(end.outcome.cause, "succeeded", "{end:?}");
+    assert_eq!(end.outcome.cause.as_str(), "succeeded", "{end:?}");
     assert_eq!(rig.fake.starts("dopq-1-1-070707070707"), 1);
     rig.end().await;
 }
@@ -233,7 +254,7 @@ async fn a_wrong_bundle_is_never_built() {
         .offer(b"something else entirely here 123", "token");
     rig.run("1.1", "").await;
     let end = rig.finished("1.1").await;
-    assert_eq!(end.outcome.cause, "engine_error");
+    assert_eq!(end.outcome.cause.as_str(), "engine_error");
     assert!(end.outcome.detail.contains("digest"), "{end:?}");
     assert!(
         !rig.fake
@@ -274,7 +295,7 @@ async fn a_flood_is_cut_once_with_a_mark() {
     rig.fake.script("dopq-1-1-070707070707", flood);
     rig.run("1.1", "").await;
     let end = rig.finished("1.1").await;
-    assert_eq!(end.outcome.cause, "succeeded");
+    assert_eq!(end.outcome.cause.as_str(), "succeeded");
     assert!(end.log_bytes < 101_000, "{}", end.log_bytes);
     let marks = rig.plane.printed("1.1", Source::Dopq);
     let marks = String::from_utf8_lossy(&marks);
@@ -321,7 +342,7 @@ async fn ends_have_true_causes() {
         rig.fake.script(name, program);
         rig.run(attempt, "").await;
         let end = rig.finished(attempt).await;
-        assert_eq!(end.outcome.cause, cause, "{attempt} {end:?}");
+        assert_eq!(end.outcome.cause.as_str(), cause, "{attempt} {end:?}");
     }
     rig.end().await;
 }
@@ -343,7 +364,10 @@ async fn an_engine_that_stops_is_to_blame_for_what_it_killed() {
         tokio::task::yield_now().await;
     }
     rig.fake.start_engine();
-    assert_eq!(rig.finished("1.1").await.outcome.cause, "engine_error");
+    assert_eq!(
+        rig.finished("1.1").await.outcome.cause.as_str(),
+        "engine_error"
+    );
     rig.end().await;
 }
 
@@ -356,7 +380,7 @@ async fn an_engine_that_restarts_under_a_living_container_changes_nothing() {
     rig.fake.stop_engine(true);
     rig.fake.start_engine();
     let end = rig.finished("1.1").await;
-    assert_eq!(end.outcome.cause, "succeeded");
+    assert_eq!(end.outcome.cause.as_str(), "succeeded");
     assert_eq!(rig.stdout("1.1"), counted(1000));
     rig.end().await;
 }
@@ -430,7 +454,7 @@ async fn what_ran_out_of_gpu_memory_is_told_so() {
     rig.fake.script("dopq-1-1-070707070707", program());
     rig.run("1.1", "").await;
     let outcome = rig.finished("1.1").await.outcome;
-    assert_eq!(outcome.cause, "oom_gpu");
+    assert_eq!(outcome.cause.as_str(), "oom_gpu");
     assert_eq!(outcome.exit_code, Some(1));
     assert_eq!(
         outcome.detail,
@@ -439,6 +463,9 @@ async fn what_ran_out_of_gpu_memory_is_told_so() {
     // A program that went on from there has succeeded.
     rig.fake.script("dopq-2-1-070707070707", program().exits(0));
     rig.run("2.1", "").await;
-    assert_eq!(rig.finished("2.1").await.outcome.cause, "succeeded");
+    assert_eq!(
+        rig.finished("2.1").await.outcome.cause.as_str(),
+        "succeeded"
+    );
     rig.end().await;
 }
