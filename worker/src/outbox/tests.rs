@@ -20,7 +20,9 @@ fn report(seq: u64, report: wire::Report) -> Report {
 }
 
 fn accepted(seq: u64) -> Report {
-    let attempt = format!("{seq}.1").parse().expect("attempt");
+    let attempt = format!("{seq}.1-{}", "07".repeat(16))
+        .parse()
+        .expect("attempt");
     report(seq, wire::Report::Accepted { attempt })
 }
 
