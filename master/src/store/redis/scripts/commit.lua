@@ -82,7 +82,7 @@ while i <= #ARGV do
     local id = string.match(name, '^job:(.*)$')
     if id then
       local record = redis.call('GET', p .. name)
-      if record then unlist(id, cjson.decode(record).user) end
+      if record then unlist(id, cjson.decode(record).value.user) end
     end
     redis.call('DEL', p .. name)
     redis.call('ZADD', p .. 'changed', seq, name)
