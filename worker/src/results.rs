@@ -22,7 +22,8 @@ const PIECE_BYTES: usize = 64 * 1024;
 pub(crate) async fn publish(data: &DataPlane, access: &Access, folder: PathBuf) {
     let found = folder.clone();
     let empty = tokio::task::spawn_blocking(move || is_empty(&found)).await;
-    if empty.unwrap_or(true) {
+    // A look that failed proves nothing; packing tells.
+    if empty.unwrap_or(false) {
         return;
     }
     retry::until(retry::RESULTS, || async {
@@ -46,19 +47,27 @@ fn is_empty(folder: &Path) -> bool {
 }
 
 fn stream(folder: PathBuf) -> Body {
+    Body::wrap_stream(pieces(move |writer| pack(&folder, writer)))
+}
+
+/// What `pack` writes, with its error at the end.
+fn pieces(
+    pack: impl FnOnce(Pieces) -> io::Result<()> + Send + 'static,
+) -> ReceiverStream<io::Result<Bytes>> {
     let (sender, receiver) = mpsc::channel(AHEAD);
-    tokio::task::spawn_blocking(move || {
-        let writer = Pieces {
-            sender: sender.clone(),
-            buffer: Vec::with_capacity(PIECE_BYTES),
-        };
-        if let Err(error) = pack(&folder, writer) {
-            // The connection is cut by it, so the masters never take half a tar for a whole one. A
-            // receiver that is gone knows already.
-            sender.blocking_send(Err(error)).unwrap_or_default();
+    let writer = Pieces {
+        sender: sender.clone(),
+        buffer: Vec::with_capacity(PIECE_BYTES),
+    };
+    let packing = tokio::task::spawn_blocking(move || pack(writer));
+    tokio::spawn(async move {
+        // The connection is cut by an error or a panic, so the masters never take half a tar for a whole one. A
+        // receiver that is gone knows already.
+        if let Err(error) = packing.await.map_err(io::Error::other).flatten() {
+            sender.send(Err(error)).await.unwrap_or_default();
         }
     });
-    Body::wrap_stream(ReceiverStream::new(receiver))
+    ReceiverStream::new(receiver)
 }
 
 /// Writes the folder as a tar. Blocks.
@@ -153,5 +162,19 @@ mod tests {
             })
             .collect();
         assert_eq!(names, ["sub", "sub/a"]);
+    }
+
+    #[tokio::test]
+    async fn a_panic_while_packing_breaks_the_stream() {
+        let all = pieces(|mut writer| {
+            writer.write_all(b"half a tar")?;
+            writer.flush()?;
+            panic!("this panic is meant");
+        });
+        let all: Vec<_> = all.collect().await;
+        let [Ok(half), Err(_)] = all.as_slice() else {
+            panic!("{all:?}");
+        };
+        assert_eq!(&half[..], b"half a tar");
     }
 }
