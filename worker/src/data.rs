@@ -67,6 +67,17 @@ pub(crate) struct Access {
     urls: Vec<Url>,
 }
 
+#[cfg(test)]
+impl Access {
+    pub(crate) fn of(attempt: AttemptId, urls: Vec<Url>) -> Self {
+        Self {
+            attempt,
+            token: "token".into(),
+            urls,
+        }
+    }
+}
+
 /// Speaks to the data plane. Clones share their connections.
 #[derive(Debug, Clone)]
 pub(crate) struct DataPlane {

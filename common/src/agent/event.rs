@@ -88,11 +88,11 @@ pub enum Event {
         /// What became of them.
         stored: Stored,
     },
-    /// The task that worked on one act panicked, so that its answer never comes.
-    TaskPanicked {
+    /// The task that worked on one act panicked or cannot do it, so that no other answer comes.
+    TaskFailed {
         /// For which attempt it worked.
         attempt: AttemptId,
-        /// What it said.
+        /// Why.
         detail: String,
         /// Length of the attempt's log that is stored.
         log_bytes: u64,

@@ -336,7 +336,7 @@ impl Step<'_> {
 
     /// A panic ends what waits for an answer. A container that runs needs none: its output is read again at its
     /// end, and the periodic look notices that.
-    pub(super) fn task_panicked(
+    pub(super) fn task_failed(
         &mut self,
         id: AttemptId,
         detail: &str,

@@ -53,11 +53,11 @@ pub fn step(
         Event::ContainerPaused(attempt) => step.froze(attempt, true),
         Event::ContainerUnpaused(attempt) => step.froze(attempt, false),
         Event::Uploaded { attempt, stored } => step.uploaded(attempt, stored),
-        Event::TaskPanicked {
+        Event::TaskFailed {
             attempt,
             detail,
             log_bytes,
-        } => step.task_panicked(attempt, &detail, log_bytes),
+        } => step.task_failed(attempt, &detail, log_bytes),
         Event::Resumed { boot, containers } => {
             step.resumed(boot, &containers);
             Ok(())

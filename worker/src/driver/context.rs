@@ -118,7 +118,7 @@ impl Context {
             let event = done.unwrap_or_else(|panic| {
                 let detail = panic_message(&*panic);
                 tracing::error!(%attempt, detail, "a task panicked");
-                Some(Event::TaskPanicked {
+                Some(Event::TaskFailed {
                     attempt,
                     detail: detail.to_owned(),
                     log_bytes: context.stored_log(attempt),

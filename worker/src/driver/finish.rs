@@ -1,5 +1,6 @@
 //! The end of an attempt on this machine: the rest of its output, its log and results stored, then gone.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -65,12 +66,24 @@ pub(super) fn finish(work: &mut Work, attempt: AttemptId, discard: Option<Arc<st
     };
     let context = Arc::clone(&work.context);
     work.context.spawn_for(attempt, async move {
-        let stored = end(&context, &ending).await;
-        Some(Event::Uploaded { attempt, stored })
+        let (stored, results) = end(&context, &ending).await;
+        Some(match results {
+            Ok(()) => Event::Uploaded { attempt, stored },
+            Err(error) => {
+                let detail = format!("cannot read the results: {}", chain(&error));
+                tracing::error!(%attempt, detail);
+                Event::TaskFailed {
+                    attempt,
+                    detail,
+                    log_bytes: stored.log_bytes,
+                }
+            }
+        })
     });
 }
 
-async fn end(context: &Context, ending: &Ending) -> Stored {
+/// What is stored, and whether the results could be read.
+async fn end(context: &Context, ending: &Ending) -> (Stored, io::Result<()>) {
     let attempt = ending.attempt;
     if let Some(container) = &ending.discard {
         remove(context, attempt, container).await;
@@ -85,25 +98,24 @@ async fn end(context: &Context, ending: &Ending) -> Stored {
         None
     };
     let log_bytes = log.finish().await;
-    if let Some(run) = ending.run.as_ref().filter(|_| ending.results) {
-        let access = context.data.access(attempt, run);
-        let (outdir, user) = (context.outdir.clone(), run.order.user.clone());
-        let folder = tokio::task::spawn_blocking(move || outdir.for_attempt(&user, attempt)).await;
-        match folder {
-            Ok(Ok(folder)) => {
-                let folder = folder.as_path().to_owned();
-                results::publish(&context.data, &access, folder).await;
-            }
-            Ok(Err(error)) => {
-                tracing::error!(%attempt, error = chain(&error), "cannot read the results");
-            }
-            Err(error) => tracing::error!(%attempt, %error, "cannot read the results"),
-        }
-    }
-    Stored {
+    let stored = Stored {
         log_bytes,
         gpu_memory,
-    }
+    };
+    let results = match ending.run.as_ref().filter(|_| ending.results) {
+        Some(run) => publish(context, attempt, run).await,
+        None => Ok(()),
+    };
+    (stored, results)
+}
+
+async fn publish(context: &Context, attempt: AttemptId, run: &Run) -> io::Result<()> {
+    let access = context.data.access(attempt, run);
+    let (outdir, user) = (context.outdir.clone(), run.order.user.clone());
+    let folder = tokio::task::spawn_blocking(move || outdir.for_attempt(&user, attempt));
+    let folder = folder.await.map_err(io::Error::other)?;
+    let folder = folder.map_err(io::Error::other)?;
+    results::publish(&context.data, &access, folder.as_path().to_owned()).await
 }
 
 /// The line that tells it, if the end of the output is there to look at.

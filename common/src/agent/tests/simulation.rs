@@ -387,7 +387,7 @@ fn apply(world: &mut World, next: Move) {
         Move::Panic(n) => {
             if let Some(at) = pick(n, world.acts.len()) {
                 let act = world.acts.remove(at);
-                world.events.push(Event::TaskPanicked {
+                world.events.push(Event::TaskFailed {
                     attempt: act.attempt(),
                     detail: "index out of bounds".to_owned(),
                     log_bytes: 0,

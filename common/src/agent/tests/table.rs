@@ -145,7 +145,7 @@ fn events(a: AttemptId) -> Vec<(&'static str, Event)> {
         ),
         (
             "task panicked",
-            Event::TaskPanicked {
+            Event::TaskFailed {
                 attempt: a,
                 detail: "index out of bounds".to_owned(),
                 log_bytes: 3,
