@@ -46,10 +46,10 @@ pub struct Held {
 #[must_use]
 pub fn queue(state: &State, now: Timestamp) -> Vec<Waiting<'_>> {
     let ready = merged(state, now, |user, user_queue| {
-        let lanes = user_queue.ready.iter().map(|(lane, keys)| {
+        let lanes = user_queue.ready.iter().map(|(lane, queue)| {
             let demand = demand_of(state, lane);
-            keys.iter()
-                .filter_map(|key| Some(Entry::new(state, now, user, lane, *key, demand?)))
+            let keys = queue.keys().iter();
+            keys.filter_map(|key| Some(Entry::new(state, now, user, lane, *key, demand?)))
                 .collect()
         });
         if has_floor(state.index(), user_queue) {

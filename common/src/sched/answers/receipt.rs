@@ -16,6 +16,7 @@ use crate::time::Timestamp;
 use crate::sched::model::settings::{Policy, UsageSettings};
 use crate::sched::rank::account::{Account, AttemptCharge, account_of};
 use crate::sched::state::core::State;
+use crate::sched::state::user_queue::LaneQueue;
 
 /// A difference below this part of the usage is what floating-point numbers are rounded by …
 const ROUNDING_PART: f64 = 1e-9;
@@ -174,7 +175,7 @@ fn jobs_that_were_placed<'a>(
         user_queue
             .ready
             .values()
-            .flatten()
+            .flat_map(LaneQueue::keys)
             .chain(&user_queue.parked)
     });
     let ids = finished.chain(held).chain(waiting.map(|place| place.job));

@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
-use std::ops::Bound;
 use std::time::Duration;
 
 use crate::id::{JobId, UserName};
@@ -144,19 +143,17 @@ impl Candidates {
             let lanes = user_queue.ready.range(Lane::first_of(*first)..);
             lanes.take_while(move |(lane, _)| lane.shape <= *last)
         });
-        lanes.filter_map(move |(lane, keys)| {
+        lanes.filter_map(move |(lane, queue)| {
             let known = self.has(user, lane.shape)?;
             if self.is_too_long(state, user, lane, known) {
                 return None;
             }
             let last = tried.and_then(|tried| tried.get(lane));
             let key = match last {
-                None => keys.first()?,
-                Some(last) => keys
-                    .range((Bound::Excluded(*last), Bound::Unbounded))
-                    .next()?,
+                None => queue.first,
+                Some(last) => queue.after(*last)?,
             };
-            Some((lane, *key, known.demand))
+            Some((lane, key, known.demand))
         })
     }
 
@@ -396,9 +393,7 @@ impl Shortest {
             let user_queue = state.index().user_queue(&after.user)?;
             let demand = candidates.has(&after.user, after.shape)?.demand;
             let lane = Lane::of(after.shape, &job.spec);
-            let keys = user_queue.ready.get(&lane)?;
-            let from = (Bound::Excluded(after.key), Bound::Unbounded);
-            let key = *keys.range(from).next()?;
+            let key = user_queue.ready.get(&lane)?.after(after.key)?;
             let user = &after.user;
             Some(by_length(
                 state,

@@ -89,12 +89,13 @@ pub(crate) fn within_floors(state: &State, now: Timestamp) -> Vec<(JobId, Floor)
             continue;
         };
         let penalty = penalty(state, now, user_queue);
-        for (lane, keys) in &user_queue.ready {
+        for (lane, queue) in &user_queue.ready {
             let request = index.request(lane.shape);
             let demand = request.map(|request| Demand::of(index.cluster_size(), request));
             let floor =
                 demand.and_then(|demand| floor_of(index, user_queue, Extra::default(), demand));
-            let key = keys.iter().find(|key| key.class != Class::Urgent);
+            let mut keys = queue.keys().iter();
+            let key = keys.find(|key| key.class != Class::Urgent);
             let key = key.filter(|key| key.class == Class::Normal);
             let (Some(demand), Some(floor), Some(key)) = (demand, floor, key) else {
                 continue;

@@ -111,9 +111,9 @@ pub(crate) fn next_ready(
     user_queue: &UserQueue,
 ) -> Option<Next<()>> {
     let index = state.index();
-    let entries = user_queue.firsts().filter_map(|(lane, key)| {
+    let entries = user_queue.ready.iter().filter_map(|(lane, queue)| {
         let demand = Demand::of(index.cluster_size(), index.request(lane.shape)?);
-        let entry = Entry::new(state, ranks.now(), user, lane, key, demand);
+        let entry = Entry::new(state, ranks.now(), user, lane, queue.first, demand);
         Some((entry, ()))
     });
     next_of(state, ranks, user_queue, 0, entries)

@@ -18,7 +18,7 @@ use crate::time::Timestamp;
 use super::counts::{Counts, GroupState};
 use super::node_load::NodeLoad;
 use super::run_times::Learned;
-use super::user_queue::{UsageSnapshot, UserQueue};
+use super::user_queue::{LaneQueue, UsageSnapshot, UserQueue};
 
 /// How many changes of nodes are logged before a new era begins with an empty log.
 const CHANGED_MAX: usize = 8192;
@@ -416,8 +416,9 @@ impl Index {
             let user_queues = index.user_queues.iter();
             user_queues
                 .map(|(user, user_queue)| {
-                    let ready: BTreeSet<QueueKey> =
-                        user_queue.ready.values().flatten().copied().collect();
+                    let ready = user_queue.ready.values();
+                    let ready: BTreeMap<QueueKey, LaneQueue> =
+                        ready.map(|lane| (lane.first, lane.clone())).collect();
                     let parked = user_queue.parked.clone();
                     let set = (user_queue.usage, user_queue.group.clone(), user_queue.floor);
                     let counts = (user_queue.counts, user_queue.rate);

@@ -1,7 +1,9 @@
 //! One user's jobs, kept up to date by [`super::index`] as jobs come and go. Derived, never stored.
 
 use std::cmp::Reverse;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use crate::id::{GroupName, JobId};
 use crate::job::{Class, Job};
@@ -19,7 +21,7 @@ use super::counts::Counts;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct UserQueue {
     /// Jobs that wait only for their turn and a node.
-    pub(crate) ready: BTreeMap<Lane, BTreeSet<QueueKey>>,
+    pub(crate) ready: BTreeMap<Lane, LaneQueue>,
     /// The same jobs by class and age.
     by_age: BTreeSet<Age>,
     /// The first of these.
@@ -72,31 +74,64 @@ impl UserQueue {
     pub(crate) fn enter(&mut self, shape: ShapeId, job: &Job) {
         self.by_age.insert(Age::of(job));
         self.oldest = self.by_age.first().copied();
-        let lane = self.ready.entry(Lane::of(shape, &job.spec)).or_default();
-        lane.insert(QueueKey::of(job));
+        let (lane, key) = (Lane::of(shape, &job.spec), QueueKey::of(job));
+        match self.ready.entry(lane) {
+            Entry::Vacant(lane) => {
+                lane.insert(LaneQueue::of(key));
+            }
+            Entry::Occupied(mut lane) => lane.get_mut().enter(key),
+        }
     }
 
     /// Removes a job. Returns whether it waited only for its turn.
     pub(crate) fn leave(&mut self, shape: ShapeId, job: &Job) -> bool {
         let lane = Lane::of(shape, &job.spec);
-        let Some(keys) = self.ready.get_mut(&lane) else {
+        let Some(queue) = self.ready.get_mut(&lane) else {
             return false;
         };
-        let was_ready = keys.remove(&QueueKey::of(job));
+        let was_ready = queue.keys.remove(&QueueKey::of(job));
         if was_ready {
             self.by_age.remove(&Age::of(job));
             self.oldest = self.by_age.first().copied();
         }
-        if keys.is_empty() {
-            self.ready.remove(&lane);
+        match queue.keys.first() {
+            Some(first) => queue.first = *first,
+            None => {
+                self.ready.remove(&lane);
+            }
         }
         was_ready
     }
+}
 
-    /// The first job of each lane.
-    pub(crate) fn firsts(&self) -> impl Iterator<Item = (&Lane, QueueKey)> {
-        let lanes = self.ready.iter();
-        lanes.filter_map(|(lane, keys)| Some((lane, *keys.first()?)))
+/// The jobs of one lane that wait only for their turn; at least one.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct LaneQueue {
+    /// The first of the keys. A pass reads it of many lanes, most of which it reads no more of.
+    pub(crate) first: QueueKey,
+    keys: BTreeSet<QueueKey>,
+}
+
+impl LaneQueue {
+    fn of(first: QueueKey) -> Self {
+        let keys = BTreeSet::from([first]);
+        Self { first, keys }
+    }
+
+    fn enter(&mut self, key: QueueKey) {
+        self.first = self.first.min(key);
+        self.keys.insert(key);
+    }
+
+    /// The jobs in their order.
+    pub(crate) const fn keys(&self) -> &BTreeSet<QueueKey> {
+        &self.keys
+    }
+
+    /// The job that comes after this one.
+    pub(crate) fn after(&self, key: QueueKey) -> Option<QueueKey> {
+        let after = (Bound::Excluded(key), Bound::Unbounded);
+        self.keys.range(after).next().copied()
     }
 }
 
