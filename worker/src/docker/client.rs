@@ -3,11 +3,15 @@
 //! The calls are in `lifecycle`, `images`, `logs` and others, as further `impl` blocks of [`Client`].
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bollard::Docker;
 use bollard::errors::Error as ApiError;
+use bollard::{BollardRequest, Docker};
+use hyper::Uri;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::UnixStream;
 use tokio::sync::OnceCell;
 
 use super::error::Error;
@@ -94,7 +98,7 @@ impl Client {
     /// The connection, made at the first use.
     pub(super) async fn docker(&self, call: &'static str) -> Result<&Docker, Error> {
         let connect = || async {
-            let docker = Docker::connect_with_host(&self.shared.host)
+            let docker = connection(&self.shared.host)
                 .map_err(|error| translate(call, error))?
                 .with_timeout(LIBRARY_DEADLINE);
             within(call, self.probe_deadline(), docker.negotiate_version()).await
@@ -124,6 +128,31 @@ impl Client {
     ) -> Result<T, Error> {
         within(call, self.shared.call_deadline, answer).await
     }
+}
+
+/// The engine at `host`. Calls over a socket use open connections again, which bollard's own client does not: a job
+/// makes nine of them.
+fn connection(host: &str) -> Result<Docker, ApiError> {
+    let Some(path) = host.strip_prefix("unix://") else {
+        return Docker::connect_with_host(host);
+    };
+    if !Path::new(path).exists() {
+        return Err(ApiError::SocketNotFoundError(path.to_owned()));
+    }
+    let path: Arc<Path> = Path::new(path).into();
+    let connect = tower::service_fn(move |_: Uri| {
+        let path = Arc::clone(&path);
+        Box::pin(async move { UnixStream::connect(path).await.map(TokioIo::new) })
+    });
+    let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connect);
+    let transport = move |request: BollardRequest| {
+        let answer = client.request(request);
+        async move { answer.await.map_err(ApiError::from) }
+    };
+    // The name selects nothing; the path does.
+    let name = Some("http://engine");
+    let seconds = LIBRARY_DEADLINE.as_secs();
+    Docker::connect_with_custom_transport(transport, name, seconds, bollard::API_DEFAULT_VERSION)
 }
 
 /// Waits for an answer with a time-out.
