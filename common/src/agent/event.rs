@@ -6,10 +6,10 @@ use std::sync::Arc;
 use crate::id::{AttemptId, Epoch, GpuId};
 use crate::job::Outcome;
 use crate::time::Timestamp;
-use crate::wire::Hello;
+use crate::wire::{Hello, Order};
 
 use super::exit::Exit;
-use super::order::Order;
+use super::run::Unreadable;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,8 +20,8 @@ pub enum Event {
         epoch: Epoch,
         /// About which attempt.
         attempt: AttemptId,
-        /// What to do.
-        order: Order,
+        /// What to do. An order to run that cannot be read is refused.
+        order: Result<Order, Unreadable>,
     },
     /// The attempt's bundle lies on this machine's disk, proven by its digest.
     Fetched(AttemptId),

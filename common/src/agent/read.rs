@@ -1,15 +1,12 @@
 //! Reads an order envelope into events.
 
-use std::sync::Arc;
-
 use serde::Deserialize;
 
 use crate::id::{AttemptId, Epoch};
-use crate::wire;
+use crate::wire::{self, AttemptOrder, Order};
 
 use super::event::Event;
-use super::order::Order;
-use super::run::{Run, Unreadable};
+use super::run::Unreadable;
 
 /// A message, or one order in it, that is not for this agent.
 #[derive(Debug, thiserror::Error)]
@@ -37,23 +34,18 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Result<Event, ReadError>>, ReadError> {
 }
 
 fn ordered(epoch: Epoch, text: &str) -> Result<Event, ReadError> {
-    let (attempt, order) = match serde_json::from_str(text) {
-        Ok(wire::AttemptOrder { attempt, order }) => (attempt, order),
-        Err(error) => return unreadable(epoch, text, error),
-    };
-    let order = match order {
-        wire::Order::Run(order) => Order::Run(Run::read(*order).map(Arc::new)),
-        wire::Order::Stop { outcome, grace } => Order::Stop { outcome, grace },
-        wire::Order::Pause => Order::Pause,
-        wire::Order::Unpause => Order::Unpause,
-        wire::Order::Forget => Order::Forget,
-        wire::Order::Unknown => return Err(ReadError::Kind(attempt)),
-    };
-    Ok(Event::Ordered {
-        epoch,
-        attempt,
-        order,
-    })
+    match serde_json::from_str(text) {
+        Ok(AttemptOrder {
+            attempt,
+            order: Order::Unknown,
+        }) => Err(ReadError::Kind(attempt)),
+        Ok(AttemptOrder { attempt, order }) => Ok(Event::Ordered {
+            epoch,
+            attempt,
+            order: Ok(order),
+        }),
+        Err(error) => unreadable(epoch, text, error),
+    }
 }
 
 /// An order to run that cannot be read is still refused by name, so that its job does not wait for ever.
@@ -71,7 +63,7 @@ fn unreadable(epoch: Epoch, text: &str, error: serde_json::Error) -> Result<Even
         Ok(Addressed { attempt, order }) if order.kind == "run" => Ok(Event::Ordered {
             epoch,
             attempt,
-            order: Order::Run(Err(Unreadable::Shape(error.to_string()))),
+            order: Err(Unreadable::Shape(error.to_string())),
         }),
         Ok(_) | Err(_) => Err(ReadError::Shape(error)),
     }

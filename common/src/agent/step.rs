@@ -8,11 +8,10 @@ use std::time::Duration;
 use crate::id::{AttemptId, Epoch, GpuId, JobKey};
 use crate::job::{Cause, Outcome};
 use crate::time::Timestamp;
-use crate::wire::{AttemptPhase, Report};
+use crate::wire::{AttemptPhase, Order, Report};
 
 use super::effect::{Act, Effects};
 use super::event::{Event, Rejected};
-use super::order::Order;
 use super::run::{Run, Unreadable};
 use super::state::{Attempt, Ended, Stage, State, StopOrder};
 
@@ -187,7 +186,12 @@ impl Step<'_> {
 
     // Orders.
 
-    fn ordered(&mut self, epoch: Epoch, id: AttemptId, order: Order) -> Result<(), Rejected> {
+    fn ordered(
+        &mut self,
+        epoch: Epoch,
+        id: AttemptId,
+        order: Result<Order, Unreadable>,
+    ) -> Result<(), Rejected> {
         let highest = self.state.meta.epoch;
         if epoch < highest {
             return Err(Rejected::OldEpoch {
@@ -200,11 +204,15 @@ impl Step<'_> {
             self.effects.meta = true;
         }
         match order {
-            Order::Run(run) => {
-                self.ordered_run(id, run);
+            Ok(Order::Run(order)) => {
+                self.ordered_run(id, Run::read(*order));
                 Ok(())
             }
-            Order::Stop { outcome, grace } => {
+            Err(fault) => {
+                self.ordered_run(id, Err(fault));
+                Ok(())
+            }
+            Ok(Order::Stop { outcome, grace }) => {
                 let stop = StopOrder {
                     outcome,
                     grace,
@@ -212,7 +220,7 @@ impl Step<'_> {
                 };
                 self.ordered_stop(id, stop)
             }
-            Order::Pause => {
+            Ok(Order::Pause) => {
                 let Stage::Running { container, .. } = &self.get(id)?.stage else {
                     return Err(self.stale(id));
                 };
@@ -221,7 +229,7 @@ impl Step<'_> {
                 self.act(Act::Pause { attempt, container });
                 Ok(())
             }
-            Order::Unpause => {
+            Ok(Order::Unpause) => {
                 let Stage::Paused { container, .. } = &self.get(id)?.stage else {
                     return Err(self.stale(id));
                 };
@@ -230,11 +238,13 @@ impl Step<'_> {
                 self.act(Act::Unpause { attempt, container });
                 Ok(())
             }
-            Order::Forget => self.ordered_forget(id),
+            Ok(Order::Forget) => self.ordered_forget(id),
+            // `read` drops it.
+            Ok(Order::Unknown) => Ok(()),
         }
     }
 
-    fn ordered_run(&mut self, id: AttemptId, run: Result<Arc<Run>, Unreadable>) {
+    fn ordered_run(&mut self, id: AttemptId, run: Result<Run, Unreadable>) {
         if let Some(attempt) = self.state.attempts.get(&id) {
             // A repeat: say again what was said, and do nothing again.
             match &attempt.stage {
@@ -266,7 +276,7 @@ impl Step<'_> {
         self.end_predecessors(id);
         let run = run
             .map_err(|fault| fault.to_string())
-            .and_then(|run| self.admit(&run).map(|()| run));
+            .and_then(|run| self.admit(&run).map(|()| Arc::new(run)));
         let (run, stage) = match run {
             Ok(run) => {
                 let stage = if run.needs_bundle() {

@@ -13,7 +13,7 @@ use crate::job::BundleRef;
 use crate::job::{Cause, Outcome};
 use crate::resources::{Allocation, ByteSize, GpuShare, MilliCpu, MilliGpu};
 use crate::time::Timestamp;
-use crate::wire::{Report, RunOrder};
+use crate::wire::{Order, Report, RunOrder};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -48,19 +48,19 @@ fn order(strict: bool) -> RunOrder {
     }
 }
 
-fn run(strict: bool) -> Arc<Run> {
-    Arc::new(Run::read(order(strict)).expect("order"))
+fn run(strict: bool) -> Order {
+    Order::Run(Box::new(order(strict)))
 }
 
 fn run_event(attempt: AttemptId) -> Event {
-    ordered(1, attempt, Order::Run(Ok(run(false))))
+    ordered(1, attempt, run(false))
 }
 
 fn ordered(epoch: u64, attempt: AttemptId, order: Order) -> Event {
     Event::Ordered {
         epoch: Epoch(epoch),
         attempt,
-        order,
+        order: Ok(order),
     }
 }
 
@@ -204,7 +204,7 @@ fn a_job_goes_its_way_to_success() {
 #[test]
 fn an_older_leader_is_not_obeyed() {
     let (a, mut state) = (id("1.1"), fresh());
-    after(&mut state, [ordered(5, a, Order::Run(Ok(run(false))))]);
+    after(&mut state, [ordered(5, a, run(false))]);
     let late = ordered(4, a, Order::Forget);
     let mut effects = Effects::default();
     let refused = step(&mut state, NOW, late, &mut effects);
@@ -345,7 +345,7 @@ fn an_exit_by_signal_is_doubted_until_the_engine_is_cleared() {
 fn a_cut_off_worker_ends_only_its_strict_jobs_before_the_lease_does() {
     let (a, b, mut state) = (id("1.1"), id("2.1"), fresh());
     let mut events = to_running(a);
-    events[0] = ordered(1, a, Order::Run(Ok(run(true))));
+    events[0] = ordered(1, a, run(true));
     after(&mut state, events);
     after(&mut state, to_running(b));
     after(&mut state, [Event::LinkChanged { up: false }]);
@@ -362,7 +362,7 @@ fn a_cut_off_worker_ends_only_its_strict_jobs_before_the_lease_does() {
 #[test]
 fn the_lease_runs_on_over_a_restart() {
     let (a, mut state) = (id("1.1"), fresh());
-    after(&mut state, [ordered(1, a, Order::Run(Ok(run(true))))]);
+    after(&mut state, [ordered(1, a, run(true))]);
     let attempts: Vec<_> = state.attempts().cloned().collect();
     let later = NOW.after(Duration::from_secs(3600));
     let mut state = State::new(Settings::default(), *state.meta(), attempts, later);

@@ -78,7 +78,11 @@ fn events(a: AttemptId) -> Vec<(&'static str, Event)> {
         ("run", run_event(a)),
         (
             "run, unreadable",
-            ordered(1, a, Order::Run(Err(Unreadable::NoBundle))),
+            Event::Ordered {
+                epoch: Epoch(1),
+                attempt: a,
+                order: Err(Unreadable::NoBundle),
+            },
         ),
         ("stop", stop_event(a)),
         ("pause", ordered(1, a, Order::Pause)),
