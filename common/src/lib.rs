@@ -6,6 +6,7 @@
 //! - [`id`], [`time`], [`resources`], [`job`]: the words of the domain
 //! - [`bundle`]: reads and judges bundles and their configuration
 //! - [`chain`]: one line for an error and its causes
+//! - [`secret`]: a text that `Debug` hides
 //! - [`penalty`], [`sched`]: whose turn it is and where
 //! - [`sim`]: replays workloads through the same scheduler
 //! - [`agent`]: what a worker does with its attempts
@@ -25,6 +26,7 @@ pub mod penalty;
 pub mod record;
 pub mod resources;
 pub mod sched;
+pub mod secret;
 pub mod settings;
 pub mod sim;
 pub mod time;

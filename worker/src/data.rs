@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use dopq_common::agent::Run;
 use dopq_common::id::{AttemptId, WorkerId};
+use dopq_common::secret::Secret;
 use reqwest::{Body, Method, Response, StatusCode, header};
-use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 /// How often an answer may send us on.
@@ -63,7 +63,7 @@ impl Error {
 #[derive(Debug, Clone)]
 pub(crate) struct Access {
     pub(crate) attempt: AttemptId,
-    token: SecretString,
+    token: Secret,
     urls: Vec<Url>,
 }
 
@@ -119,7 +119,7 @@ impl DataPlane {
         }
         Access {
             attempt,
-            token: run.order.token.as_str().into(),
+            token: run.order.token.clone(),
             urls,
         }
     }
@@ -200,7 +200,7 @@ impl DataPlane {
             let mut request = client.request(method.clone(), url.clone());
             if access.urls.iter().any(|base| base.origin() == url.origin()) {
                 request = request
-                    .bearer_auth(access.token.expose_secret())
+                    .bearer_auth(access.token.reveal())
                     .header("Dopq-Worker", self.worker.as_str());
             }
             if let Some(body) = body() {

@@ -215,7 +215,7 @@ async fn add_token(context: &Context, arguments: AddTokenArguments) -> Result<u8
     ));
     match context.output.format {
         Format::Json => context.output.json(&made)?,
-        Format::Table | Format::Quiet => context.output.line(&made.token)?,
+        Format::Table | Format::Quiet => context.output.line(made.token.reveal())?,
     }
     Ok(exit::DONE)
 }

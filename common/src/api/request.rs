@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{Role, Token};
+use crate::secret::Secret;
 
 /// `POST /v1/jobs`, with an optional `Idempotency-Key` header: 201 with the [`super::Job`], or 200 when
 /// the key already gave that job.
@@ -101,5 +102,5 @@ pub struct TokenCreated {
     /// What lists show of it.
     pub info: Token,
     /// The secret, `dopq_…`.
-    pub token: String,
+    pub token: Secret,
 }

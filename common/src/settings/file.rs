@@ -65,12 +65,15 @@ impl Reader<'_> {
     }
 
     fn setting(&mut self, key: &Key, value: &Spanned<DeValue<'_>>) {
-        let unnamed = |item: &Spanned<DeValue<'_>>| Some((String::new(), scalar(item.get_ref())?));
+        let unnamed =
+            |item: &Spanned<DeValue<'_>>| Some((String::new(), scalar(item.get_ref())?.into()));
         let raw: Option<Raw> = match (key.shape, value.get_ref()) {
             (Shape::List, DeValue::Array(items)) => items.iter().map(unnamed).collect(),
             (Shape::Map, DeValue::Table(table)) => table
                 .iter()
-                .map(|(name, value)| Some((name.get_ref().to_string(), scalar(value.get_ref())?)))
+                .map(|(name, value)| {
+                    Some((name.get_ref().to_string(), scalar(value.get_ref())?.into()))
+                })
                 .collect(),
             (shape, value) => scalar(value).and_then(|text| shape.split(&text)),
         };

@@ -1,5 +1,7 @@
 //! What is known of a setting, and the nearest one to an unknown name.
 
+use crate::secret::Secret;
+
 /// What the names of our environment variables begin with.
 pub(super) const PREFIX: &str = "DOPQ_";
 
@@ -29,8 +31,8 @@ pub enum Shape {
     Map,
 }
 
-/// A value that is not yet read: names and texts, with empty names unless it is a table.
-pub(super) type Raw = Vec<(String, String)>;
+/// A value that is not yet read: names and texts, with empty names unless it is a table. Any text may be a secret.
+pub(super) type Raw = Vec<(String, Secret)>;
 
 impl Shape {
     /// Reads the text of a variable or a flag; `None` when it is no table.
@@ -40,16 +42,12 @@ impl Shape {
             .map(str::trim)
             .filter(|piece| !piece.is_empty());
         match self {
-            Self::One => Some(vec![(String::new(), text.to_owned())]),
-            Self::List => Some(
-                pieces
-                    .map(|piece| (String::new(), piece.to_owned()))
-                    .collect(),
-            ),
+            Self::One => Some(vec![(String::new(), text.into())]),
+            Self::List => Some(pieces.map(|piece| (String::new(), piece.into())).collect()),
             Self::Map => pieces
                 .map(|piece| {
                     let (name, value) = piece.split_once('=')?;
-                    Some((name.trim().to_owned(), value.trim().to_owned()))
+                    Some((name.trim().to_owned(), value.trim().into()))
                 })
                 .collect(),
         }

@@ -10,6 +10,7 @@ use super::file;
 use super::key::{Key, PREFIX, Raw, nearest};
 use super::print::shown;
 use super::scalar::Scalar;
+use crate::secret::Secret;
 
 /// Variables that are not settings: flags with variables of their own, and the command line's settings.
 const OTHERS: [&str; 7] = [
@@ -200,7 +201,7 @@ impl Layers {
         let raw = self.found.get(name)?.raw.clone();
         let mut taken = Vec::new();
         for (item, text) in raw {
-            match T::read(&text).and_then(|value| bounds(&value).map(|()| value)) {
+            match T::read(text.reveal()).and_then(|value| bounds(&value).map(|()| value)) {
                 Ok(value) => taken.push((item, value)),
                 Err(message) => self.refuse(name, message),
             }
@@ -273,7 +274,7 @@ impl Layers {
                     )
                 }
                 (None, Some(default)) => {
-                    let raw = [(String::new(), default.clone())];
+                    let raw = [(String::new(), Secret::from(default.as_str()))];
                     writeln!(text, "{name} = {} # default", shown(key, &raw))
                 }
                 (None, None) => writeln!(text, "# {name} is not set"),

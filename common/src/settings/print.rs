@@ -3,15 +3,16 @@
 use std::fmt::Write as _;
 
 use super::key::{Key, Shape};
+use crate::secret::Secret;
 
 /// The value as TOML writes it.
-pub(super) fn shown(key: &Key, values: &[(String, String)]) -> String {
+pub(super) fn shown(key: &Key, values: &[(String, Secret)]) -> String {
     if key.secret {
         return quoted("(hidden)");
     }
-    let items = values.iter().map(|(_, value)| quoted(value));
+    let items = values.iter().map(|(_, value)| quoted(value.reveal()));
     match (key.shape, values) {
-        (Shape::One, [(_, text)]) => plain_or_quoted(text),
+        (Shape::One, [(_, text)]) => plain_or_quoted(text.reveal()),
         (Shape::One | Shape::List, _) => format!("[{}]", items.collect::<Vec<_>>().join(", ")),
         (Shape::Map, _) => {
             let pairs = values.iter().zip(items);

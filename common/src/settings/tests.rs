@@ -182,10 +182,12 @@ fn what_is_printed_has_no_secret_and_can_be_read_back() {
     layers.flag("--labels", "labels", Some("a=b"));
     layers.flag("--listen", "listen", Some("x\"y"));
     let printed = layers.print();
-    assert!(
-        !printed.contains("s3cret") && !printed.contains("p4ss"),
-        "{printed}"
-    );
+    for shown in [&printed, &format!("{layers:?}")] {
+        assert!(
+            !shown.contains("s3cret") && !shown.contains("p4ss"),
+            "{shown}"
+        );
+    }
     for line in [
         "listen = \"x\\\"y\" # --listen",
         "secret = \"(hidden)\" # DOPQ_SECRET",

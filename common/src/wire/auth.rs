@@ -6,12 +6,13 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use secrecy::{ExposeSecret, SecretBox, SecretString};
+use secrecy::{ExposeSecret, SecretBox};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
 use crate::id::{AttemptId, Digest, WorkerId};
+use crate::secret::Secret;
 
 const CLUSTER_CONTEXT: &str = "dopq 2026-11 cluster key";
 const WORKER_CONTEXT: &str = "dopq 2026-11 worker key";
@@ -24,10 +25,6 @@ pub struct ClusterKey(Key);
 /// One worker's key, made from the cluster's.
 #[derive(Debug, Clone)]
 pub struct WorkerKey(Key);
-
-/// Opens the bundle, the log and the results of one attempt on one worker.
-#[derive(Debug, Clone)]
-pub struct AttemptToken(SecretString);
 
 /// 256 bits, shared by the clones of what holds them.
 type Key = Arc<SecretBox<[u8; 32]>>;
@@ -54,27 +51,13 @@ impl ClusterKey {
         WorkerKey(hidden(*key.as_bytes()))
     }
 
-    /// The token of one attempt on one worker.
+    /// The token that opens the bundle, the log and the results of one attempt on one worker.
     #[must_use]
-    pub fn token(&self, attempt: AttemptId, worker: &WorkerId) -> AttemptToken {
+    pub fn token(&self, attempt: AttemptId, worker: &WorkerId) -> Secret {
         let base = blake3::derive_key(TOKEN_CONTEXT, self.0.expose_secret());
         let text = format!("{attempt} {worker}");
         let token = blake3::keyed_hash(&base, text.as_bytes());
-        AttemptToken(hex::encode(token.as_bytes()).into())
-    }
-}
-
-impl AttemptToken {
-    /// The token as it stands in an order and in an `Authorization` header.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        self.0.expose_secret()
-    }
-
-    /// Compares in constant time.
-    #[must_use]
-    pub fn matches(&self, presented: &str) -> bool {
-        self.as_str().as_bytes().ct_eq(presented.as_bytes()).into()
+        hex::encode(token.as_bytes()).into()
     }
 }
 
@@ -212,7 +195,7 @@ mod tests {
             key: JobKey([1; 16]),
         };
         let first = cluster.token(attempt, &worker);
-        assert!(first.matches(first.as_str()));
+        assert!(first.matches(first.reveal()));
         for other in [
             AttemptId {
                 number: 2,
@@ -224,10 +207,10 @@ mod tests {
             },
         ] {
             let other = cluster.token(other, &worker);
-            assert!(!first.matches(other.as_str()));
+            assert!(!first.matches(other.reveal()));
         }
         assert!(!first.matches(""));
-        assert!(!format!("{first:?}").contains(first.as_str()));
+        assert!(!format!("{first:?}").contains(first.reveal()));
         let read: WorkerKey = cluster.worker(&worker).reveal().parse().expect("hex");
         assert_eq!(read.reveal(), cluster.worker(&worker).reveal());
     }

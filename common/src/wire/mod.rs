@@ -14,7 +14,7 @@ mod report;
 mod tests;
 mod version;
 
-pub use auth::{AttemptToken, ClusterKey, OpenError, Sealed, WorkerKey};
+pub use auth::{ClusterKey, OpenError, Sealed, WorkerKey};
 pub use batch::Packer;
 pub use live::{GpuUse, Heartbeat, HostUse, JobUse, Live, topic};
 pub use order::{AttemptOrder, Order, OrderEnvelope, RunOrder};

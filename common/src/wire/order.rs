@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use crate::id::{AttemptId, Epoch, JobId, UserName};
 use crate::job::{BundleRef, Outcome};
 use crate::resources::Allocation;
+use crate::secret::Secret;
 use crate::time::millis;
 
 /// Orders for one worker with what fences them: one message.
@@ -77,7 +78,7 @@ pub struct RunOrder {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub array_job: Option<JobId>,
     /// Opens `/data/…` for this attempt alone.
-    pub token: String,
+    pub token: Secret,
     /// Base URLs of the masters, to be tried in order.
     pub data_urls: Vec<String>,
 }

@@ -35,7 +35,7 @@ fn run(array: Option<(u64, u32)>) -> AttemptOrder {
             },
             array_index: array.map(|(_, index)| index),
             array_job: array.map(|(job, _)| JobId(job)),
-            token: "token".to_owned(),
+            token: "token".into(),
             data_urls: vec!["http://m:7070".to_owned()],
         })),
     }

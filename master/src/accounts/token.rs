@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use dopq_common::api::Role;
 use dopq_common::id::UserName;
+use dopq_common::secret::Secret;
 use dopq_common::time::Timestamp;
-use secrecy::{ExposeSecret, SecretString};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::store::{Account, TokenRecord};
@@ -19,18 +19,6 @@ const PREFIX: &str = "dopq_";
 const TOKEN_MAX_BYTES: usize = 256;
 /// Random bytes of a token's id.
 const ID_BYTES: usize = 6;
-
-/// A token's text. Never shown by `Debug`.
-#[derive(Debug, Clone)]
-pub struct Secret(SecretString);
-
-impl Secret {
-    /// The text, to be shown to its owner once.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        self.0.expose_secret()
-    }
-}
 
 /// What a presented token proves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +48,7 @@ pub fn mint(
     let (mut secret, mut id) = ([0; 32], [0; ID_BYTES]);
     getrandom::fill(&mut secret)?;
     getrandom::fill(&mut id)?;
-    let secret = Secret(format!("{PREFIX}{}", hex::encode(secret)).into());
+    let secret = Secret::from(format!("{PREFIX}{}", hex::encode(secret)));
     let record = TokenRecord {
         id: hex::encode(id),
         label: label.to_owned(),

@@ -68,7 +68,7 @@ impl Filler<'_> {
             allocation: active.allocation.clone(),
             array_index: job.task.map(|task| task.index),
             array_job: job.task.map(|task| task.array),
-            token: self.key.token(attempt, worker).as_str().to_owned(),
+            token: self.key.token(attempt, worker),
             data_urls: self.data_urls.to_vec(),
         })
     }

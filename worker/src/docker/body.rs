@@ -35,7 +35,7 @@ impl Plan {
             env: Some(
                 self.env
                     .iter()
-                    .map(|(name, value)| format!("{name}={value}"))
+                    .map(|(name, value)| format!("{name}={}", value.reveal()))
                     .collect(),
             ),
             cmd: user.command.clone(),

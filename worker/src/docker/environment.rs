@@ -5,7 +5,7 @@
 //! overrides variables that control them or the host's dynamic linker.
 
 use dopq_common::id::GpuId;
-use secrecy::ExposeSecret;
+use dopq_common::secret::Secret;
 
 use super::plan_input::PlanInput;
 
@@ -29,10 +29,10 @@ const LOADERS: [&str; 3] = ["LD_PRELOAD", "LD_AUDIT", "GLIBC_TUNABLES"];
 const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
 
 /// The environment of the container, in order.
-pub(super) fn merge(input: &PlanInput<'_>, gpus: &[GpuId]) -> Vec<(String, String)> {
+pub(super) fn merge(input: &PlanInput<'_>, gpus: &[GpuId]) -> Vec<(String, Secret)> {
     let mut env = Environment::default();
     let secrets = input.secrets.iter();
-    let secrets = secrets.map(|(name, value)| (name, value.expose_secret()));
+    let secrets = secrets.map(|(name, value)| (name, value.reveal()));
     let wishes = input.spec.container.env.iter();
     let wishes = wishes.map(|(name, value)| (name, value.as_str()));
     for (name, value) in secrets.chain(wishes).filter(|(name, _)| is_name(name)) {
@@ -69,18 +69,18 @@ fn is_name(name: &str) -> bool {
 
 /// Names with values, each name once.
 #[derive(Default)]
-struct Environment(Vec<(String, String)>);
+struct Environment(Vec<(String, Secret)>);
 
 impl Environment {
     /// Sets a name, which moves to the end.
     fn set(&mut self, name: &str, value: &str) {
         self.0.retain(|(other, _)| other != name);
-        self.0.push((name.to_owned(), value.to_owned()));
+        self.0.push((name.to_owned(), value.into()));
     }
 
     fn get(&self, name: &str) -> Option<&str> {
         let mut named = self.0.iter().filter(|(other, _)| other == name);
-        named.next().map(|(_, value)| value.as_str())
+        named.next().map(|(_, value)| value.reveal())
     }
 
     /// Overrides variables of the user or the image that reach beyond the container. Adds none that are not set.

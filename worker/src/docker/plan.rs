@@ -11,6 +11,7 @@ use std::time::Duration;
 use dopq_common::id::{AttemptId, Digest, GpuId, UserName, WorkerId};
 use dopq_common::job::{ContainerSpec, HealthCheck, Network, Ulimit};
 use dopq_common::resources::{ByteSize, MilliCpu};
+use dopq_common::secret::Secret;
 use dopq_common::settings::ClusterName;
 
 use super::environment;
@@ -108,8 +109,8 @@ pub struct Plan {
     pub image: String,
     /// The user's labels, then DoPQ's.
     pub labels: BTreeMap<String, String>,
-    /// Each name once; DoPQ's last.
-    pub env: Vec<(String, String)>,
+    /// Each name once; DoPQ's last. The job's secrets are among them.
+    pub env: Vec<(String, Secret)>,
     /// Folders of the machine.
     pub mounts: Vec<PlanMount>,
     /// The network.

@@ -3,7 +3,7 @@
 use dopq_common::id::{AttemptId, Digest, JobId, UserName};
 use dopq_common::job::JobSpec;
 use dopq_common::resources::Allocation;
-use secrecy::SecretString;
+use dopq_common::secret::Secret;
 
 use super::mounts::HostFolder;
 
@@ -33,7 +33,7 @@ pub struct PlanInput<'a> {
     /// The environment that the image sets, as `NAME=value`.
     pub image_env: &'a [String],
     /// The job's secrets, as environment.
-    pub secrets: &'a [(String, SecretString)],
+    pub secrets: &'a [(String, Secret)],
     /// The attempt's own folder for `/outdir`.
     pub outdir: Option<HostFolder>,
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use dopq_common::agent::{Created, Run};
 use dopq_common::id::AttemptId;
 use dopq_common::job::{Cause, Outcome};
-use secrecy::SecretString;
+use dopq_common::secret::Secret;
 
 use super::context::{Context, INSTANCE_LABEL};
 use super::observe::{own_attempt, status};
@@ -71,7 +71,7 @@ async fn create_once(
     attempt: AttemptId,
     run: &Run,
     image: &str,
-    (outdir, secrets): (&docker::HostFolder, &[(String, SecretString)]),
+    (outdir, secrets): (&docker::HostFolder, &[(String, Secret)]),
     kept: &mut Option<docker::Plan>,
 ) -> Result<Created, CreateError> {
     let engine = &context.engine;
@@ -144,7 +144,7 @@ fn open_to_all(folder: &Path) -> Result<(), MountError> {
 }
 
 /// The values of the secrets that the job names, from the user's own folder on this machine.
-async fn secrets(context: &Context, run: &Run) -> Result<Vec<(String, SecretString)>, Outcome> {
+async fn secrets(context: &Context, run: &Run) -> Result<Vec<(String, Secret)>, Outcome> {
     let mut read = Vec::new();
     for name in &run.spec.secrets {
         let refused = |why: &str| {

@@ -28,7 +28,7 @@ fn run() -> Arc<Run> {
         },
         array_index: Some(3),
         array_job: None,
-        token: "token".to_owned(),
+        token: "token".into(),
         data_urls: vec!["http://m:7070".to_owned()],
     };
     Arc::new(Run::read(order).expect("order"))

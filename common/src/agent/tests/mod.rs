@@ -43,7 +43,7 @@ fn order(strict: bool) -> RunOrder {
         },
         array_index: None,
         array_job: None,
-        token: "t".to_owned(),
+        token: "t".into(),
         data_urls: vec!["http://127.0.0.1:1".to_owned()],
     }
 }

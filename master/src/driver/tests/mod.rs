@@ -46,7 +46,7 @@ async fn a_job_is_submitted_run_and_finished() {
     let token = cluster
         .key
         .token(id("1.1").parse().expect("id"), &name("w"));
-    assert!(token.matches(&run.token));
+    assert!(token.matches(run.token.reveal()));
 
     worker.run("1.1").await;
     master.reaches(accepted.job, Phase::Running).await;

@@ -164,7 +164,7 @@ pub(in crate::http) async fn create_token(
     drop(changing);
     let created = api::TokenCreated {
         info,
-        token: secret.reveal().to_owned(),
+        token: secret,
     };
     Ok((StatusCode::CREATED, Json(created)))
 }

@@ -17,6 +17,7 @@ use dopq_common::id::{AttemptId, Epoch, JobId, JobKey, UserName, WorkerId};
 use dopq_common::job::{BundleRef, Cause, Outcome};
 use dopq_common::resources::{ByteSize, Capacity, GpuDevice, MilliCpu};
 use dopq_common::sched::{self, Event, Progress, Submission};
+use dopq_common::secret::Secret;
 use dopq_common::time::Timestamp;
 use dopq_common::wire::{AttemptPhase, ClusterKey, Live, topic};
 use tempfile::TempDir;
@@ -24,7 +25,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::ask::{Ask, Reply};
-use crate::accounts::{Secret, mint};
+use crate::accounts::mint;
 use crate::bundles::{Bundles, Intake};
 use crate::clock;
 use crate::driver::{self, Handle, Parts};
@@ -228,7 +229,7 @@ impl World {
         let token = self
             .key
             .token(attempt.parse().expect("id"), &machine(worker));
-        token.as_str().to_owned()
+        token.reveal().to_owned()
     }
 
     /// What the store's audit log says who did to what, the newest first.

@@ -202,7 +202,7 @@ impl Rig {
             },
             array_index: None,
             array_job: None,
-            token: TOKEN.to_owned(),
+            token: TOKEN.into(),
             data_urls: vec![self.url.clone()],
         }
     }
