@@ -8,7 +8,7 @@ use dopq_common::api::Role;
 
 use super::context::Context;
 use crate::client::Client;
-use crate::config::{Flags, Settings, Token, UserFile, origin_of, resolve};
+use crate::config::{File, Flags, Settings, Token, origin_of, resolve};
 use crate::exit;
 use crate::failure::Failure;
 use crate::output::{Column, Table};
@@ -53,7 +53,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<u8, F
 }
 
 fn save(path: &Path, settings: &Settings, token: &Token) -> Result<(), Failure> {
-    UserFile::save_login(path, &settings.url, token).map_err(|source| Failure::File {
+    File::save_login(path, &settings.url, token).map_err(|source| Failure::File {
         doing: "write",
         path: path.to_owned(),
         source,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
+use dopq_common::secret::Secret;
 use toml::{Table, Value};
 use url::Url;
 
@@ -14,21 +14,16 @@ use super::token::Token;
 /// The name of a project's file.
 pub(super) const PROJECT_FILE: &str = ".dopq.toml";
 
-/// A project's `.dopq.toml`.
+/// What a file sets; nothing if there is no file.
 #[derive(Debug, Default)]
-pub(super) struct ProjectFile {
-    pub(super) url: Option<String>,
-    pub(super) token: Option<SecretString>,
-    pub(super) ca_file: Option<PathBuf>,
-}
-
-/// The user's own `config.toml`.
-#[derive(Debug, Default)]
-pub(crate) struct UserFile {
+pub(crate) struct File {
+    pub(super) path: PathBuf,
     pub(super) url: Option<String>,
     pub(super) ca_file: Option<PathBuf>,
-    /// By master, as [`origin_of`] writes it.
-    pub(super) tokens: BTreeMap<String, SecretString>,
+    /// Only a project's.
+    pub(super) token: Option<Secret>,
+    /// Only the user's own: by master, as [`origin_of`] writes it.
+    pub(super) tokens: BTreeMap<String, Secret>,
 }
 
 /// The part of a URL that a token is for: scheme, host, port and path, without a final slash.
@@ -36,38 +31,39 @@ pub(crate) fn origin_of(url: &Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
 }
 
-/// Reads a project's file.
-pub(super) fn read_project(path: &Path, errors: &mut Vec<Error>) -> ProjectFile {
-    let Some(mut keys) = Keys::read(path, errors) else {
-        return ProjectFile::default();
-    };
-    let file = ProjectFile {
-        url: keys.text("url"),
-        token: keys.text("token").map(SecretString::from),
-        ca_file: keys.path("ca_file"),
-    };
-    keys.finish();
-    file
-}
-
-/// Reads the user's own file; a missing file is empty.
-pub(super) fn read_user(path: &Path, errors: &mut Vec<Error>) -> UserFile {
-    if !path.exists() {
-        return UserFile::default();
+impl File {
+    /// Reads a project's file.
+    pub(super) fn project(path: &Path, errors: &mut Vec<Error>) -> Self {
+        Self::read(path, errors, |file, keys| {
+            file.token = keys.text("token").map(Secret::from);
+        })
     }
-    let Some(mut keys) = Keys::read(path, errors) else {
-        return UserFile::default();
-    };
-    let file = UserFile {
-        url: keys.text("url"),
-        ca_file: keys.path("ca_file"),
-        tokens: keys.secrets("tokens"),
-    };
-    keys.finish();
-    file
-}
 
-impl UserFile {
+    /// Reads the user's own file; a missing file is empty.
+    pub(super) fn user(path: &Path, errors: &mut Vec<Error>) -> Self {
+        if !path.exists() {
+            return Self::default();
+        }
+        Self::read(path, errors, |file, keys| {
+            file.tokens = keys.secrets("tokens");
+        })
+    }
+
+    /// `more` reads the keys that only one of the two files has.
+    fn read(path: &Path, errors: &mut Vec<Error>, more: fn(&mut Self, &mut Keys<'_>)) -> Self {
+        let mut file = Self {
+            path: path.to_owned(),
+            ..Self::default()
+        };
+        if let Some(mut keys) = Keys::read(path, errors) {
+            file.url = keys.text("url");
+            file.ca_file = keys.path("ca_file");
+            more(&mut file, &mut keys);
+            keys.finish();
+        }
+        file
+    }
+
     /// Saves a master's token and makes that master the default. Only the owner can read the file. Other settings
     /// are kept, comments are not.
     pub(crate) fn save_login(path: &Path, url: &Url, token: &Token) -> io::Result<()> {
@@ -172,7 +168,7 @@ impl<'a> Keys<'a> {
     }
 
     /// A table of secrets by URL.
-    fn secrets(&mut self, key: &'static str) -> BTreeMap<String, SecretString> {
+    fn secrets(&mut self, key: &'static str) -> BTreeMap<String, Secret> {
         let mut secrets = BTreeMap::new();
         match self.take(key) {
             None => {}
@@ -180,7 +176,7 @@ impl<'a> Keys<'a> {
                 for (name, value) in table {
                     if let Value::String(text) = value {
                         let url = name.trim_end_matches('/').to_owned();
-                        secrets.insert(url, SecretString::from(text));
+                        secrets.insert(url, Secret::from(text));
                     } else {
                         let found = value.type_str();
                         self.wrong(key, format!("{name:?} must be a string, not {found}"));

@@ -10,6 +10,6 @@ mod resolve;
 mod token;
 
 pub(crate) use error::Error;
-pub(crate) use file::{UserFile, origin_of};
+pub(crate) use file::{File, origin_of};
 pub(crate) use resolve::{Environment, Flags, Settings, is_loopback, resolve};
 pub(crate) use token::Token;

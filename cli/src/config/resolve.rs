@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use secrecy::ExposeSecret;
+use dopq_common::secret::Secret;
 use url::{Host, Url};
 
 use super::error::Error;
-use super::file::{PROJECT_FILE, ProjectFile, UserFile, origin_of, read_project, read_user};
+use super::file::{File, PROJECT_FILE, origin_of};
 use super::token::Token;
 
 /// The address of a master on this machine.
@@ -26,8 +26,8 @@ pub(crate) struct Flags {
 /// The part of the process environment that matters here.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Environment {
-    /// `DOPQ_*`, `HOME` and `XDG_CONFIG_HOME`.
-    pub(crate) variables: BTreeMap<String, String>,
+    /// `DOPQ_*`, `HOME` and `XDG_CONFIG_HOME`. One is a token.
+    pub(crate) variables: BTreeMap<String, Secret>,
     /// Where the search for a project's file begins.
     pub(crate) folder: PathBuf,
 }
@@ -58,6 +58,17 @@ impl fmt::Display for Source {
     }
 }
 
+impl Source {
+    /// Where its URL is written.
+    fn place(&self) -> String {
+        match self {
+            Self::Flag => "--url".to_owned(),
+            Self::Project(_) | Self::User(_) => format!("{self}: url"),
+            Self::Variable | Self::Default => self.to_string(),
+        }
+    }
+}
+
 /// The settings.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -82,7 +93,7 @@ impl Environment {
                 let matters =
                     name.starts_with("DOPQ_") || name == "HOME" || name == "XDG_CONFIG_HOME";
                 // A value that is not UTF-8 is kept, so that it is refused by name.
-                matters.then(|| (name, value.to_string_lossy().into_owned()))
+                matters.then(|| (name, Secret::from(value.to_string_lossy().into_owned())))
             })
             .collect();
         Self {
@@ -93,8 +104,8 @@ impl Environment {
 
     /// A variable that is set and not empty.
     fn get(&self, name: &str) -> Option<&str> {
-        let value = self.variables.get(name)?;
-        Some(value.as_str()).filter(|value| !value.is_empty())
+        let value = self.variables.get(name)?.reveal();
+        Some(value).filter(|value| !value.is_empty())
     }
 
     /// The user's own file: `DOPQ_CLIENT_CONFIG`, or the usual place.
@@ -149,171 +160,145 @@ pub(super) fn parse_url(text: &str) -> Result<Url, String> {
 /// Every error in the flags, the environment and the files.
 pub(crate) fn resolve(flags: &Flags, environment: &Environment) -> Result<Settings, Vec<Error>> {
     let mut errors = Vec::new();
-    let project_path = environment.project_file();
-    let project = project_path
-        .as_deref()
-        .map_or_else(ProjectFile::default, |path| read_project(path, &mut errors));
-    let user_path = environment.user_file();
-    let user = user_path
-        .as_deref()
-        .map_or_else(UserFile::default, |path| read_user(path, &mut errors));
-
-    let named = [
-        (flags.url.as_deref(), "--url", Source::Flag),
-        (environment.get("DOPQ_URL"), "DOPQ_URL", Source::Variable),
-        (
-            project.url.as_deref(),
-            PROJECT_FILE,
-            Source::Project(project_path.clone().unwrap_or_default()),
-        ),
-        (
-            user.url.as_deref(),
-            "config.toml",
-            Source::User(user_path.clone().unwrap_or_default()),
-        ),
-        (Some(DEFAULT_URL), "default", Source::Default),
-    ];
-    let mut chosen = None;
-    for (text, place, source) in named {
-        let Some(text) = text else { continue };
-        match parse_url(text) {
-            Ok(url) if chosen.is_none() => chosen = Some((url, source)),
-            Ok(_) => {}
-            Err(message) => {
-                let place = match &source {
-                    Source::Project(path) | Source::User(path) => {
-                        format!("{}: url", path.display())
-                    }
-                    Source::Flag | Source::Variable | Source::Default => place.to_owned(),
-                };
-                errors.push(Error { place, message });
-            }
-        }
-    }
-    let token = match &chosen {
-        Some((url, source)) => choose_token(
-            flags,
-            environment,
-            &project,
-            &user,
+    let project = environment.project_file();
+    let user = environment.user_file();
+    let given = Given {
+        flags,
+        environment,
+        project: project.map_or_else(File::default, |path| File::project(&path, &mut errors)),
+        user: user.map_or_else(File::default, |path| File::user(&path, &mut errors)),
+    };
+    let chosen = given.url(&mut errors);
+    let token = chosen.as_ref().and_then(|(url, source)| {
+        let refuse = |error| errors.push(error);
+        given.token(url, source).map_err(refuse).ok()?
+    });
+    match chosen {
+        Some((url, source)) if errors.is_empty() => Ok(Settings {
+            ca_file: given.ca_file(),
+            warnings: given.warnings(&url, token.is_some()),
             url,
             source,
-            &mut errors,
-        ),
-        None => None,
-    };
-    let ca_file = environment
-        .get("DOPQ_CA_FILE")
-        .map(PathBuf::from)
-        .or_else(|| project.ca_file.clone())
-        .or_else(|| user.ca_file.clone());
-    match chosen {
-        Some((url, source)) if errors.is_empty() => {
-            let warnings = warnings(
-                &project,
-                project_path.as_deref(),
-                &user,
-                user_path.as_deref(),
-                &url,
-                token.is_some(),
-            );
-            Ok(Settings {
-                url,
-                source,
-                token,
-                ca_file,
-                warnings,
-            })
-        }
+            token,
+        }),
         Some(_) | None => Err(errors),
     }
 }
 
-fn choose_token(
-    flags: &Flags,
-    environment: &Environment,
-    project: &ProjectFile,
-    user: &UserFile,
-    url: &Url,
-    source: &Source,
-    errors: &mut Vec<Error>,
-) -> Option<Token> {
-    let mut keep = |place: &str, token: Result<Token, String>| {
-        token
-            .map_err(|message| {
-                errors.push(Error {
-                    place: place.to_owned(),
+/// All that may set something.
+struct Given<'a> {
+    flags: &'a Flags,
+    environment: &'a Environment,
+    project: File,
+    user: File,
+}
+
+impl Given<'_> {
+    /// The first URL. The others are checked too.
+    fn url(&self, errors: &mut Vec<Error>) -> Option<(Url, Source)> {
+        let Self { project, user, .. } = self;
+        let named = [
+            (self.flags.url.as_deref(), Source::Flag),
+            (self.environment.get("DOPQ_URL"), Source::Variable),
+            (
+                project.url.as_deref(),
+                Source::Project(project.path.clone()),
+            ),
+            (user.url.as_deref(), Source::User(user.path.clone())),
+            (Some(DEFAULT_URL), Source::Default),
+        ];
+        let mut chosen = None;
+        for (text, source) in named {
+            match text.map(parse_url) {
+                Some(Ok(url)) if chosen.is_none() => chosen = Some((url, source)),
+                Some(Ok(_)) | None => {}
+                Some(Err(message)) => errors.push(Error {
+                    place: source.place(),
                     message,
-                });
-            })
-            .ok()
-    };
-    if let Some(path) = &flags.token_file {
-        return keep("--token-file", Token::read(path));
+                }),
+            }
+        }
+        chosen
     }
-    let from_variable = match (
-        environment.get("DOPQ_TOKEN"),
-        environment.get("DOPQ_TOKEN_FILE"),
-    ) {
-        (Some(_), Some(_)) => keep(
-            "DOPQ_TOKEN_FILE",
-            Err("DOPQ_TOKEN is set too; set only one of them".to_owned()),
-        ),
-        (Some(text), None) => keep("DOPQ_TOKEN", Token::parse(text)),
-        (None, Some(path)) => keep("DOPQ_TOKEN_FILE", Token::read(Path::new(path))),
-        (None, None) => None,
-    };
-    if let (Some(_), Source::Project(path)) = (&from_variable, source) {
-        return keep(
-            "DOPQ_TOKEN",
-            Err(format!(
+
+    /// The token for `url`.
+    fn token(&self, url: &Url, source: &Source) -> Result<Option<Token>, Error> {
+        if let Some(path) = &self.flags.token_file {
+            return at("--token-file", Token::read(path)).map(Some);
+        }
+        if let Some(token) = self.variable_token()? {
+            let Source::Project(path) = source else {
+                return Ok(Some(token));
+            };
+            let refused = format!(
                 "not sent to {}, because that URL comes from {} and a project must not \
                  choose where your token goes; set DOPQ_URL as well",
                 origin_of(url),
                 path.display()
-            )),
-        );
+            );
+            return at("DOPQ_TOKEN", Err(refused));
+        }
+        let origin = origin_of(url);
+        let (text, place) = match (&self.project.token, source, self.user.tokens.get(&origin)) {
+            (Some(text), Source::Project(path), _) => (text, format!("{}: token", path.display())),
+            (_, _, Some(text)) => (text, format!("tokens.{origin:?}")),
+            (_, _, None) => return Ok(None),
+        };
+        at(&place, Token::parse(text.reveal())).map(Some)
     }
-    if from_variable.is_some() {
-        return from_variable;
+
+    fn variable_token(&self) -> Result<Option<Token>, Error> {
+        let text = self.environment.get("DOPQ_TOKEN");
+        let path = self.environment.get("DOPQ_TOKEN_FILE");
+        match (text, path) {
+            (Some(_), Some(_)) => {
+                let message = "DOPQ_TOKEN is set too; set only one of them".to_owned();
+                at("DOPQ_TOKEN_FILE", Err(message))
+            }
+            (Some(text), None) => at("DOPQ_TOKEN", Token::parse(text)).map(Some),
+            (None, Some(path)) => at("DOPQ_TOKEN_FILE", Token::read(Path::new(path))).map(Some),
+            (None, None) => Ok(None),
+        }
     }
-    if let (Some(text), Source::Project(path)) = (&project.token, source) {
-        let token = Token::parse(text.expose_secret());
-        return keep(&format!("{}: token", path.display()), token);
+
+    fn ca_file(&self) -> Option<PathBuf> {
+        let variable = self.environment.get("DOPQ_CA_FILE").map(PathBuf::from);
+        variable
+            .or_else(|| self.project.ca_file.clone())
+            .or_else(|| self.user.ca_file.clone())
     }
-    let text = user.tokens.get(&origin_of(url))?;
-    let token = Token::parse(text.expose_secret());
-    keep(&format!("tokens.{:?}", origin_of(url)), token)
+
+    fn warnings(&self, url: &Url, has_token: bool) -> Vec<String> {
+        let Self { project, user, .. } = self;
+        let mut warnings = Vec::new();
+        if project.token.is_some() {
+            warnings.push(format!(
+                "{} contains a token that everybody who sees the project can use; remove it, revoke it, and run dopq login",
+                project.path.display()
+            ));
+        }
+        if !user.tokens.is_empty() && others_can_read(&user.path) {
+            warnings.push(format!(
+                "{0} contains tokens and others can read it; run: chmod 600 {0}",
+                user.path.display()
+            ));
+        }
+        if has_token && url.scheme() == "http" && !is_loopback(url) {
+            warnings.push(format!(
+                "the token is sent unencrypted to {}; use https:// if you can",
+                origin_of(url)
+            ));
+        }
+        warnings
+    }
 }
 
-fn warnings(
-    project: &ProjectFile,
-    project_path: Option<&Path>,
-    user: &UserFile,
-    user_path: Option<&Path>,
-    url: &Url,
-    has_token: bool,
-) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if let (Some(_), Some(path)) = (&project.token, project_path) {
-        warnings.push(format!(
-            "{} contains a token that everybody who sees the project can use; remove it, revoke it, and run dopq login",
-            path.display()
-        ));
-    }
-    if let Some(path) = user_path.filter(|path| !user.tokens.is_empty() && others_can_read(path)) {
-        warnings.push(format!(
-            "{0} contains tokens and others can read it; run: chmod 600 {0}",
-            path.display()
-        ));
-    }
-    if has_token && url.scheme() == "http" && !is_loopback(url) {
-        warnings.push(format!(
-            "the token is sent unencrypted to {}; use https:// if you can",
-            origin_of(url)
-        ));
-    }
-    warnings
+/// What is wrong, with its place.
+fn at<T>(place: &str, result: Result<T, String>) -> Result<T, Error> {
+    result.map_err(|message| Error {
+        place: place.to_owned(),
+        message,
+    })
 }
 
 /// Whether the URL's host is this machine.

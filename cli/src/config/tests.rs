@@ -39,10 +39,11 @@ impl Home {
             variables: variables
                 .iter()
                 .chain([&("HOME", home.as_str())])
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .map(|(name, value)| ((*name).to_owned(), (*value).into()))
                 .collect(),
             folder: self.folder.path().join("project/deep"),
         };
+        assert!(!format!("{environment:?}").contains("dopq_"));
         resolve(flags, &environment)
     }
 }
@@ -202,7 +203,7 @@ fn a_login_is_kept_for_its_owner_only() {
     );
     let path = home.folder.path().join(".config/dopq/config.toml");
     let url = parse_url("http://new:7070").unwrap();
-    UserFile::save_login(&path, &url, &Token::parse("dopq_n").unwrap()).unwrap();
+    File::save_login(&path, &url, &Token::parse("dopq_n").unwrap()).unwrap();
     assert_eq!(
         fs::metadata(&path).unwrap().permissions().mode() & 0o777,
         0o600

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use dopq_common::secret::Secret;
 use reqwest::header::HeaderValue;
-use secrecy::{ExposeSecret, SecretString};
 
 /// The secret that identifies a user.
 #[derive(Debug, Clone)]
-pub(crate) struct Token(SecretString);
+pub(crate) struct Token(Secret);
 
 impl Token {
     /// Takes the text without the blanks and newlines around it.
@@ -23,7 +23,7 @@ impl Token {
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err("contains spaces or characters that no token has".to_owned());
         }
-        Ok(Self(SecretString::from(text)))
+        Ok(Self(Secret::from(text)))
     }
 
     /// Reads a file that holds nothing but the token.
@@ -39,7 +39,7 @@ impl Token {
 
     /// The secret, for the user's own file.
     pub(crate) fn reveal(&self) -> &str {
-        self.0.expose_secret()
+        self.0.reveal()
     }
 
     /// The value of the `Authorization` header, kept out of debug output.
