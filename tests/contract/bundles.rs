@@ -10,9 +10,11 @@ use bytes::Bytes;
 use dopq_common::bundle::Limits;
 use dopq_common::id::{AttemptId, JobId, JobKey};
 use dopq_common::sched::Submission;
+use dopq_common::settings::Share;
 use dopq_master::bundles::{Bundles, Chunk, Error, Intake};
 use dopq_master::driver::{Accepted, SubmitError};
-use dopq_master::ingest::{self, Options, Parts, Submit};
+use dopq_master::config::Ingest;
+use dopq_master::ingest::{self, Parts, Submit};
 use dopq_master::metrics::{Board, Metrics, Part};
 use dopq_master::store::IngestMark;
 use dopq_tests::bundle::Bundle;
@@ -188,14 +190,16 @@ fn a_watched_bucket_is_emptied_into_accepted_and_rejected() {
             board: board.clone(),
             metrics: Metrics::default(),
         };
-        let watch = Options {
+        let settings = Ingest {
             options: options(&s3),
-            interval: Duration::from_millis(20),
-            min_space: 0.0,
-            ..Options::new(format!("{}/watched", s3.url()))
+            poll: Duration::from_millis(20),
+            min_space: Share(0.0),
+            ..Ingest::default()
         };
         let shutdown = CancellationToken::new();
-        let watching = tokio::spawn(ingest::run(watch, parts, shutdown.clone()));
+        let (url, stop) = (format!("{}/watched", s3.url()), shutdown.clone());
+        let watching =
+            tokio::spawn(async move { ingest::run(&url, &settings, parts, stop).await });
         let settled = async {
             let word = "2 accepted, 1 rejected, 0 waiting, 1 ignored";
             while !board

@@ -21,12 +21,12 @@ use crate::bundles::Intake;
 use crate::clock;
 use crate::config::{Config, Limits, Settings};
 use crate::driver::{self, Inputs, Parts};
+use crate::http;
 use crate::leader::{self, Standing};
 use crate::metrics::{Board, Metrics, Part, PartState};
 use crate::store::LeaderInfo;
 use crate::telemetry::{self, Heard};
 use crate::view::View;
-use crate::{http, ingest};
 
 /// How long the owner of the state may take to commit what is under way when it is asked to stop.
 const END_WITHIN: Duration = Duration::from_secs(10);
@@ -217,17 +217,10 @@ fn app(config: &Config, parts: &Parts, intake: &Intake, shutdown: &CancellationT
 }
 
 fn watched(config: &Config, parts: &Parts, intake: &Intake) -> Option<Watched> {
-    let ingest = &config.settings.ingest;
-    let options = ingest::Options {
-        url: ingest.url.clone()?,
-        options: ingest.options.clone(),
-        trust_executor_name: ingest.trust_executor_name,
-        min_space: ingest.min_space.0,
-        interval: ingest.poll,
-        keep_accepted: ingest.keep_accepted,
-    };
+    let settings = config.settings.ingest.clone();
     Some(Watched {
-        options,
+        url: settings.url.clone()?,
+        settings,
         intake: intake.clone(),
         handle: parts.handle.clone(),
         board: parts.board.clone(),

@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 use crate::bundles::Intake;
 use crate::clock;
 use crate::driver::Handle;
-use crate::ingest::{self, Options};
+use crate::config::Ingest;
+use crate::ingest;
 use crate::leader::Standing;
 use crate::metrics::{Board, Metrics, Part, PartState};
 
@@ -19,7 +20,8 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// What ingest is given.
 #[derive(Debug, Clone)]
 pub(super) struct Watched {
-    pub(super) options: Options,
+    pub(super) url: String,
+    pub(super) settings: Ingest,
     pub(super) intake: Intake,
     pub(super) handle: Handle,
     pub(super) board: Board,
@@ -73,7 +75,8 @@ impl Watched {
                 board: self.board.clone(),
                 metrics: self.metrics.clone(),
             };
-            let Err(error) = ingest::run(self.options.clone(), parts, term.clone()).await else {
+            let watched = ingest::run(&self.url, &self.settings, parts, term.clone());
+            let Err(error) = watched.await else {
                 continue;
             };
             let error = chain(&error);

@@ -25,6 +25,6 @@ mod take;
 #[cfg(test)]
 mod tests;
 
-pub use run::{Options, Parts, run};
+pub use run::{Parts, run};
 pub use share::Error;
 pub use submit::Submit;

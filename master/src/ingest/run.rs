@@ -1,13 +1,11 @@
 //! The loop of ingest: looks, takes files and reports its status.
 
 use dopq_common::chain::chain;
-use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use secrecy::SecretString;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -19,44 +17,13 @@ use super::submit::Submit;
 use super::take::{Outcome, Taker};
 use crate::bundles::Intake;
 use crate::clock;
+use crate::config::Ingest;
 use crate::metrics::{Board, Metrics, Part, PartState};
 
 /// Files taken concurrently. A large one does not delay small ones, and the disk is not overloaded.
 const AT_ONCE: usize = 4;
 /// The most ticks between attempts to list a failing share.
 const SKIPPED_MAX: u32 = 30;
-
-/// What to watch, and how.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// A folder, `file://`, `s3://`, `gs://` or `az://`; `incoming/` lies below it.
-    pub url: String,
-    /// The store's own options, such as `endpoint` or `allow_http`.
-    pub options: BTreeMap<String, SecretString>,
-    /// Whether to take files at the top of `incoming/` for the user in their configuration.
-    pub trust_executor_name: bool,
-    /// The share of each local disk that must stay free, 0 to 1.
-    pub min_space: f64,
-    /// Time between two looks.
-    pub interval: Duration,
-    /// Whether to move an accepted zip to `accepted/` or to remove it once the bundle store has it.
-    pub keep_accepted: bool,
-}
-
-impl Options {
-    /// The default settings for `url`.
-    #[must_use]
-    pub fn new(url: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            options: BTreeMap::new(),
-            trust_executor_name: false,
-            min_space: 0.05,
-            interval: Duration::from_secs(2),
-            keep_accepted: true,
-        }
-    }
-}
 
 /// The dependencies of ingest.
 #[derive(Debug, Clone)]
@@ -71,24 +38,25 @@ pub struct Parts<S> {
     pub metrics: Metrics,
 }
 
-/// Runs until it is told to stop. Only the leading master may run it. Stopping it loses nothing.
+/// Watches `url` until it is told to stop. Only the leading master may run it. Stopping it loses nothing.
 ///
 /// # Errors
 /// If the share cannot be opened. Later failures appear on the board and are tried again.
 pub async fn run<S: Submit>(
-    options: Options,
+    url: &str,
+    settings: &Ingest,
     parts: Parts<S>,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let share = Share::open(&options.url, &options.options).await?;
+    let share = Share::open(url, &settings.options).await?;
     let watch = Watch {
         taker: Taker {
             share,
             intake: parts.intake,
             submit: parts.submit,
-            trust_executor_name: options.trust_executor_name,
-            keep_accepted: options.keep_accepted,
-            min_space: options.min_space,
+            trust_executor_name: settings.trust_executor_name,
+            keep_accepted: settings.keep_accepted,
+            min_space: settings.min_space.0,
             names: Arc::default(),
         },
         board: parts.board,
@@ -98,7 +66,7 @@ pub async fn run<S: Submit>(
         failures: 0,
         skip: 0,
     };
-    watch.run(options.interval, shutdown).await;
+    watch.run(settings.poll, shutdown).await;
     Ok(())
 }
 

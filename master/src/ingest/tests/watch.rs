@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use dopq_common::bundle::Limits;
+use dopq_common::settings::Share;
 use tokio_util::sync::CancellationToken;
 
 use super::folder::Place;
 use super::{assert_mixed_is_settled, bundle, mixed};
 use crate::bundles::{Bundles, Intake};
-use crate::ingest::{Options, Parts, run};
+use crate::config::Ingest;
+use crate::ingest::{Parts, run};
 use crate::metrics::{Board, Condition, Metrics, Part, PartState};
 
 /// Runs the loop until `ready` holds of the board's word on ingest.
-async fn until(place: &Place, options: Options, ready: impl Fn(&Condition) -> bool) {
+async fn until(place: &Place, settings: Ingest, ready: impl Fn(&Condition) -> bool) {
     let board = Board::default();
     let bundles = Bundles::open(
         &place.path("bundles").display().to_string(),
@@ -30,11 +32,12 @@ async fn until(place: &Place, options: Options, ready: impl Fn(&Condition) -> bo
         metrics: Metrics::default(),
     };
     let shutdown = CancellationToken::new();
-    let options = Options {
-        interval: Duration::from_millis(5),
-        ..options
+    let settings = Ingest {
+        poll: Duration::from_millis(5),
+        ..settings
     };
-    let watching = tokio::spawn(run(options, parts, shutdown.clone()));
+    let (url, stop) = (place.path("share").display().to_string(), shutdown.clone());
+    let watching = tokio::spawn(async move { run(&url, &settings, parts, stop).await });
     let said = async {
         while !board
             .get(Part::Ingest)
@@ -49,17 +52,13 @@ async fn until(place: &Place, options: Options, ready: impl Fn(&Condition) -> bo
     waited.unwrap_or_else(|_| panic!("{:?}", board.get(Part::Ingest)));
 }
 
-fn options(place: &Place) -> Options {
-    Options::new(place.path("share").display().to_string())
-}
-
 #[tokio::test]
 async fn everything_that_lies_there_is_settled_and_said() {
     let place = Place::new();
     for (path, content) in mixed() {
         place.put(path, &content);
     }
-    until(&place, options(&place), |condition| {
+    until(&place, Ingest::default(), |condition| {
         condition.state == PartState::Up
             && condition
                 .detail
@@ -73,9 +72,9 @@ async fn everything_that_lies_there_is_settled_and_said() {
 async fn a_full_disk_pauses_it_and_says_so() {
     let place = Place::new();
     place.put("anna/run.zip", &bundle("anna", "a"));
-    let full = Options {
-        min_space: 1.0,
-        ..options(&place)
+    let full = Ingest {
+        min_space: Share(1.0),
+        ..Ingest::default()
     };
     until(&place, full, |condition| {
         condition.state == PartState::Degraded
@@ -84,7 +83,7 @@ async fn a_full_disk_pauses_it_and_says_so() {
     })
     .await;
     assert_eq!(place.driver.jobs().len(), 0);
-    until(&place, options(&place), |condition| {
+    until(&place, Ingest::default(), |condition| {
         condition.detail.contains("1 accepted")
     })
     .await;
@@ -93,14 +92,14 @@ async fn a_full_disk_pauses_it_and_says_so() {
 #[tokio::test]
 async fn a_place_that_cannot_be_listed_is_down() {
     let place = Place::new();
-    until(&place, options(&place), |condition| {
+    until(&place, Ingest::default(), |condition| {
         condition.state == PartState::Up
     })
     .await;
     let incoming = place.path("share/incoming");
     std::fs::remove_dir(&incoming).expect("empty");
     std::fs::write(&incoming, "in the way").expect("written");
-    until(&place, options(&place), |condition| {
+    until(&place, Ingest::default(), |condition| {
         condition.state == PartState::Down && condition.detail.contains("list incoming")
     })
     .await;
