@@ -12,8 +12,8 @@ use dopq_common::id::{AttemptId, JobId, JobKey};
 use dopq_common::sched::Submission;
 use dopq_common::settings::Share;
 use dopq_master::bundles::{Bundles, Chunk, Error, Intake};
-use dopq_master::driver::{Accepted, SubmitError};
 use dopq_master::config::Ingest;
+use dopq_master::driver::{Accepted, SubmitError};
 use dopq_master::ingest::{self, Parts, Submit};
 use dopq_master::metrics::{Board, Metrics, Part};
 use dopq_master::store::IngestMark;
@@ -198,8 +198,7 @@ fn a_watched_bucket_is_emptied_into_accepted_and_rejected() {
         };
         let shutdown = CancellationToken::new();
         let (url, stop) = (format!("{}/watched", s3.url()), shutdown.clone());
-        let watching =
-            tokio::spawn(async move { ingest::run(&url, &settings, parts, stop).await });
+        let watching = tokio::spawn(async move { ingest::run(&url, &settings, parts, stop).await });
         let settled = async {
             let word = "2 accepted, 1 rejected, 0 waiting, 1 ignored";
             while !board

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use dopq_common::api::{
-    Bundle, CordonRequest, ErrorCode, Explanation, Group, GroupLimits, GroupList, Job, JobPage,
+    Bundle, CordonRequest, ErrorCode, Explanation, Group, GroupList, Job, JobPage, Limits,
     LockRequest, NewToken, NewUser, NodeList, PriorityRequest, Queue, RetryRequest, Status,
-    SubmitRequest, TokenCreated, Usage, User, UserLimits, UserList, WhoAmI,
+    SubmitRequest, TokenCreated, Usage, User, UserList, WhoAmI,
 };
 use dopq_common::id::{Digest, JobId, JobName};
 use indicatif::ProgressBar;
@@ -299,7 +299,7 @@ impl Client {
     }
 
     /// `PUT /v1/users/{name}/limits`.
-    pub(crate) async fn set_limits(&self, user: &str, limits: &UserLimits) -> Result<User, Error> {
+    pub(crate) async fn set_limits(&self, user: &str, limits: &Limits) -> Result<User, Error> {
         let call = Call::new(Method::PUT, &["users", user, "limits"]);
         self.fetch(&call.json(limits).repeatable()).await
     }
@@ -316,7 +316,7 @@ impl Client {
     }
 
     /// `PUT /v1/groups/{name}`.
-    pub(crate) async fn set_group(&self, name: &str, limits: &GroupLimits) -> Result<Group, Error> {
+    pub(crate) async fn set_group(&self, name: &str, limits: &Limits) -> Result<Group, Error> {
         let call = Call::new(Method::PUT, &["groups", name]);
         self.fetch(&call.json(limits).repeatable()).await
     }

@@ -1,10 +1,10 @@
 //! `dopq group …`: groups of users that share one weight.
 
 use clap::{Args, Subcommand};
-use dopq_common::api::{API_VERSION, GroupLimits, GroupList};
+use dopq_common::api::{API_VERSION, GroupList};
 
 use super::context::Context;
-use super::limits::{LimitFlags, Limits};
+use super::limits::{LimitFlags, short};
 use crate::exit;
 use crate::failure::Failure;
 use crate::output::text::gpus;
@@ -64,17 +64,9 @@ async fn list(context: &Context) -> Result<u8, Failure> {
 
 async fn set(context: &Context, arguments: &SetArguments) -> Result<u8, Failure> {
     let name = &arguments.name;
-    let given = &arguments.limits;
-    let limits = GroupLimits {
-        weight: given.weight,
-        max_gpus_milli: given.max_gpus,
-        max_running: given.max_running,
-        max_queued: given.max_queued,
-        floor_gpus_milli: given.floor,
-    };
     let set = context
         .client()?
-        .set_group(name, &limits)
+        .set_group(name, &arguments.limits.limits())
         .await
         .map_err(Failure::call(format!("set group {name}")))?;
     let is_empty = set.members.is_empty();
@@ -127,7 +119,7 @@ fn table(list: &GroupList) -> Table {
             group.queued.to_string().into(),
             group.running.to_string().into(),
             held(group.held_gpus_milli).into(),
-            Limits::from(&group.limits).to_string().into(),
+            short(&group.limits).into(),
             group.weight.to_string().into(),
             group.members.join(", ").into(),
         ]);

@@ -1,9 +1,7 @@
 //! Limits of users and groups: the flags that set them, and their short form in tables.
 
-use std::fmt;
-
 use clap::Args;
-use dopq_common::api::{GroupLimits, UserLimits};
+use dopq_common::api::Limits;
 
 use crate::output::text::gpus;
 
@@ -12,19 +10,19 @@ use crate::output::text::gpus;
 pub(crate) struct LimitFlags {
     /// Share of the cluster relative to others [default: 1]
     #[arg(long, value_name = "NUMBER")]
-    pub(super) weight: Option<f64>,
+    weight: Option<f64>,
     /// Most GPUs in use at once, such as 2 or 0.5
     #[arg(long, value_name = "NUMBER", value_parser = milli)]
-    pub(super) max_gpus: Option<u32>,
+    max_gpus: Option<u32>,
     /// Most jobs running at once
     #[arg(long, value_name = "NUMBER")]
-    pub(super) max_running: Option<u32>,
+    max_running: Option<u32>,
     /// Most jobs queued at once
     #[arg(long, value_name = "NUMBER")]
-    pub(super) max_queued: Option<u32>,
+    max_queued: Option<u32>,
     /// Guaranteed GPUs: jobs within this number start first
     #[arg(long, value_name = "NUMBER", value_parser = milli)]
-    pub(super) floor: Option<u32>,
+    floor: Option<u32>,
 }
 
 /// GPUs as thousandths.
@@ -43,59 +41,34 @@ fn milli(text: &str) -> Result<u32, String> {
     milli.ok_or_else(fault)
 }
 
-/// The limits of a user or a group; what is absent is not limited.
-#[derive(Debug, Default)]
-pub(super) struct Limits {
-    max_gpus_milli: Option<u32>,
-    max_running: Option<u32>,
-    max_queued: Option<u32>,
-    floor_gpus_milli: Option<u32>,
-}
-
-impl From<&UserLimits> for Limits {
-    fn from(limits: &UserLimits) -> Self {
-        Self {
-            max_gpus_milli: limits.max_gpus_milli,
-            max_running: limits.max_running,
-            max_queued: limits.max_queued,
-            floor_gpus_milli: limits.floor_gpus_milli,
+impl LimitFlags {
+    /// What is asked for; without limit where a flag is absent.
+    pub(super) const fn limits(&self) -> Limits {
+        Limits {
+            weight: self.weight,
+            max_gpus_milli: self.max_gpus,
+            max_running: self.max_running,
+            max_queued: self.max_queued,
+            floor_gpus_milli: self.floor,
+            group: None,
         }
     }
 }
 
-impl From<&GroupLimits> for Limits {
-    fn from(limits: &GroupLimits) -> Self {
-        Self {
-            max_gpus_milli: limits.max_gpus_milli,
-            max_running: limits.max_running,
-            max_queued: limits.max_queued,
-            floor_gpus_milli: limits.floor_gpus_milli,
-        }
-    }
-}
-
-impl fmt::Display for Limits {
-    /// Those that are set, in a few words.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let most = self
+/// The limits that are set, in a few words.
+pub(super) fn short(limits: &Limits) -> String {
+    let gpus = |milli: u32| gpus(f64::from(milli) / 1000.0);
+    let set = [
+        limits
             .max_gpus_milli
-            .map(|milli| format!("{} GPUs", told(milli)));
-        let running = self.max_running.map(|jobs| format!("{jobs} running"));
-        let queued = self.max_queued.map(|jobs| format!("{jobs} queued"));
-        let floor = self
+            .map(|milli| format!("{} GPUs", gpus(milli))),
+        limits.max_running.map(|jobs| format!("{jobs} running")),
+        limits.max_queued.map(|jobs| format!("{jobs} queued")),
+        limits
             .floor_gpus_milli
-            .map(|milli| format!("floor {}", told(milli)));
-        let set: Vec<String> = [most, running, queued, floor]
-            .into_iter()
-            .flatten()
-            .collect();
-        f.write_str(&set.join(", "))
-    }
-}
-
-/// Thousandths as GPUs.
-fn told(milli: u32) -> String {
-    gpus(f64::from(milli) / 1000.0)
+            .map(|milli| format!("floor {}", gpus(milli))),
+    ];
+    set.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -119,12 +92,12 @@ mod tests {
             max_queued: Some(3),
             ..Limits::default()
         };
-        assert_eq!(set.to_string(), "2.5 GPUs, 3 queued");
-        let floor = GroupLimits {
+        assert_eq!(short(&set), "2.5 GPUs, 3 queued");
+        let floor = Limits {
             floor_gpus_milli: Some(500),
-            ..GroupLimits::default()
+            ..Limits::default()
         };
-        assert_eq!(Limits::from(&floor).to_string(), "floor 0.5");
-        assert_eq!(Limits::default().to_string(), "");
+        assert_eq!(short(&floor), "floor 0.5");
+        assert_eq!(short(&Limits::default()), "");
     }
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
-use dopq_common::api::{NewToken, NewUser, Role, Turn, User, UserLimits, UserList};
+use dopq_common::api::{Limits, NewToken, NewUser, Role, Turn, User, UserList};
 
 use super::context::Context;
-use super::limits::{LimitFlags, Limits};
+use super::limits::{LimitFlags, short};
 use crate::exit;
 use crate::failure::Failure;
 use crate::output::text::{age, gpu_hours, gpus};
@@ -165,17 +165,12 @@ async fn add(context: &Context, arguments: AddArguments) -> Result<u8, Failure> 
 }
 
 async fn limit(context: &Context, arguments: &LimitArguments) -> Result<u8, Failure> {
-    let given = &arguments.limits;
-    let limits = UserLimits {
-        weight: given.weight,
-        max_gpus_milli: given.max_gpus,
-        max_running: given.max_running,
-        max_queued: given.max_queued,
-        floor_gpus_milli: given.floor,
+    let limits = Limits {
         group: match &arguments.group {
             Some(group) => Some(Some(group.clone())),
             None => arguments.no_group.then_some(None),
         },
+        ..arguments.limits.limits()
     };
     let changed = context
         .client()?
@@ -289,7 +284,7 @@ fn table(list: &UserList) -> Table {
             user.queued.to_string().into(),
             user.running.to_string().into(),
             gpu_hours(user.usage_gpu_seconds).into(),
-            Limits::from(&user.limits).to_string().into(),
+            short(&user.limits).into(),
             user.weight.to_string().into(),
             gpus(user.charged_gpus).into(),
             of_turn(|turn| turn.rank_value),

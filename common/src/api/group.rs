@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Limits;
+
 /// `GET /v1/groups`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GroupList {
@@ -29,31 +31,9 @@ pub struct Group {
     /// GPUs that those hold, in thousandths.
     pub held_gpus_milli: u64,
     /// Limits; nothing is limited where they are absent.
-    pub limits: GroupLimits,
+    pub limits: Limits,
     /// Weighted GPU-seconds of its members, decayed until now.
     pub usage_gpu_seconds: f64,
     /// Weighted GPUs that are being charged to its members.
     pub charged_gpus: f64,
-}
-
-/// What a group's members may have together at once: `PUT /v1/groups/{name}`, which replaces all of it and makes
-/// the group if there is none of that name.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GroupLimits {
-    /// More than 1 means more than an equal share; 1 when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weight: Option<f64>,
-    /// GPUs held at once, in thousandths.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_gpus_milli: Option<u32>,
-    /// Jobs with a machine at once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_running: Option<u32>,
-    /// Jobs waiting at once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_queued: Option<u32>,
-    /// GPUs that are guaranteed, in thousandths.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub floor_gpus_milli: Option<u32>,
 }

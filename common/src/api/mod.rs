@@ -12,7 +12,7 @@ mod token;
 mod usage;
 
 pub use error::{ErrorBody, ErrorCode, ErrorResponse, Fault};
-pub use group::{Group, GroupLimits, GroupList};
+pub use group::{Group, GroupList};
 pub use job::{
     Array, ExpectedStart, Explanation, Job, JobPage, Outcome, PriorityRequest, Queue, QueueEntry,
     REASON_WIDTH, RetryRequest, Task, TimelineEntry,
@@ -22,7 +22,7 @@ pub use request::{
     SubmitRequest, TokenCreated,
 };
 pub use system::{
-    Component, Node, NodeGpu, NodeList, Role, Status, User, UserLimits, UserList, WhoAmI,
+    Component, Limits, Node, NodeGpu, NodeList, Role, Status, User, UserList, WhoAmI,
 };
 pub use token::Token;
 pub use usage::{GroupTurn, Turn, Usage, UsageLine, UsageSum};

@@ -151,7 +151,7 @@ pub struct User {
     pub tokens: Vec<super::Token>,
     /// Limits; nothing is limited where they are absent.
     #[serde(default)]
-    pub limits: UserLimits,
+    pub limits: Limits,
     /// Weighted GPU-seconds, decayed until now.
     #[serde(default)]
     pub usage_gpu_seconds: f64,
@@ -160,10 +160,11 @@ pub struct User {
     pub charged_gpus: f64,
 }
 
-/// What a user may have at once: `PUT /v1/users/{name}/limits`, which replaces all of it.
+/// What a user, or a group's members together, may have at once: `PUT /v1/users/{name}/limits` and
+/// `PUT /v1/groups/{name}`, which replace all of it. The latter makes the group if there is none of that name.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct UserLimits {
+pub struct Limits {
     /// More than 1 means more than an equal share; 1 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
@@ -179,7 +180,8 @@ pub struct UserLimits {
     /// GPUs that are guaranteed, in thousandths.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor_gpus_milli: Option<u32>,
-    /// The group to be in; `Some(None)`, `null` in JSON, for none. When absent they stay where they are.
+    /// The group that a user is to be in; `Some(None)`, `null` in JSON, for none. When absent they stay where they
+    /// are. Always absent for a group.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",

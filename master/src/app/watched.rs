@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bundles::Intake;
 use crate::clock;
-use crate::driver::Handle;
 use crate::config::Ingest;
+use crate::driver::Handle;
 use crate::ingest;
 use crate::leader::Standing;
 use crate::metrics::{Board, Metrics, Part, PartState};

@@ -2,6 +2,7 @@
 
 mod group;
 mod job;
+mod limits;
 mod node;
 mod positions;
 mod reason;
@@ -9,8 +10,9 @@ mod tasks;
 mod usage;
 mod user;
 
-pub(super) use group::{group, guards};
+pub(super) use group::group;
 pub(super) use job::{expected_start, job_page_item, job_with_timeline, queue_entry, waiting_task};
+pub(super) use limits::guards;
 pub(super) use node::node;
 pub(super) use positions::Positions;
 pub(super) use tasks::{array_of, id_of, listed, owner, waiting_in};

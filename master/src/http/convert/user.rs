@@ -12,6 +12,7 @@ use crate::store::{Account, TokenRecord};
 use crate::view::Model;
 
 use super::job::class;
+use super::limits::limits;
 
 /// Figures that are computed once for all users.
 #[derive(Debug)]
@@ -66,14 +67,7 @@ impl<'a> Users<'a> {
             running,
             finished,
             tokens: account.tokens.iter().map(token).collect(),
-            limits: api::UserLimits {
-                weight: Some(had.weight),
-                max_gpus_milli: guards.max_gpus.map(|milli| milli.0),
-                max_running: guards.max_running,
-                max_queued: guards.max_queued,
-                floor_gpus_milli: guards.floor.map(|milli| milli.0),
-                group: None,
-            },
+            limits: limits(had.weight, &guards),
             usage_gpu_seconds: had.usage,
             charged_gpus: had.rate,
         }

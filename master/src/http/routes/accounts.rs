@@ -7,8 +7,7 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use dopq_common::api::{self, API_VERSION, ErrorCode, Role};
 use dopq_common::id::UserName;
-use dopq_common::resources::MilliGpu;
-use dopq_common::sched::{Event, Guards, Membership};
+use dopq_common::sched::{Event, Membership};
 use dopq_common::time::Timestamp;
 use serde::Deserialize;
 
@@ -16,7 +15,7 @@ use crate::accounts::mint;
 use crate::clock;
 use crate::http::app::{Context, Ctx};
 use crate::http::caller::Caller;
-use crate::http::convert::{Users, token, usage};
+use crate::http::convert::{Users, guards, token, usage};
 use crate::http::error::{Error, Result};
 use crate::http::extract::{self, Id, Params};
 use crate::http::routes::{audit, line};
@@ -78,7 +77,7 @@ pub(in crate::http) async fn set_limits(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
     Id(name): Id<UserName>,
-    extract::Json(request): extract::Json<api::UserLimits>,
+    extract::Json(request): extract::Json<api::Limits>,
 ) -> Result<Json<api::User>> {
     let account = account(&context, &name).ok_or_else(|| no_user(&name))?;
     let now = clock::now();
@@ -87,12 +86,7 @@ pub(in crate::http) async fn set_limits(
     let event = Event::UserSet {
         user: name,
         weight: request.weight.unwrap_or(1.0),
-        guards: Guards {
-            max_gpus: request.max_gpus_milli.map(MilliGpu),
-            max_running: request.max_running,
-            max_queued: request.max_queued,
-            floor: request.floor_gpus_milli.map(MilliGpu),
-        },
+        guards: guards(&request),
         group: match request.group {
             None => Membership::Unchanged,
             Some(None) => Membership::None,

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use dopq_common::api::{self, API_VERSION};
+use dopq_common::api::{self, API_VERSION, ErrorCode};
 use dopq_common::id::GroupName;
 use dopq_common::sched::{Event, Rejected};
 
@@ -11,7 +11,7 @@ use crate::clock;
 use crate::http::app::Ctx;
 use crate::http::caller::Caller;
 use crate::http::convert::{group, guards};
-use crate::http::error::Result;
+use crate::http::error::{Error, Result};
 use crate::http::extract::{self, Id};
 use crate::http::routes::audit;
 
@@ -33,8 +33,12 @@ pub(in crate::http) async fn set(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
     Id(name): Id<GroupName>,
-    extract::Json(request): extract::Json<api::GroupLimits>,
+    extract::Json(request): extract::Json<api::Limits>,
 ) -> Result<Json<api::Group>> {
+    if request.group.is_some() {
+        let message = "a group cannot be in a group";
+        return Err(Error::new(ErrorCode::BadRequest, message));
+    }
     let now = clock::now();
     let detail = format!("{request:?}");
     let entry = audit(&caller, now, "group_set", &name, detail);

@@ -1,6 +1,6 @@
 //! Limits, groups and floors: what admins set is shown, in force at once, and in the audit log.
 
-use dopq_common::api::{ErrorCode, Group, GroupLimits, GroupList, Job, User, UserLimits, UserList};
+use dopq_common::api::{ErrorCode, Group, GroupList, Job, Limits, User, UserList};
 use serde_json::json;
 
 use super::ask::Reply;
@@ -38,7 +38,7 @@ async fn a_group_is_made_joined_limited_and_removed() {
     assert_eq!(reply.status.as_u16(), 200, "{}", reply.text());
     let set: Group = reply.json();
     assert_eq!((set.name.as_str(), set.members.len()), ("vision", 0));
-    let given: GroupLimits = serde_json::from_value(limits).expect("limits");
+    let given: Limits = serde_json::from_value(limits).expect("limits");
     assert_eq!(set.limits, given);
 
     let into = json!({ "group": "vision" });
@@ -145,6 +145,12 @@ async fn what_cannot_be_is_refused_and_says_what_can() {
             "floor_gpus_milli",
         ),
         (
+            "/v1/groups/nlp",
+            json!({ "group": "ml" }),
+            ErrorCode::BadRequest,
+            "cannot be in a group",
+        ),
+        (
             "/v1/groups/.nlp",
             json!({}),
             ErrorCode::BadRequest,
@@ -159,18 +165,14 @@ async fn what_cannot_be_is_refused_and_says_what_can() {
 
 #[test]
 fn null_takes_out_of_a_group_and_absence_does_not() {
-    let read = |text| {
-        serde_json::from_str::<UserLimits>(text)
-            .expect("limits")
-            .group
-    };
+    let read = |text| serde_json::from_str::<Limits>(text).expect("limits").group;
     assert_eq!(read("{}"), None);
     assert_eq!(read(r#"{"group": null}"#), Some(None));
     assert_eq!(read(r#"{"group": "ml"}"#), Some(Some("ml".to_owned())));
     let written = |group| {
-        let limits = UserLimits {
+        let limits = Limits {
             group,
-            ..UserLimits::default()
+            ..Limits::default()
         };
         serde_json::to_string(&limits).expect("JSON")
     };
