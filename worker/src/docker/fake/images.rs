@@ -7,7 +7,6 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Fake;
-use super::program::BuildFailure;
 use crate::docker::build::{BuildRequest, bounded};
 use crate::docker::error::{BuildError, Error};
 use crate::docker::types::ImageInfo;
@@ -42,12 +41,9 @@ impl Fake {
             tokio::time::sleep(build.takes).await;
             match build.failure {
                 None => Ok(self.put_image(&request.tag, request.labels.clone())),
-                Some(BuildFailure::Step { step, detail }) => Err(BuildError::Failed {
+                Some((step, detail)) => Err(BuildError::Failed {
                     step: Some(step),
                     detail,
-                }),
-                Some(BuildFailure::DiskFull) => Err(BuildError::DiskFull {
-                    detail: "no space left on device".to_owned(),
                 }),
             }
         };
@@ -67,23 +63,17 @@ impl Fake {
         self.build(request, output, cancel).await
     }
 
-    /// See [`Engine::pull`](crate::docker::Engine::pull).
+    /// See [`Engine::pull`](crate::docker::Engine::pull). There is no registry.
     ///
     /// # Errors
     /// As there.
     pub async fn pull(&self, name: &str, _silent: Duration) -> Result<(), Error> {
-        self.call("pull", name, |state| {
-            if state.remote.iter().any(|remote| remote == name) {
-                Ok(())
-            } else {
-                Err(Error::ImageMissing {
-                    message: format!("{name} is in no registry"),
-                })
-            }
+        self.call("pull", name, |_| {
+            Err(Error::ImageMissing {
+                message: format!("{name} is in no registry"),
+            })
         })
-        .await?;
-        self.put_image(name, [].into());
-        Ok(())
+        .await
     }
 
     /// See [`Engine::find_image`](crate::docker::Engine::find_image).

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::Fake;
 use super::program::OnStop;
-use super::state::{KILLED, Mood, Record, State};
+use super::state::{KILLED, Record, State};
 use crate::docker::error::Error;
 use crate::docker::lifecycle::is_same_attempt;
 use crate::docker::plan::Plan;
@@ -129,7 +129,7 @@ impl Fake {
         let mut changed = self
             .call("wait", id, |state| Ok(state.find(id)?.changed.subscribe()))
             .await?;
-        let mut mood = self.shared.mood.subscribe();
+        let mut up = self.shared.up.subscribe();
         loop {
             // The container's end is seen before the engine's, in this order: a stopping engine says
             // 137 before its socket goes.
@@ -147,13 +147,13 @@ impl Fake {
                 // It was removed by force while it ran.
                 None => return Ok(Exit { code: KILLED }),
             }
-            if *mood.borrow_and_update() == Mood::Down {
+            if !*up.borrow_and_update() {
                 return Err(gone("wait"));
             }
             tokio::select! {
                 // A container that was removed wakes its waiters by dropping its sender.
                 _ = changed.changed() => {}
-                _ = mood.changed() => {}
+                _ = up.changed() => {}
             }
         }
     }
@@ -300,13 +300,13 @@ impl Fake {
                 Ok(state.find(&id)?.changed.subscribe())
             });
             let changed = opened.await?;
-            let mood = fake.shared.mood.subscribe();
+            let up = fake.shared.up.subscribe();
             Ok(Follower {
                 fake,
                 id,
                 follow,
                 changed,
-                mood,
+                up,
                 at: 0,
                 over: false,
             })
@@ -325,7 +325,7 @@ struct Follower {
     id: String,
     follow: bool,
     changed: watch::Receiver<u64>,
-    mood: watch::Receiver<Mood>,
+    up: watch::Receiver<bool>,
     at: usize,
     over: bool,
 }
@@ -341,7 +341,7 @@ impl Follower {
                     (record.log.get(self.at).cloned(), may_print)
                 })
             };
-            if *self.mood.borrow_and_update() == Mood::Down {
+            if !*self.up.borrow_and_update() {
                 self.over = true;
                 return Some((Err(gone("logs")), self));
             }
@@ -360,7 +360,7 @@ impl Follower {
             tokio::select! {
                 // A container that was removed wakes its readers by dropping its sender.
                 _ = self.changed.changed() => {}
-                _ = self.mood.changed() => {}
+                _ = self.up.changed() => {}
             }
         }
         None

@@ -14,7 +14,6 @@ mod running;
 mod state;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use dopq_common::time::Timestamp;
 use parking_lot::Mutex;
@@ -24,13 +23,10 @@ use super::error::Error;
 use super::types::{EngineInfo, ImageInfo};
 use crate::clock::Clock;
 use program::Ending;
-use state::{Mood, State};
+use state::State;
 
 pub use program::{Build, Program};
 pub use state::Fault;
-
-/// The real engine's deadline of ordinary calls.
-const CALL_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The engine in memory. Clones are the same engine.
 #[derive(Debug, Clone)]
@@ -41,7 +37,8 @@ pub struct Fake {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    mood: watch::Sender<Mood>,
+    /// Whether its socket is there.
+    up: watch::Sender<bool>,
     clock: Clock,
 }
 
@@ -58,7 +55,7 @@ impl Fake {
         Self {
             shared: Arc::new(Shared {
                 state: Mutex::new(State::new()),
-                mood: watch::Sender::new(Mood::Up),
+                up: watch::Sender::new(true),
                 clock: Clock::start(),
             }),
         }
@@ -85,11 +82,6 @@ impl Fake {
     /// Puts an image there; gives its id.
     pub fn add_image(&self, name: &str) -> String {
         self.put_image(name, [].into())
-    }
-
-    /// Puts an image into the registry, to be pulled.
-    pub fn add_remote_image(&self, name: &str) {
-        self.shared.state.lock().remote.push(name.to_owned());
     }
 
     /// Puts a fault in the way of the next call of this name, such as `start`.
@@ -127,20 +119,12 @@ impl Fake {
                 record.end(now, state::KILLED, false);
             }
         }
-        state.mood = Mood::Down;
-        self.shared.mood.send_replace(Mood::Down);
+        self.shared.up.send_replace(false);
     }
 
-    /// Has the engine take calls and answer none.
-    pub fn hang_engine(&self) {
-        self.shared.state.lock().mood = Mood::Hanging;
-        self.shared.mood.send_replace(Mood::Hanging);
-    }
-
-    /// Has it answer again, after a stop or a hang.
+    /// Has it answer again.
     pub fn start_engine(&self) {
-        self.shared.state.lock().mood = Mood::Up;
-        self.shared.mood.send_replace(Mood::Up);
+        self.shared.up.send_replace(true);
     }
 
     /// Ends a container's process behind everybody's back, as its own doing.
@@ -154,7 +138,7 @@ impl Fake {
     /// What the engine is.
     ///
     /// # Errors
-    /// When it is down, hangs, or a fault was put in the way.
+    /// When it is down, or a fault was put in the way.
     pub async fn probe(&self) -> Result<EngineInfo, Error> {
         self.call("probe", "", |_| {
             Ok(EngineInfo {
@@ -172,7 +156,7 @@ impl Fake {
     /// Makes a network unless it is there.
     ///
     /// # Errors
-    /// When it is down, hangs, or a fault was put in the way.
+    /// When it is down, or a fault was put in the way.
     pub async fn ensure_network(&self, name: &str, cluster: &str) -> Result<(), Error> {
         self.call("ensure network", name, |state| {
             state.networks.insert(name.to_owned(), cluster.to_owned());
@@ -181,7 +165,7 @@ impl Fake {
         .await
     }
 
-    /// Runs one call, in whatever mood the engine is.
+    /// Runs one call.
     async fn call<T>(
         &self,
         call: &'static str,
@@ -194,45 +178,30 @@ impl Fake {
             call,
             source: words.into(),
         };
-        let mood = {
-            let mut state = self.shared.state.lock();
-            state
-                .calls
-                .push(format!("{call} {about}").trim_end().to_owned());
-            let fault = (state.mood == Mood::Up)
-                .then(|| state.fault(call))
-                .flatten();
-            match (state.mood, fault) {
-                (Mood::Up, None) => return act(&mut state),
-                (Mood::Up, Some(Fault::LostAfter)) => {
-                    // Whatever the engine answered, nobody heard it.
-                    drop(act(&mut state));
-                    return Err(lost("connection reset"));
-                }
-                (Mood::Up, Some(Fault::LostBefore)) => return Err(lost("connection reset")),
-                (Mood::Up, Some(Fault::DiskFull)) => {
-                    return Err(Error::DiskFull {
-                        message: "no space left on device".to_owned(),
-                    });
-                }
-                (Mood::Up, Some(Fault::Refused)) => {
-                    return Err(Error::Other {
-                        call,
-                        message: "something went wrong".to_owned(),
-                    });
-                }
-                (Mood::Up, Some(Fault::Panic)) => panic!("a fault in {call}"),
-                (mood @ (Mood::Down | Mood::Hanging), _) => mood,
-            }
-        };
-        if mood == Mood::Down {
+        let mut state = self.shared.state.lock();
+        state
+            .calls
+            .push(format!("{call} {about}").trim_end().to_owned());
+        if !*self.shared.up.borrow() {
             return Err(lost("connection refused"));
         }
-        tokio::time::sleep(CALL_DEADLINE).await;
-        Err(Error::Deadline {
-            call,
-            after: CALL_DEADLINE,
-        })
+        match state.fault(call) {
+            None => act(&mut state),
+            Some(Fault::LostAfter) => {
+                // Whatever the engine answered, nobody heard it.
+                drop(act(&mut state));
+                Err(lost("connection reset"))
+            }
+            Some(Fault::LostBefore) => Err(lost("connection reset")),
+            Some(Fault::DiskFull) => Err(Error::DiskFull {
+                message: "no space left on device".to_owned(),
+            }),
+            Some(Fault::Refused) => Err(Error::Other {
+                call,
+                message: "something went wrong".to_owned(),
+            }),
+            Some(Fault::Panic) => panic!("a fault in {call}"),
+        }
     }
 
     fn now(&self) -> Timestamp {

@@ -153,14 +153,8 @@ impl Program {
 pub struct Build {
     pub(super) lines: Vec<Bytes>,
     pub(super) takes: Duration,
-    pub(super) failure: Option<BuildFailure>,
-}
-
-/// How a pretended build fails.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum BuildFailure {
-    Step { step: String, detail: String },
-    DiskFull,
+    /// The step that fails, and how.
+    pub(super) failure: Option<(String, String)>,
 }
 
 impl Build {
@@ -187,17 +181,7 @@ impl Build {
     /// Fails at a step, such as `step 2/3: RUN make`, with what became of it, such as `exit code 2`.
     #[must_use]
     pub fn fails(mut self, step: &str, what: &str) -> Self {
-        self.failure = Some(BuildFailure::Step {
-            step: step.to_owned(),
-            detail: format!("{step}: {what}"),
-        });
-        self
-    }
-
-    /// Fills the engine's disk.
-    #[must_use]
-    pub fn fills_disk(mut self) -> Self {
-        self.failure = Some(BuildFailure::DiskFull);
+        self.failure = Some((step.to_owned(), format!("{step}: {what}")));
         self
     }
 }

@@ -15,16 +15,6 @@ use crate::docker::types::{Container, ImageInfo, LogPiece, Status};
 /// Exit code of a process that SIGKILL ended.
 pub(super) const KILLED: i32 = 137;
 
-/// Whether the engine answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mood {
-    Up,
-    /// Its socket is gone.
-    Down,
-    /// It takes calls and answers none.
-    Hanging,
-}
-
 /// What goes wrong with one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -42,10 +32,8 @@ pub enum Fault {
 
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) mood: Mood,
     pub(super) containers: BTreeMap<String, Record>,
     pub(super) images: Vec<ImageInfo>,
-    pub(super) remote: Vec<String>,
     pub(super) networks: BTreeMap<String, String>,
     pub(super) programs: BTreeMap<String, Program>,
     pub(super) builds: BTreeMap<String, Build>,
@@ -72,10 +60,8 @@ pub(super) struct Record {
 impl State {
     pub(super) fn new() -> Self {
         Self {
-            mood: Mood::Up,
             containers: BTreeMap::new(),
             images: Vec::new(),
-            remote: Vec::new(),
             networks: BTreeMap::new(),
             programs: BTreeMap::new(),
             builds: BTreeMap::new(),
