@@ -13,7 +13,7 @@ use dopq_common::sched::Submission;
 use dopq_common::settings::Share;
 use dopq_master::bundles::{Bundles, Chunk, Error, Intake};
 use dopq_master::config::Ingest;
-use dopq_master::driver::{Accepted, SubmitError};
+use dopq_master::driver::{Accepted, ActError};
 use dopq_master::ingest::{self, Parts, Submit};
 use dopq_master::metrics::{Board, Metrics, Part};
 use dopq_master::store::IngestMark;
@@ -150,11 +150,7 @@ struct Driver {
 }
 
 impl Submit for Driver {
-    async fn submit(
-        &self,
-        submission: Submission,
-        mark: IngestMark,
-    ) -> Result<Accepted, SubmitError> {
+    async fn submit(&self, submission: Submission, mark: IngestMark) -> Result<Accepted, ActError> {
         let mut jobs = self.jobs.lock().expect("no panic");
         let new = jobs.insert(mark.key, submission).is_none();
         Ok(Accepted {

@@ -15,7 +15,7 @@ use dopq_common::wire::{
     OrderEnvelope, Packer, Report, ReportEnvelope, WIRE_VERSION, read_envelope, topic,
 };
 use dopq_master::bundles::Bundles;
-use dopq_master::driver::{self, Handle, Parts, SubmitError};
+use dopq_master::driver::{self, ActError, Handle, Parts};
 use dopq_master::leader::{self, Standing};
 use dopq_master::metrics::{Board, Metrics};
 use dopq_master::store::{LeaderInfo, Options, RedisOptions, Store};
@@ -169,8 +169,8 @@ impl Master {
             loop {
                 match self.handle.submit(submission.clone()).await {
                     Ok(accepted) => return accepted.job,
-                    Err(SubmitError::Rejected(rejected)) => panic!("{rejected}"),
-                    Err(SubmitError::NotLeader { .. } | SubmitError::Unavailable(_)) => {
+                    Err(ActError::Rejected(rejected)) => panic!("{rejected}"),
+                    Err(ActError::NotLeader { .. } | ActError::Unavailable(_)) => {
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
                 }

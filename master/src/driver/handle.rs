@@ -8,7 +8,7 @@ use dopq_common::broker::Delivery;
 use dopq_common::sched::{Event, Rejected, Submission};
 use tokio::sync::{mpsc, oneshot};
 
-use super::answer::{Accepted, ActError, SubmitError};
+use super::answer::{Accepted, ActError};
 use super::input::{INPUTS_MAX, Input, Inputs, Reply};
 use crate::store::{AccountChange, AuditEntry, IngestMark};
 use crate::view::View;
@@ -42,8 +42,8 @@ impl Handle {
     /// Submits a job; resolves after the commit.
     ///
     /// # Errors
-    /// [`SubmitError`]. Nothing was accepted, except that `Unavailable` leaves it unknown.
-    pub async fn submit(&self, submission: Submission) -> Result<Accepted, SubmitError> {
+    /// [`ActError`]. Nothing was accepted, except that `Unavailable` leaves it unknown.
+    pub async fn submit(&self, submission: Submission) -> Result<Accepted, ActError> {
         self.take(submission, None).await
     }
 
@@ -55,7 +55,7 @@ impl Handle {
         &self,
         submission: Submission,
         mark: IngestMark,
-    ) -> Result<Accepted, SubmitError> {
+    ) -> Result<Accepted, ActError> {
         self.take(submission, Some(mark)).await
     }
 
@@ -63,15 +63,15 @@ impl Handle {
         &self,
         submission: Submission,
         mark: Option<IngestMark>,
-    ) -> Result<Accepted, SubmitError> {
+    ) -> Result<Accepted, ActError> {
         check_config(&submission.config)?;
         let submission = Box::new(submission);
-        let asked = self.ask(|reply| Input::Submit {
+        self.ask(|reply| Input::Submit {
             submission,
             mark,
             reply,
-        });
-        Ok(asked.await?)
+        })
+        .await
     }
 
     /// Sends the scheduler an authenticated user's event, with a line for the audit log.

@@ -12,7 +12,7 @@ mod input;
 mod lead;
 mod settle;
 
-pub use answer::{Accepted, ActError, SubmitError};
+pub use answer::{Accepted, ActError};
 pub use ended::Ended;
 pub use handle::{Handle, channel};
 pub use input::Inputs;

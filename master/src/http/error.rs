@@ -11,7 +11,7 @@ use dopq_common::bundle;
 use dopq_common::id::ParseIdError;
 use dopq_common::sched::Rejected;
 
-use crate::driver::{ActError, SubmitError};
+use crate::driver::ActError;
 
 /// `Retry-After` for clients that may try again.
 const RETRY_SECONDS: u64 = 2;
@@ -202,17 +202,6 @@ impl From<Rejected> for Error {
             | Rejected::Invalid(_) => "",
         };
         Self::new(code, rejected.to_string()).hint(hint)
-    }
-}
-
-impl From<SubmitError> for Error {
-    fn from(error: SubmitError) -> Self {
-        match error {
-            SubmitError::Rejected(rejected) => rejected.into(),
-            SubmitError::NotLeader { leader_url } => Self::not_leader(leader_url),
-            SubmitError::Unavailable(_) => Self::new(ErrorCode::Unavailable, error.to_string())
-                .hint("repeat the request with the same Idempotency-Key; that is safe"),
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use dopq_common::sched::Submission;
 
-use crate::driver::{Accepted, Handle, SubmitError};
+use crate::driver::{Accepted, ActError, Handle};
 use crate::store::IngestMark;
 
 /// The driver as ingest sees it.
@@ -14,15 +14,11 @@ pub trait Submit: Clone + Send + Sync + 'static {
         &self,
         submission: Submission,
         mark: IngestMark,
-    ) -> impl Future<Output = Result<Accepted, SubmitError>> + Send;
+    ) -> impl Future<Output = Result<Accepted, ActError>> + Send;
 }
 
 impl Submit for Handle {
-    async fn submit(
-        &self,
-        submission: Submission,
-        mark: IngestMark,
-    ) -> Result<Accepted, SubmitError> {
+    async fn submit(&self, submission: Submission, mark: IngestMark) -> Result<Accepted, ActError> {
         self.submit_ingested(submission, mark).await
     }
 }

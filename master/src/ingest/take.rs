@@ -23,7 +23,7 @@ use super::space;
 use super::submit::Submit;
 use crate::bundles::{Intake, IntakeError, Judged, Taken};
 use crate::clock;
-use crate::driver::SubmitError;
+use crate::driver::ActError;
 use crate::random;
 use crate::store::IngestMark;
 
@@ -195,7 +195,7 @@ impl<S: Submit> Taker<S> {
             .await;
         let accepted = match submitted {
             Ok(accepted) => accepted,
-            Err(SubmitError::Rejected(rejected)) if !may_pass(&rejected) => {
+            Err(ActError::Rejected(rejected)) if !may_pass(&rejected) => {
                 let fault = Fault::new("submit_refused", "", rejected.to_string());
                 return self.reject(found, Some(&user), &[fault]).await;
             }

@@ -7,7 +7,7 @@ use dopq_common::wire::Order;
 
 use super::cluster::{Cluster, id, outcome, submission};
 use crate::archive::Kind;
-use crate::driver::{ActError, SubmitError};
+use crate::driver::ActError;
 use crate::leader::Standing;
 use crate::store::{Batch, Error};
 use crate::view::Role;
@@ -141,7 +141,7 @@ async fn one_of_two_masters_leads_and_the_other_follows_and_takes_over() {
         .submit(submission(1, None))
         .await
         .expect_err("a standby");
-    let SubmitError::NotLeader { leader_url } = error else {
+    let ActError::NotLeader { leader_url } = error else {
         panic!("{error}");
     };
     assert_eq!(leader_url.as_deref(), Some("http://a"));

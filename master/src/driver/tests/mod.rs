@@ -8,7 +8,7 @@ use dopq_common::job::{Cause, Phase};
 use dopq_common::sched::{Event, Rejected};
 use dopq_common::wire::{AttemptPhase, Order, Report};
 
-use super::{ActError, SubmitError};
+use super::ActError;
 use crate::archive::Kind;
 use crate::store::{AccountChange, AuditEntry, IngestMark};
 use cluster::{Cluster, attempt_id, id, name, outcome, submission};
@@ -117,7 +117,7 @@ async fn what_is_refused_changes_nothing_and_says_why() {
         .await
         .expect_err("never fits");
     assert!(
-        matches!(&error, SubmitError::Rejected(Rejected::NeverFits(_))),
+        matches!(&error, ActError::Rejected(Rejected::NeverFits(_))),
         "{error}"
     );
     let cancel = Event::CancelRequested {

@@ -11,6 +11,7 @@ use dopq_common::id::{Digest, UserName};
 use dopq_common::job::{BundleRef, Class, JobSpec};
 use dopq_common::sched::Submission;
 
+use crate::driver::ActError;
 use crate::http::app::{Context, Ctx};
 use crate::http::caller::Caller;
 use crate::http::error::{Error, Result};
@@ -97,7 +98,12 @@ async fn hand_over(
         key,
         job_key,
     };
-    let accepted = context.app.handle.submit(submission).await?;
+    let accepted = context.app.handle.submit(submission).await;
+    let accepted = accepted.map_err(|error| match error {
+        ActError::Unavailable(_) => Error::from(error)
+            .hint("repeat the request with the same Idempotency-Key; that is safe"),
+        ActError::Rejected(_) | ActError::NotLeader { .. } => error.into(),
+    })?;
     let status = if accepted.new {
         StatusCode::CREATED
     } else {

@@ -7,7 +7,7 @@ use dopq_common::id::JobId;
 use dopq_common::sched::{Rejected, Submission};
 use parking_lot::Mutex;
 
-use crate::driver::{Accepted, SubmitError};
+use crate::driver::{Accepted, ActError};
 use crate::ingest::Submit;
 use crate::store::IngestMark;
 
@@ -16,7 +16,7 @@ struct Inner {
     marks: BTreeMap<String, u64>,
     jobs: BTreeMap<u64, Submission>,
     /// The answers to the next calls: `(commits, answer)`.
-    faults: Vec<(bool, SubmitError)>,
+    faults: Vec<(bool, ActError)>,
 }
 
 /// Cheap to clone; all clones are one driver.
@@ -32,16 +32,16 @@ impl FakeDriver {
     }
 
     /// The next call fails so; with `commits`, after its commit.
-    pub(super) fn fail_next(&self, commits: bool, error: SubmitError) {
+    pub(super) fn fail_next(&self, commits: bool, error: ActError) {
         self.inner.lock().faults.insert(0, (commits, error));
     }
 
     /// The next call is refused so.
     pub(super) fn refuse_next(&self, rejected: Rejected) {
-        self.fail_next(false, SubmitError::Rejected(rejected));
+        self.fail_next(false, ActError::Rejected(rejected));
     }
 
-    fn commit(&self, submission: Submission, mark: IngestMark) -> Result<Accepted, SubmitError> {
+    fn commit(&self, submission: Submission, mark: IngestMark) -> Result<Accepted, ActError> {
         let mut inner = self.inner.lock();
         let fault = inner.faults.pop();
         if let Some((false, error)) = fault {
@@ -64,11 +64,7 @@ impl FakeDriver {
 }
 
 impl Submit for FakeDriver {
-    async fn submit(
-        &self,
-        submission: Submission,
-        mark: IngestMark,
-    ) -> Result<Accepted, SubmitError> {
+    async fn submit(&self, submission: Submission, mark: IngestMark) -> Result<Accepted, ActError> {
         // Before and after the commit a life may end.
         tokio::task::yield_now().await;
         let answer = self.commit(submission, mark);

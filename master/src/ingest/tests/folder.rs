@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::{FakeDriver, assert_mixed_is_settled, bundle, mixed, sweep, taker, zip};
 use crate::bundles::Bundles;
-use crate::driver::SubmitError;
+use crate::driver::ActError;
 use crate::ingest::looks::{End, Found, Take};
 use crate::ingest::share::Share;
 use crate::ingest::take::{Outcome, Taker};
@@ -330,13 +330,13 @@ async fn what_the_scheduler_refuses_for_good_is_rejected_and_what_may_pass_waits
     let place = Place::new();
     let taker = place.taker().await;
     place.put("anna/big.zip", &bundle("anna", "a"));
-    let unavailable = || SubmitError::Unavailable("redis".to_owned());
+    let unavailable = || ActError::Unavailable("redis".to_owned());
     place
         .driver
         .refuse_next(Rejected::Guarded("anna may have 1 job waiting".to_owned()));
     place
         .driver
-        .fail_next(false, SubmitError::NotLeader { leader_url: None });
+        .fail_next(false, ActError::NotLeader { leader_url: None });
     place.driver.fail_next(true, unavailable());
     for part in ["1 job waiting", "is not the leader", "redis"] {
         let outcomes = sweep(&taker).await.expect("listed");
