@@ -34,7 +34,8 @@ use crate::inventory::Inventory;
 use crate::logs::LivePublisher;
 use crate::outbox::{self, Outbox};
 use crate::records::{self, Loaded, Records};
-use crate::{Options, live, retry};
+use crate::retention::{self, Retention};
+use crate::{Options, live, outdir, retry};
 
 /// Inputs that may wait for the driver; more only wait at their senders instead.
 const INPUTS: usize = 1024;
@@ -130,6 +131,20 @@ pub async fn run(
     }
 }
 
+/// [`run`] once, with an engine of the caller's choice.
+///
+/// # Errors
+/// As [`run`], or when the worker cannot go on.
+#[cfg(feature = "fake-engine")]
+pub async fn run_on(
+    engine: Engine,
+    options: Options,
+    broker: Broker,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    Box::pin(run_with(options, broker, engine, boot_id(), shutdown)).await
+}
+
 /// [`run`] with an engine and a boot of the caller's choice.
 pub(crate) async fn run_with(
     options: Options,
@@ -150,23 +165,32 @@ pub(crate) async fn run_with(
     let _ends_with_this_call = life.clone().drop_guard();
     let (inputs, received) = mpsc::channel(INPUTS);
     let (records, loaded) = (prepared.records.clone(), prepared.loaded());
+    let clock = Clock::start();
+    let settings = Settings {
+        lease: options.settings.limits.lease,
+        ..Settings::default()
+    };
+    let state = State::new(settings, loaded.meta, loaded.attempts, clock.now());
+    let retention = retention::Parts {
+        engine: engine.clone(),
+        cluster: options.settings.cluster.to_string(),
+        settings: options.settings.retention,
+        records: records.clone(),
+        clock,
+    };
+    let retention = Retention::resume(retention, loaded.images, &state).await;
     let context = context(
         options,
         &broker,
         engine,
         prepared,
         &probed,
-        inputs,
-        life.clone(),
+        (clock, retention),
+        (inputs, life.clone()),
     )?;
     let context = Arc::new(context);
-
-    let settings = Settings {
-        lease: context.options.settings.limits.lease,
-        ..Settings::default()
-    };
-    let state = State::new(settings, loaded.meta, loaded.attempts, context.clock.now());
     remove_leftovers(&context.options.settings.data_dir, &state);
+    remove_outdirs(&context, &state);
     let Some(containers) = shutdown.run_until_cancelled(look(&context)).await else {
         return Ok(());
     };
@@ -207,6 +231,10 @@ pub(crate) async fn run_with(
     parts.spawn(live::requests(Arc::clone(&context), broker.clone()));
     parts.spawn(live::heartbeats(own, host, probed.gpus, session, running));
     parts.spawn(inventory.run());
+    parts.spawn({
+        let context = Arc::clone(&context);
+        async move { context.retention.run().await }
+    });
     tracing::info!(worker.id = %context.options.name, "worker ready");
 
     let driven = tokio::select! {
@@ -215,6 +243,7 @@ pub(crate) async fn run_with(
     };
     life.cancel();
     parts.shutdown().await;
+    context.retention.save().await;
     context.tasks.close();
     if tokio::time::timeout(ENDING, context.tasks.wait())
         .await
@@ -352,8 +381,8 @@ fn context(
     engine: Engine,
     prepared: Prepared,
     probed: &EngineProbe,
-    inputs: mpsc::Sender<Input>,
-    life: CancellationToken,
+    (clock, retention): (Clock, Retention),
+    (inputs, life): (mpsc::Sender<Input>, CancellationToken),
 ) -> Result<Context, Error> {
     let urls = options.settings.master_urls.iter();
     let urls = urls.filter_map(|url| Url::parse(url).ok()).collect();
@@ -371,13 +400,15 @@ fn context(
     let starts = options.settings.limits.starts.unwrap_or(2 * cores);
     Ok(Context {
         instance: prepared.loaded.instance,
-        clock: Clock::start(),
+        clock,
         health: Health::default(),
         data: DataPlane::new(options.name.clone(), urls).map_err(Error::Http)?,
         bundles: Bundles::new(
             options.settings.data_dir.join("bundles"),
             options.settings.limits.bundles,
+            retention.needs(),
         ),
+        retention,
         images: Images::new(
             engine.clone(),
             options.settings.cluster.to_string(),
@@ -460,6 +491,25 @@ fn remove_leftovers(data_dir: &Path, state: &State) {
         if !needed && let Err(error) = std::fs::remove_dir_all(entry.path()) {
             tracing::warn!(%error, folder = %entry.path().display(), "failed to remove a leftover");
         }
+    }
+}
+
+/// Begins to remove the /outdir folders that a crash left. They are found before any attempt begins.
+fn remove_outdirs(context: &Context, state: &State) {
+    let settings = &context.options.settings;
+    if settings.retention.keep_outdir {
+        return;
+    }
+    let is_own = settings.outdir.is_none();
+    match outdir::leftovers(context.outdir.as_path(), is_own, state) {
+        Ok(left) if left.is_empty() => {}
+        Ok(left) => context.spawn(async move {
+            let removing = tokio::task::spawn_blocking(move || outdir::remove_all(&left)).await;
+            if let Err(error) = removing {
+                tracing::error!(%error, "failed to remove leftovers");
+            }
+        }),
+        Err(error) => tracing::warn!(%error, "failed to look for left /outdir folders"),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Bundles on this machine's disk: fetched once per digest, believed only after their digest was checked.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
 
 use dopq_common::id::Digest;
 use dopq_common::job::BundleRef;
@@ -11,12 +12,11 @@ use tokio::io::AsyncWriteExt;
 
 use crate::data::{self, Access, DataPlane};
 use crate::keyed::Keyed;
+use crate::retention::Needs;
 use crate::retry::{self, Pauses};
 
 /// A master that says no may be one that has not yet heard of the attempt.
 const DENIALS: u32 = 5;
-/// A bundle that was fetched within this may be in use.
-const IN_USE: Duration = Duration::from_secs(4 * 3600);
 /// A digest that is wrong this often is wrong at its source.
 const DAMAGES: u32 = 3;
 
@@ -48,15 +48,17 @@ enum Attempt {
 pub(crate) struct Bundles {
     dir: PathBuf,
     keep: ByteSize,
+    needs: Arc<Needs>,
     locks: Keyed<Digest, ()>,
 }
 
 impl Bundles {
-    /// Keeps bundles in `dir`, which exists; up to `keep` of them for later.
-    pub(crate) fn new(dir: PathBuf, keep: ByteSize) -> Self {
+    /// Keeps bundles in `dir`, which exists: up to `keep` of them for later, and those that are needed.
+    pub(crate) fn new(dir: PathBuf, keep: ByteSize, needs: Arc<Needs>) -> Self {
         Self {
             dir,
             keep,
+            needs,
             locks: Keyed::default(),
         }
     }
@@ -76,6 +78,7 @@ impl Bundles {
             .await
             .is_ok_and(|found| found.len() == bundle.size_bytes)
         {
+            self.used(path.clone()).await;
             return Ok(path);
         }
         let (mut pauses, mut denials, mut damages) = (Pauses::new(retry::DATA), 0, 0);
@@ -144,18 +147,28 @@ impl Bundles {
         tokio::fs::rename(&part, path).await.map_err(disk)
     }
 
-    /// Removes the oldest beyond what is kept, but none that a build may still be reading.
+    /// Marks a bundle as the one that was used last.
+    async fn used(&self, path: PathBuf) {
+        let now = std::time::SystemTime::now();
+        let marking =
+            tokio::task::spawn_blocking(move || std::fs::File::open(path)?.set_modified(now));
+        if let Ok(Err(error)) = marking.await {
+            tracing::debug!(%error, "failed to note the use of a bundle");
+        }
+    }
+
+    /// Removes the longest unused beyond what is kept, but none that an attempt needs.
     async fn prune(&self) {
-        let (dir, keep) = (self.dir.clone(), self.keep);
-        let pruned = tokio::task::spawn_blocking(move || prune(&dir, keep, IN_USE)).await;
+        let (dir, keep, needed) = (self.dir.clone(), self.keep, self.needs.bundles());
+        let pruned = tokio::task::spawn_blocking(move || prune(&dir, keep, &needed)).await;
         if let Ok(Err(error)) = pruned {
             tracing::warn!(%error, "failed to remove old bundles");
         }
     }
 }
 
-/// Removes the oldest files of `dir` until `keep` holds them all, sparing those younger than `spare`.
-fn prune(dir: &Path, keep: ByteSize, spare: Duration) -> io::Result<()> {
+/// Removes the longest unused files of `dir` until `keep` holds them all, sparing those that are needed.
+fn prune(dir: &Path, keep: ByteSize, needed: &BTreeSet<Digest>) -> io::Result<()> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
@@ -164,13 +177,17 @@ fn prune(dir: &Path, keep: ByteSize, spare: Duration) -> io::Result<()> {
     }
     files.sort();
     let mut total: u64 = files.iter().map(|(_, size, _)| size).sum();
-    for (modified, size, path) in files {
-        let young = modified.elapsed().is_ok_and(|age| age < spare);
-        if total <= keep.0 || young {
+    for (_, size, path) in files {
+        if total <= keep.0 {
             break;
         }
-        std::fs::remove_file(path)?;
-        total = total.saturating_sub(size);
+        let digest = path
+            .file_stem()
+            .and_then(|name| name.to_str()?.parse().ok());
+        if digest.is_none_or(|digest| !needed.contains(&digest)) {
+            std::fs::remove_file(path)?;
+            total = total.saturating_sub(size);
+        }
     }
     Ok(())
 }
@@ -187,23 +204,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_go_first_and_young_ones_stay() {
+    fn the_oldest_go_first_and_what_is_needed_stays() {
         let dir = tempfile::tempdir().expect("folder");
-        for (name, age) in [("a", 300), ("b", 200), ("c", 100)] {
-            let file = std::fs::File::create(dir.path().join(name)).expect("file");
+        let digest = |byte| Digest([byte; 32]);
+        for (byte, age) in [(1, 300), (2, 200), (3, 100)] {
+            let path = dir.path().join(format!("{}.zip", digest(byte)));
+            let file = std::fs::File::create(path).expect("file");
             file.set_len(10).expect("length");
-            let at = std::time::SystemTime::now() - Duration::from_secs(age);
+            let at = std::time::SystemTime::now() - std::time::Duration::from_secs(age);
             file.set_modified(at).expect("time");
         }
-        let left = || {
-            let entries = std::fs::read_dir(dir.path()).expect("entries");
-            let mut names: Vec<_> = entries.map(|e| e.expect("entry").file_name()).collect();
-            names.sort();
-            names
-        };
-        prune(dir.path(), ByteSize(25), Duration::from_secs(1000)).expect("pruned");
-        assert_eq!(left(), ["a", "b", "c"]);
-        prune(dir.path(), ByteSize(25), Duration::from_secs(10)).expect("pruned");
-        assert_eq!(left(), ["b", "c"]);
+        let left = |byte| dir.path().join(format!("{}.zip", digest(byte))).exists();
+        let needed = BTreeSet::from([digest(1)]);
+        prune(dir.path(), ByteSize(30), &needed).expect("pruned");
+        assert!(left(1) && left(2) && left(3));
+        prune(dir.path(), ByteSize(15), &needed).expect("pruned");
+        assert!(left(1) && !left(2) && !left(3));
+        prune(dir.path(), ByteSize(0), &BTreeSet::new()).expect("pruned");
+        assert!(!left(1));
     }
 }

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use dopq_common::wire::HostUse;
 use parking_lot::Mutex;
-use sysinfo::{Disks, System};
+use sysinfo::System;
+
+use crate::disk::Disk;
 
 /// Reads the machine.
 #[derive(Debug)]
@@ -16,12 +18,11 @@ pub(crate) struct Host {
 impl Host {
     /// `data_dir` tells which disk counts.
     pub(crate) fn new(data_dir: &Path) -> Self {
-        let data_dir = std::fs::canonicalize(data_dir).unwrap_or_else(|_| data_dir.to_owned());
         let system = System::new()
             .inspect_err(|error| tracing::warn!(?error, "cannot read the machine's resources"));
         Self {
             system: Mutex::new(system.ok()),
-            data_dir,
+            data_dir: data_dir.to_owned(),
         }
     }
 
@@ -42,15 +43,9 @@ impl Host {
         }
     }
 
-    /// Free bytes where the data folder lies; `None` where nobody knows. Blocks for a moment.
+    /// Free bytes where the data folder lies; `None` where nobody knows.
     pub(crate) fn disk_free(&self) -> Option<u64> {
-        let disks = Disks::new_with_refreshed_list().ok()?;
-        let holding = disks
-            .iter()
-            .filter(|disk| self.data_dir.starts_with(disk.mount_point()));
-        holding
-            .max_by_key(|disk| disk.mount_point().as_os_str().len())
-            .map(sysinfo::Disk::available_space)
+        Disk::of(&self.data_dir).ok().map(|disk| disk.free)
     }
 }
 

@@ -8,6 +8,7 @@ mod app;
 mod clock;
 mod config;
 mod data;
+mod disk;
 pub mod docker;
 mod driver;
 mod fetch;
@@ -21,10 +22,14 @@ mod live;
 mod logs;
 mod options;
 mod outbox;
+mod outdir;
 pub mod program;
 pub mod records;
 mod results;
+mod retention;
 mod retry;
 
+#[cfg(feature = "fake-engine")]
+pub use app::run_on;
 pub use app::{Error, run};
-pub use options::{GpuMode, GpuOptions, Limits, Options, Settings};
+pub use options::{GpuMode, GpuOptions, Limits, Options, Retention, Settings};

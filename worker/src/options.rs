@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use dopq_common::id::WorkerId;
 use dopq_common::resources::{ByteSize, MilliCpu};
-use dopq_common::settings::{BaseUrl, ClusterName, Named, at_least, between};
+use dopq_common::settings::{BaseUrl, ClusterName, Named, Share, at_least, between};
 use dopq_common::wire::WorkerKey;
 
 /// Who a worker is, and its settings.
@@ -57,6 +57,8 @@ dopq_common::settings! {
         pub gpu: GpuOptions = GpuOptions::default();
         /// Bounds on what it does at once and on what it keeps
         pub limits: Limits = Limits::default();
+        /// What it removes to keep its disks free
+        pub retention: Retention = Retention::default();
     }
 }
 
@@ -91,6 +93,21 @@ dopq_common::settings! {
         pub build_memory: ByteSize = ByteSize(8 * ByteSize::GIB);
         /// Stop strict_once jobs after this time without broker; keep it below scheduler.lost_after
         pub lease: Duration = Duration::from_secs(8 * 60);
+    }
+}
+
+dopq_common::settings! {
+    /// What a worker removes to keep its disks free.
+    #[derive(Debug, Clone, Copy)]
+    pub struct Retention {
+        /// Remove images, the longest unused first, once more of the engine's disk is used
+        pub images_high: Share = Share(0.85);
+        /// Stop removing images once no more of the engine's disk is used
+        pub images_low: Share = Share(0.75);
+        /// Size of the engine's build cache
+        pub build_cache: ByteSize = ByteSize(20 * ByteSize::GIB);
+        /// Keep /outdir folders after their results are stored
+        pub keep_outdir: bool = false;
     }
 }
 

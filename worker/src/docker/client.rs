@@ -3,19 +3,22 @@
 //! The calls are in `lifecycle`, `images`, `logs` and others, as further `impl` blocks of [`Client`].
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::errors::Error as ApiError;
+use bollard::models::SystemInfo;
 use bollard::{BollardRequest, Docker};
 use hyper::Uri;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use parking_lot::Mutex;
 use tokio::net::UnixStream;
 use tokio::sync::OnceCell;
 
 use super::error::Error;
 use super::types::EngineInfo;
+use crate::disk::Disk;
 
 /// Time-out of an ordinary call. Creating and removing wait for the disk, so it is generous. After it, the engine
 /// counts as hung.
@@ -27,6 +30,9 @@ const PROBE_DEADLINE: Duration = Duration::from_secs(10);
 /// bollard's own deadline, in seconds: long, because every call has its own here.
 const LIBRARY_DEADLINE: Duration = Duration::from_secs(10 * 24 * 3600);
 
+/// Where a system's containerd keeps images.
+const CONTAINERD_FOLDER: &str = "/var/lib/containerd";
+
 /// A Docker engine.
 #[derive(Clone)]
 pub struct Client {
@@ -36,6 +42,8 @@ pub struct Client {
 struct Shared {
     host: String,
     call_deadline: Duration,
+    /// Where it keeps images and containers, since the last probe.
+    folders: Mutex<Vec<PathBuf>>,
     /// The connection with its API version; empty while the engine cannot be reached.
     docker: OnceCell<Docker>,
 }
@@ -62,6 +70,7 @@ impl Client {
             shared: Arc::new(Shared {
                 host: host.to_owned(),
                 call_deadline,
+                folders: Mutex::default(),
                 docker: OnceCell::new(),
             }),
         }
@@ -76,6 +85,7 @@ impl Client {
         let deadline = self.probe_deadline();
         within("probe", deadline, docker.clone().negotiate_version()).await?;
         let info = within("probe", deadline, docker.info()).await?;
+        *self.shared.folders.lock() = self.folders(&info);
         let version = docker.client_version();
         let mut runtimes: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
         runtimes.sort();
@@ -93,6 +103,28 @@ impl Client {
                 .and_then(|n| u64::try_from(n).ok())
                 .unwrap_or_default(),
         })
+    }
+
+    /// The disks where it keeps images and containers; none of an engine on another machine, or before the first probe.
+    pub(crate) fn disks(&self) -> Vec<Disk> {
+        let folders = self.shared.folders.lock();
+        folders.iter().filter_map(|at| Disk::of(at).ok()).collect()
+    }
+
+    fn folders(&self, info: &SystemInfo) -> Vec<PathBuf> {
+        if !self.shared.host.starts_with("unix:") && !self.shared.host.starts_with('/') {
+            return Vec::new();
+        }
+        let mut folders: Vec<_> = info.docker_root_dir.iter().map(PathBuf::from).collect();
+        // With the containerd image store, the images are containerd's.
+        let status = info.driver_status.iter().flatten().flatten();
+        if status
+            .into_iter()
+            .any(|text| text.contains("containerd.snapshotter"))
+        {
+            folders.push(PathBuf::from(CONTAINERD_FOLDER));
+        }
+        folders
     }
 
     /// The connection, made at the first use.
@@ -168,6 +200,22 @@ pub(super) async fn within<T>(
             after: deadline,
         }),
     }
+}
+
+/// A connection that adds `extra` to the query of its requests, such as `&memory=1`: what bollard has no field for.
+pub(super) fn with_query(docker: &Docker, extra: String) -> Docker {
+    docker.clone().with_request_modifier(move |mut request| {
+        let mut parts = request.uri().clone().into_parts();
+        let path = parts
+            .path_and_query
+            .as_ref()
+            .map(|path| format!("{path}{extra}"));
+        parts.path_and_query = path.and_then(|path| path.parse().ok());
+        if let Ok(uri) = parts.try_into() {
+            *request.uri_mut() = uri;
+        }
+        request
+    })
 }
 
 /// Converts bollard's error.

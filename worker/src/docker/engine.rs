@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use dopq_common::resources::ByteSize;
 use dopq_common::time::Timestamp;
 use futures::stream::BoxStream;
 use tokio::sync::mpsc;
@@ -15,6 +16,8 @@ use super::error::{BuildError, Error};
 use super::fake::Fake;
 
 use super::plan::Plan;
+use crate::disk::Disk;
+
 use super::types::{Container, Created, EngineInfo, Exit, ImageInfo, LogPiece, Signal, Usage};
 
 /// A container engine.
@@ -45,6 +48,11 @@ impl Engine {
     /// [`Error::Unreachable`], [`Error::Deadline`], or the engine's error.
     pub async fn probe(&self) -> Result<EngineInfo, Error> {
         either!(self, engine => engine.probe().await)
+    }
+
+    /// The disks where it keeps images and containers; none if it is on another machine or was never probed.
+    pub(crate) fn disks(&self) -> Vec<Disk> {
+        either!(self, engine => engine.disks())
     }
 
     /// Creates the jobs' bridge `name` if it is missing.
@@ -112,6 +120,14 @@ impl Engine {
     /// [`Error::Conflict`] while a container uses it; and any other.
     pub async fn remove_image(&self, name: &str) -> Result<(), Error> {
         either!(self, engine => engine.remove_image(name).await)
+    }
+
+    /// Removes the oldest unused parts of the build cache until it has no more than `keep`; returns the bytes freed.
+    ///
+    /// # Errors
+    /// Any.
+    pub async fn prune_builds(&self, keep: ByteSize) -> Result<u64, Error> {
+        either!(self, engine => engine.prune_builds(keep).await)
     }
 
     /// Creates a container without starting it. Sets `existed` if an earlier call for the same attempt created it.

@@ -4,14 +4,19 @@ use std::time::Duration;
 
 use bollard::models::{ImageInspect, ImageSummary};
 use bollard::query_parameters::{
-    CreateImageOptions, ListImagesOptions, RemoveImageOptions, TagImageOptions,
+    CreateImageOptions, ListImagesOptions, PruneBuildOptions, RemoveImageOptions, TagImageOptions,
 };
+use dopq_common::resources::ByteSize;
+use dopq_common::time::Timestamp;
 use futures::StreamExt;
 
-use super::client::{Client, translate};
+use super::client::{Client, translate, with_query, within};
 use super::error::Error;
 use super::lifecycle::label_filter;
 use super::types::ImageInfo;
+
+/// Removing tens of gigabytes takes the disk a while.
+const PRUNE_DEADLINE: Duration = Duration::from_secs(600);
 
 impl Client {
     /// The image of this name or id, if the engine has it.
@@ -82,6 +87,26 @@ impl Client {
         }
     }
 
+    /// Removes the oldest unused parts of the build cache until it has no more than `keep`; returns the bytes freed.
+    ///
+    /// # Errors
+    /// Any.
+    pub async fn prune_builds(&self, keep: ByteSize) -> Result<u64, Error> {
+        const CALL: &str = "prune builds";
+        let docker = self.docker(CALL).await?;
+        let options = PruneBuildOptions {
+            reserved_space: i64::try_from(keep.0).ok(),
+            all: Some(true),
+            ..PruneBuildOptions::default()
+        };
+        // Engines before API 1.48 know the same under this name.
+        let docker = with_query(docker, format!("&keep-storage={}", keep.0));
+        let pruning = docker.prune_build(Some(options));
+        let pruned = within(CALL, PRUNE_DEADLINE, pruning).await?;
+        let freed = pruned.space_reclaimed.unwrap_or_default();
+        Ok(u64::try_from(freed).unwrap_or_default())
+    }
+
     /// Pulls an image from its registry.
     ///
     /// # Errors
@@ -138,6 +163,11 @@ fn with_tag(name: &str) -> String {
     }
 }
 
+fn seconds(since_1970: i64) -> Timestamp {
+    let seconds = u64::try_from(since_1970).unwrap_or_default();
+    Timestamp::from_millis(seconds.saturating_mul(1000))
+}
+
 fn inspected(found: ImageInspect) -> ImageInfo {
     let config = found.config.unwrap_or_default();
     ImageInfo {
@@ -147,6 +177,10 @@ fn inspected(found: ImageInspect) -> ImageInfo {
         size_bytes: found
             .size
             .and_then(|size| u64::try_from(size).ok())
+            .unwrap_or_default(),
+        created_at: found
+            .created
+            .map(Timestamp::from_datetime)
             .unwrap_or_default(),
         env: config.env.unwrap_or_default(),
     }
@@ -162,6 +196,7 @@ fn listed(found: ImageSummary) -> ImageInfo {
             .collect(),
         labels: found.labels.into_iter().collect(),
         size_bytes: u64::try_from(found.size).unwrap_or_default(),
+        created_at: seconds(found.created),
         env: Vec::new(),
     }
 }

@@ -29,7 +29,7 @@ pub use build::{BuildLimits, BuildRequest};
 pub use client::Client;
 pub use engine::Engine;
 pub use error::{BuildError, Error, Source};
-pub use mounts::{HostFolder, MountError};
+pub use mounts::{HostFolder, MountError, job_folder};
 pub use plan::{
     GpuAccess, LABEL_ATTEMPT, LABEL_CLUSTER, LABEL_CONFIG, LABEL_DIGEST, LABEL_GPUS, LABEL_JOB,
     LABEL_USER, LABEL_WORKER, Plan, PlanError, PlanMount, PlanNetwork, RunSettings, UserPart,

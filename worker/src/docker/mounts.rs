@@ -8,6 +8,9 @@ use std::path::{Component, Path, PathBuf};
 
 use dopq_common::id::{AttemptId, UserName};
 
+/// Tries to make an attempt's folder while others of its job are removed.
+const TRIES: u32 = 10;
+
 /// A folder whose path contains no symbolic link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostFolder(PathBuf);
@@ -75,10 +78,23 @@ impl HostFolder {
     /// # Errors
     /// [`MountError`] if a component is a link, not a folder, or cannot be created.
     pub fn for_attempt(&self, user: &UserName, attempt: AttemptId) -> Result<Self, MountError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.make(user, attempt) {
+                // The folder of the job's last attempt was removed just now.
+                Err(MountError::Io { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound && tries < TRIES => {}
+                made => return made,
+            }
+        }
+    }
+
+    fn make(&self, user: &UserName, attempt: AttemptId) -> Result<Self, MountError> {
         let mut folder = self.0.clone();
         for part in [
             user.to_string(),
-            format!("{}-{}", attempt.job, attempt.key.short()),
+            job_folder(attempt),
             attempt.number.to_string(),
         ] {
             folder.push(part);
@@ -102,6 +118,12 @@ impl HostFolder {
     pub fn as_path(&self) -> &Path {
         &self.0
     }
+}
+
+/// The folder of all of a job's attempts, below their user's.
+#[must_use]
+pub fn job_folder(attempt: AttemptId) -> String {
+    format!("{}-{}", attempt.job, attempt.key.short())
 }
 
 /// Refuses anything but a real folder.

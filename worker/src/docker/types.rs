@@ -42,6 +42,8 @@ pub struct ImageInfo {
     pub labels: BTreeMap<String, String>,
     /// All its layers, in bytes.
     pub size_bytes: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
     /// The environment it sets, as `NAME=value`; empty in listings.
     pub env: Vec<String>,
 }

@@ -26,6 +26,7 @@ use crate::fetch::Bundles;
 use crate::images::Images;
 use crate::input::Input;
 use crate::logs::{LivePublisher, Log};
+use crate::retention::Retention;
 
 /// Label that tells this folder of records from another worker's of the same name.
 pub(crate) const INSTANCE_LABEL: &str = "dopq.instance";
@@ -41,6 +42,7 @@ pub(crate) struct Context {
     pub(crate) data: DataPlane,
     pub(crate) bundles: Bundles,
     pub(crate) images: Images,
+    pub(crate) retention: Retention,
     pub(crate) run_settings: RunSettings,
     pub(crate) outdir: HostFolder,
     pub(crate) live: LivePublisher,

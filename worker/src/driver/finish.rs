@@ -13,7 +13,7 @@ use super::context::Context;
 use super::work::{Work, note};
 use crate::docker;
 use crate::logs::{CaptureError, Log, capture, ran_out};
-use crate::{results, retry};
+use crate::{outdir, results, retry};
 use dopq_common::chain::chain;
 
 /// How long the live reading of the output may go on after the end before it is cut short; the last
@@ -204,7 +204,15 @@ pub(super) async fn clean(context: &Context, attempt: AttemptId, container: Opti
     if let Some(container) = container {
         remove(context, attempt, &container).await;
     }
+    context.retention.forgotten(attempt);
     context.logs.lock().remove(&attempt);
+    if !context.options.settings.retention.keep_outdir {
+        let root = context.outdir.clone();
+        let removing = tokio::task::spawn_blocking(move || outdir::remove(root.as_path(), attempt));
+        if let Ok(Err(error)) = removing.await {
+            tracing::warn!(%attempt, %error, "failed to remove the attempt's /outdir");
+        }
+    }
     let dir = context.attempt_dir(attempt);
     if let Err(error) = tokio::fs::remove_dir_all(&dir).await
         && error.kind() != std::io::ErrorKind::NotFound

@@ -48,6 +48,7 @@ pub(super) fn perform(work: &mut Work, act: Act) {
                 let context = Arc::clone(&context);
                 async move {
                     let run = run?;
+                    context.retention.begun(attempt, &run);
                     if !context.images.has(&run).await {
                         bundle(&context, attempt, &run).await?;
                     }
@@ -207,12 +208,33 @@ async fn build(
     cancel: &CancellationToken,
 ) -> Result<Option<Arc<str>>, Outcome> {
     let log = open_log(context, attempt, run)?;
-    // It was fetched before, unless the image was there then and is not any more.
-    let bundle = bundle(context, attempt, run);
     let (output, lines) = mpsc::channel(BUILD_OUTPUT);
-    let ensure = context.images.ensure(run, bundle, output, cancel);
+    let ensure = ensure_image(context, attempt, run, output, cancel);
     let (image, ()) = tokio::join!(ensure, write_lines(context, attempt, &log, lines));
     image
+}
+
+/// The attempt's image, which from then on is not removed.
+async fn ensure_image(
+    context: &Arc<Context>,
+    attempt: AttemptId,
+    run: &Run,
+    output: mpsc::Sender<Bytes>,
+    cancel: &CancellationToken,
+) -> Result<Option<Arc<str>>, Outcome> {
+    let (images, retention) = (&context.images, &context.retention);
+    // After a restart, this may be the attempt's first act.
+    retention.begun(attempt, run);
+    retention.make_room().await;
+    loop {
+        // It was fetched before, unless the image was there then and is not any more.
+        let bundle = bundle(context, attempt, run);
+        let made = Box::pin(images.ensure(run, bundle, output.clone(), cancel)).await?;
+        match made {
+            Some(image) if !retention.will_run(attempt, &image).await => {}
+            made => return Ok(made),
+        }
+    }
 }
 
 /// Writes what a build prints. A disk that is full holds the build up rather than lose a line.

@@ -1,10 +1,12 @@
 //! The records in one redb file: a batch is written whole and durably, or not at all.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use dopq_common::agent::{Attempt, Meta, Stage};
 use dopq_common::id::AttemptId;
+use dopq_common::time::Timestamp;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::outbox::Report;
@@ -12,6 +14,8 @@ use crate::outbox::Report;
 const ATTEMPTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("attempts");
 const OUTBOX: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("outbox");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+/// When each image was last used, by its id; in milliseconds since 1970.
+const IMAGES: TableDefinition<'_, &str, u64> = TableDefinition::new("images");
 const COUNTERS: &str = "counters";
 const INSTANCE: &str = "instance";
 
@@ -100,6 +104,8 @@ pub(crate) struct Loaded {
     pub(crate) attempts: Vec<Attempt>,
     /// Reports that nobody confirmed, in their order.
     pub(crate) outbox: Vec<Report>,
+    /// When each image was last used, by its id.
+    pub(crate) images: BTreeMap<String, Timestamp>,
     /// Names this folder of records for ever; its containers bear it.
     pub(crate) instance: String,
 }
@@ -121,6 +127,7 @@ impl Records {
         {
             write.open_table(ATTEMPTS).map_err(storage)?;
             write.open_table(OUTBOX).map_err(storage)?;
+            write.open_table(IMAGES).map_err(storage)?;
             let mut meta = write.open_table(META).map_err(storage)?;
             if meta.get(INSTANCE).map_err(storage)?.is_none() {
                 meta.insert(INSTANCE, fresh.as_bytes()).map_err(storage)?;
@@ -168,7 +175,14 @@ impl Records {
                 source,
             })?);
         }
+        let mut images = BTreeMap::new();
+        let table = read.open_table(IMAGES).map_err(storage)?;
+        for entry in table.iter().map_err(storage)? {
+            let (id, at) = entry.map_err(storage)?;
+            images.insert(id.value().to_owned(), Timestamp::from_millis(at.value()));
+        }
         Ok(Loaded {
+            images,
             meta,
             attempts,
             outbox,
@@ -184,6 +198,27 @@ impl Records {
         tokio::task::spawn_blocking(move || self.write(&commit))
             .await
             .map_err(Error::Ended)?
+    }
+
+    /// Replaces what is recorded of the last use of images.
+    pub(crate) async fn note_images(self, uses: BTreeMap<String, Timestamp>) -> Result<(), Error> {
+        tokio::task::spawn_blocking(move || self.write_images(&uses))
+            .await
+            .map_err(Error::Ended)?
+    }
+
+    fn write_images(&self, uses: &BTreeMap<String, Timestamp>) -> Result<(), Error> {
+        let write = self.0.begin_write().map_err(storage)?;
+        {
+            let mut table = write.open_table(IMAGES).map_err(storage)?;
+            table
+                .retain(|id, _| uses.contains_key(id))
+                .map_err(storage)?;
+            for (id, at) in uses {
+                table.insert(id.as_str(), at.as_millis()).map_err(storage)?;
+            }
+        }
+        write.commit().map_err(storage)
     }
 
     fn write(&self, commit: &Commit) -> Result<(), Error> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use dopq_common::resources::ByteSize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -40,7 +41,7 @@ impl Fake {
             }
             tokio::time::sleep(build.takes).await;
             match build.failure {
-                None => Ok(self.put_image(&request.tag, request.labels.clone())),
+                None => Ok(self.put_image(&request.tag, request.labels.clone())?),
                 Some((step, detail)) => Err(BuildError::Failed {
                     step: Some(step),
                     detail,
@@ -126,14 +127,27 @@ impl Fake {
                     message: format!("image {name} is used by a container"),
                 });
             }
-            for kept in &mut state.images {
-                kept.tags.retain(|tag| tag != name);
+            if name == image.id && image.tags.len() > 1 {
+                return Err(Error::Conflict {
+                    message: format!("image {name} has several names"),
+                });
             }
-            state
-                .images
-                .retain(|kept| kept.id != image.id || !kept.tags.is_empty());
+            for kept in &mut state.images {
+                kept.tags
+                    .retain(|tag| tag != name && (kept.id != image.id || name != image.id));
+            }
+            state.drop_nameless(&image.id);
             Ok(())
         })
         .await
+    }
+
+    /// See [`Engine::prune_builds`](crate::docker::Engine::prune_builds). It has no build cache.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn prune_builds(&self, keep: ByteSize) -> Result<u64, Error> {
+        self.call("prune builds", &keep.to_string(), |_| Ok(0))
+            .await
     }
 }

@@ -13,6 +13,8 @@ mod program;
 mod running;
 mod state;
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use dopq_common::time::Timestamp;
@@ -22,6 +24,7 @@ use tokio::sync::watch;
 use super::error::Error;
 use super::types::{EngineInfo, ImageInfo};
 use crate::clock::Clock;
+use crate::disk::Disk;
 use program::Ending;
 use state::State;
 
@@ -81,7 +84,40 @@ impl Fake {
 
     /// Puts an image there; gives its id.
     pub fn add_image(&self, name: &str) -> String {
-        self.put_image(name, [].into())
+        self.put_image(name, [].into()).unwrap_or_default()
+    }
+
+    /// Keeps each image as a file of so many bytes in `folder`, so that a real disk can fill.
+    pub fn keep_images_in(&self, folder: &Path, bytes: u64) {
+        let mut state = self.shared.state.lock();
+        state.folder = Some(folder.to_owned());
+        state.image_bytes = bytes;
+    }
+
+    /// Gives it a disk with room for so many images.
+    pub fn give_disk(&self, images: u64) {
+        let mut state = self.shared.state.lock();
+        state.room = Some(images * state.image_bytes);
+    }
+
+    /// Its disks.
+    pub(crate) fn disks(&self) -> Vec<Disk> {
+        let state = self.shared.state.lock();
+        let real = state.folder.as_deref().and_then(|at| Disk::of(at).ok());
+        let used = state.images.iter().map(|image| image.size_bytes).sum();
+        let pretended = state.room.map(|room| Disk {
+            used,
+            free: room.saturating_sub(used),
+        });
+        real.into_iter().chain(pretended).collect()
+    }
+
+    /// The names of its images.
+    #[must_use]
+    pub fn images(&self) -> Vec<String> {
+        let state = self.shared.state.lock();
+        let names = state.images.iter().flat_map(|image| image.tags.clone());
+        names.collect()
     }
 
     /// Puts a fault in the way of the next call of this name, such as `start`.
@@ -208,16 +244,20 @@ impl Fake {
         self.shared.clock.now()
     }
 
-    fn put_image(&self, name: &str, labels: std::collections::BTreeMap<String, String>) -> String {
+    fn put_image(&self, name: &str, labels: BTreeMap<String, String>) -> Result<String, Error> {
+        let created_at = self.now();
         let mut state = self.shared.state.lock();
         let id = format!("sha256:{}", state.fresh_id());
+        state.write_image(&id)?;
+        let size_bytes = state.image_bytes;
         state.images.push(ImageInfo {
             id: id.clone(),
             labels,
-            size_bytes: 1 << 20,
+            size_bytes,
+            created_at,
             ..ImageInfo::default()
         });
         state.tag(&id, name);
-        id
+        Ok(id)
     }
 }

@@ -11,6 +11,7 @@ use super::super::types::Usage;
 pub(super) enum Step {
     Print { stderr: bool, bytes: Bytes },
     Sleep(Duration),
+    Leave { name: String, bytes: Bytes },
 }
 
 /// How a program ends when it is left alone.
@@ -88,6 +89,16 @@ impl Program {
     #[must_use]
     pub fn sleeps(mut self, duration: Duration) -> Self {
         self.steps.push(Step::Sleep(duration));
+        self
+    }
+
+    /// Writes a file to `/outdir`.
+    #[must_use]
+    pub fn leaves(mut self, name: &str, bytes: impl Into<Bytes>) -> Self {
+        self.steps.push(Step::Leave {
+            name: name.to_owned(),
+            bytes: bytes.into(),
+        });
         self
     }
 

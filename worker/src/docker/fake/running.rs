@@ -45,6 +45,15 @@ impl Running {
                             .look(|record| record.print(now, stderr, &bytes))
                             .is_some()
                 }
+                Step::Leave { name, bytes } => {
+                    let outdir = self.look(|record| record.outdir()).flatten();
+                    let file = outdir.map(|outdir| outdir.join(name));
+                    let left = file.is_some_and(|file| std::fs::write(file, bytes).is_ok());
+                    if !left {
+                        self.look(|record| record.end(now, 1, false));
+                    }
+                    left
+                }
                 Step::Sleep(duration) => self.sleep(duration, &mut changed).await,
             };
             if !going {

@@ -1,6 +1,7 @@
 //! What the pretended engine remembers.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use dopq_common::time::Timestamp;
@@ -40,6 +41,12 @@ pub(super) struct State {
     pub(super) faults: Vec<(String, Fault)>,
     pub(super) calls: Vec<String>,
     pub(super) made: u64,
+    /// The size of an image.
+    pub(super) image_bytes: u64,
+    /// Where images are kept as files.
+    pub(super) folder: Option<PathBuf>,
+    /// The size of its disk, if it has one.
+    pub(super) room: Option<u64>,
 }
 
 /// A pretended container.
@@ -68,6 +75,9 @@ impl State {
             faults: Vec::new(),
             calls: Vec::new(),
             made: 0,
+            image_bytes: 1 << 20,
+            folder: None,
+            room: None,
         }
     }
 
@@ -114,6 +124,36 @@ impl State {
         Some(self.faults.remove(at).1)
     }
 
+    /// Writes an image's file.
+    pub(super) fn write_image(&self, id: &str) -> Result<(), Error> {
+        let Some(file) = self.image_file(id) else {
+            return Ok(());
+        };
+        let bytes = vec![1; usize::try_from(self.image_bytes).unwrap_or_default()];
+        std::fs::write(&file, bytes).map_err(|error| {
+            drop(std::fs::remove_file(&file));
+            Error::DiskFull {
+                message: error.to_string(),
+            }
+        })
+    }
+
+    /// Removes the image if it has lost its last name.
+    pub(super) fn drop_nameless(&mut self, id: &str) {
+        let before = self.images.len();
+        self.images
+            .retain(|image| image.id != id || !image.tags.is_empty());
+        if self.images.len() < before
+            && let Some(file) = self.image_file(id)
+        {
+            drop(std::fs::remove_file(file));
+        }
+    }
+
+    fn image_file(&self, id: &str) -> Option<PathBuf> {
+        Some(self.folder.as_ref()?.join(id.replace(':', "-")))
+    }
+
     /// Gives an image a name, which it takes from any other.
     pub(super) fn tag(&mut self, id: &str, name: &str) {
         for image in &mut self.images {
@@ -126,6 +166,13 @@ impl State {
 }
 
 impl Record {
+    /// Where its `/outdir` lies.
+    pub(super) fn outdir(&self) -> Option<PathBuf> {
+        let mut mounts = self.plan.mounts.iter();
+        let outdir = mounts.find(|mount| mount.target == "/outdir")?;
+        Some(outdir.source.as_path().to_owned())
+    }
+
     /// Wakes whoever waits for this container.
     pub(super) fn touch(&self) {
         self.changed.send_modify(|count| *count += 1);

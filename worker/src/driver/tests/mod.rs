@@ -2,6 +2,7 @@
 
 mod panics;
 mod plane;
+mod retention;
 mod rig;
 mod stops;
 mod ways;

@@ -45,6 +45,7 @@ pub(super) struct Rig {
     pub(super) worker: WorkerId,
     pub(super) dir: TempDir,
     pub(super) limits: crate::Limits,
+    pub(super) retention: crate::Retention,
     key: ClusterKey,
     url: String,
     reports: Deliveries,
@@ -73,6 +74,7 @@ impl Rig {
             worker: "w1".parse().expect("name"),
             dir: tempfile::tempdir().expect("folder"),
             limits,
+            retention: crate::Retention::default(),
             key: ClusterKey::from_secret("s"),
             url,
             reported: VecDeque::new(),
@@ -100,6 +102,7 @@ impl Rig {
                     ..GpuOptions::default()
                 },
                 limits: self.limits,
+                retention: self.retention,
                 ..Settings::default()
             },
         }
