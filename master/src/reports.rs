@@ -141,7 +141,7 @@ impl Taker {
         match read(&self.intake.key, &delivery.body) {
             Ok(reports) => {
                 for report in reports {
-                    events.extend(self.event(report));
+                    events.extend(self.events(report));
                 }
             }
             Err(unusable) => self.complain(&unusable),
@@ -153,23 +153,28 @@ impl Taker {
         }
     }
 
-    /// The event of one report, if it has one.
-    fn event(&mut self, report: Result<Read, Unusable>) -> Option<Event> {
+    /// The events of one report.
+    fn events(&mut self, report: Result<Read, Unusable>) -> Vec<Event> {
         match report {
             Ok(read) if self.latest.outdates(&read) => {
                 self.intake.metrics.fenced("late_report");
                 tracing::debug!(worker.id = %read.worker, report.seq = read.seq, "a report came too late");
-                None
+                Vec::new()
             }
             Ok(read) => {
+                let mut events = vec![read.event];
                 if let Some(hello) = read.hello {
+                    events.push(Event::WorkerClosed {
+                        worker: read.worker.clone(),
+                        why: hello.closed.as_deref().map(Arc::from),
+                    });
                     self.intake.handle.view().greet(read.worker, hello);
                 }
-                Some(read.event)
+                events
             }
             Err(unusable) => {
                 self.complain(&unusable);
-                None
+                Vec::new()
             }
         }
     }

@@ -326,6 +326,7 @@ impl Worker {
             host: HostUse::default(),
             gpus: Vec::new(),
             attempts: Vec::new(),
+            kept: None,
         }));
         let sealed = self
             .key
@@ -359,6 +360,7 @@ impl Worker {
                 labels: BTreeMap::new(),
             },
             images: std::collections::BTreeSet::new(),
+            closed: None,
             attempts: Vec::new(),
         }))
     }

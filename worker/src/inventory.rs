@@ -51,7 +51,7 @@ impl Inventory {
                 self.context.tell(Event::LinkChanged { up }).await;
                 if up {
                     images = self.images().await;
-                    self.hello(&devices, &images).await;
+                    self.hello(&devices, &images, &low).await;
                 }
             }
             tokio::select! {
@@ -63,14 +63,14 @@ impl Inventory {
                     continue;
                 }
             }
-            self.disk(&mut low).await;
+            let turned = self.disk(&mut low).await;
             let found = (self.devices().await, self.images().await);
             if found.0 != devices {
                 self.gpus_found(&found.0).await;
             }
-            if (&found.0, &found.1) != (&devices, &images) {
+            if turned || (&found.0, &found.1) != (&devices, &images) {
                 (devices, images) = found;
-                self.hello(&devices, &images).await;
+                self.hello(&devices, &images, &low).await;
             }
             match seen(&self.context).await {
                 Ok(containers) => self.context.tell(Event::Listed { containers }).await,
@@ -94,20 +94,28 @@ impl Inventory {
         self.context.tell(Event::GpusFound(healthy)).await;
     }
 
-    async fn disk(&self, low: &mut Option<String>) {
-        let host = Arc::clone(&self.host);
-        let free = tokio::task::spawn_blocking(move || host.disk_free()).await;
+    /// Looks whether a disk is too full; true if that changed.
+    async fn disk(&self, low: &mut Option<String>) -> bool {
+        let (host, engine) = (Arc::clone(&self.host), self.context.engine.clone());
+        let look = tokio::task::spawn_blocking(move || {
+            let own = host.disk_free().map(|free| ("worker", free));
+            let engines = engine.disks().into_iter();
+            own.into_iter()
+                .chain(engines.map(|disk| ("engine", disk.free)))
+                .min_by_key(|(_, free)| *free)
+        });
         let least = self.context.options.settings.limits.min_free_disk;
-        let found = match free {
-            Ok(Some(free)) if free < least.0 => {
+        let found = match look.await {
+            Ok(Some((whose, free))) if free < least.0 => {
                 let free = ByteSize(free);
                 Some(format!(
-                    "the worker's disk has {free} free, the minimum is {least}"
+                    "the {whose}'s disk has {free} free, the minimum is {least}"
                 ))
             }
             Ok(Some(_) | None) | Err(_) => None,
         };
-        if found.is_some() != low.is_some() {
+        let turned = found.is_some() != low.is_some();
+        if turned {
             if let Some(why) = &found {
                 tracing::warn!(why, "accepting no new jobs");
             }
@@ -115,6 +123,7 @@ impl Inventory {
             self.context.tell(Event::DiskFound { low }).await;
         }
         *low = found;
+        turned
     }
 
     async fn images(&self) -> BTreeSet<Digest> {
@@ -127,7 +136,7 @@ impl Inventory {
         }
     }
 
-    async fn hello(&self, devices: &[GpuDevice], images: &BTreeSet<Digest>) {
+    async fn hello(&self, devices: &[GpuDevice], images: &BTreeSet<Digest>, low: &Option<String>) {
         let hello = Hello {
             session: self.session.clone(),
             agent: env!("CARGO_PKG_VERSION").to_owned(),
@@ -136,6 +145,7 @@ impl Inventory {
             capacity: self.capacity(devices),
             images: images.clone(),
             attempts: Vec::new(),
+            closed: low.clone(),
         };
         self.context.tell(Event::HelloDue(Box::new(hello))).await;
     }

@@ -49,6 +49,7 @@ pub(crate) async fn heartbeats(
             host: host_use.unwrap_or_default(),
             gpus: gpu_look.uses,
             attempts,
+            kept: context.retention.kept(),
         };
         let message = Live::Heartbeat(Box::new(heartbeat));
         context.live.publish(&topic, &message).await;

@@ -349,6 +349,7 @@ fn workers() {
         joined_at: at(5),
         health,
         cordon,
+        closed: None,
     };
     let cordon = Cordon {
         by: "root".parse().expect("a name"),

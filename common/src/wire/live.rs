@@ -76,6 +76,22 @@ pub struct Heartbeat {
     pub gpus: Vec<GpuUse>,
     /// Its attempts.
     pub attempts: Vec<JobUse>,
+    /// What it keeps on the engine's disk; absent if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
+}
+
+/// What a worker keeps on the engine's disk, and what it removed to keep it from filling.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Bytes free on that disk.
+    pub disk_free_bytes: u64,
+    /// Images that DoPQ made.
+    pub images: u64,
+    /// Their size; what several have in common counts for each.
+    pub images_bytes: u64,
+    /// Images that were removed since the worker's start.
+    pub images_removed: u64,
 }
 
 /// What a machine uses.

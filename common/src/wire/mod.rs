@@ -16,7 +16,7 @@ mod version;
 
 pub use auth::{ClusterKey, OpenError, Sealed, WorkerKey};
 pub use batch::Packer;
-pub use live::{GpuUse, Heartbeat, HostUse, JobUse, Live, topic};
+pub use live::{GpuUse, Heartbeat, HostUse, JobUse, Kept, Live, topic};
 pub use order::{AttemptOrder, Order, OrderEnvelope, RunOrder};
 pub use report::{AttemptPhase, Hello, KnownAttempt, NumberedReport, Report, ReportEnvelope};
 pub use version::{EnvelopeError, WIRE_VERSION, read_envelope};

@@ -112,6 +112,9 @@ pub struct Hello {
     pub images: BTreeSet<Digest>,
     /// Every attempt that it knows.
     pub attempts: Vec<KnownAttempt>,
+    /// Why it takes no attempts now, if it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<String>,
 }
 
 /// An attempt that a worker knows.

@@ -132,6 +132,7 @@ mod tests {
             joined_at: Timestamp::default(),
             health: Health::Up,
             cordon: None,
+            closed: None,
         })));
         let spec = config::parse(CONFIG).expect("a configuration");
         state.apply(Change::Job(Arc::new(Job {

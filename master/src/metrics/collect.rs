@@ -98,6 +98,7 @@ fn families(model: &Model) -> Vec<Gauges> {
         worker_gpus(model),
         penalties(model),
     ];
+    families.extend(worker_disks(model));
     families.extend(gpus(model));
     families
 }
@@ -167,6 +168,61 @@ fn worker_gpus(model: &Model) -> Gauges {
         unit: None,
         samples,
     }
+}
+
+/// What each node keeps on its engine's disk, by its last heartbeat.
+fn worker_disks(model: &Model) -> [Gauges; 4] {
+    let mut samples: [Vec<Sample>; 4] = Default::default();
+    for (worker, live) in &model.live {
+        let Some(kept) = live.heartbeat.as_ref().and_then(|(_, beat)| beat.kept) else {
+            continue;
+        };
+        let values = [
+            kept.disk_free_bytes,
+            kept.images,
+            kept.images_bytes,
+            kept.images_removed,
+        ];
+        for (samples, value) in samples.iter_mut().zip(values) {
+            #[expect(clippy::cast_precision_loss, reason = "a figure for a graph")]
+            let value = value as f64;
+            samples.push((vec![("worker", worker.to_string())], value));
+        }
+    }
+    let [free, images, bytes, removed] = samples;
+    let gauges = |name, help, unit, samples| Gauges {
+        name,
+        help,
+        unit,
+        samples,
+    };
+    let in_bytes = || Some(Unit::Bytes);
+    [
+        gauges(
+            "dopq_worker_disk_free",
+            "Free bytes of each node's engine's disk",
+            in_bytes(),
+            free,
+        ),
+        gauges(
+            "dopq_worker_images",
+            "Images that DoPQ made, by node",
+            None,
+            images,
+        ),
+        gauges(
+            "dopq_worker_images_size",
+            "Size of these images; what several have in common counts for each",
+            in_bytes(),
+            bytes,
+        ),
+        gauges(
+            "dopq_worker_images_removed",
+            "Images that each node removed since its worker's start",
+            None,
+            removed,
+        ),
+    ]
 }
 
 fn penalties(model: &Model) -> Gauges {

@@ -72,6 +72,7 @@ fn hello(gpu: &str, image: &str, attempt: &str) -> Report {
             labels: BTreeMap::new(),
         },
         images: BTreeSet::from([image.parse().expect("a digest")]),
+        closed: None,
         attempts: vec![KnownAttempt {
             attempt: attempt.parse().expect("an attempt"),
             phase: Some(AttemptPhase::Running),

@@ -232,6 +232,7 @@ pub(crate) fn worker(number: u64, health: Health) -> Worker {
             reason: "new disks".to_owned(),
             at: at(1),
         }),
+        closed: (number == 1).then(|| Arc::from("its disk is full")),
     }
 }
 

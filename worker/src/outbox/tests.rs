@@ -37,6 +37,7 @@ fn hello(seq: u64) -> Report {
             ..Capacity::default()
         },
         images: std::collections::BTreeSet::new(),
+        closed: None,
         attempts: Vec::new(),
     };
     report(seq, wire::Report::Hello(Box::new(hello)))

@@ -20,6 +20,7 @@ use dopq_common::chain::chain;
 use dopq_common::id::AttemptId;
 use dopq_common::resources::ByteSize;
 use dopq_common::time::Timestamp;
+use dopq_common::wire::Kept;
 use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -258,6 +259,17 @@ impl Retention {
             Ok(freed_bytes) => tracing::info!(freed_bytes, "pruned the build cache"),
             Err(error) => tracing::warn!(error = chain(&error), "failed to prune the build cache"),
         }
+    }
+
+    /// What is kept on the engine's fullest disk; `None` if that is unknown.
+    pub(crate) fn kept(&self) -> Option<Kept> {
+        let disks = self.parts.engine.disks();
+        Some(Kept {
+            disk_free_bytes: disks.iter().map(|disk| disk.free).min()?,
+            images: self.totals.images.load(Ordering::Relaxed),
+            images_bytes: self.totals.images_bytes.load(Ordering::Relaxed),
+            images_removed: self.totals.removed.load(Ordering::Relaxed),
+        })
     }
 
     /// Whether more than this share of any of the engine's disks is used.

@@ -1,5 +1,7 @@
 //! What people ask for: cancel, hold, release, priority, lock, cordon.
 
+use std::sync::Arc;
+
 use crate::id::{JobId, UserName, WorkerId};
 use crate::job::{Hold, Job, JobState, Phase, StopReason};
 
@@ -127,6 +129,21 @@ impl Step<'_> {
         let mut changed = (**known).clone();
         changed.cordon = cordon;
         self.put_worker(changed);
+        Ok(())
+    }
+
+    pub(crate) fn worker_closed(
+        &mut self,
+        worker: &WorkerId,
+        why: Option<Arc<str>>,
+    ) -> Result<(), Rejected> {
+        let known = self.state.worker(worker);
+        let known = known.ok_or_else(|| Rejected::NoSuchWorker(worker.clone()))?;
+        if known.closed != why {
+            let mut changed = (**known).clone();
+            changed.closed = why;
+            self.put_worker(changed);
+        }
         Ok(())
     }
 

@@ -33,6 +33,7 @@ impl Step<'_> {
             joined_at: before.map_or(self.now, |worker| worker.joined_at),
             health: Health::Up,
             cordon: before.and_then(|worker| worker.cordon.clone()),
+            closed: before.and_then(|worker| worker.closed.clone()),
             id: id.clone(),
         };
         self.put_worker(worker);

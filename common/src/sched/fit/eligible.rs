@@ -3,7 +3,6 @@
 use crate::id::{JobId, WorkerId};
 use crate::job::Job;
 use crate::sched::model::demand::Demand;
-use crate::sched::model::entities::Health;
 use crate::sched::state::core::State;
 use crate::time::Timestamp;
 
@@ -35,8 +34,7 @@ pub(crate) fn avoided<'a>(state: &State, job: &'a Job) -> Option<&'a WorkerId> {
     let mut workers = state.workers();
     let has_other = workers.any(|worker| {
         worker.id != *avoid
-            && worker.health == Health::Up
-            && worker.cordon.is_none()
+            && worker.takes_jobs()
             && needs(&worker.capacity, &job.spec.request).is_ok()
     });
     has_other.then_some(avoid)

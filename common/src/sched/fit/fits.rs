@@ -53,6 +53,8 @@ pub(crate) enum Blocker {
     Silent,
     /// An operator closed it.
     Cordoned,
+    /// It says that it takes no jobs.
+    Closed,
     /// The job's last attempt failed on it.
     Avoided,
     /// Too many attempts are being started there.
@@ -74,6 +76,7 @@ impl fmt::Display for Blocker {
             Self::Never => "too small or of another kind",
             Self::Silent => "silent",
             Self::Cordoned => "cordoned",
+            Self::Closed => "short of disk space",
             Self::Avoided => "avoided after a failed attempt there",
             Self::Starting => "busy starting jobs",
             Self::Gpus => "without enough free GPUs",
@@ -193,6 +196,9 @@ pub(crate) fn is_open(
     }
     if worker.cordon.is_some() {
         return Err(Blocker::Cordoned);
+    }
+    if worker.closed.is_some() {
+        return Err(Blocker::Closed);
     }
     if avoid == Some(&worker.id) {
         return Err(Blocker::Avoided);

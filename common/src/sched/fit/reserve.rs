@@ -17,7 +17,6 @@ use crate::resources::{Allocation, GpuShare};
 use crate::time::Timestamp;
 
 use crate::sched::fit::fits::{Fitness, fitness};
-use crate::sched::model::entities::Health;
 use crate::sched::model::reservation::Reservation;
 use crate::sched::model::shape::ShapeId;
 use crate::sched::state::core::State;
@@ -157,7 +156,7 @@ impl Plan {
     /// When enough will be free in the room.
     fn earliest(state: &State, now: Timestamp, node: &NodeLoad, job: &Job) -> Option<Timestamp> {
         let worker = node.worker.as_ref()?;
-        if worker.health != Health::Up || worker.cordon.is_some() {
+        if !worker.takes_jobs() {
             return None;
         }
         let mut plan = Self::now(node, job)?;

@@ -93,6 +93,17 @@ pub struct Worker {
     /// Set while it is closed to new jobs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cordon: Option<Cordon>,
+    /// Why the machine itself takes no jobs now, such as too little disk space.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<Arc<str>>,
+}
+
+impl Worker {
+    /// Whether it is heard from, and neither an operator nor the machine itself has closed it.
+    #[must_use]
+    pub fn takes_jobs(&self) -> bool {
+        self.health == Health::Up && self.cordon.is_none() && self.closed.is_none()
+    }
 }
 
 /// Whether a worker is heard from.

@@ -75,6 +75,13 @@ pub enum Event {
         /// `Some` to close it.
         cordon: Option<crate::sched::Cordon>,
     },
+    /// A worker said whether it takes jobs at all.
+    WorkerClosed {
+        /// Which.
+        worker: WorkerId,
+        /// Why it takes none, if it does not.
+        why: Option<Arc<str>>,
+    },
     /// A worker reported on an attempt.
     Reported {
         /// Who reports.

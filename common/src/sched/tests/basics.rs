@@ -99,3 +99,25 @@ fn what_can_never_fit_is_refused_and_told_what_would() {
         assert_eq!(result, Err(Rejected::NeverFits(expected)));
     }
 }
+
+#[test]
+fn a_machine_that_closed_itself_takes_no_jobs_until_it_opens() {
+    let mut c = Cluster::new();
+    let closed = |why: Option<&str>| Event::WorkerClosed {
+        worker: worker("w1"),
+        why: why.map(Arc::from),
+    };
+    let unknown = c.step(closed(Some("full")));
+    assert_eq!(unknown, Err(Rejected::NoSuchWorker(worker("w1"))));
+    c.join("w1", 1);
+    c.ok(closed(Some("the engine's disk has 1m free")));
+    c.submit("anna", |_| {});
+    // An introduction alone does not open it.
+    c.join("w1", 1);
+    assert_eq!(c.phase(1), Phase::Queued);
+    let reasons = reasons(&c.state, c.now, c.job(1));
+    let told: Vec<_> = reasons.iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["no node has room now: 1 short of disk space"]);
+    c.ok(closed(None));
+    assert_eq!(c.phase(1), Phase::Assigned);
+}

@@ -350,6 +350,7 @@ impl FakeWorker {
                 labels: std::collections::BTreeMap::new(),
             },
             images: std::collections::BTreeSet::new(),
+            closed: None,
             attempts: Vec::new(),
         };
         self.report(Report::Hello(Box::new(hello))).await;

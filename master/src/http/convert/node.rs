@@ -36,13 +36,7 @@ pub(in crate::http) fn node(model: &Model, caller: &Caller, worker: &Worker) -> 
     api::Node {
         name: worker.id.to_string(),
         state: health_word(worker.health).to_owned(),
-        cordon: worker.cordon.as_ref().map(|cordon| {
-            if cordon.reason.is_empty() {
-                format!("by {}", cordon.by)
-            } else {
-                format!("{} (by {})", cordon.reason, cordon.by)
-            }
-        }),
+        cordon: closed(worker),
         agent: hello.map_or_else(String::new, |hello| hello.agent.clone()),
         engine: hello.map_or_else(String::new, |hello| hello.engine.clone()),
         gpu_mode: hello.map_or_else(String::new, |hello| hello.gpu_mode.clone()),
@@ -55,6 +49,18 @@ pub(in crate::http) fn node(model: &Model, caller: &Caller, worker: &Worker) -> 
         jobs: jobs.map(|id| id.0).collect(),
         labels: worker.capacity.labels.clone(),
     }
+}
+
+/// Why it takes no new jobs, if it does not.
+fn closed(worker: &Worker) -> Option<String> {
+    let Some(cordon) = &worker.cordon else {
+        return worker.closed.as_deref().map(str::to_owned);
+    };
+    Some(if cordon.reason.is_empty() {
+        format!("by {}", cordon.by)
+    } else {
+        format!("{} (by {})", cordon.reason, cordon.by)
+    })
 }
 
 fn gpu_use<'a>(gpus: &'a [GpuUse], id: &GpuId) -> Option<&'a GpuUse> {

@@ -136,6 +136,7 @@ mod tests {
             joined_at: NOW,
             health: Health::Up,
             cordon: None,
+            closed: None,
         }
     }
 
