@@ -29,7 +29,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Administer",
         &[
-            "cordon", "uncordon", "lock", "unlock", "users", "user", "group",
+            "cordon", "uncordon", "lock", "unlock", "prune", "users", "user", "group",
         ],
     ),
     ("Simulate", &["sim"]),
@@ -156,6 +156,8 @@ pub(crate) enum Command {
     Lock(commands::queue::LockArguments),
     /// Unlock the queue
     Unlock,
+    /// Remove logs and results of your jobs; admins: all that is old
+    Prune(commands::prune::PruneArguments),
     /// List users with their penalties (same as: user list)
     Users,
     /// Show your usage, its charges, and when they decay

@@ -2,8 +2,8 @@
 
 use crate::args::{self, Cli, Command};
 use crate::commands::{
-    Context, change, check, completions, explain, fetch, groups, login, logs, nodes, ps, queue,
-    retry, show, sim, status, submit, usage, users, wait,
+    Context, change, check, completions, explain, fetch, groups, login, logs, nodes, prune, ps,
+    queue, retry, show, sim, status, submit, usage, users, wait,
 };
 use crate::exit;
 use crate::failure::Failure;
@@ -56,6 +56,7 @@ async fn perform(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Uncordon(arguments) => nodes::uncordon(context, &arguments).await,
         Command::Lock(arguments) => queue::lock(context, arguments).await,
         Command::Unlock => queue::unlock(context).await,
+        Command::Prune(arguments) => prune::run(context, &arguments).await,
         Command::Users => users::list(context).await,
         Command::Usage(arguments) => usage::run(context, &arguments).await,
         Command::User(command) => users::run(context, command).await,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use dopq_common::resources::ByteSize;
+use dopq_common::time::Timestamp;
 use dopq_worker::docker::fake::Program;
 use dopq_worker::docker::{
     Created, Error, LABEL_ATTEMPT, LABEL_CLUSTER, LABEL_JOB, Signal, Status, Usage,
@@ -10,6 +12,9 @@ use futures::StreamExt;
 use serde_json::json;
 
 use crate::bench::{self, Bench, PATIENCE, joined};
+
+/// Long before any image here was built: the year 2020.
+const START: Timestamp = Timestamp::from_millis(1_577_836_800_000);
 
 /// A program that runs until it is ended.
 const ON: &str = "echo ready; exec /bin/busybox sleep 600";
@@ -530,10 +535,10 @@ async fn images_are_found_listed_and_removed(bench: Bench) {
         .remove(&container, true)
         .await
         .expect("removed");
-    bench
-        .engine
-        .remove_image(&request.tag)
-        .await
-        .expect("removed");
+    // By its id it goes with its name, as retention removes it.
+    assert!(listed.iter().all(|image| image.created_at > START));
+    bench.engine.remove_image(&id).await.expect("removed");
     assert_eq!(bench.engine.find_image(&id).await.expect("asked"), None);
+    let keep = ByteSize(20 << 30);
+    bench.engine.prune_builds(keep).await.expect("pruned");
 }

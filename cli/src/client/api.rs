@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use dopq_common::api::{
     Bundle, CordonRequest, ErrorCode, Explanation, Group, GroupList, Job, JobPage, Limits,
-    LockRequest, NewToken, NewUser, NodeList, PriorityRequest, Queue, RetryRequest, Status,
-    SubmitRequest, TokenCreated, Usage, User, UserList, WhoAmI,
+    LockRequest, NewToken, NewUser, NodeList, PriorityRequest, PruneRequest, Pruned, Queue,
+    RetryRequest, Status, SubmitRequest, TokenCreated, Usage, User, UserList, WhoAmI,
 };
 use dopq_common::id::{Digest, JobId, JobName};
 use indicatif::ProgressBar;
@@ -278,6 +278,18 @@ impl Client {
     pub(crate) async fn uncordon(&self, node: &str) -> Result<(), Error> {
         let call = Call::new(Method::POST, &["nodes", node, "uncordon"]);
         self.send(&call.repeatable()).await.map(drop)
+    }
+
+    /// `POST /v1/prune`.
+    pub(crate) async fn prune(&self, dry_run: bool) -> Result<Pruned, Error> {
+        let call = Call::new(Method::POST, &["prune"]).json(&PruneRequest { dry_run });
+        self.fetch(&call.slow()).await
+    }
+
+    /// `DELETE /v1/jobs/{id}/output`.
+    pub(crate) async fn prune_job(&self, job: JobName) -> Result<Pruned, Error> {
+        let call = Call::new(Method::DELETE, &["jobs", &job.to_string(), "output"]);
+        self.fetch(&call.slow()).await
     }
 
     /// `POST /v1/queue/lock`.

@@ -53,6 +53,8 @@ pub(super) struct Call {
     /// Whether it is safe to send twice.
     pub(super) repeatable: bool,
     pub(super) patience: Patience,
+    /// Whether its answer may begin only after minutes.
+    pub(super) slow: bool,
 }
 
 impl Call {
@@ -67,6 +69,7 @@ impl Call {
             payload: Payload::None,
             repeatable,
             patience: Patience::Brief,
+            slow: false,
         }
     }
 
@@ -95,6 +98,11 @@ impl Call {
 
     pub(super) fn repeatable(mut self) -> Self {
         self.repeatable = true;
+        self
+    }
+
+    pub(super) fn slow(mut self) -> Self {
+        self.slow = true;
         self
     }
 
@@ -226,8 +234,8 @@ impl Client {
 
     async fn once(&self, call: &Call, url: &Url) -> Result<Response, Error> {
         let size = match call.payload {
-            Payload::None | Payload::Json(_) => Size::Small,
-            Payload::Content { .. } => Size::Large,
+            Payload::None | Payload::Json(_) if !call.slow => Size::Small,
+            Payload::None | Payload::Json(_) | Payload::Content { .. } => Size::Large,
         };
         let mut request = self
             .clients

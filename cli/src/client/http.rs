@@ -26,7 +26,7 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 pub(super) enum Size {
     /// Little: the answer begins soon.
     Small,
-    /// A file: the answer begins when it has arrived, however long that takes.
+    /// A file or a long task: the answer begins when it has arrived or is done, however long that takes.
     Large,
 }
 

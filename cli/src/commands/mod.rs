@@ -16,6 +16,7 @@ pub(crate) mod logs;
 pub(crate) mod nodes;
 pub(crate) mod overrides;
 mod progress;
+pub(crate) mod prune;
 pub(crate) mod ps;
 pub(crate) mod queue;
 pub(crate) mod retry;

@@ -420,3 +420,37 @@ fn checking_shows_what_a_sweep_would_run() {
         stdout(&output)
     );
 }
+
+#[test]
+fn prune_shows_what_goes_or_would_go() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(|request| {
+        let dry_run = request.body == br#"{"dry_run":true}"#;
+        let kind = json!({
+            "kind": "logs", "removed_objects": 3, "removed_bytes": 2048, "kept_objects": 5, "kept_bytes": 10,
+        });
+        Reply::json(
+            200,
+            &json!({"version": 1, "dry_run": dry_run, "kinds": [kind]}),
+        )
+    });
+    let output = dopq(home.path(), &server, &["prune", "--dry-run"]);
+    assert_eq!(output.status.code(), Some(0));
+    let (out, err) = (stdout(&output), stderr(&output));
+    assert!(out.contains("WOULD GO") && out.contains("logs"), "{out}");
+    assert!(err.contains("dopq prune would free 2"), "{err}");
+    let output = dopq(home.path(), &server, &["prune"]);
+    assert!(stdout(&output).contains("REMOVED"), "{}", stdout(&output));
+    let output = dopq(home.path(), &server, &["prune", "7"]);
+    assert!(
+        stderr(&output).contains("job 7: freed 2"),
+        "{}",
+        stderr(&output)
+    );
+    let paths: Vec<_> = server
+        .requests()
+        .iter()
+        .map(|request| request.path.clone())
+        .collect();
+    assert_eq!(paths, ["/v1/prune", "/v1/prune", "/v1/jobs/7/output"]);
+}

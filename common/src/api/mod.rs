@@ -19,10 +19,11 @@ pub use job::{
 };
 pub use request::{
     Bundle, CancelRequest, CordonRequest, LockRequest, LogEnd, LogEvent, NewToken, NewUser,
-    SubmitRequest, TokenCreated,
+    PruneRequest, SubmitRequest, TokenCreated,
 };
 pub use system::{
-    Component, Limits, Node, NodeGpu, NodeList, Role, Status, User, UserList, WhoAmI,
+    Component, Limits, Node, NodeGpu, NodeList, Pruned, PrunedKind, Role, Status, User, UserList,
+    WhoAmI,
 };
 pub use token::Token;
 pub use usage::{GroupTurn, Turn, Usage, UsageLine, UsageSum};

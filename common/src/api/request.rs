@@ -40,6 +40,15 @@ pub struct CordonRequest {
     pub reason: String,
 }
 
+/// `POST /v1/prune`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PruneRequest {
+    /// Whether to remove nothing and only tell what would be removed.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
 /// `POST /v1/queue/lock`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

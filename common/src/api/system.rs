@@ -20,7 +20,7 @@ pub struct Status {
     pub epoch: u64,
     /// How long the answering master has run.
     pub uptime_seconds: u64,
-    /// `ingest`, `scheduler`, `leader`, `store`, `broker` and `bundles`.
+    /// `ingest`, `scheduler`, `leader`, `store`, `broker`, `bundles` and `retention`.
     pub components: Vec<Component>,
     /// Jobs by state.
     pub jobs: BTreeMap<String, u64>,
@@ -202,4 +202,30 @@ pub struct WhoAmI {
     pub name: String,
     /// Role.
     pub role: Role,
+}
+
+/// `POST /v1/prune`: what a sweep of the bundle store removed, or would remove.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pruned {
+    /// [`super::API_VERSION`].
+    pub version: u32,
+    /// Whether nothing was removed.
+    pub dry_run: bool,
+    /// By kind: `bundles`, `logs`, `results` and `archive`.
+    pub kinds: Vec<PrunedKind>,
+}
+
+/// One kind of objects of the bundle store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrunedKind {
+    /// The kind.
+    pub kind: String,
+    /// How many objects were removed.
+    pub removed_objects: u64,
+    /// Their size.
+    pub removed_bytes: u64,
+    /// How many objects stay; of the archive only those that are looked at count.
+    pub kept_objects: u64,
+    /// Their size.
+    pub kept_bytes: u64,
 }

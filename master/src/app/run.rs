@@ -21,12 +21,14 @@ use crate::bundles::Intake;
 use crate::clock;
 use crate::config::{Config, Limits, Settings};
 use crate::driver::{self, Inputs, Parts};
-use crate::http;
 use crate::leader::{self, Standing};
 use crate::metrics::{Board, Metrics, Part, PartState};
+use crate::quota::Quota;
+use crate::retention::Pruner;
 use crate::store::LeaderInfo;
 use crate::telemetry::{self, Heard};
 use crate::view::View;
+use crate::{http, retention};
 
 /// How long the owner of the state may take to commit what is under way when it is asked to stop.
 const END_WITHIN: Duration = Duration::from_secs(10);
@@ -84,6 +86,7 @@ impl Master {
             bundle_limits(&config.settings.limits),
         );
         let intake = Intake::new(bundles.clone(), &spool, limits).map_err(Error::Bundles)?;
+        let intake = intake.with_quota(Quota::new(config.settings.limits.user_storage));
         note_parts(&config, bundles.name(), &board);
         let (handle, inputs) = driver::channel(View::new(config.settings.scheduler.clone()));
         let parts = Parts {
@@ -160,11 +163,18 @@ impl Master {
             prepared = first_start::prepare(&parts.handle, &data_dir, &mut stands) => prepared,
         };
         if prepared.is_ok() && !shutdown.is_cancelled() {
-            let router = http::router(app(config, parts, &intake, &shutdown));
+            let (pruner, requests) = retention::channel();
+            let router = http::router(app(config, parts, &intake, pruner, &shutdown));
             feeders.spawn(http::serve(listener, tls, router, shutdown.clone()));
             feeders.spawn(first_start::stand_by(
                 parts.handle.clone(),
                 Arc::clone(&data_dir),
+                stands.clone(),
+                shutdown.clone(),
+            ));
+            feeders.spawn(retention::run(
+                retention_parts(config, parts, &intake),
+                requests,
                 stands.clone(),
                 shutdown.clone(),
             ));
@@ -202,8 +212,15 @@ impl Master {
     }
 }
 
-fn app(config: &Config, parts: &Parts, intake: &Intake, shutdown: &CancellationToken) -> http::App {
+fn app(
+    config: &Config,
+    parts: &Parts,
+    intake: &Intake,
+    pruner: Pruner,
+    shutdown: &CancellationToken,
+) -> http::App {
     http::App {
+        pruner,
         handle: parts.handle.clone(),
         bundles: parts.bundles.clone(),
         intake: intake.clone(),
@@ -213,6 +230,18 @@ fn app(config: &Config, parts: &Parts, intake: &Intake, shutdown: &CancellationT
         metrics: parts.metrics.clone(),
         board: parts.board.clone(),
         shutdown: shutdown.clone(),
+    }
+}
+
+fn retention_parts(config: &Config, parts: &Parts, intake: &Intake) -> retention::Parts {
+    retention::Parts {
+        bundles: parts.bundles.clone(),
+        view: parts.handle.view().clone(),
+        settings: config.settings.retention.clone(),
+        grace: 2 * config.settings.leader.lease,
+        quota: intake.quota().clone(),
+        metrics: parts.metrics.clone(),
+        board: parts.board.clone(),
     }
 }
 

@@ -11,6 +11,7 @@ use dopq_common::job::{BundleRef, JobSpec};
 
 use super::objects::private_folder;
 use super::{Bundles, Error, IntakeError, Spooled, Stored};
+use crate::quota::Quota;
 
 /// Validation reads in pieces of this size.
 const BUFFER_BYTES: usize = 1 << 18;
@@ -21,6 +22,7 @@ pub struct Intake {
     bundles: Bundles,
     spool: Arc<PathBuf>,
     limits: Arc<Limits>,
+    quota: Quota,
 }
 
 /// A valid bundle.
@@ -32,8 +34,10 @@ pub struct Judged {
     pub config: String,
     /// The job's specification.
     pub spec: JobSpec,
-    /// Its bytes, or `None` if the store has them.
-    spooled: Option<Spooled>,
+    /// Its bytes.
+    spooled: Spooled,
+    /// Whether the store had it.
+    stored: bool,
 }
 
 /// A bundle that is in the store.
@@ -58,7 +62,20 @@ impl Intake {
             bundles,
             spool: Arc::new(spool.to_owned()),
             limits: Arc::new(limits),
+            quota: Quota::default(),
         })
+    }
+
+    /// The same with a limit on what each user keeps.
+    #[must_use]
+    pub fn with_quota(self, quota: Quota) -> Self {
+        Self { quota, ..self }
+    }
+
+    /// What each user keeps, and may keep.
+    #[must_use]
+    pub const fn quota(&self) -> &Quota {
+        &self.quota
     }
 
     /// The store.
@@ -126,7 +143,8 @@ impl Intake {
                 bundle,
                 config,
                 spec,
-                spooled: None,
+                spooled,
+                stored: true,
             });
         }
         let mut file = spooled.reader().await.map_err(IntakeError::of)?;
@@ -143,11 +161,12 @@ impl Intake {
             bundle,
             config: inspected.config,
             spec: inspected.spec,
-            spooled: Some(spooled),
+            spooled,
+            stored: false,
         })
     }
 
-    /// Stores a validated bundle; it is durable when this returns.
+    /// Stores a validated bundle unless it is stored; it is durable when this returns.
     ///
     /// # Errors
     /// [`IntakeError::Store`].
@@ -156,9 +175,16 @@ impl Intake {
             bundle,
             config,
             spec,
-            spooled,
+            mut spooled,
+            stored,
         } = judged;
-        if let Some(mut spooled) = spooled {
+        let _using = self.bundles.using(bundle.digest).await;
+        // It may have been removed meanwhile.
+        let found = match stored {
+            true => self.bundles.find(&bundle.digest).await,
+            false => Ok(None),
+        };
+        if found.map_err(IntakeError::Store)?.is_none() {
             self.bundles
                 .put(&mut spooled, bundle, &config)
                 .await

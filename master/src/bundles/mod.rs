@@ -5,12 +5,14 @@
 //! decides who may read it.
 
 mod error;
+mod in_use;
 mod intake;
 mod local;
 mod objects;
 mod segments;
 mod spool;
 mod store;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -19,5 +21,7 @@ pub use intake::{Intake, Judged, Taken};
 pub use spool::Spooled;
 pub use store::{Bundles, ByteStream, Chunk, Stored};
 
+pub(crate) use in_use::Removal;
 pub(crate) use objects::{Objects, local_path, private_folder};
 pub(crate) use segments::segment_path;
+pub(crate) use sweep::Listed;

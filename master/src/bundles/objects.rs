@@ -126,7 +126,9 @@ impl Objects {
         // Accepted means durable, so a write syncs the file and its folder before it returns.
         let store = LocalFileSystem::new_with_prefix(&folder)
             .map_err(|error| settings(&name, error))?
-            .with_fsync(true);
+            .with_fsync(true)
+            // What is removed leaves no empty folders.
+            .with_automatic_cleanup(true);
         Ok(Self {
             store: Arc::new(store),
             prefix: Path::default(),

@@ -26,6 +26,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::in_use::InUse;
 use super::objects::Objects;
 use super::{Error, Spooled, local};
 
@@ -69,6 +70,7 @@ struct BundleRecord {
 #[derive(Debug, Clone)]
 pub struct Bundles {
     objects: Objects,
+    pub(super) in_use: InUse,
 }
 
 impl Bundles {
@@ -78,13 +80,20 @@ impl Bundles {
     /// # Errors
     /// [`Error::Settings`] and [`Error::Folder`]. Does not contact a remote store.
     pub fn open(url: &str, options: &BTreeMap<String, SecretString>) -> Result<Self, Error> {
-        Objects::open(url, options).map(|objects| Self { objects })
+        let objects = Objects::open(url, options)?;
+        Ok(Self {
+            objects,
+            in_use: InUse::default(),
+        })
     }
 
     /// Wraps a test's store.
     #[cfg(test)]
     pub(crate) fn over(objects: Objects) -> Self {
-        Self { objects }
+        Self {
+            objects,
+            in_use: InUse::default(),
+        }
     }
 
     /// Where it is, without secrets.
@@ -282,7 +291,7 @@ impl Bundles {
             .fold(base, |path, part| path.join(PathPart::from(part)))
     }
 
-    fn zip_path(&self, digest: &Digest) -> Path {
+    pub(super) fn zip_path(&self, digest: &Digest) -> Path {
         self.path(["bundles", &format!("{digest}.zip")])
     }
 

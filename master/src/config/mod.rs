@@ -17,7 +17,7 @@ use crate::store;
 
 pub use args::{Args, LogFormat};
 pub use read::read;
-pub use settings::{Bundles, Ingest, Leader, Limits, LocalWorker, Settings, Store, Tls};
+pub use settings::{Bundles, Ingest, Leader, Limits, LocalWorker, Retention, Settings, Store, Tls};
 
 /// Everything that a master is told.
 #[derive(Debug, Clone)]

@@ -11,6 +11,8 @@ use dopq_common::sched;
 use dopq_common::settings::{BaseUrl, ClusterName, ServiceUrl, Share, at_least, between};
 use secrecy::SecretString;
 
+const DAY_SECONDS: u64 = 24 * 3600;
+
 dopq_common::settings! {
     /// Settings of a master.
     #[derive(Debug, Clone)]
@@ -45,6 +47,8 @@ dopq_common::settings! {
         pub ingest: Ingest = Ingest::default();
         /// Bounds on bundles and results
         pub limits: Limits = Limits::default();
+        /// What is removed from the bundle store
+        pub retention: Retention = Retention::default();
         /// The scheduler
         pub scheduler: sched::Settings = sched::Settings::default();
         /// How masters take over from each other
@@ -126,6 +130,29 @@ dopq_common::settings! {
         pub results_size: ByteSize = ByteSize(50 * ByteSize::GIB);
         /// Uploads must leave this much of the data folder's disk free
         pub min_free: ByteSize = ByteSize(ByteSize::GIB);
+        /// The most that the jobs of one user may keep in the bundle store; above it the user cannot submit
+        pub user_storage: Option<ByteSize> = None;
+    }
+}
+
+dopq_common::settings! {
+    /// What the leader removes from the bundle store.
+    #[derive(Debug, Clone)]
+    pub struct Retention {
+        /// Keep a bundle for so long after its upload and after the last job with it ended, so that the job can be retried
+        pub bundles: Duration = Duration::from_secs(30 * DAY_SECONDS);
+        /// Keep logs for so long after their job ended
+        pub logs: Duration = Duration::from_secs(90 * DAY_SECONDS);
+        /// Keep results for so long after their job ended
+        pub results: Duration = Duration::from_secs(90 * DAY_SECONDS);
+        /// Keep the archive's records for so long; by default for ever
+        pub archive: Option<Duration> = None;
+        /// Size of all bundles, logs and results; above it those of the jobs that ended first go early
+        pub store_size: Option<ByteSize> = None;
+        /// Keep everything for at least so long
+        pub min_age: Duration = Duration::from_secs(2 * 3600);
+        /// Between two sweeps
+        pub every: Duration = Duration::from_secs(3600), at_least(Duration::from_secs(1));
     }
 }
 

@@ -89,6 +89,10 @@ impl Batch {
                 self.audit.push(audit);
                 self.answers.push(Answer::Acted(reply, Ok(())));
             }
+            Input::Audit { audit, reply } => {
+                self.audit.push(audit);
+                self.answers.push(Answer::Acted(reply, Ok(())));
+            }
             Input::Reports { events, delivery } => {
                 // The input itself counts as one event.
                 self.events += events.len().saturating_sub(1);

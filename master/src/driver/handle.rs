@@ -105,6 +105,14 @@ impl Handle {
         .await
     }
 
+    /// Adds a line to the audit log; resolves after the commit.
+    ///
+    /// # Errors
+    /// [`ActError`].
+    pub async fn audit(&self, audit: AuditEntry) -> Result<(), ActError> {
+        self.ask(|reply| Input::Audit { audit, reply }).await
+    }
+
     /// Gives the scheduler the reports of one message; the delivery is acknowledged after the commit, and
     /// comes again when there is none.
     pub(crate) async fn report(&self, events: Vec<Event>, delivery: Delivery) {

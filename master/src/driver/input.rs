@@ -35,6 +35,8 @@ pub(super) enum Input {
         audit: AuditEntry,
         reply: Reply<()>,
     },
+    /// A line for the audit log, of what changes no state.
+    Audit { audit: AuditEntry, reply: Reply<()> },
     /// One message of a worker's reports, acknowledged after their commit.
     Reports {
         events: Vec<Event>,
@@ -47,7 +49,9 @@ impl Input {
     pub(super) fn refuse(self, error: ActError) {
         match self {
             Self::Submit { reply, .. } => answer(reply, Err(error)),
-            Self::Act { reply, .. } | Self::Account { reply, .. } => answer(reply, Err(error)),
+            Self::Act { reply, .. } | Self::Account { reply, .. } | Self::Audit { reply, .. } => {
+                answer(reply, Err(error));
+            }
             Self::Reports { delivery, .. } => drop(delivery),
         }
     }

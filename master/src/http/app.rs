@@ -19,6 +19,7 @@ use crate::clock;
 use crate::driver::Handle;
 use crate::logs;
 use crate::metrics::{Board, Metrics};
+use crate::retention::Pruner;
 use crate::view::View;
 
 /// Larger bodies that are read concurrently; the largest is a log's chunk of 4 MiB.
@@ -33,6 +34,8 @@ pub struct App {
     pub bundles: Bundles,
     /// Validates and stores uploaded bundles.
     pub intake: Intake,
+    /// Removes what nobody needs from the bundle store.
+    pub pruner: Pruner,
     /// Live tails of logs.
     pub broker: Broker,
     /// The cluster's key, which verifies attempt tokens.

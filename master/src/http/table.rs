@@ -7,8 +7,8 @@ use dopq_common::api::Role;
 use super::access::{Access, Pace, Rule, Who};
 use super::app::Ctx;
 use super::routes::{
-    accounts, bundles, data, events, groups, health, jobs, logs, nodes, queue, results, retry,
-    submit, system,
+    accounts, bundles, data, events, groups, health, jobs, logs, nodes, prune, queue, results,
+    retry, submit, system,
 };
 
 /// A route.
@@ -104,6 +104,7 @@ pub(super) fn table() -> Vec<Route> {
     t.add(Get, "/v1/queue", by(User), queue::show);
     t.add(Post, "/v1/queue/lock", by(Operator), queue::lock);
     t.add(Post, "/v1/queue/unlock", by(Operator), queue::unlock);
+    t.add(Post, "/v1/prune", by(Admin), prune::prune).streams();
     t.add(Get, "/v1/nodes", by(User), nodes::list);
     t.add(Post, "/v1/nodes/{id}/cordon", by(Operator), nodes::cordon);
     t.add(
@@ -173,6 +174,8 @@ pub(super) fn table() -> Vec<Route> {
         results::download,
     )
     .streams();
+    t.add(Delete, "/v1/jobs/{id}/output", Job(Operator), prune::output)
+        .streams();
     t.add(Get, "/v1/bundles/{digest}", by(User), bundles::show);
     t.add(Put, "/v1/bundles/{digest}", by(User), bundles::upload)
         .streams()

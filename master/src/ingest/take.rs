@@ -104,6 +104,11 @@ impl<S: Submit> Taker<S> {
                     let message = "the share does not accept urgent jobs; an operator must submit them with the CLI";
                     faults.push(Fault::new("class_not_allowed", "class", message));
                 }
+                let user = folder_user.as_ref().unwrap_or(executor);
+                if let Err(exceeded) = self.intake.quota().check(user) {
+                    let message = format!("{exceeded}; {}", exceeded.hint());
+                    faults.push(Fault::new("user_storage", "", message));
+                }
                 if faults.is_empty() {
                     let user = folder_user.unwrap_or_else(|| executor.clone());
                     return self.accept(found, user, judged).await;
@@ -171,6 +176,8 @@ impl<S: Submit> Taker<S> {
     }
 
     async fn accept(&self, found: &Found, user: UserName, judged: Judged) -> Result<Outcome, Stop> {
+        // It stays until the job is accepted.
+        let _using = self.intake.bundles().using(judged.bundle.digest).await;
         let taken = self
             .intake
             .keep(judged)

@@ -21,6 +21,8 @@ pub enum Part {
     Broker,
     /// The bundle store.
     Bundles,
+    /// Removes old objects of the bundle store.
+    Retention,
 }
 
 impl Part {
@@ -34,6 +36,7 @@ impl Part {
             Self::Store => "store",
             Self::Broker => "broker",
             Self::Bundles => "bundles",
+            Self::Retention => "retention",
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
@@ -25,6 +26,9 @@ pub struct Metrics {
     runtime_estimate: Family<Labels, Histogram, fn() -> Histogram>,
     http_requests: Family<[(&'static str, String); 3], Counter>,
     auth_failures: Counter,
+    swept_objects: Family<Labels, Counter>,
+    swept: Family<Labels, Counter>,
+    stored: Family<Labels, Gauge>,
 }
 
 impl Default for Metrics {
@@ -44,6 +48,9 @@ impl Default for Metrics {
             runtime_estimate: Family::new_with_constructor(ratios),
             http_requests: Family::default(),
             auth_failures: Counter::default(),
+            swept_objects: Family::default(),
+            swept: Family::default(),
+            stored: Family::default(),
         }
     }
 }
@@ -124,6 +131,15 @@ impl Metrics {
         self.auth_failures.inc();
     }
 
+    /// A sweep of the bundle store removed objects of `kind`, of so many bytes, and left so many bytes.
+    pub fn swept(&self, kind: &'static str, objects: u64, bytes: u64, left_bytes: u64) {
+        let labels = [("kind", kind.to_owned())];
+        self.swept_objects.get_or_create(&labels).inc_by(objects);
+        self.swept.get_or_create(&labels).inc_by(bytes);
+        let left = i64::try_from(left_bytes).unwrap_or(i64::MAX);
+        self.stored.get_or_create(&labels).set(left);
+    }
+
     /// Adds the families to `registry`, which has the prefix `dopq`.
     pub fn register(&self, registry: &mut Registry) {
         registry.register_with_unit(
@@ -185,6 +201,23 @@ impl Metrics {
             "http_auth_failures",
             "Requests without a valid token",
             self.auth_failures.clone(),
+        );
+        registry.register(
+            "retention_removed_objects",
+            "Objects that sweeps of the bundle store removed, by kind",
+            self.swept_objects.clone(),
+        );
+        registry.register_with_unit(
+            "retention_removed",
+            "Bytes that sweeps of the bundle store removed, by kind",
+            Unit::Bytes,
+            self.swept.clone(),
+        );
+        registry.register_with_unit(
+            "bundle_store",
+            "Size of the bundle store after the last sweep, by kind",
+            Unit::Bytes,
+            self.stored.clone(),
         );
     }
 }

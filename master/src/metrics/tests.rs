@@ -22,6 +22,7 @@ fn a_scrape_has_every_family_in_base_units() {
     metrics.runtime_estimated("learned", 0.7);
     metrics.http_answered("GET", "/v1/jobs/{id}", 200);
     metrics.auth_failed();
+    metrics.swept("logs", 3, 100, 50);
     let registry = registry(&metrics, &View::new(Settings::default()));
     let mut text = String::new();
     encode(&mut text, &registry).expect("text");
@@ -38,11 +39,15 @@ fn a_scrape_has_every_family_in_base_units() {
         "dopq_job_runtime_estimate_ratio_bucket{le=\"0.8\",by=\"learned\"} 1",
         "dopq_http_requests_total{method=\"GET\",route=\"/v1/jobs/{id}\",status=\"200\"} 1",
         "dopq_http_auth_failures_total 1",
+        "dopq_retention_removed_objects_total{kind=\"logs\"} 3",
+        "dopq_retention_removed_bytes_total{kind=\"logs\"} 100",
+        "dopq_bundle_store_bytes{kind=\"logs\"} 50",
         "dopq_jobs{state=\"queued\"} 0.0",
         "dopq_workers{state=\"up\"} 0.0",
         "dopq_leader 0.0",
         "# TYPE dopq_gpu_utilization_ratio gauge",
         "# TYPE dopq_worker_gpus gauge",
+        "# TYPE dopq_worker_images gauge",
         "# TYPE DCGM_FI_DEV_GPU_UTIL gauge",
     ] {
         assert!(text.lines().any(|l| l == line), "no {line:?} in\n{text}");

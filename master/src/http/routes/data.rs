@@ -19,6 +19,7 @@ use crate::http::caller::AttemptCaller;
 use crate::http::error::{Error, Result};
 use crate::http::extract::collect;
 use crate::http::uploads;
+use crate::view::Model;
 
 /// The largest piece of a log; a worker sends about 1 MiB.
 const LOG_CHUNK_MAX_BYTES: usize = 4 << 20;
@@ -106,6 +107,11 @@ pub(in crate::http) async fn put_results(
     match (stored, refused.lock().take()) {
         (Ok(size_bytes), _) => {
             tracing::info!(attempt = %caller.attempt, worker.id = %caller.worker, size_bytes, "results stored");
+            let job = caller.attempt.job;
+            let user = |model: &Model| Some(model.state.job(job)?.user.clone());
+            if let Some(user) = context.view().read(user) {
+                context.app.intake.quota().stored(&user, size_bytes);
+            }
             Ok(StatusCode::NO_CONTENT)
         }
         (Err(_), Some(refused)) => Err(refused),

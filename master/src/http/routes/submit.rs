@@ -31,6 +31,8 @@ pub(in crate::http) async fn submit(
 ) -> Result<(StatusCode, Json<api::Job>)> {
     let key = key(&headers, &caller)?;
     let digest: Digest = request.bundle.parse()?;
+    // It stays until the job is accepted.
+    let _using = context.app.bundles.using(digest).await;
     let stored = context.app.bundles.find(&digest).await;
     let stored =
         stored.map_err(|error| Error::unavailable("the bundle store does not answer", &error))?;
@@ -62,7 +64,10 @@ pub(super) async fn submit_again(
     key: Option<Arc<str>>,
 ) -> Result<(StatusCode, Json<api::Job>)> {
     let spec = config::parse(&config).map_err(refused)?;
+    let _using;
     if let Some(bundle) = &bundle {
+        // It stays until the job is accepted.
+        _using = context.app.bundles.using(bundle.digest).await;
         let stored = context.app.bundles.find(&bundle.digest).await;
         let stored = stored
             .map_err(|error| Error::unavailable("the bundle store does not answer", &error))?;
@@ -88,6 +93,14 @@ async fn hand_over(
         let message = "only operators and admins may submit urgent jobs; use normal or nice";
         return Err(Error::fault("class_not_allowed", "class", message));
     }
+    context
+        .app
+        .intake
+        .quota()
+        .check(&user)
+        .map_err(|exceeded| {
+            Error::new(ErrorCode::InsufficientStorage, exceeded.to_string()).hint(exceeded.hint())
+        })?;
     let job_key = random::job_key()
         .map_err(|error| Error::internal("failed to draw a random number", &error))?;
     let submission = Submission {

@@ -45,6 +45,7 @@ const MAY: &[(&str, &str, &[Asker])] = &[
     ("GET", "/v1/queue", &[Anna, Bert, Operator, Admin]),
     ("POST", "/v1/queue/lock", &[Operator, Admin]),
     ("POST", "/v1/queue/unlock", &[Operator, Admin]),
+    ("POST", "/v1/prune", &[Admin]),
     ("GET", "/v1/nodes", &[Anna, Bert, Operator, Admin]),
     ("POST", "/v1/nodes/{id}/cordon", &[Operator, Admin]),
     ("POST", "/v1/nodes/{id}/uncordon", &[Operator, Admin]),
@@ -70,6 +71,7 @@ const MAY: &[(&str, &str, &[Asker])] = &[
     ("GET", "/v1/jobs/{id}/logs", &[Anna, Operator, Admin]),
     ("GET", "/v1/jobs/{id}/logs/stream", &[Anna, Operator, Admin]),
     ("GET", "/v1/jobs/{id}/results", &[Anna, Operator, Admin]),
+    ("DELETE", "/v1/jobs/{id}/output", &[Anna, Operator, Admin]),
     (
         "GET",
         "/v1/bundles/{digest}",

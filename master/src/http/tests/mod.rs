@@ -9,6 +9,7 @@ mod estimates;
 mod groups;
 mod jobs;
 mod logs;
+mod prune;
 mod upload;
 mod usage;
 mod world;

@@ -28,12 +28,15 @@ use super::ask::{Ask, Reply};
 use crate::accounts::mint;
 use crate::bundles::{Bundles, Intake};
 use crate::clock;
+use crate::config;
 use crate::driver::{self, Handle, Parts};
 use crate::http::app::{App, Context, Ctx, Settings};
 use crate::http::router::assemble;
 use crate::http::table::{Route, table};
 use crate::leader::{self, Standing};
 use crate::metrics::{Board, Metrics, Part, PartState};
+use crate::quota::Quota;
+use crate::retention;
 use crate::store::{self, Account, AccountChange, AuditEntry, LeaderInfo, Loaded, Store};
 use crate::telemetry::Heard;
 use crate::view::View;
@@ -45,6 +48,29 @@ const PEOPLE: [(&str, Role); 4] = [
     ("anna", Role::User),
     ("bert", Role::User),
 ];
+
+/// Removes all that is not needed, however young, unless there is a quota.
+fn retention_parts(app: &App, bundles: &Bundles) -> retention::Parts {
+    let keep = match app.intake.quota().limit() {
+        Some(_) => config::Retention::default().logs,
+        None => Duration::ZERO,
+    };
+    retention::Parts {
+        bundles: bundles.clone(),
+        view: app.handle.view().clone(),
+        settings: config::Retention {
+            bundles: keep,
+            logs: keep,
+            results: keep,
+            min_age: Duration::ZERO,
+            ..config::Retention::default()
+        },
+        grace: Duration::ZERO,
+        quota: app.intake.quota().clone(),
+        metrics: app.metrics.clone(),
+        board: app.board.clone(),
+    }
+}
 
 /// The key of the jobs that a world submits by itself.
 const KEY: JobKey = JobKey([7; 16]);
@@ -59,6 +85,7 @@ pub(super) struct World {
     tokens: BTreeMap<&'static str, Secret>,
     /// That of a master which leads.
     store: Option<Store>,
+    prunings: Option<retention::Requests>,
     _stop: DropGuard,
     _dir: TempDir,
 }
@@ -71,10 +98,19 @@ impl World {
 
     /// The same with other settings.
     pub(super) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::leading(change, Quota::default()).await
+    }
+
+    /// A world where each user may keep so many bytes, and sweeps remove nothing young.
+    pub(super) async fn with_quota(bytes: u64) -> Self {
+        Self::leading(|_| {}, Quota::new(Some(ByteSize(bytes)))).await
+    }
+
+    async fn leading(change: impl FnOnce(&mut Settings), quota: Quota) -> Self {
         let dir = tempfile::tempdir().expect("folder");
         let view = View::new(scheduler());
         let (handle, inputs) = driver::channel(view);
-        let mut world = Self::around(dir, handle, change);
+        let mut world = Self::around(dir, handle, change, quota);
         let store = Store::open(store::Options::Embedded {
             dir: world._dir.path().join("store"),
         });
@@ -107,6 +143,15 @@ impl World {
         tokio::spawn(leader::run(options, parts, inputs, standing, stop));
         let leads = stands.wait_for(|standing| *standing == Standing::Leads);
         leads.await.expect("the lead");
+        if let Some(prunings) = world.prunings.take() {
+            let parts = retention_parts(app, &world.bundles);
+            tokio::spawn(retention::run(
+                parts,
+                prunings,
+                stands,
+                app.shutdown.clone(),
+            ));
+        }
         let now = clock::now();
         for part in [Part::Scheduler, Part::Store, Part::Broker] {
             app.board.set(now, part, PartState::Up, "");
@@ -124,7 +169,7 @@ impl World {
         let dir = tempfile::tempdir().expect("folder");
         let view = View::new(scheduler());
         let (handle, _) = driver::channel(view.clone());
-        let mut world = Self::around(dir, handle, |_| {});
+        let mut world = Self::around(dir, handle, |_| {}, Quota::default());
         let accounts = world.accounts();
         let loaded = Loaded {
             seq: 1,
@@ -138,12 +183,19 @@ impl World {
         world
     }
 
-    fn around(dir: TempDir, handle: Handle, change: impl FnOnce(&mut Settings)) -> Self {
+    fn around(
+        dir: TempDir,
+        handle: Handle,
+        change: impl FnOnce(&mut Settings),
+        quota: Quota,
+    ) -> Self {
         let path = dir.path().join("bundles");
         let url = path.to_str().expect("path");
+        let (pruner, prunings) = retention::channel();
         let bundles = Bundles::open(url, &BTreeMap::new()).expect("bundles");
         let spool = dir.path().join("spool");
         let intake = Intake::new(bundles.clone(), &spool, Limits::default()).expect("spool");
+        let intake = intake.with_quota(quota);
         let broker = Broker::Inproc(inproc::Broker::new(inproc::Options::default()));
         let key = ClusterKey::from_secret("secret");
         let mut settings = Settings {
@@ -159,6 +211,7 @@ impl World {
         let context = Context::new(App {
             handle: handle.clone(),
             bundles: bundles.clone(),
+            pruner,
             intake,
             broker: broker.clone(),
             key: key.clone(),
@@ -176,6 +229,7 @@ impl World {
             key,
             tokens: BTreeMap::new(),
             store: None,
+            prunings: Some(prunings),
             _stop: shutdown.drop_guard(),
             _dir: dir,
         }

@@ -1,0 +1,179 @@
+//! How much each user may keep in the bundle store.
+//!
+//! What they keep is counted by the leader's sweeps ([`crate::retention`]), and results also when they are stored. A
+//! user who keeps too much can submit nothing until some of it is gone.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use dopq_common::id::{JobId, UserName};
+use dopq_common::resources::ByteSize;
+use parking_lot::Mutex;
+
+/// What a user keeps.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Bytes of bundles of jobs that the scheduler knows.
+    pub bundles: u64,
+    /// Bytes of logs.
+    pub logs: u64,
+    /// Bytes of results.
+    pub results: u64,
+    /// The jobs that ended and left most, and how much; the largest first.
+    pub largest: Vec<(JobId, u64)>,
+}
+
+impl Used {
+    const fn total(&self) -> u64 {
+        self.bundles
+            .saturating_add(self.logs)
+            .saturating_add(self.results)
+    }
+}
+
+/// The limit of each user, and what they keep; clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Quota {
+    limit: Option<ByteSize>,
+    users: Arc<Mutex<BTreeMap<UserName, Used>>>,
+}
+
+/// That a user keeps too much.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exceeded {
+    used: Used,
+    limit: ByteSize,
+}
+
+impl fmt::Display for Exceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Used {
+            bundles,
+            logs,
+            results,
+            ..
+        } = self.used;
+        let [total, bundles, logs, results] =
+            [self.used.total(), bundles, logs, results].map(ByteSize);
+        let limit = self.limit;
+        write!(
+            f,
+            "your jobs keep {total} in the bundle store, and {limit} are allowed: \
+             {results} of results, {logs} of logs, {bundles} of bundles"
+        )
+    }
+}
+
+impl Exceeded {
+    /// What the user can do.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        let largest = &self.used.largest;
+        if largest.is_empty() {
+            return "none of your jobs that ended left anything; wait until others end, or ask an admin"
+                .to_owned();
+        }
+        let ids: Vec<String> = largest.iter().map(|(id, _)| id.to_string()).collect();
+        let freed = largest.iter().map(|(_, bytes)| *bytes).sum();
+        format!(
+            "remove what ended jobs left: dopq prune {} frees {}",
+            ids.join(" "),
+            ByteSize(freed)
+        )
+    }
+}
+
+impl Quota {
+    /// So much for each user; `None` for no limit.
+    #[must_use]
+    pub fn new(limit: Option<ByteSize>) -> Self {
+        Self {
+            limit,
+            users: Arc::default(),
+        }
+    }
+
+    /// The limit.
+    #[must_use]
+    pub const fn limit(&self) -> Option<ByteSize> {
+        self.limit
+    }
+
+    /// Replaces what is known of all users.
+    pub(crate) fn counted(&self, users: BTreeMap<UserName, Used>) {
+        *self.users.lock() = users;
+    }
+
+    /// Results of the user's were stored.
+    pub(crate) fn stored(&self, user: &UserName, bytes: u64) {
+        let mut users = self.users.lock();
+        let used = users.entry(user.clone()).or_default();
+        used.results = used.results.saturating_add(bytes);
+    }
+
+    /// What a job of the user's left was removed: logs and results, in bytes.
+    pub(crate) fn removed(&self, user: &UserName, job: JobId, logs: u64, results: u64) {
+        let mut users = self.users.lock();
+        let used = users.entry(user.clone()).or_default();
+        used.logs = used.logs.saturating_sub(logs);
+        used.results = used.results.saturating_sub(results);
+        used.largest.retain(|(largest, _)| *largest != job);
+    }
+
+    /// Whether the user may submit.
+    ///
+    /// # Errors
+    /// [`Exceeded`].
+    pub fn check(&self, user: &UserName) -> Result<(), Exceeded> {
+        let Some(limit) = self.limit else {
+            return Ok(());
+        };
+        let users = self.users.lock();
+        match users.get(user) {
+            Some(used) if used.total() >= limit.0 => Err(Exceeded {
+                used: used.clone(),
+                limit,
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_keeps_too_much_is_told_what_and_how_to_free_it() {
+        let (anna, bert): (UserName, UserName) = (
+            "anna".parse().expect("a name"),
+            "bert".parse().expect("a name"),
+        );
+        let quota = Quota::new(Some(ByteSize(10 << 30)));
+        assert!(quota.check(&anna).is_ok(), "nothing is known of her");
+        let used = Used {
+            bundles: 1 << 30,
+            logs: 2 << 30,
+            results: 6 << 30,
+            largest: vec![(JobId(7), 5 << 30), (JobId(9), 1 << 30)],
+        };
+        quota.counted([(anna.clone(), used)].into());
+        assert!(quota.check(&anna).is_ok());
+        quota.stored(&anna, 1 << 30);
+        let exceeded = quota.check(&anna).expect_err("too much");
+        assert_eq!(
+            exceeded.to_string(),
+            "your jobs keep 10 GiB in the bundle store, and 10 GiB are allowed: \
+             7 GiB of results, 2 GiB of logs, 1 GiB of bundles"
+        );
+        assert_eq!(
+            exceeded.hint(),
+            "remove what ended jobs left: dopq prune 7 9 frees 6 GiB"
+        );
+        assert!(quota.check(&bert).is_ok());
+        quota.removed(&anna, JobId(9), 0, 1 << 30);
+        assert!(quota.check(&anna).is_ok());
+        assert!(Quota::new(None).check(&anna).is_ok());
+    }
+}

@@ -1,0 +1,211 @@
+//! Removes from the bundle store what nobody needs any more: bundles, logs, results, and old records of the archive.
+//!
+//! The leader sweeps every `retention.every`, and when an admin asks. A sweep lists the store in pages and never holds
+//! all of it. It ends with the leadership.
+//!
+//! - [`rules`]: what may go; pure
+//! - [`sweep`]: one sweep
+//! - [`report`]: what came of it
+
+mod report;
+mod rules;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use dopq_common::chain::chain;
+use dopq_common::id::{JobId, JobKey};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::bundles::{Bundles, Error};
+use crate::clock;
+use crate::config;
+use crate::leader::Standing;
+use crate::metrics::{Board, Metrics, Part, PartState};
+use crate::quota::Quota;
+use crate::view::View;
+
+pub use report::{Count, Kind, Report};
+use sweep::{Mode, Sweep};
+
+/// Requests that may wait; each is a whole sweep.
+const REQUESTS: usize = 4;
+/// From the begin of a leadership to its first sweep, at most.
+const FIRST: Duration = Duration::from_secs(60);
+/// Between two pages of a sweep that nobody waits for.
+const PAUSE: Duration = Duration::from_millis(100);
+/// What is shown of a master that does not lead.
+const NOT_LEADING: &str = "only the leader removes";
+
+/// What retention works with.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Where it removes.
+    pub bundles: Bundles,
+    /// What is needed.
+    pub view: View,
+    /// For how long things are kept.
+    pub settings: config::Retention,
+    /// After which no former leader acts any more.
+    pub grace: Duration,
+    /// Learns what each user keeps.
+    pub quota: Quota,
+    /// Counts what is removed.
+    pub metrics: Metrics,
+    /// Shows the last sweep.
+    pub board: Board,
+}
+
+/// A sweep that somebody waits for.
+#[derive(Debug)]
+struct Request {
+    dry_run: bool,
+    reply: oneshot::Sender<Result<Report, Error>>,
+}
+
+/// Asks for sweeps; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Pruner(mpsc::Sender<Request>);
+
+/// The receiving end of a [`Pruner`].
+#[derive(Debug)]
+pub struct Requests(mpsc::Receiver<Request>);
+
+/// A pruner and its receiving end, for [`run`].
+#[must_use]
+pub fn channel() -> (Pruner, Requests) {
+    let (sender, receiver) = mpsc::channel(REQUESTS);
+    (Pruner(sender), Requests(receiver))
+}
+
+impl Pruner {
+    /// Sweeps now, or finds out what a sweep would remove. `None` when this master does not lead any more.
+    ///
+    /// # Errors
+    /// The bundle store's.
+    pub async fn prune(&self, dry_run: bool) -> Option<Result<Report, Error>> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Request { dry_run, reply }).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+/// Removes the logs and results of a job that has ended.
+///
+/// # Errors
+/// The bundle store's.
+pub async fn remove_output(bundles: &Bundles, job: (JobId, JobKey)) -> Result<Report, Error> {
+    let mut report = Report::default();
+    sweep::output(bundles, job, false, &mut report).await?;
+    Ok(report)
+}
+
+/// Sweeps for as long as this master leads, until `shutdown`.
+pub async fn run(
+    parts: Parts,
+    mut requests: Requests,
+    mut stands: watch::Receiver<Standing>,
+    shutdown: CancellationToken,
+) {
+    while !shutdown.is_cancelled() {
+        parts.show(PartState::Off, NOT_LEADING);
+        let leads = async {
+            loop {
+                tokio::select! {
+                    leads = stands.wait_for(|standing| *standing == Standing::Leads) => {
+                        return leads.is_ok();
+                    }
+                    // Nobody is answered: its sender is dropped.
+                    Some(_) = requests.0.recv() => {}
+                }
+            }
+        };
+        if shutdown.run_until_cancelled(leads).await != Some(true) {
+            return;
+        }
+        let lost = stands.wait_for(|standing| *standing != Standing::Leads);
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            // The sender's end is the end of leading as well.
+            _ = lost => {}
+            () = parts.lead(&mut requests) => {}
+        }
+    }
+}
+
+impl Parts {
+    async fn lead(&self, requests: &mut Requests) {
+        self.show(PartState::Up, "no sweep yet");
+        let every = self.settings.every;
+        let mut due = tokio::time::interval_at(Instant::now() + FIRST.min(every), every);
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let request = tokio::select! {
+                _ = due.tick() => None,
+                Some(request) = requests.0.recv() => Some(request),
+            };
+            let (dry_run, pause) = match &request {
+                Some(request) => (request.dry_run, Duration::ZERO),
+                None => (false, PAUSE),
+            };
+            let swept = self.sweep(dry_run, pause).await;
+            if let Some(request) = request {
+                // Whoever asked may be gone; what was removed is told in the log.
+                drop(request.reply.send(swept));
+            }
+        }
+    }
+
+    async fn sweep(&self, dry_run: bool, pause: Duration) -> Result<Report, Error> {
+        let began = Instant::now();
+        let mode = Mode {
+            dry_run,
+            pause,
+            grace: self.grace,
+        };
+        let sweep = Sweep::new(
+            &self.bundles,
+            &self.view,
+            &self.settings,
+            mode,
+            clock::now(),
+        );
+        let swept = Box::pin(sweep.run()).await.map(|(report, used)| {
+            self.quota.counted(used);
+            Report {
+                took: began.elapsed(),
+                ..report
+            }
+        });
+        match &swept {
+            Ok(report) if report.dry_run => {}
+            Ok(report) => {
+                for kind in Kind::ALL {
+                    let removed = report.removed.get(&kind).copied().unwrap_or_default();
+                    let left = report.kept(kind).bytes;
+                    let name = kind.as_str();
+                    self.metrics
+                        .swept(name, removed.objects, removed.bytes, left);
+                }
+                self.show(PartState::Up, report.to_string());
+                if !report.removed.is_empty() {
+                    tracing::info!(%report, elapsed_ms = report.took.as_millis(), "swept the bundle store");
+                }
+            }
+            Err(error) => {
+                let error = chain(error);
+                tracing::warn!(error, "failed to sweep the bundle store");
+                self.show(PartState::Degraded, error);
+            }
+        }
+        swept
+    }
+
+    fn show(&self, state: PartState, detail: impl Into<String>) {
+        self.board.set(clock::now(), Part::Retention, state, detail);
+    }
+}

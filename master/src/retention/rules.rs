@@ -1,0 +1,318 @@
+//! Decides what of the bundle store may go. Pure.
+//!
+//! A job that is not over keeps its bundle, its logs and its results. What DoPQ did not write is never touched.
+
+use std::collections::BTreeMap;
+
+use dopq_common::id::{Digest, JobId, JobKey, UserName};
+use dopq_common::sched::State;
+use dopq_common::time::Timestamp;
+
+use crate::bundles::Listed;
+use crate::config::Retention;
+
+/// A job's folder in the store.
+pub(super) type JobName = (JobId, JobKey);
+
+/// What an object of the store is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Object {
+    /// A bundle's zip.
+    Zip(Digest),
+    /// The record beside a zip. A bundle without it does not count as stored.
+    Record(Digest),
+    /// A piece of a log.
+    Log(JobName),
+    /// Results.
+    Results(JobName),
+}
+
+impl Object {
+    /// By its name below the store's root; `None` if it is nothing that may go.
+    pub(super) fn of(name: &str) -> Option<Self> {
+        let parts: Vec<&str> = name.split('/').collect();
+        match parts.as_slice() {
+            ["bundles", file] => match file.split_once('.')? {
+                (digest, "zip") => Some(Self::Zip(digest.parse().ok()?)),
+                (digest, "json") => Some(Self::Record(digest.parse().ok()?)),
+                _ => None,
+            },
+            ["jobs", job, "logs", attempt, offset] if is_number(attempt) && is_number(offset) => {
+                Some(Self::Log(job_name(job)?))
+            }
+            ["jobs", job, "results", file] if is_number(file.strip_suffix(".tar")?) => {
+                Some(Self::Results(job_name(job)?))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn job_name(text: &str) -> Option<JobName> {
+    let (id, key) = text.split_once('-')?;
+    Some((id.parse().ok()?, key.parse().ok()?))
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether something is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Need {
+    /// Nothing that is known needs it.
+    Unknown,
+    /// What needed it was over then.
+    Until(Timestamp),
+    /// It is needed now.
+    Now,
+}
+
+/// What the scheduler knows of bundles.
+#[derive(Debug, Default)]
+pub(super) struct Needs {
+    bundles: BTreeMap<Digest, (Need, Vec<UserName>)>,
+    /// Jobs above it were not looked at.
+    last: Option<JobId>,
+}
+
+impl Needs {
+    /// Adds the jobs that were accepted since the last look.
+    pub(super) fn look(&mut self, state: &State) {
+        let new = state.jobs().rev();
+        let last = self.last;
+        for job in new.take_while(|job| last.is_none_or(|last| job.id > last)) {
+            self.last = self.last.max(Some(job.id));
+            if let Some(bundle) = &job.bundle {
+                let ended = job.state.finished();
+                let need = ended.map_or(Need::Now, |finished| Need::Until(finished.at));
+                let known = self.bundles.entry(bundle.digest);
+                let (known, users) = known.or_insert((need, Vec::new()));
+                *known = need.max(*known);
+                if !users.contains(&job.user) {
+                    users.push(job.user.clone());
+                }
+            }
+        }
+    }
+
+    /// Whether a bundle is needed.
+    pub(super) fn bundle(&self, digest: &Digest) -> Need {
+        self.bundles
+            .get(digest)
+            .map_or(Need::Unknown, |(need, _)| *need)
+    }
+
+    /// Whose jobs have it.
+    pub(super) fn users(&self, digest: &Digest) -> &[UserName] {
+        self.bundles
+            .get(digest)
+            .map_or(&[], |(_, users)| users.as_slice())
+    }
+}
+
+/// Whether a job needs its logs and results, and whose it is.
+pub(super) fn output(state: &State, (id, key): JobName) -> (Need, Option<UserName>) {
+    let Some(job) = state.job(id).filter(|job| job.key == key) else {
+        return (Need::Unknown, None);
+    };
+    let need = match job.state.finished() {
+        None => Need::Now,
+        Some(finished) => Need::Until(finished.at),
+    };
+    (need, Some(job.user.clone()))
+}
+
+/// When something began to be of no use; `None` while it is needed.
+pub(super) fn unused_since(listed: &Listed, need: Need) -> Option<Timestamp> {
+    match need {
+        Need::Now => None,
+        Need::Until(at) => Some(at.max(listed.modified)),
+        Need::Unknown => Some(listed.modified),
+    }
+}
+
+/// Whether something goes because of its age.
+pub(super) fn is_over(
+    settings: &Retention,
+    now: Timestamp,
+    object: Object,
+    since: Timestamp,
+) -> bool {
+    let keep = match object {
+        Object::Zip(_) | Object::Record(_) => settings.bundles,
+        Object::Log(_) => settings.logs,
+        Object::Results(_) => settings.results,
+    };
+    now.since(since) > keep.max(settings.min_age)
+}
+
+/// The days of the archive that go; the newest stays, because a new leader continues after it.
+pub(super) fn old_days(settings: &Retention, now: Timestamp, mut days: Vec<String>) -> Vec<String> {
+    let Some(keep) = settings.archive else {
+        return Vec::new();
+    };
+    let first = now.to_datetime() - keep.max(settings.min_age);
+    let first = first.format("%Y-%m-%d").to_string();
+    days.sort_unstable();
+    days.pop();
+    days.retain(|day| *day < first);
+    days
+}
+
+/// What can go early when the store is too large: one bundle, or what one job left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Group {
+    /// A bundle.
+    Bundle(Digest),
+    /// A job's logs and results.
+    Job(JobName),
+}
+
+/// What nothing needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unused {
+    /// Since when.
+    pub(super) since: Timestamp,
+    /// Its size.
+    pub(super) bytes: u64,
+}
+
+/// Which groups go so that at least `excess` bytes are freed: those that are of no use for the longest, and none
+/// younger than the settings allow.
+pub(super) fn early(
+    settings: &Retention,
+    now: Timestamp,
+    found: &BTreeMap<Group, Unused>,
+    excess: u64,
+) -> Vec<Group> {
+    let mut old: Vec<_> = found
+        .iter()
+        .filter(|(_, unused)| now.since(unused.since) > settings.min_age)
+        .map(|(group, unused)| (unused.since, *group, unused.bytes))
+        .collect();
+    old.sort_unstable();
+    let mut freed: u64 = 0;
+    old.into_iter()
+        .take_while(|(_, _, bytes)| {
+            let goes = freed < excess;
+            freed = freed.saturating_add(*bytes);
+            goes
+        })
+        .map(|(_, group, _)| group)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KEY: &str = "07070707070707070707070707070707";
+
+    fn listed(modified: u64) -> Listed {
+        Listed {
+            name: String::new(),
+            size_bytes: 1,
+            modified: Timestamp::from_millis(modified),
+        }
+    }
+
+    #[test]
+    fn only_what_dopq_writes_is_known() {
+        let digest = "ab".repeat(32);
+        for (name, known) in [
+            (format!("bundles/{digest}.zip"), true),
+            (format!("bundles/{digest}.json"), true),
+            (format!("bundles/{digest}.txt"), false),
+            ("bundles/probe".to_owned(), false),
+            (format!("jobs/7-{KEY}/logs/1/00000000000000000000"), true),
+            (format!("jobs/7-{KEY}/results/12.tar"), true),
+            (format!("jobs/7-{KEY}/results/notes.tar"), false),
+            (format!("jobs/7-{KEY}/mine"), false),
+            (format!("jobs/mine/logs/1/{KEY}"), false),
+            ("archive/2026-01-01/x.jsonl".to_owned(), false),
+            (String::new(), false),
+        ] {
+            assert_eq!(Object::of(&name).is_some(), known, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_archives_newest_day_stays() {
+        let now = Timestamp::from_millis(1_767_225_600_000); // 2026-01-01
+        let days = || ["2025-12-01", "2025-11-01", "2024-01-01"].map(str::to_owned);
+        let keep = |archive| Retention {
+            archive,
+            ..Retention::default()
+        };
+        let month = Some(Duration::from_secs(40 * 24 * 3600));
+        let old = old_days(&keep(month), now, days().to_vec());
+        assert_eq!(old, ["2024-01-01", "2025-11-01"]);
+        let old = old_days(&keep(Some(Duration::ZERO)), now, days().to_vec());
+        assert_eq!(old, ["2024-01-01", "2025-11-01"]);
+        assert!(old_days(&keep(None), now, days().to_vec()).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_needed_or_young_goes(
+            modified in 0_u64..200,
+            ended in prop::option::of(0_u64..200),
+            is_needed in any::<bool>(),
+            limits in prop::array::uniform4(0_u64..100),
+            now in 0_u64..400,
+        ) {
+            let [bundles, logs, results, min_age] = limits.map(Duration::from_millis);
+            let settings = Retention { bundles, logs, results, min_age, ..Retention::default() };
+            let now = Timestamp::from_millis(now);
+            let listed = listed(modified);
+            let need = match (is_needed, ended) {
+                (true, _) => Need::Now,
+                (false, Some(at)) => Need::Until(Timestamp::from_millis(at)),
+                (false, None) => Need::Unknown,
+            };
+            let job = (JobId(7), KEY.parse().expect("a key"));
+            let digest = Digest([7; 32]);
+            for (object, keep) in [
+                (Object::Zip(digest), bundles),
+                (Object::Record(digest), bundles),
+                (Object::Log(job), logs),
+                (Object::Results(job), results),
+            ] {
+                let since = unused_since(&listed, need);
+                let goes = since.is_some_and(|since| is_over(&settings, now, object, since));
+                let of_no_use = ended.map_or(modified, |at| at.max(modified));
+                let age = now.since(Timestamp::from_millis(of_no_use));
+                prop_assert_eq!(goes, !is_needed && age > keep && age > min_age);
+            }
+        }
+
+        #[test]
+        fn what_is_unused_for_the_longest_goes_early(
+            sizes in prop::collection::vec((0_u64..100, 1_u64..10), 0..20),
+            excess in 0_u64..50,
+        ) {
+            let settings = Retention { min_age: Duration::from_millis(50), ..Retention::default() };
+            let now = Timestamp::from_millis(100);
+            let found: BTreeMap<_, _> = (0_u8..).zip(&sizes).map(|(id, (since, size))| {
+                let group = Group::Bundle(Digest([id; 32]));
+                (group, Unused { since: Timestamp::from_millis(*since), bytes: *size })
+            }).collect();
+            let gone = early(&settings, now, &found, excess);
+            let of = |group: &Group| found[group];
+            prop_assert!(gone.is_sorted_by_key(|group| of(group).since));
+            prop_assert!(gone.iter().all(|group| now.since(of(group).since) > settings.min_age));
+            let freed: u64 = gone.iter().map(|group| of(group).bytes).sum();
+            let last = gone.last().map_or(0, |group| of(group).bytes);
+            prop_assert!(freed.saturating_sub(last) < excess.max(1), "no more than needed");
+            let old: u64 = found.values()
+                .filter(|unused| now.since(unused.since) > settings.min_age)
+                .map(|unused| unused.bytes).sum();
+            prop_assert!(freed >= excess.min(old), "as much as is needed, if there is");
+        }
+    }
+}

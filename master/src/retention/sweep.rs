@@ -1,0 +1,338 @@
+//! One sweep: lists the store in pages, decides by the rules, and removes.
+//!
+//! A bundle goes in two steps. Without its record it does not count as stored: whoever submits it must upload it again.
+//! Its zip goes later, when no leader can be left that accepted a job while the record was there.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use dopq_common::id::{Digest, UserName};
+use dopq_common::time::Timestamp;
+use futures::StreamExt as _;
+
+use super::report::{Kind, Report};
+use super::rules::{self, Group, JobName, Need, Needs, Object, Unused};
+use crate::bundles::{Bundles, Error, Listed, Removal};
+use crate::config::Retention;
+use crate::quota::Used;
+use crate::view::View;
+
+/// Jobs that a user is told of who keeps too much.
+const LARGEST: usize = 5;
+/// Bundles that are removed at once.
+const BUNDLES_AT_ONCE: usize = 500;
+
+/// How to sweep.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mode {
+    /// Whether to remove nothing.
+    pub(super) dry_run: bool,
+    /// Between two pages.
+    pub(super) pause: Duration,
+    /// Between a bundle's record and its zip.
+    pub(super) grace: Duration,
+}
+
+/// A sweep under way.
+pub(super) struct Sweep<'a> {
+    bundles: &'a Bundles,
+    view: &'a View,
+    settings: &'a Retention,
+    mode: Mode,
+    now: Timestamp,
+    needs: Needs,
+    /// What nothing needs and is not over.
+    unused: BTreeMap<Group, Unused>,
+    used: BTreeMap<UserName, Used>,
+    report: Report,
+}
+
+impl<'a> Sweep<'a> {
+    pub(super) fn new(
+        bundles: &'a Bundles,
+        view: &'a View,
+        settings: &'a Retention,
+        mode: Mode,
+        now: Timestamp,
+    ) -> Self {
+        let mut needs = Needs::default();
+        view.read(|model| needs.look(&model.state));
+        Self {
+            bundles,
+            view,
+            settings,
+            mode,
+            now,
+            needs,
+            unused: BTreeMap::new(),
+            used: BTreeMap::new(),
+            report: Report {
+                dry_run: mode.dry_run,
+                ..Report::default()
+            },
+        }
+    }
+
+    /// Sweeps the whole store once.
+    ///
+    /// # Errors
+    /// The store's; what was removed until then is gone.
+    pub(super) async fn run(mut self) -> Result<(Report, BTreeMap<UserName, Used>), Error> {
+        self.outputs().await?;
+        let mut over = self.bundles().await?;
+        for group in self.early() {
+            match group {
+                Group::Bundle(digest) => drop(over.insert(digest)),
+                Group::Job(job) => self.job(job).await?,
+            }
+        }
+        self.remove_bundles(over).await?;
+        self.archive().await?;
+        self.note_largest();
+        Ok((self.report, self.used))
+    }
+
+    /// Notes which jobs left most, for each user.
+    fn note_largest(&mut self) {
+        let jobs = self
+            .unused
+            .iter()
+            .filter_map(|(group, unused)| match group {
+                Group::Job((id, key)) => Some((*id, *key, unused.bytes)),
+                Group::Bundle(_) => None,
+            });
+        let used = &mut self.used;
+        self.view.read(|model| {
+            for (id, key, bytes) in jobs {
+                let job = model.state.job(id).filter(|job| job.key == key);
+                if let Some(used) = job.and_then(|job| used.get_mut(&job.user)) {
+                    used.largest.push((id, bytes));
+                    used.largest
+                        .sort_unstable_by_key(|(id, bytes)| (Reverse(*bytes), *id));
+                    used.largest.truncate(LARGEST);
+                }
+            }
+        });
+    }
+
+    /// Logs and results.
+    async fn outputs(&mut self) -> Result<(), Error> {
+        let mut pages = self.bundles.pages("jobs");
+        while let Some(page) = pages.next().await {
+            let page = self.known(page?);
+            let view = self.view;
+            let needs: Vec<(Need, Option<UserName>)> = view.read(|model| {
+                let needs = page.iter().map(|(object, _)| match object {
+                    Object::Log(job) | Object::Results(job) => rules::output(&model.state, *job),
+                    Object::Zip(_) | Object::Record(_) => (Need::Now, None),
+                });
+                needs.collect()
+            });
+            let mut over = Vec::new();
+            for ((object, listed), (need, user)) in page.into_iter().zip(needs) {
+                if self.is_over(object, &listed, need) {
+                    over.push((object, listed));
+                } else if let Some(user) = user {
+                    let used = self.used.entry(user).or_default();
+                    let bytes = match object {
+                        Object::Results(_) => &mut used.results,
+                        Object::Log(_) | Object::Zip(_) | Object::Record(_) => &mut used.logs,
+                    };
+                    *bytes = bytes.saturating_add(listed.size_bytes);
+                }
+            }
+            self.remove(over).await?;
+            tokio::time::sleep(self.mode.pause).await;
+        }
+        Ok(())
+    }
+
+    /// The bundles that are over.
+    async fn bundles(&mut self) -> Result<BTreeSet<Digest>, Error> {
+        let mut over = BTreeSet::new();
+        let mut pages = self.bundles.pages("bundles");
+        while let Some(page) = pages.next().await {
+            for (object, listed) in self.known(page?) {
+                let (Object::Zip(digest) | Object::Record(digest)) = object else {
+                    continue;
+                };
+                if self.is_over(object, &listed, self.needs.bundle(&digest)) {
+                    over.insert(digest);
+                    continue;
+                }
+                for user in self.needs.users(&digest) {
+                    let used = self.used.entry(user.clone()).or_default();
+                    used.bundles = used.bundles.saturating_add(listed.size_bytes);
+                }
+            }
+            tokio::time::sleep(self.mode.pause).await;
+        }
+        // Its two objects are not equally old.
+        over.retain(|digest| !self.unused.contains_key(&Group::Bundle(*digest)));
+        Ok(over)
+    }
+
+    /// What of a page may go at all. Counts it.
+    fn known(&mut self, page: Vec<Listed>) -> Vec<(Object, Listed)> {
+        let known: Vec<_> = page
+            .into_iter()
+            .filter_map(|listed| Some((Object::of(&listed.name)?, listed)))
+            .collect();
+        for (object, listed) in &known {
+            self.report.found(Kind::of(*object), listed.size_bytes);
+        }
+        known
+    }
+
+    /// Whether an object is over. Notes one that is not, but that nothing needs.
+    fn is_over(&mut self, object: Object, listed: &Listed, need: Need) -> bool {
+        let Some(since) = rules::unused_since(listed, need) else {
+            return false;
+        };
+        if rules::is_over(self.settings, self.now, object, since) {
+            return true;
+        }
+        let group = match object {
+            Object::Zip(digest) | Object::Record(digest) => Group::Bundle(digest),
+            Object::Log(job) | Object::Results(job) => Group::Job(job),
+        };
+        let unused = self
+            .unused
+            .entry(group)
+            .or_insert(Unused { since, bytes: 0 });
+        unused.since = unused.since.max(since);
+        unused.bytes = unused.bytes.saturating_add(listed.size_bytes);
+        false
+    }
+
+    /// What goes because the store is too large.
+    fn early(&self) -> Vec<Group> {
+        let Some(most) = self.settings.store_size else {
+            return Vec::new();
+        };
+        let excess = self.report.kept_in_all().bytes.saturating_sub(most.0);
+        rules::early(self.settings, self.now, &self.unused, excess)
+    }
+
+    /// Removes all that a job left.
+    async fn job(&mut self, job: JobName) -> Result<(), Error> {
+        output(self.bundles, job, self.mode.dry_run, &mut self.report).await
+    }
+
+    async fn remove(&mut self, objects: Vec<(Object, Listed)>) -> Result<(), Error> {
+        remove(self.bundles, objects, self.mode.dry_run, &mut self.report).await
+    }
+
+    async fn remove_bundles(&mut self, over: BTreeSet<Digest>) -> Result<(), Error> {
+        let over: Vec<Digest> = over.into_iter().collect();
+        for some in over.chunks(BUNDLES_AT_ONCE) {
+            let held = self.unneeded(some);
+            let records = held
+                .iter()
+                .map(|(digest, _)| format!("bundles/{digest}.json"));
+            if !self.mode.dry_run {
+                self.bundles.remove(records.collect()).await?;
+            }
+        }
+        if !self.mode.dry_run && !over.is_empty() {
+            tokio::time::sleep(self.mode.grace).await;
+        }
+        for some in over.chunks(BUNDLES_AT_ONCE) {
+            let mut gone = Vec::new();
+            let held = self.unneeded(some);
+            for (digest, _) in &held {
+                gone.extend(self.zip(digest).await?);
+            }
+            self.remove(gone).await?;
+        }
+        Ok(())
+    }
+
+    /// Those of them that no job needs and no request uses, none of which can be used while the answer lives.
+    fn unneeded(&mut self, digests: &[Digest]) -> Vec<(Digest, Removal)> {
+        let removals = digests.iter();
+        let removals =
+            removals.filter_map(|digest| Some((*digest, self.bundles.removing(*digest)?)));
+        let mut held: Vec<_> = removals.collect();
+        let (view, needs) = (self.view, &mut self.needs);
+        view.read(|model| needs.look(&model.state));
+        held.retain(|(digest, _)| needs.bundle(digest) != Need::Now);
+        held
+    }
+
+    /// A bundle's zip, if it may still go: nobody stored the bundle again meanwhile.
+    async fn zip(&self, digest: &Digest) -> Result<Option<(Object, Listed)>, Error> {
+        let stored = !self.mode.dry_run && self.bundles.find(digest).await?.is_some();
+        let zip = self.bundles.zip(digest).await?;
+        let old = |zip: &Listed| self.now.since(zip.modified) > self.settings.min_age;
+        let zip = zip.filter(|zip| !stored && old(zip));
+        Ok(zip.map(|zip| (Object::Zip(*digest), zip)))
+    }
+
+    async fn archive(&mut self) -> Result<(), Error> {
+        let days = self.bundles.list_segment_days().await?;
+        for day in rules::old_days(self.settings, self.now, days) {
+            let mut pages = self.bundles.pages(&format!("archive/{day}"));
+            while let Some(page) = pages.next().await {
+                let page = page?;
+                for segment in &page {
+                    self.report.found(Kind::Archive, segment.size_bytes);
+                    self.report.removed(Kind::Archive, segment.size_bytes);
+                }
+                if !self.mode.dry_run {
+                    let names = page.into_iter().map(|segment| segment.name);
+                    self.bundles.remove(names.collect()).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Removes all that a job left.
+pub(super) async fn output(
+    bundles: &Bundles,
+    (id, key): JobName,
+    dry_run: bool,
+    report: &mut Report,
+) -> Result<(), Error> {
+    let mut pages = bundles.pages(&format!("jobs/{id}-{key}"));
+    while let Some(page) = pages.next().await {
+        let known = page?.into_iter();
+        let known = known.filter_map(|listed| Some((Object::of(&listed.name)?, listed)));
+        remove(bundles, known.collect(), dry_run, report).await?;
+    }
+    Ok(())
+}
+
+async fn remove(
+    bundles: &Bundles,
+    objects: Vec<(Object, Listed)>,
+    dry_run: bool,
+    report: &mut Report,
+) -> Result<(), Error> {
+    let mut names = Vec::with_capacity(objects.len());
+    let mut removed = Vec::with_capacity(objects.len());
+    for (object, listed) in objects {
+        removed.push((Kind::of(object), listed.size_bytes));
+        names.push(listed.name);
+    }
+    if !dry_run && !names.is_empty() {
+        bundles.remove(names).await?;
+    }
+    for (kind, bytes) in removed {
+        report.removed(kind, bytes);
+    }
+    Ok(())
+}
+
+impl Kind {
+    const fn of(object: Object) -> Self {
+        match object {
+            Object::Zip(_) | Object::Record(_) => Self::Bundles,
+            Object::Log(_) => Self::Logs,
+            Object::Results(_) => Self::Results,
+        }
+    }
+}
