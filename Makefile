@@ -1,15 +1,16 @@
-# make demo     the main job on the standalone default: build, start, submit, show, stop
-# make test     the whole suite on real Redis, RabbitMQ and Docker
-# make lint     format, lints, purity of the core, size of files, direction of imports, dependencies
-# make cluster  Redis, RabbitMQ, one master and several workers with simulated GPUs, until Ctrl-C
-# make bench    measures the system in some 10 minutes (FAST=1: 2), one table; BASE=old.json compares
+# make demo         the main job on the standalone default: build, start, submit, show, stop
+# make test         the whole suite on real Redis, RabbitMQ and Docker
+# make test-newest  the suites that need services, on Debian's newest Docker, RabbitMQ, Redis and Valkey
+# make lint         format, lints, purity of the core, size of files, direction of imports, dependencies
+# make cluster      Redis, RabbitMQ, one master and several workers with simulated GPUs, until Ctrl-C
+# make bench        measures the system in some 10 minutes (FAST=1: 2), one table; BASE=old.json compares
 #
-# demo, test and cluster install the Debian packages that are missing (as root or by sudo), start
+# demo, test, test-newest and cluster install the Debian packages that are missing (as root or by sudo), start
 # private services on free ports with their own data folders, and stop what they started.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint cluster bench build
+.PHONY: help demo test test-newest lint cluster bench build
 
 SETUP := tests/harness/setup.sh
 TARGET := $(shell cargo metadata --no-deps --format-version 1 2>/dev/null | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
@@ -26,6 +27,10 @@ demo: build
 
 test: build
 	$(SETUP) docker redis rabbitmq -- cargo test --workspace --no-fail-fast
+
+# ONLY=broker:: runs these tests alone.
+test-newest: build
+	tests/harness/newest.sh $(ONLY)
 
 lint:
 	cargo fmt --all --check

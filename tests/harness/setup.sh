@@ -67,7 +67,13 @@ stop() {
     as_root kill "$engine_pid" 2>/dev/null || true
     for _ in $(seq 100); do as_root kill -0 "$engine_pid" 2>/dev/null || break; sleep 0.1; done
   }
-  [ -z "$engine_dir" ] || as_root rm -rf "$engine_dir"
+  [ -n "$engine_dir" ] || return 0
+  # An engine may leave its data folder mounted onto itself.
+  local point
+  while read -r _ point _; do
+    case "$point" in "$engine_dir"/*) as_root umount -l "$point" ;; esac
+  done </proc/mounts
+  as_root rm -rf "$engine_dir"
 }
 trap stop EXIT
 # The command gets the signal too, being in the same group; this shell waits for it and then stops.

@@ -19,9 +19,9 @@ const ICC: &str = "com.docker.network.bridge.enable_icc";
 impl Client {
     /// Creates the bridge if it is missing.
     ///
-    /// The engine accepts a name twice if two workers ask at once, and lists a network only some time after its creation.
-    /// A worker that sees another network beside its own removes its own and looks again after a random pause, until there
-    /// is one.
+    /// Engines before 25 accept a name twice if two workers ask at once, and list a network only some time after its
+    /// creation. A worker that sees another network beside its own removes its own and looks again after a random pause,
+    /// until there is one. Newer engines refuse the second, which is then found at the next look.
     ///
     /// # Errors
     /// [`Error::Conflict`] if a network of this name lets containers reach each other or is not a bridge, or if others keep
@@ -29,13 +29,16 @@ impl Client {
     pub async fn ensure_network(&self, name: &str, cluster: &str) -> Result<(), Error> {
         for _ in 0..TRIES {
             match &*self.networks(name).await? {
-                [] => {
-                    let made = self.create_network(name, cluster).await?;
-                    if let [only] = &*self.networks(name).await? {
-                        return is_isolated_bridge(name, only);
+                [] => match self.create_network(name, cluster).await {
+                    Ok(made) => {
+                        if let [only] = &*self.networks(name).await? {
+                            return is_isolated_bridge(name, only);
+                        }
+                        self.remove_network(&made).await?;
                     }
-                    self.remove_network(&made).await?;
-                }
+                    Err(Error::Conflict { .. }) => {}
+                    Err(error) => return Err(error),
+                },
                 [only] => return is_isolated_bridge(name, only),
                 [_, ..] => {}
             }

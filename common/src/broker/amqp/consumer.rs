@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use lapin::Acker;
 use lapin::Channel;
 use lapin::options::{
-    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions,
 };
 use lapin::types::{DeliveryTag, FieldTable};
 use parking_lot::Mutex;
@@ -137,7 +137,7 @@ impl Task {
             tokio::select! {
                 () = self.sender.closed() => break,
                 Some((tag, acker)) = given_back.recv() => {
-                    nack(&acker).await;
+                    reject(&acker).await;
                     out.settled(tag);
                 }
                 permit = self.sender.reserve(), if waiting.is_some() => {
@@ -218,11 +218,8 @@ impl Claim {
     }
 
     pub(in crate::broker) async fn nack(self, requeue: bool) -> Result<(), Error> {
-        let options = BasicNackOptions {
-            multiple: false,
-            requeue,
-        };
-        self.settle(async |acker| acker.nack(options).await).await
+        self.settle(async |acker| acker.reject(BasicRejectOptions { requeue }).await)
+            .await
     }
 
     async fn settle(
@@ -299,11 +296,10 @@ impl Drop for Claim {
     }
 }
 
-async fn nack(acker: &Acker) {
-    let options = BasicNackOptions {
-        multiple: false,
-        requeue: true,
-    };
+/// Gives a message back. RabbitMQ counts a rejected one towards the delivery limit; from 4.3 on it does not count a
+/// `basic.nack`.
+async fn reject(acker: &Acker) {
+    let options = BasicRejectOptions { requeue: true };
     // When it fails the channel is gone, which gives the message back as well.
-    drop(tokio::time::timeout(SETTLE_WITHIN, acker.nack(options)).await);
+    drop(tokio::time::timeout(SETTLE_WITHIN, acker.reject(options)).await);
 }
