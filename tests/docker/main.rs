@@ -11,3 +11,4 @@ mod faults;
 mod load;
 mod logs;
 mod rules;
+mod signals;

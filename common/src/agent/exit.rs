@@ -9,6 +9,9 @@ use crate::time::Timestamp;
 /// The same as an exit status of the engine.
 const CHECKPOINTED: i64 = job::CHECKPOINTED as i64;
 
+/// The exit code of what SIGKILL ended.
+const SIGKILLED: i64 = 137;
+
 /// How a container ended, as the engine shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
@@ -53,7 +56,13 @@ impl Exit {
     /// says nothing of the job until it is proven that neither did it.
     #[must_use]
     pub const fn is_doubtful(&self) -> bool {
-        matches!(self.code, 137 | 143 | 255) && !self.oom_killed
+        matches!(self.code, 137 | 143 | 255) && !self.ran_out_of_memory()
+    }
+
+    /// Whether the kernel ended its main process at the memory limit. A kill of another process explains only SIGKILL.
+    #[must_use]
+    pub const fn ran_out_of_memory(&self) -> bool {
+        self.oom_killed && self.code == SIGKILLED
     }
 }
 
@@ -86,13 +95,13 @@ pub fn classify(exit: &Exit, by: &Ender, memory: ByteSize) -> Outcome {
 }
 
 fn by_itself(exit: &Exit, memory: ByteSize) -> (Cause, String) {
-    match exit.code {
+    let (cause, detail) = match exit.code {
         // A process that was killed inside a container that went on to succeed did not fail the job.
-        0 => (Cause::Succeeded, "exited with code 0".to_owned()),
-        code if exit.oom_killed => (
-            Cause::OomHost,
-            format!("killed at its memory limit of {memory} (code {code})"),
-        ),
+        0 => return (Cause::Succeeded, "exited with code 0".to_owned()),
+        code if exit.ran_out_of_memory() => {
+            let detail = format!("killed at its memory limit of {memory} (code {code})");
+            return (Cause::OomHost, detail);
+        }
         CHECKPOINTED => (
             Cause::UserError,
             "exited with code 85 (run me again) although DoPQ did not stop it".to_owned(),
@@ -106,7 +115,12 @@ fn by_itself(exit: &Exit, memory: ByteSize) -> (Cause, String) {
             )
         }
         code => (Cause::UserError, format!("exited with code {code}")),
+    };
+    if exit.oom_killed {
+        let killed = "the kernel killed another of its processes at the memory limit of";
+        return (cause, format!("{detail}; {killed} {memory}"));
     }
+    (cause, detail)
 }
 
 /// Gives the true cause to a program that failed of its own after it said, in this line, that a GPU's memory ran
@@ -166,7 +180,8 @@ mod tests {
             (3, false, Ender::Itself, Cause::UserError),
             (85, false, Ender::Itself, Cause::UserError),
             (137, true, Ender::Itself, Cause::OomHost),
-            (1, true, Ender::Itself, Cause::OomHost),
+            (1, true, Ender::Itself, Cause::UserError),
+            (143, true, Ender::Itself, Cause::UserError),
             (137, false, Ender::Itself, Cause::UserError),
             (139, false, Ender::Itself, Cause::UserError),
             (137, false, Ender::Engine, Cause::EngineError),
@@ -186,6 +201,17 @@ mod tests {
             assert_eq!(canceller, (cause == Cause::Cancelled).then_some("anna"));
             assert_eq!(outcome.exit_code, i32::try_from(code).ok());
         }
+    }
+
+    #[test]
+    fn a_killed_child_is_a_remark_on_the_main_process_own_end() {
+        let told = |code| classify(&exit(code, true), &Ender::Itself, LIMIT).detail;
+        assert_eq!(
+            told(1),
+            "exited with code 1; the kernel killed another of its processes at the memory limit of 32 MiB"
+        );
+        assert!(!told(0).contains("kernel"), "it went on to succeed");
+        assert!(!told(137).contains("another"), "{}", told(137));
     }
 
     #[test]
@@ -221,6 +247,7 @@ mod tests {
             (137, false, true),
             (137, true, false),
             (143, false, true),
+            (143, true, true),
             (255, false, true),
             (139, false, false),
         ] {

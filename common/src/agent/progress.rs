@@ -290,7 +290,7 @@ impl Step<'_> {
             return Err(self.stale(id));
         };
         exit.oom_killed |= oom_killed;
-        let ender = if engine_stopped && !oom_killed {
+        let ender = if engine_stopped && !exit.ran_out_of_memory() {
             Ender::Engine
         } else {
             Ender::Itself

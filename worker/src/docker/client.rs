@@ -246,13 +246,20 @@ pub(super) fn translate(call: &'static str, error: ApiError) -> Error {
 }
 
 /// Interprets the engine's status and message.
+///
+/// What a user can write into a message (a command, a user's name, a folder) makes it the user's fault at most: their
+/// own words are looked for first, and the machine's faults only outside quotation marks.
 pub(super) fn classify(call: &'static str, status: u16, message: String) -> Error {
     let lower = message.to_ascii_lowercase();
-    if lower.contains("no space left on device") || lower.contains("disk quota exceeded") {
-        return Error::DiskFull { message };
-    }
     if let Some(exit_code) = command_fault(&lower) {
         return Error::Command { exit_code, message };
+    }
+    if is_refusal(call, status, &lower) {
+        return Error::Refused { message };
+    }
+    let own = unquoted(&lower);
+    if own.contains("no space left on device") || own.contains("disk quota exceeded") {
+        return Error::DiskFull { message };
     }
     match status {
         404 if lower.contains("no such image") || lower.contains("manifest unknown") => {
@@ -266,6 +273,31 @@ pub(super) fn classify(call: &'static str, status: u16, message: String) -> Erro
         }
         _ => Error::Other { call, message },
     }
+}
+
+/// Whether the engine or its runtime refuses a parameter of the container.
+fn is_refusal(call: &str, status: u16, lower: &str) -> bool {
+    match call {
+        // Creating checks the parameters. All but the mounts and the runtime come from the job.
+        "create" => {
+            let ours = ["invalid mount config", "unknown or invalid runtime", "unknown runtime"];
+            status == 400 && !ours.iter().any(|words| lower.starts_with(words))
+        }
+        // Starting answers 500 for these too.
+        "start" => {
+            let unknown = ["unable to find user ", "unable to find group "];
+            let by_runtime = ["error setting rlimit", "chdir to cwd"];
+            unknown.iter().any(|words| lower.starts_with(words))
+                || lower.contains("oci runtime")
+                    && by_runtime.iter().any(|words| lower.contains(words))
+        }
+        _other => false,
+    }
+}
+
+/// The text without what stands between quotation marks.
+fn unquoted(text: &str) -> String {
+    text.split('"').step_by(2).collect()
 }
 
 /// The shell's exit code for the OCI runtime's error about a command.
@@ -299,8 +331,20 @@ mod tests {
             failed: unable to start container process: exec: \"/x\": permission denied: unknown";
         const MOUNT: &str =
             "OCI runtime create failed: error mounting \"/x\" to rootfs: no such file";
+        const UNKNOWN_USER: &str =
+            "unable to find user no space left on device: no matching entries in passwd file";
+        const ULIMIT: &str = "failed to create shim: OCI runtime create failed: container init \
+            caused: error setting rlimit type 7: operation not permitted: unknown";
+        const FAKED: &str = "failed to create shim: OCI runtime create failed: starting container \
+            process caused: exec: \"no space left on device\": executable file not found in $PATH";
+        const QUOTED: &str = "invalid mount \"/no space left on device\"";
         let cases = [
             (500, NO_SPACE, "DiskFull"),
+            (500, UNKNOWN_USER, "Refused"),
+            (500, "Unable to find group nobody-here", "Refused"),
+            (500, ULIMIT, "Refused"),
+            (400, FAKED, "Command { exit_code: 127"),
+            (500, QUOTED, "Other"),
             (404, "No such image: a:b", "ImageMissing"),
             (404, "No such container: x", "NotFound"),
             (409, "Conflict. The container name is in use", "Conflict"),
@@ -311,11 +355,21 @@ mod tests {
             (500, "something", "Other"),
         ];
         for (status, message, kind) in cases {
-            let error = classify("test", status, message.to_owned());
+            let error = classify("start", status, message.to_owned());
             assert!(
                 format!("{error:?}").starts_with(kind),
                 "{message}: {error:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_parameter_of_the_job_that_is_refused_is_the_users_fault() {
+        let message = "Requested CPUs are not available - requested 99, available: 0-1".to_owned();
+        let error = classify("create", 400, message);
+        assert!(matches!(error, Error::Refused { .. }), "{error:?}");
+        let message = "invalid mount config for type \"bind\": bind source path does not exist";
+        let error = classify("create", 400, message.to_owned());
+        assert!(matches!(error, Error::Other { .. }), "{error:?}");
     }
 }

@@ -180,6 +180,15 @@ impl Engine {
         either!(self, engine => engine.kill(id, signal).await)
     }
 
+    /// Sends its program the signal that asks it to end: past shells and launchers that only wait for it, but not to
+    /// what a program that catches the signal has started.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it does not run; and any other.
+    pub async fn ask_to_end(&self, id: &str, signal: &Signal) -> Result<(), Error> {
+        either!(self, engine => engine.ask_to_end(id, signal).await)
+    }
+
     /// Pauses it.
     ///
     /// # Errors

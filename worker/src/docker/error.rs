@@ -34,6 +34,12 @@ pub enum Error {
         /// The engine's message.
         message: String,
     },
+    /// The engine refuses what the job asks of its container, such as an unknown user. The user's fault.
+    #[error("give the container what the job asks for: {message}")]
+    Refused {
+        /// The engine's message.
+        message: String,
+    },
     /// The engine's disk is full.
     #[error("write to the engine's disk: {message}")]
     DiskFull {
@@ -77,6 +83,7 @@ impl Error {
             | Self::Conflict { .. }
             | Self::ImageMissing { .. }
             | Self::Command { .. }
+            | Self::Refused { .. }
             | Self::DiskFull { .. }
             | Self::Other { .. } => false,
         }

@@ -22,6 +22,7 @@ mod network;
 mod plan;
 mod plan_input;
 mod raw;
+mod signals;
 mod stats;
 mod types;
 

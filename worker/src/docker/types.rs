@@ -171,10 +171,46 @@ impl Signal {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Its number on Linux; `None` for a real-time signal.
+    pub(super) fn number(&self) -> Option<u32> {
+        const NAMES: [&str; 31] = [
+            "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV",
+            "USR2", "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN",
+            "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+        ];
+        let upper = self.0.to_ascii_uppercase();
+        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+        let known = NAMES.iter().zip(1..).find(|(known, _)| **known == name);
+        let number = known.map(|(_, number)| number).or_else(|| name.parse().ok());
+        number.filter(|number| (1..=31).contains(number))
+    }
 }
 
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_have_the_numbers_of_the_kernel() {
+        for (name, number) in [
+            ("SIGTERM", Some(15)),
+            ("sigint", Some(2)),
+            ("USR1", Some(10)),
+            ("9", Some(9)),
+            ("SIGSYS", Some(31)),
+            ("SIGRTMIN+3", None),
+            ("34", None),
+            ("0", None),
+            ("nonsense", None),
+        ] {
+            assert_eq!(Signal::named(name).number(), number, "{name}");
+        }
     }
 }

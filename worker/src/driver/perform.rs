@@ -93,11 +93,12 @@ pub(super) fn perform(work: &mut Work, act: Act) {
         } => {
             let signal = stop_signal(work, attempt);
             work.context.spawn_for(attempt, async move {
-                signal_container(&context, attempt, &container, &signal).await;
                 if thaw {
                     let thawed = context.engine.unpause(&container).await;
                     note_failure(attempt, "thaw", thawed);
                 }
+                let asked = context.engine.ask_to_end(&container, &signal).await;
+                note_signal(attempt, asked);
                 None
             });
         }
@@ -111,7 +112,8 @@ pub(super) fn perform(work: &mut Work, act: Act) {
             Some(Event::Inspected { attempt, status })
         }),
         Act::Kill { container, .. } => work.context.spawn_for(attempt, async move {
-            signal_container(&context, attempt, &container, &Signal::kill()).await;
+            let killed = context.engine.kill(&container, &Signal::kill()).await;
+            note_signal(attempt, killed);
             None
         }),
         Act::Pause { container, .. } => work.context.spawn_for(attempt, async move {
@@ -281,6 +283,7 @@ async fn start(context: &Context, attempt: AttemptId, container: &str) -> Event 
         | docker::Error::Conflict { .. } => StartFault::Unclear,
         docker::Error::ImageMissing { .. }
         | docker::Error::Command { .. }
+        | docker::Error::Refused { .. }
         | docker::Error::DiskFull { .. }
         | docker::Error::Other { .. } => StartFault::Refused(engine_outcome(&error)),
     };
@@ -406,8 +409,8 @@ fn stop_signal(work: &Work, attempt: AttemptId) -> Signal {
     named.map_or_else(Signal::term, Signal::named)
 }
 
-async fn signal_container(context: &Context, attempt: AttemptId, container: &str, signal: &Signal) {
-    match context.engine.kill(container, signal).await {
+fn note_signal(attempt: AttemptId, sent: Result<(), docker::Error>) {
+    match sent {
         // It has ended by itself, which its watcher tells.
         Ok(()) | Err(docker::Error::Conflict { .. } | docker::Error::NotFound { .. }) => {}
         Err(error) => note_failure(attempt, "signal", Err(error)),

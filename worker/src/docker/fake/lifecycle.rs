@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::Fake;
 use super::program::OnStop;
 use super::state::{KILLED, Record, State};
+use crate::docker::client::classify;
 use crate::docker::error::Error;
 use crate::docker::lifecycle::is_same_attempt;
 use crate::docker::plan::Plan;
@@ -85,6 +86,9 @@ impl Fake {
                     exit_code,
                     message: record.seen.error.clone(),
                 });
+            }
+            if let Some(message) = record.program.refused.clone() {
+                return Err(classify("start", 500, message));
             }
             record.starts += 1;
             record.seen.status = Status::Running;
@@ -204,6 +208,14 @@ impl Fake {
             Ok(())
         })
         .await
+    }
+
+    /// See [`Engine::ask_to_end`](crate::docker::Engine::ask_to_end).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn ask_to_end(&self, id: &str, signal: &Signal) -> Result<(), Error> {
+        self.kill(id, signal).await
     }
 
     /// See [`Engine::pause`](crate::docker::Engine::pause).

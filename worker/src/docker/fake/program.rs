@@ -43,6 +43,7 @@ pub struct Program {
     pub(super) ending: Ending,
     pub(super) on_stop: OnStop,
     pub(super) unrunnable: Option<i32>,
+    pub(super) refused: Option<String>,
     pub(super) usage: Usage,
 }
 
@@ -53,6 +54,7 @@ impl Default for Program {
             ending: Ending::Exit(0),
             on_stop: OnStop::Die,
             unrunnable: None,
+            refused: None,
             usage: Usage::default(),
         }
     }
@@ -148,6 +150,13 @@ impl Program {
     #[must_use]
     pub fn unrunnable(mut self, exit_code: i32) -> Self {
         self.unrunnable = Some(exit_code);
+        self
+    }
+
+    /// Cannot be started, because the engine refuses a parameter with this message.
+    #[must_use]
+    pub fn refused(mut self, message: &str) -> Self {
+        self.refused = Some(message.to_owned());
         self
     }
 

@@ -337,6 +337,14 @@ async fn ends_have_true_causes() {
             Program::new().out_of_memory_noted_late(),
             "oom_host",
         ),
+        (
+            "6.1",
+            "dopq-6-1-070707070707",
+            Program::new().refused(
+                "unable to find user no space left on device: no matching entries in passwd file",
+            ),
+            "bundle_invalid",
+        ),
     ];
     for (attempt, name, program, cause) in table {
         rig.fake.script(name, program);
