@@ -299,6 +299,7 @@ impl Cluster {
                 outcome: Outcome::new(Cause::Succeeded, ""),
                 ran: Duration::from_secs(1),
                 log_bytes: 0,
+                results: None,
             },
         });
     }

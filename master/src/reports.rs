@@ -247,11 +247,13 @@ fn read_one(worker: &WorkerId, text: &str) -> Result<Read, Unusable> {
             outcome,
             ran_ms,
             log_bytes,
+            results,
         } => {
             let progress = Progress::Finished {
                 outcome,
                 ran: Duration::from_millis(ran_ms),
                 log_bytes,
+                results,
             };
             reported(worker, attempt, progress)
         }

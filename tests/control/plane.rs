@@ -85,6 +85,7 @@ impl Plane {
             key: self.key.clone(),
             cluster: "test".to_owned(),
             data_urls: vec![format!("http://{id}")],
+            results_max_bytes: 1 << 30,
             settings: Settings::default(),
             handle: handle.clone(),
             heard: Heard::default(),
@@ -381,6 +382,7 @@ fn answers(order: &AttemptOrder) -> Vec<Report> {
         outcome,
         ran_ms: 1,
         log_bytes: 0,
+        results: None,
     };
     match &order.order {
         Order::Run(_) => vec![

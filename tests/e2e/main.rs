@@ -3,6 +3,7 @@
 mod arrays;
 mod cluster;
 mod crashes;
+mod ends;
 mod logs;
 mod outcomes;
 mod share;

@@ -218,9 +218,7 @@ pub(crate) fn engine_outcome(error: &docker::Error) -> Outcome {
                 format!("cannot run its command: {message}"),
             )
         },
-        docker::Error::Refused { message } => {
-            Outcome::new(Cause::BundleInvalid, message.clone())
-        }
+        docker::Error::Refused { message } => Outcome::new(Cause::BundleInvalid, message.clone()),
         docker::Error::NotFound { .. }
         | docker::Error::Conflict { .. }
         | docker::Error::Deadline { .. }

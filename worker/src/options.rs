@@ -91,6 +91,8 @@ dopq_common::settings! {
         pub build_time: Duration = Duration::from_secs(3600);
         /// Memory of an image build
         pub build_memory: ByteSize = ByteSize(8 * ByteSize::GIB);
+        /// Give a log and results up that the masters do not have after this time; the job ends without them
+        pub publish_time: Duration = Duration::from_secs(24 * 3600), at_least(Duration::from_secs(1));
         /// Stop strict_once jobs after this time without broker; keep it below scheduler.lost_after
         pub lease: Duration = Duration::from_secs(8 * 60);
     }

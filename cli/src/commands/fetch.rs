@@ -19,6 +19,9 @@ use crate::output::text::{bytes, clean, count};
 use crate::output::{Column, Format, Table};
 use crate::select::{Selection, resolve};
 
+/// The list of what is there and what was left out.
+const MANIFEST: &str = "dopq-manifest.json";
+
 /// Arguments of `dopq fetch`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -155,8 +158,19 @@ impl Fetcher<'_> {
         let unpacked = self.unpack(name, folder.clone()).await?;
         for name in &unpacked.skipped {
             output.warn(&format!(
-                "left out {}: it is a link or a special file",
+                "left out {}: it is a special file, or a link that may lead out of the folder",
                 clean(name)
+            ));
+        }
+        let last = self.attempt.is_none_or(|number| number == job.attempt);
+        if let Some(results) = job.results.as_ref().filter(|r| last && !r.complete) {
+            for one in &results.left_out_first {
+                output.warn(&format!("not stored: {}: {}", clean(&one.path), one.reason));
+            }
+            output.warn(&format!(
+                "the results of job {name} are incomplete ({} left out): see {}",
+                results.left_out,
+                folder.join(MANIFEST).display()
             ));
         }
         output.note(&format!(

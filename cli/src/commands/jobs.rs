@@ -1,10 +1,10 @@
 //! How jobs look in tables.
 
 use chrono::{DateTime, Utc};
-use dopq_common::api::{Array, ExpectedStart, Job, JobPage};
+use dopq_common::api::{Array, ExpectedStart, Job, JobPage, Results};
 use dopq_common::id::{JobId, JobName};
 
-use crate::output::text::{self, age, between};
+use crate::output::text::{self, age, between, bytes, count};
 use crate::output::{Cell, Column, Table, Tone};
 
 /// A job's name: its id, or the array and index of a task.
@@ -64,11 +64,27 @@ pub(super) fn state(job: &Job) -> Cell {
 /// A state, in its colour.
 pub(super) fn word(state: &str) -> Cell {
     let tone = match state {
-        "assigned" | "building" | "running" => Tone::Busy,
+        "assigned" | "building" | "running" | "publishing" => Tone::Busy,
         "queued" | "paused" | "stopping" => Tone::Waiting,
         _ => Tone::Plain,
     };
     Cell::toned(state, tone)
+}
+
+/// What became of its results, in one line.
+pub(super) fn results(results: &Results) -> String {
+    if let Some(why) = &results.lost {
+        return format!("lost: {why}");
+    }
+    let stored = format!(
+        "{}, {}",
+        count(results.files, "file", "files"),
+        bytes(results.bytes)
+    );
+    match results.left_out {
+        0 => stored,
+        left_out => format!("incomplete: {stored}, {left_out} left out"),
+    }
 }
 
 /// How long it ran, or runs.

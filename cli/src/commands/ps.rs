@@ -10,8 +10,14 @@ use crate::exit;
 use crate::failure::Failure;
 
 /// The states of jobs that have not finished.
-pub(super) const ACTIVE: [&str; 6] = [
-    "queued", "assigned", "building", "running", "paused", "stopping",
+pub(super) const ACTIVE: [&str; 7] = [
+    "queued",
+    "assigned",
+    "building",
+    "running",
+    "paused",
+    "stopping",
+    "publishing",
 ];
 
 /// Arguments of `dopq ps`.

@@ -11,7 +11,7 @@ use super::follow::hint;
 use super::jobs;
 use crate::exit;
 use crate::failure::Failure;
-use crate::output::text::{between, bytes, duration, instant};
+use crate::output::text::{between, bytes, clean, duration, instant};
 use crate::output::{Cell, Column, Format, Table};
 use crate::select::{Selection, resolve};
 
@@ -123,6 +123,13 @@ where
     add("Ran", text(&jobs::run_time(job, now)));
     add("Expected run", expected(job).map(Cell::from));
     add("Log", job.log_bytes.map(|size| bytes(size).into()));
+    if let Some(results) = &job.results {
+        add("Results", text(&jobs::results(results)));
+        for one in &results.left_out_first {
+            let line = format!("{}: {}", clean(&one.path), one.reason);
+            add("Left out", text(&line));
+        }
+    }
     add("Bundle", job.bundle.as_deref().map(Cell::from));
     let labels: Vec<String> = job
         .labels
@@ -199,6 +206,8 @@ mod tests {
             "submitted_at": "2026-11-24T07:00:00Z", "started_at": "2026-11-24T07:00:09Z",
             "finished_at": "2026-11-24T07:03:29Z", "position": null, "reason": null, "class": "normal",
             "priority": 2, "num_gpus": 2, "bundle": "00ff", "labels": {"team": "vision"}, "log_bytes": 2048,
+            "results": {"complete": false, "files": 2, "bytes": 3072, "left_out": 1,
+                        "left_out_first": [{"path": "model.bin", "reason": "too large"}]},
             "expected_seconds": 180.0, "expected_most_seconds": 240.5, "expected_by": "learned from 12 runs", "ran_seconds": 199.5,
             "timeline": [
                 {"at": "2026-11-24T07:00:00Z", "state": "queued", "attempt": null, "note": ""},
@@ -239,6 +248,8 @@ mod tests {
         Ran           3m20s
         Expected run  3m00s, at most 4m00s (learned from 12 runs), took 3m19s
         Log           2.0 KiB
+        Results       incomplete: 2 files, 3.0 KiB, 1 left out
+        Left out      model.bin: too large
         Bundle        00ff
         Labels        team=vision
 

@@ -29,6 +29,8 @@ pub enum Act {
     Build(AttemptId),
     /// Stop fetching or building; no answer is awaited.
     Abandon(AttemptId),
+    /// Stop storing log and results: the [`Act::Finish`] under way answers at once.
+    Cut(AttemptId),
     /// Create the container under the attempt's own name.
     Create {
         /// Which attempt.
@@ -125,6 +127,7 @@ impl Act {
             Self::Fetch(attempt)
             | Self::Build(attempt)
             | Self::Abandon(attempt)
+            | Self::Cut(attempt)
             | Self::Create { attempt, .. }
             | Self::Start { attempt, .. }
             | Self::Inspect { attempt, .. }
@@ -148,6 +151,7 @@ impl Act {
             Self::Fetch(_)
             | Self::Build(_)
             | Self::Abandon(_)
+            | Self::Cut(_)
             | Self::Inspect { .. }
             | Self::Watch { .. }
             | Self::Verify { .. }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::id::{AttemptId, Epoch, GpuId};
-use crate::job::Outcome;
+use crate::job::{Outcome, Results};
 use crate::time::Timestamp;
 use crate::wire::{Hello, Order};
 
@@ -136,6 +136,8 @@ pub struct Stored {
     pub log_bytes: u64,
     /// The last line in which the program said that a GPU's memory ran out.
     pub gpu_memory: Option<String>,
+    /// What became of the results, if they were to be published.
+    pub results: Option<Results>,
 }
 
 /// A container that exists.

@@ -315,15 +315,31 @@ impl Step<'_> {
 
     pub(super) fn uploaded(&mut self, id: AttemptId, stored: Stored) -> Result<(), Rejected> {
         let attempt = self.get(id)?;
-        let Stage::Uploading { container, ended } = &attempt.stage else {
+        let Stage::Uploading {
+            container, ended, ..
+        } = &attempt.stage
+        else {
             return Err(self.stale(id));
         };
         let unwanted = attempt.stop.as_ref().is_some_and(|stop| stop.forget);
         let container = container.clone();
+        let lost = stored.results.as_ref().is_some_and(|r| r.lost.is_some());
+        let outcome = blame_gpu_memory(ended.outcome.clone(), stored.gpu_memory.as_deref());
+        let cancel = attempt.stop.as_ref().filter(|stop| stop.is_cancel());
+        // A success whose results were given up because somebody cancelled it is none.
+        let outcome = match cancel {
+            Some(stop) if lost && outcome.cause == Cause::Succeeded => Outcome {
+                exit_code: outcome.exit_code,
+                detail: format!("{}; {}", stop.outcome.detail, outcome.detail),
+                ..stop.outcome.clone()
+            },
+            Some(_) | None => outcome,
+        };
         let ended = Ended {
-            outcome: blame_gpu_memory(ended.outcome.clone(), stored.gpu_memory.as_deref()),
+            outcome,
             ran_ms: ended.ran_ms,
             log_bytes: stored.log_bytes,
+            results: stored.results,
         };
         if unwanted {
             self.forget(id, container, ended);
@@ -357,7 +373,9 @@ impl Step<'_> {
                 self.finish(id, Some(container), false, ended);
                 Ok(())
             }
-            Stage::Uploading { container, ended } => {
+            Stage::Uploading {
+                container, ended, ..
+            } => {
                 self.not_stored(id, container, ended, &outcome);
                 let stored = Stored {
                     log_bytes,
@@ -393,7 +411,12 @@ impl Step<'_> {
                 container,
             });
         }
-        self.enter(id, Stage::Uploading { container, ended }, "");
+        let stage = Stage::Uploading {
+            container,
+            discard: false,
+            ended,
+        };
+        self.enter(id, stage, "");
     }
 
     /// The grace of a stop that the agent itself decides on.

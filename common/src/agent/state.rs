@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::id::{AttemptId, Epoch, GpuId};
-use crate::job::Outcome;
+use crate::job::{Cause, Outcome, Results};
 use crate::time::{Timestamp, millis};
 use crate::wire::{AttemptPhase, KnownAttempt};
 
@@ -181,10 +181,13 @@ pub enum Stage {
         /// How it ended.
         exit: Exit,
     },
-    /// It is over; its log and results are being stored. Leads to `Reported`.
+    /// It is over; its log and results are being stored. Leads to `Reported`, at once when it is cancelled.
     Uploading {
         /// Its container, where it has one.
         container: Option<Arc<str>>,
+        /// Whether that may still run, so that it is removed first.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        discard: bool,
         /// How it ended.
         ended: Ended,
     },
@@ -223,6 +226,9 @@ pub struct Ended {
     /// Length of its log stream, once stored.
     #[serde(default)]
     pub log_bytes: u64,
+    /// What became of its results, if they were to be published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub results: Option<Results>,
 }
 
 impl Ended {
@@ -233,6 +239,7 @@ impl Ended {
             outcome,
             ran_ms,
             log_bytes: 0,
+            results: None,
         }
     }
 }
@@ -266,8 +273,12 @@ impl Stage {
             }
             Self::Running { .. } => Some(AttemptPhase::Running),
             Self::Paused { .. } => Some(AttemptPhase::Paused),
-            Self::Stopping { .. } => Some(AttemptPhase::Stopping),
-            Self::Exited { .. } | Self::Uploading { .. } => Some(AttemptPhase::Uploading),
+            Self::Stopping { .. } | Self::Uploading { discard: true, .. } => {
+                Some(AttemptPhase::Stopping)
+            }
+            Self::Exited { .. } | Self::Uploading { discard: false, .. } => {
+                Some(AttemptPhase::Uploading)
+            }
             Self::Reported { .. } | Self::Forgotten { .. } | Self::Refused { .. } => None,
         }
     }
@@ -329,6 +340,14 @@ impl Stage {
     #[must_use]
     pub const fn is_over(&self) -> bool {
         self.phase().is_none()
+    }
+}
+
+impl StopOrder {
+    /// Whether somebody wants it gone, rather than the cluster its place.
+    #[must_use]
+    pub const fn is_cancel(&self) -> bool {
+        matches!(self.outcome.cause, Cause::Cancelled)
     }
 }
 

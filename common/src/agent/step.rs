@@ -156,11 +156,17 @@ impl Step<'_> {
         discard: bool,
         ended: Ended,
     ) {
-        let discard = container.clone().filter(|_| discard);
-        self.enter(id, Stage::Uploading { container, ended }, "");
+        let discarded = container.clone().filter(|_| discard);
+        let note = format!("{}: {}", ended.outcome.cause.as_str(), ended.outcome.detail);
+        let stage = Stage::Uploading {
+            container,
+            discard: discarded.is_some(),
+            ended,
+        };
+        self.enter(id, stage, &note);
         self.act(Act::Finish {
             attempt: id,
-            discard,
+            discard: discarded,
         });
     }
 
@@ -181,6 +187,7 @@ impl Step<'_> {
             outcome: ended.outcome.clone(),
             ran_ms: ended.ran_ms,
             log_bytes: ended.log_bytes,
+            results: ended.results.clone(),
         });
     }
 
@@ -383,15 +390,22 @@ impl Step<'_> {
                 self.finished(id, &ended);
                 Ok(())
             }
-            Stage::Exited { .. } | Stage::Uploading { .. } => {
-                if stop.forget
-                    && let Some(attempt) = self.state.attempts.get_mut(&id)
-                {
+            stage @ (Stage::Exited { .. } | Stage::Uploading { .. }) => {
+                let storing = matches!(stage, Stage::Uploading { .. });
+                let known = attempt.stop.as_ref();
+                let cancelled = known.is_some_and(StopOrder::is_cancel);
+                let cut = storing && (stop.forget || stop.is_cancel() && !cancelled);
+                if !stop.forget && !cut {
+                    return Err(self.stale(id));
+                }
+                if let Some(attempt) = self.state.attempts.get_mut(&id) {
                     attempt.stop = Some(stop);
                     self.effects.attempts.insert(id);
-                    return Ok(());
                 }
-                Err(self.stale(id))
+                if cut {
+                    self.act(Act::Cut(id));
+                }
+                Ok(())
             }
             _ => {
                 if attempt.stop.is_some() && !stop.forget {

@@ -17,7 +17,7 @@ pub struct Job {
     pub name: String,
     /// Whose it is.
     pub user: String,
-    /// `queued`, `assigned`, `building`, `running`, `paused`, `stopping` or `finished`.
+    /// `queued`, `assigned`, `building`, `running`, `paused`, `stopping`, `publishing` or `finished`.
     pub state: String,
     /// Set once it has finished.
     pub outcome: Option<Outcome>,
@@ -57,6 +57,9 @@ pub struct Job {
     pub labels: BTreeMap<String, String>,
     /// Length of the last attempt's log stream, once it has finished.
     pub log_bytes: Option<u64>,
+    /// What became of the last attempt's results, once it has finished; absent if none were to be published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub results: Option<Results>,
     /// How long it probably runs: what was expected of its current or last attempt when it was placed, or of a
     /// job that waits what is expected now. Absent when nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -127,7 +130,7 @@ pub struct Explanation {
     pub version: u32,
     /// The job.
     pub id: u64,
-    /// `queued`, `assigned`, `building`, `running`, `paused`, `stopping` or `finished`.
+    /// `queued`, `assigned`, `building`, `running`, `paused`, `stopping`, `publishing` or `finished`.
     pub state: String,
     /// Its place in the queue, from 1, while it waits.
     pub position: Option<u64>,
@@ -183,6 +186,35 @@ pub struct Outcome {
     pub detail: String,
     /// What the user can do about it.
     pub hint: String,
+}
+
+/// What became of what an attempt wrote to `/outdir`. The manifest in the archive tells it in full.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Results {
+    /// Whether all of it is stored.
+    pub complete: bool,
+    /// Files and links that are stored.
+    pub files: u64,
+    /// Their size in bytes.
+    pub bytes: u64,
+    /// How many files, links and folders were left out.
+    #[serde(default)]
+    pub left_out: u64,
+    /// The first of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out_first: Vec<LeftOut>,
+    /// Why nothing is stored although something was to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
+}
+
+/// One that was left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Its path below `/outdir`.
+    pub path: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// One change of state.

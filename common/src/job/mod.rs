@@ -6,6 +6,7 @@ mod charge;
 mod hold;
 mod indexes;
 mod outcome;
+mod results;
 mod spec;
 mod state;
 mod sweep;
@@ -16,6 +17,7 @@ pub use charge::{Charge, ChargeEnd};
 pub use hold::Hold;
 pub use indexes::{INDEXES_MAX, Indexes, ParseIndexesError};
 pub use outcome::{CHECKPOINTED, Cause, Outcome, RetryRule};
+pub use results::{LeftOut, NAMED_MAX, Results};
 pub use spec::{
     ArraySpec, Artifacts, Class, ContainerSpec, Dependency, DependencyKind, HealthCheck,
     ImageSource, JobSpec, Network, OnWorkerLoss, Ulimit,

@@ -9,7 +9,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AttemptId, Digest, JobId, JobKey, UserName, WorkerId};
-use crate::job::{Array, Cause, Charge, Dependency, Hold, JobSpec, Outcome, Task, TaskEnds};
+use crate::job::{
+    Array, Cause, Charge, Dependency, Hold, JobSpec, Outcome, Results, Task, TaskEnds,
+};
 use crate::penalty::usage::Rate;
 use crate::resources::Allocation;
 use crate::time::{Timestamp, millis};
@@ -158,12 +160,15 @@ pub enum Stage {
     /// The worker has not begun yet. A report leads to `Building`, `Running` or `Paused`, a cancellation to
     /// `Stopping`; the worker's refusal queues the job again.
     Assigned,
-    /// Its image is being fetched, built or loaded. Leads to `Running`, `Paused` or `Stopping`.
+    /// Its image is being fetched, built or loaded. Leads to `Running`, `Paused`, `Stopping` or `Publishing`.
     Building,
-    /// Its container runs. Leads to `Paused` or `Stopping`.
+    /// Its container runs. Leads to `Paused`, `Stopping` or `Publishing`.
     Running,
-    /// Its container is frozen. Leads back to `Running`, or to `Stopping`.
+    /// Its container is frozen. Leads back to `Running`, to `Stopping` or `Publishing`.
     Paused,
+    /// Its container ended: it holds and is charged nothing any more, while its worker stores its log and results.
+    /// Only a cancellation leads to `Stopping`.
+    Publishing,
     /// Was told to end and has not yet. Only the worker's final report or the worker's loss ends it.
     Stopping(StopReason),
 }
@@ -177,6 +182,7 @@ impl Stage {
             Self::Building => Phase::Building,
             Self::Running => Phase::Running,
             Self::Paused => Phase::Paused,
+            Self::Publishing => Phase::Publishing,
             Self::Stopping(_) => Phase::Stopping,
         }
     }
@@ -198,7 +204,9 @@ impl Stage {
     pub const fn stopping(&self) -> Option<&StopReason> {
         match self {
             Self::Stopping(reason) => Some(reason),
-            Self::Assigned | Self::Building | Self::Running | Self::Paused => None,
+            Self::Assigned | Self::Building | Self::Running | Self::Paused | Self::Publishing => {
+                None
+            }
         }
     }
 }
@@ -238,6 +246,13 @@ pub struct Active {
     /// When its container started.
     #[serde(rename = "started_at_ms", skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
+    /// When its container ended, while its log and results are being stored. Since then it holds nothing.
+    #[serde(
+        rename = "ended_at_ms",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub ended_at: Option<Timestamp>,
     /// Whether the machine's agent said that it has durably recorded the order.
     pub confirmed: bool,
     /// The model of the GPUs that it holds, absent without GPU.
@@ -246,6 +261,26 @@ pub struct Active {
     /// How long it was expected to run when it was placed, if anything was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<Expected>,
+}
+
+impl Active {
+    /// What it holds now: its allocation until its container has ended.
+    #[must_use]
+    pub fn held(&self) -> Option<&Allocation> {
+        self.ended_at.is_none().then_some(&self.allocation)
+    }
+
+    /// What its user is charged now.
+    #[must_use]
+    pub fn charged(&self) -> Rate {
+        self.held().map_or(Rate(0), |_| self.rate)
+    }
+
+    /// Until when it has been charged.
+    #[must_use]
+    pub fn charged_until(&self, now: Timestamp) -> Timestamp {
+        self.ended_at.unwrap_or(now)
+    }
 }
 
 /// How long a run is expected to take.
@@ -349,6 +384,9 @@ pub struct Finished {
     /// Size of the last attempt's log stream in bytes, once known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_bytes: Option<u64>,
+    /// What became of the last attempt's results, if they were to be published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub results: Option<Results>,
     /// How the tasks of an array ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tasks: Option<Box<TaskEnds>>,
@@ -370,19 +408,22 @@ pub enum Phase {
     Paused,
     /// [`Stage::Stopping`]
     Stopping,
+    /// [`Stage::Publishing`]
+    Publishing,
     /// [`JobState::Finished`]
     Finished,
 }
 
 impl Phase {
     /// Every phase, in the order a job passes through them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Queued,
         Self::Assigned,
         Self::Building,
         Self::Running,
         Self::Paused,
         Self::Stopping,
+        Self::Publishing,
         Self::Finished,
     ];
 
@@ -396,6 +437,7 @@ impl Phase {
             Self::Running => "running",
             Self::Paused => "paused",
             Self::Stopping => "stopping",
+            Self::Publishing => "publishing",
             Self::Finished => "finished",
         }
     }

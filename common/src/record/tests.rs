@@ -10,7 +10,8 @@ use super::*;
 use crate::id::{Digest, JobId, JobKey};
 use crate::job::{
     Active, Array, BundleRef, Cause, Charge, ChargeEnd, Expected, ExpectedBy, Finished, Hold,
-    Indexes, Job, JobState, Outcome, Phase, Queued, Stage, StopReason, Task, TaskEnds, Transition,
+    Indexes, Job, JobState, LeftOut, Outcome, Phase, Queued, Results, Stage, StopReason, Task,
+    TaskEnds, Transition,
 };
 use crate::penalty::usage::Rate;
 use crate::resources::{Allocation, ByteSize, Capacity, GpuDevice, GpuShare, MilliCpu, MilliGpu};
@@ -43,6 +44,7 @@ fn active() -> Active {
         rate: Rate(1_500_000),
         assigned_at: at(60),
         started_at: Some(at(90)),
+        ended_at: None,
         confirmed: true,
         gpu_model: None,
         expected: None,
@@ -178,6 +180,17 @@ fn jobs_in_every_state() {
             JobState::Active(active().into(), Stage::Paused),
         ),
         (
+            "job-publishing",
+            JobState::Active(
+                Active {
+                    ended_at: Some(at(110)),
+                    ..active()
+                }
+                .into(),
+                Stage::Publishing,
+            ),
+        ),
+        (
             "job-cancelling",
             stopping(StopReason::Cancelled("bert".parse().expect("a name"))),
         ),
@@ -191,6 +204,7 @@ fn jobs_in_every_state() {
                 last: None,
                 ran: Duration::ZERO,
                 log_bytes: None,
+                results: None,
                 tasks: Some(Box::new(ends())),
             })),
         ),
@@ -207,6 +221,28 @@ fn jobs_in_every_state() {
                 last: Some(active()),
                 ran: Duration::from_millis(30_001),
                 log_bytes: Some(4096),
+                results: None,
+                tasks: None,
+            })),
+        ),
+        (
+            "job-finished-partly",
+            JobState::Finished(Box::new(Finished {
+                outcome: Outcome::new(Cause::Succeeded, "exited with code 0"),
+                at: at(120),
+                last: Some(active()),
+                ran: Duration::from_millis(30_001),
+                log_bytes: Some(4096),
+                results: Some(Results {
+                    files: 2,
+                    bytes: 300,
+                    left_out: 9,
+                    named: vec![LeftOut {
+                        path: "model.bin".to_owned(),
+                        reason: "too large".to_owned(),
+                    }],
+                    lost: None,
+                }),
                 tasks: None,
             })),
         ),
@@ -218,6 +254,7 @@ fn jobs_in_every_state() {
                 last: None,
                 ran: Duration::ZERO,
                 log_bytes: None,
+                results: None,
                 tasks: None,
             })),
         ),
@@ -257,6 +294,7 @@ fn jobs_of_which_something_is_expected() {
                 last: Some(expecting(ExpectedBy::Limit)),
                 ran: Duration::from_millis(30_001),
                 log_bytes: Some(4096),
+                results: None,
                 tasks: None,
             })),
         ),

@@ -69,6 +69,11 @@ fn jobs_are_well_formed(state: &State) -> Result<(), String> {
             if state.worker(&active.worker).is_none() {
                 return Err(format!("job {id} is on a machine that is not known"));
             }
+            let publishing = job.state.stage() == Some(&Stage::Publishing);
+            let stopping = job.state.stage().is_some_and(|s| s.stopping().is_some());
+            if !stopping && publishing != active.ended_at.is_some() {
+                return Err(format!("job {id} publishes and runs at once"));
+            }
             let running = job.state.stage().is_some_and(Stage::is_running);
             if running && (active.started_at.is_none() || !active.confirmed) {
                 return Err(format!("job {id} runs without having started"));

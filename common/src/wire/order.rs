@@ -81,4 +81,7 @@ pub struct RunOrder {
     pub token: Secret,
     /// Base URLs of the masters, to be tried in order.
     pub data_urls: Vec<String>,
+    /// The most that the masters take as results.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub results_max_bytes: Option<u64>,
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::id::{AttemptId, Digest, WorkerId};
-use crate::job::Outcome;
+use crate::job::{Outcome, Results};
 use crate::resources::Capacity;
 
 /// Reports of one worker in their order: one message, sealed by the worker.
@@ -89,6 +89,9 @@ pub enum Report {
         ran_ms: u64,
         /// Length of the attempt's log stream.
         log_bytes: u64,
+        /// What became of its results, if they were to be published.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        results: Option<Results>,
     },
     /// A kind that this version does not know; it is acknowledged, counted and left alone.
     #[serde(other)]
@@ -140,6 +143,6 @@ pub enum AttemptPhase {
     Paused,
     /// It was told to end.
     Stopping,
-    /// The container ended; log and results are on their way.
+    /// The container ended, or there never was one: nothing is held any more. Log and results are on their way.
     Uploading,
 }

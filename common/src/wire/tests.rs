@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::id::{AttemptId, Digest, Epoch, JobId};
-use crate::job::{BundleRef, Cause, Outcome};
+use crate::job::{BundleRef, Cause, LeftOut, Outcome, Results};
 use crate::resources::{Allocation, ByteSize, GpuShare, MilliCpu, MilliGpu};
 
 use super::{
@@ -37,7 +37,21 @@ fn run(array: Option<(u64, u32)>) -> AttemptOrder {
             array_job: array.map(|(job, _)| JobId(job)),
             token: "token".into(),
             data_urls: vec!["http://m:7070".to_owned()],
+            results_max_bytes: array.map(|_| 1 << 30),
         })),
+    }
+}
+
+fn results() -> Results {
+    Results {
+        files: 2,
+        bytes: 300,
+        left_out: 1,
+        named: vec![LeftOut {
+            path: "model.bin".to_owned(),
+            reason: "too large".to_owned(),
+        }],
+        lost: None,
     }
 }
 
@@ -115,6 +129,14 @@ fn reports_keep_their_form() {
             outcome: outcome(Cause::Succeeded),
             ran_ms: 1500,
             log_bytes: 9,
+            results: None,
+        },
+        Report::Finished {
+            attempt: attempt(),
+            outcome: outcome(Cause::Succeeded),
+            ran_ms: 1500,
+            log_bytes: 9,
+            results: Some(results()),
         },
         Report::Goodbye,
     ];
@@ -158,6 +180,7 @@ fn an_order_of_a_master_without_arrays_is_read() {
     let fields = order["order"].as_object_mut().expect("an object");
     fields.remove("array_job");
     fields.remove("array_index");
+    fields.remove("results_max_bytes");
     let read: AttemptOrder = serde_json::from_value(order).expect("read");
     assert_eq!(read, run(None));
 }

@@ -96,6 +96,7 @@ impl Master {
             key,
             cluster: config.settings.cluster.to_string(),
             data_urls: vec![url.clone()],
+            results_max_bytes: config.settings.limits.results_size.0,
             settings: config.settings.scheduler.clone(),
             handle,
             heard: Heard::default(),

@@ -66,6 +66,7 @@ fn finished(id: u64, finished_at: Timestamp) -> Due {
         last: None,
         ran: std::time::Duration::ZERO,
         log_bytes: None,
+        results: None,
         tasks: None,
     }));
     let job = Job {

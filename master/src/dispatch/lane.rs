@@ -40,6 +40,8 @@ pub struct Orders {
     pub cluster: String,
     /// Where workers reach the data plane.
     pub data_urls: Vec<String>,
+    /// The most that the data plane takes as results.
+    pub results_max_bytes: u64,
     /// The leadership that gives them.
     pub epoch: Epoch,
     /// What is counted.
@@ -199,6 +201,7 @@ impl Sender {
             key: &orders.key,
             cluster: &orders.cluster,
             data_urls: &orders.data_urls,
+            results_max_bytes: orders.results_max_bytes,
         };
         let order = orders
             .view

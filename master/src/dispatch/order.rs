@@ -30,6 +30,7 @@ pub(super) struct Filler<'a> {
     pub(super) key: &'a ClusterKey,
     pub(super) cluster: &'a str,
     pub(super) data_urls: &'a [String],
+    pub(super) results_max_bytes: u64,
 }
 
 impl Filler<'_> {
@@ -70,6 +71,7 @@ impl Filler<'_> {
             array_job: job.task.map(|task| task.array),
             token: self.key.token(attempt, worker),
             data_urls: self.data_urls.to_vec(),
+            results_max_bytes: Some(self.results_max_bytes),
         })
     }
 }
@@ -115,6 +117,7 @@ mod tests {
             },
             assigned_at: Timestamp::from_millis(2),
             started_at: None,
+            ended_at: None,
             confirmed,
             rate: dopq_common::penalty::usage::Rate::default(),
             gpu_model: None,
@@ -163,6 +166,7 @@ mod tests {
             key: &ClusterKey::from_secret("a secret for tests"),
             cluster: "lab",
             data_urls: &["http://m:7070".to_owned()],
+            results_max_bytes: 1 << 30,
         };
         filler.fill(state, &worker(to), attempt, kind)
     }

@@ -61,6 +61,8 @@ pub struct Parts {
     pub cluster: String,
     /// Where workers reach the data plane, in the order to be tried.
     pub data_urls: Vec<String>,
+    /// The most that the data plane takes as results.
+    pub results_max_bytes: u64,
     /// The scheduler's settings.
     pub settings: Settings,
     /// How this master's own reports reach the owner.
@@ -130,6 +132,7 @@ impl<'a> Leader<'a> {
             key: parts.key.clone(),
             cluster: parts.cluster.clone(),
             data_urls: parts.data_urls.clone(),
+            results_max_bytes: parts.results_max_bytes,
             epoch,
             metrics: parts.metrics.clone(),
         };

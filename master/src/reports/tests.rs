@@ -115,6 +115,7 @@ fn every_kind_becomes_its_event() {
                 outcome,
                 ran_ms: 1500,
                 log_bytes: 9,
+                results: None,
             },
             "finished",
         ),
@@ -159,7 +160,9 @@ fn every_kind_becomes_its_event() {
                         outcome,
                         ran,
                         log_bytes,
+                        results,
                     } => {
+                        assert_eq!(results, None);
                         assert_eq!(outcome.cause, Cause::Succeeded);
                         assert_eq!((ran.as_millis(), log_bytes), (1500, 9));
                         "finished"

@@ -93,6 +93,7 @@ pub(crate) fn active(attempt: u32, worker: u64) -> Active {
         },
         assigned_at: at(10),
         started_at: (attempt.is_multiple_of(2)).then(|| at(20)),
+        ended_at: (attempt.is_multiple_of(4)).then(|| at(30)),
         confirmed: true,
         rate: Rate(1_500_000),
         gpu_model: Some("NVIDIA H100 80GB HBM3".into()),
@@ -150,6 +151,7 @@ pub(crate) fn states() -> Vec<JobState> {
             last: Some(active(2, 1)),
             ran: Duration::from_millis(10),
             log_bytes: Some(u64::MAX),
+            results: None,
             tasks: Some(Box::new(ends())),
         })),
         JobState::Finished(Box::new(Finished {
@@ -163,6 +165,7 @@ pub(crate) fn states() -> Vec<JobState> {
             last: None,
             ran: Duration::ZERO,
             log_bytes: None,
+            results: None,
             tasks: None,
         })),
     ]

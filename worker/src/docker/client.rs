@@ -280,7 +280,11 @@ fn is_refusal(call: &str, status: u16, lower: &str) -> bool {
     match call {
         // Creating checks the parameters. All but the mounts and the runtime come from the job.
         "create" => {
-            let ours = ["invalid mount config", "unknown or invalid runtime", "unknown runtime"];
+            let ours = [
+                "invalid mount config",
+                "unknown or invalid runtime",
+                "unknown runtime",
+            ];
             status == 400 && !ours.iter().any(|words| lower.starts_with(words))
         }
         // Starting answers 500 for these too.

@@ -4,12 +4,15 @@
 //! link in a user's output can redirect a later mount.
 
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use dopq_common::id::{AttemptId, UserName};
 
 /// Tries to make an attempt's folder while others of its job are removed.
 const TRIES: u32 = 10;
+/// The mode of the folders above an attempt's own.
+const OWN_ONLY: u32 = 0o700;
 
 /// A folder whose path contains no symbolic link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +76,8 @@ impl HostFolder {
         Ok(Self(reached))
     }
 
-    /// The attempt's own folder `<user>/<job>-<key>/<attempt>` below this one; created if missing.
+    /// The attempt's own folder `<user>/<job>-<key>/<attempt>` below this one; created if missing. Nobody else on this
+    /// machine can enter the user's folder, so that a program which a job made setuid is out of reach.
     ///
     /// # Errors
     /// [`MountError`] if a component is a link, not a folder, or cannot be created.
@@ -98,7 +102,7 @@ impl HostFolder {
             attempt.number.to_string(),
         ] {
             folder.push(part);
-            match std::fs::create_dir(&folder) {
+            match std::fs::DirBuilder::new().mode(OWN_ONLY).create(&folder) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(source) => {
@@ -109,6 +113,9 @@ impl HostFolder {
                 }
             }
             look(&folder)?;
+        }
+        if let Some(of_user) = folder.ancestors().nth(2) {
+            close(of_user);
         }
         Ok(Self(folder))
     }
@@ -124,6 +131,18 @@ impl HostFolder {
 #[must_use]
 pub fn job_folder(attempt: AttemptId) -> String {
     format!("{}-{}", attempt.job, attempt.key.short())
+}
+
+/// Closes a folder to other accounts, as an earlier version did not.
+fn close(path: &Path) {
+    let open = std::fs::symlink_metadata(path)
+        .is_ok_and(|found| found.permissions().mode() & 0o777 != OWN_ONLY);
+    if open {
+        let closed = std::fs::set_permissions(path, std::fs::Permissions::from_mode(OWN_ONLY));
+        if let Err(error) = closed {
+            tracing::warn!(folder = %path.display(), %error, "cannot close a folder to other accounts");
+        }
+    }
 }
 
 /// Refuses anything but a real folder.
@@ -188,7 +207,16 @@ mod tests {
             .expect("attempt");
         let folder = outdir.for_attempt(&anna, attempt).expect("made");
         assert_eq!(folder.as_path(), root.join("anna/7-001122334455/2"));
+        let of_anna = root.join("anna");
+        let mode = || {
+            let found = std::fs::metadata(&of_anna).expect("there");
+            found.permissions().mode() & 0o777
+        };
+        assert_eq!(mode(), 0o700, "no other account can enter");
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&of_anna, open).expect("opened");
         assert_eq!(outdir.for_attempt(&anna, attempt).expect("again"), folder);
+        assert_eq!(mode(), 0o700, "also one that an earlier version made");
         std::fs::create_dir(root.join("eve")).expect("made");
         std::os::unix::fs::symlink("/etc", root.join("eve/7-001122334455")).expect("linked");
         assert!(outdir.for_attempt(&eve, attempt).is_err());

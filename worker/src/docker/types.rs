@@ -182,7 +182,9 @@ impl Signal {
         let upper = self.0.to_ascii_uppercase();
         let name = upper.strip_prefix("SIG").unwrap_or(&upper);
         let known = NAMES.iter().zip(1..).find(|(known, _)| **known == name);
-        let number = known.map(|(_, number)| number).or_else(|| name.parse().ok());
+        let number = known
+            .map(|(_, number)| number)
+            .or_else(|| name.parse().ok());
         number.filter(|number| (1..=31).contains(number))
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use dopq_common::agent::{Event, Run, Stage, Stored};
 use dopq_common::id::AttemptId;
-use dopq_common::job::{Artifacts, Cause};
+use dopq_common::job::{Artifacts, Cause, Results};
+use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::work::{Work, note};
@@ -34,14 +35,17 @@ struct Ending {
     /// A container that must go before anything is told.
     discard: Option<Arc<str>>,
     results: bool,
+    /// Ends the storing.
+    stop: CancellationToken,
     /// Whether the output is looked through for a GPU's memory that ran out.
     may_exhaust_gpu: bool,
 }
 
 /// Begins it.
 pub(super) fn finish(work: &mut Work, attempt: AttemptId, discard: Option<Arc<str>>) {
-    let Some(Stage::Uploading { container, ended }) =
-        work.state.attempt(attempt).map(|a| a.stage.clone())
+    let Some(Stage::Uploading {
+        container, ended, ..
+    }) = work.state.attempt(attempt).map(|a| a.stage.clone())
     else {
         return;
     };
@@ -61,6 +65,7 @@ pub(super) fn finish(work: &mut Work, attempt: AttemptId, discard: Option<Arc<st
                 Some(Artifacts::Success) => ended.outcome.cause == Cause::Succeeded,
                 Some(Artifacts::Never) | None => false,
             },
+        stop: work.tasks_of(attempt).store.clone(),
         may_exhaust_gpu: ran && has_gpus && ended.outcome.cause == Cause::UserError,
         run,
     };
@@ -68,7 +73,10 @@ pub(super) fn finish(work: &mut Work, attempt: AttemptId, discard: Option<Arc<st
     work.context.spawn_for(attempt, async move {
         let (stored, results) = end(&context, &ending).await;
         Some(match results {
-            Ok(()) => Event::Uploaded { attempt, stored },
+            Ok(results) => Event::Uploaded {
+                attempt,
+                stored: Stored { results, ..stored },
+            },
             Err(error) => {
                 let detail = format!("cannot read the results: {}", chain(&error));
                 tracing::error!(%attempt, detail);
@@ -82,8 +90,8 @@ pub(super) fn finish(work: &mut Work, attempt: AttemptId, discard: Option<Arc<st
     });
 }
 
-/// What is stored, and whether the results could be read.
-async fn end(context: &Context, ending: &Ending) -> (Stored, io::Result<()>) {
+/// What is stored, and what became of the results, if there were to be any.
+async fn end(context: &Context, ending: &Ending) -> (Stored, io::Result<Option<Results>>) {
     let attempt = ending.attempt;
     if let Some(container) = &ending.discard {
         remove(context, attempt, container).await;
@@ -97,25 +105,49 @@ async fn end(context: &Context, ending: &Ending) -> (Stored, io::Result<()>) {
     } else {
         None
     };
-    let log_bytes = log.finish().await;
-    let stored = Stored {
+    let stored = |log_bytes| Stored {
         log_bytes,
         gpu_memory,
+        results: None,
     };
-    let results = match ending.run.as_ref().filter(|_| ending.results) {
-        Some(run) => publish(context, attempt, run).await,
-        None => Ok(()),
+    let wanted = ending.run.as_ref().filter(|_| ending.results);
+    let limit = context.options.settings.limits.publish_time;
+    let storing = async {
+        let log_bytes = log.finish().await;
+        let results = match wanted {
+            Some(run) => publish(context, attempt, run, &ending.stop).await.map(Some),
+            None => Ok(None),
+        };
+        (log_bytes, results)
     };
-    (stored, results)
+    let storing = tokio::time::timeout(limit, storing);
+    let why = match ending.stop.run_until_cancelled(storing).await {
+        Some(Ok((log_bytes, results))) => return (stored(log_bytes), results),
+        Some(Err(_)) => format!(
+            "not stored within limits.publish_time of {} s",
+            limit.as_secs()
+        ),
+        None => "the job was cancelled while they were being stored".to_owned(),
+    };
+    tracing::warn!(%attempt, why, "log and results are given up");
+    let lost = wanted.map(|_| Results::lost(why));
+    (stored(log.stored()), Ok(lost))
 }
 
-async fn publish(context: &Context, attempt: AttemptId, run: &Run) -> io::Result<()> {
+async fn publish(
+    context: &Context,
+    attempt: AttemptId,
+    run: &Run,
+    stop: &CancellationToken,
+) -> io::Result<Results> {
     let access = context.data.access(attempt, run);
     let (outdir, user) = (context.outdir.clone(), run.order.user.clone());
     let folder = tokio::task::spawn_blocking(move || outdir.for_attempt(&user, attempt));
     let folder = folder.await.map_err(io::Error::other)?;
     let folder = folder.map_err(io::Error::other)?;
-    results::publish(&context.data, &access, folder.as_path().to_owned()).await
+    let folder = folder.as_path().to_owned();
+    let most = run.order.results_max_bytes.unwrap_or(u64::MAX);
+    results::publish(&context.data, &access, folder, most, stop).await
 }
 
 /// The line that tells it, if the end of the output is there to look at.

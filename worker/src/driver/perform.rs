@@ -69,6 +69,7 @@ pub(super) fn perform(work: &mut Work, act: Act) {
             });
         }
         Act::Abandon(_) => work.tasks_of(attempt).prepare.cancel(),
+        Act::Cut(_) => work.tasks_of(attempt).store.cancel(),
         Act::Create { image, .. } => {
             let run = work.run_of(attempt);
             // Once asked for, a creation is not called off: what it made must be known.

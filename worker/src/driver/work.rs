@@ -16,6 +16,8 @@ use crate::logs::Log;
 pub(super) struct AttemptTasks {
     /// Ends fetching and building.
     pub(super) prepare: CancellationToken,
+    /// Ends the storing of log and results.
+    pub(super) store: CancellationToken,
     /// Whether its container is being watched.
     pub(super) watched: bool,
 }
@@ -41,6 +43,7 @@ impl Work {
         let shutdown = &self.context.shutdown;
         self.tasks.entry(id).or_insert_with(|| AttemptTasks {
             prepare: shutdown.child_token(),
+            store: CancellationToken::new(),
             watched: false,
         })
     }

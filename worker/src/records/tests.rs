@@ -30,6 +30,7 @@ fn run() -> Arc<Run> {
         array_job: None,
         token: "token".into(),
         data_urls: vec!["http://m:7070".to_owned()],
+        results_max_bytes: None,
     };
     Arc::new(Run::read(order).expect("order"))
 }
@@ -44,6 +45,7 @@ fn ended() -> Ended {
         },
         ran_ms: 5,
         log_bytes: 6,
+        results: None,
     }
 }
 
@@ -86,6 +88,7 @@ fn attempts() -> Vec<Attempt> {
         },
         Stage::Uploading {
             container: Some(same()),
+            discard: false,
             ended: ended(),
         },
         Stage::Reported {

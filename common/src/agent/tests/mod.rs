@@ -1,5 +1,6 @@
 //! Tests of the agent's core: every stage × event as one golden table, and the rules by name.
 
+mod publishing;
 mod renumbered;
 mod simulation;
 mod table;
@@ -13,7 +14,7 @@ use crate::job::BundleRef;
 use crate::job::{Cause, Outcome};
 use crate::resources::{Allocation, ByteSize, GpuShare, MilliCpu, MilliGpu};
 use crate::time::Timestamp;
-use crate::wire::{Order, Report, RunOrder};
+use crate::wire::{AttemptPhase, Order, Report, RunOrder};
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -45,6 +46,7 @@ fn order(strict: bool) -> RunOrder {
         array_job: None,
         token: "t".into(),
         data_urls: vec!["http://127.0.0.1:1".to_owned()],
+        results_max_bytes: None,
     }
 }
 

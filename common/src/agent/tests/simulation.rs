@@ -127,7 +127,7 @@ impl World {
                 attempt: *attempt,
                 image: Arc::from("image"),
             }),
-            Act::Abandon(_) => None,
+            Act::Abandon(_) | Act::Cut(_) => None,
             Act::Create { attempt, .. } => {
                 let found = self.containers.get(attempt).map(|c| c.status.clone());
                 self.made += 1;
@@ -245,6 +245,14 @@ impl World {
             if let Report::Refused { attempt, .. } = report {
                 let starts = self.starts.get(attempt).copied().unwrap_or_default();
                 assert_eq!(starts, 0, "attempt {attempt} was refused and started");
+            }
+            // The masters give what it held to others.
+            if let Report::Entered { attempt, phase, .. } = report
+                && *phase == AttemptPhase::Uploading
+                && let Some(container) = self.containers.get(attempt)
+                && let Status::Running { .. } | Status::Paused { .. } = container.status
+            {
+                panic!("attempt {attempt} runs after its end was told");
             }
         }
     }

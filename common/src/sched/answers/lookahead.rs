@@ -251,6 +251,9 @@ impl Ahead {
     }
 
     fn end(&self, job: &Job, active: &Active) -> Option<Timestamp> {
+        if active.ended_at.is_some() {
+            return Some(self.now);
+        }
         if job.state.stage()?.stopping().is_some() {
             return Some(self.now.after(job.spec.grace));
         }

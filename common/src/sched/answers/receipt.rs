@@ -64,7 +64,7 @@ pub struct Line {
 /// How an attempt went on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Course {
-    /// It holds its machine.
+    /// It holds its machine, or did so until now and is still to be settled.
     Held {
         /// What is left of its minimum, which was taken at once and is in the usage besides what it is
         /// charged for the time. It is given back at the end if the attempt outlasts the minimum.
@@ -97,18 +97,20 @@ impl Line {
     }
 
     fn of_held(job: &Job, active: &Active, now: Timestamp, settings: &UsageSettings) -> Self {
-        let held = now.since(active.assigned_at);
+        let until = active.charged_until(now);
+        let held = until.since(active.assigned_at);
         let added = AttemptCharge::after(settings, active.rate, held);
+        let kept = kept(now.since(until), settings.half_life);
         Self {
             job: job.id,
             attempt: active.attempt,
             rate: active.rate,
             from: active.assigned_at,
             course: Course::Held {
-                deposit: added.deposit,
+                deposit: added.deposit * kept,
             },
             charged: active.rate.gpus() * held.as_secs_f64(),
-            left: added.deposit + added.live,
+            left: (added.deposit + added.live) * kept,
         }
     }
 

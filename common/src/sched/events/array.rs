@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::id::{JobId, UserName};
-use crate::job::{Array, Cause, Finished, Indexes, Job, JobState, Outcome, Phase, StopReason};
+use crate::job::{
+    Array, Cause, Finished, Indexes, Job, JobState, Outcome, Phase, Stage, StopReason,
+};
 use crate::sched::state::step::Step;
 
 impl Step<'_> {
@@ -44,6 +46,8 @@ impl Step<'_> {
         for task in tasks {
             match &task.state {
                 JobState::Queued(_) => over.push((task.id, outcome.clone())),
+                // What it made is wanted, unless somebody cancels it.
+                JobState::Active(_, Stage::Publishing) if *reason == StopReason::TooManyFailed => {}
                 JobState::Active(active, stage) => match stage.stopping() {
                     None | Some(StopReason::Preempted) => {
                         self.stop(task.id, active.as_ref().clone(), reason.clone());

@@ -33,6 +33,13 @@ impl Step<'_> {
                     let active = active.as_ref().clone();
                     self.stop(id, active, reason);
                 }
+                // Its results are still being stored, which nothing else ends.
+                Some(StopReason::TimeLimit | StopReason::TooManyFailed)
+                    if active.ended_at.is_some() =>
+                {
+                    let active = active.as_ref().clone();
+                    self.stop(id, active, reason);
+                }
                 // It is ending already. The order is repeated in case it got lost.
                 Some(
                     reason @ (StopReason::Cancelled(_)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::id::JobId;
 use crate::job::{
     Active, Cause, Charge, ChargeEnd, Finished, Job, JobState, OnWorkerLoss, Outcome, Phase,
-    Queued, RetryRule, Stage, StopReason, write_down,
+    Queued, Results, RetryRule, Stage, StopReason, write_down,
 };
 use crate::penalty::recency;
 use crate::time::Timestamp;
@@ -23,6 +23,7 @@ pub(crate) struct Ended {
     pub(crate) outcome: Outcome,
     pub(crate) ran: Duration,
     pub(crate) log_bytes: Option<u64>,
+    pub(crate) results: Option<Results>,
 }
 
 /// What follows from the end of an attempt.
@@ -123,6 +124,7 @@ impl Step<'_> {
             outcome,
             ran: Duration::ZERO,
             log_bytes: None,
+            results: None,
         };
         self.over(id, ended, None);
     }
@@ -141,6 +143,7 @@ impl Step<'_> {
                 outcome,
                 ran: Duration::ZERO,
                 log_bytes: None,
+                results: None,
             };
             self.over_alone(id, end, None);
             over.extend(self.over_with(id));
@@ -188,6 +191,7 @@ impl Step<'_> {
                 last,
                 ran: ended.ran,
                 log_bytes: ended.log_bytes,
+                results: ended.results,
                 tasks: None,
             };
             array::close(job, &mut finished);

@@ -135,6 +135,7 @@ impl Step<'_> {
                 outcome: Outcome::new(Cause::WorkerLost, format!("{id} has fallen silent")),
                 ran: Duration::ZERO,
                 log_bytes: None,
+                results: None,
             };
             self.attempt_ended(job, ended);
             if let Some(attempt) = attempt {

@@ -100,13 +100,18 @@ impl Step<'_> {
             // is answered with its end.
             Stage::Assigned if !active.confirmed => self.order_again(attempt.job),
             Stage::Stopping(_) => self.order_again(attempt.job),
-            Stage::Assigned | Stage::Building | Stage::Running | Stage::Paused => {
+            Stage::Assigned
+            | Stage::Building
+            | Stage::Running
+            | Stage::Paused
+            | Stage::Publishing => {
                 let worker = active.worker.clone();
                 let detail = format!("{worker} came back without it");
                 let ended = Ended {
                     outcome: Outcome::new(Cause::WorkerLost, detail),
                     ran: Duration::ZERO,
                     log_bytes: None,
+                    results: None,
                 };
                 self.attempt_ended(attempt.job, ended);
                 // So that it is never begun there should its order turn up after all.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::id::{AttemptId, JobId, WorkerId};
-use crate::job::{Cause, Job, JobState, Outcome, Stage};
+use crate::job::{Cause, Job, JobState, Outcome, Phase, Stage};
 use crate::wire::AttemptPhase;
 
 use crate::sched::events::finish::Ended;
@@ -46,11 +46,13 @@ impl Step<'_> {
                 outcome,
                 ran,
                 log_bytes,
+                results,
             } => {
                 let ended = Ended {
                     outcome,
                     ran,
                     log_bytes: Some(log_bytes),
+                    results,
                 };
                 self.attempt_ended(attempt.job, ended);
                 self.act(Effect::Forget { worker, attempt });
@@ -114,6 +116,7 @@ impl Step<'_> {
             outcome,
             ran: Duration::ZERO,
             log_bytes: None,
+            results: None,
         };
         let Some(stage) = job.state.stage() else {
             return Err(Rejected::Stale(attempt));
@@ -131,7 +134,7 @@ impl Step<'_> {
             }
             // A refusal is the last word on an attempt: a machine that says so of what it had begun has lost its
             // records of it.
-            Stage::Building | Stage::Running | Stage::Paused => {
+            Stage::Building | Stage::Running | Stage::Paused | Stage::Publishing => {
                 let detail = format!("{worker} had begun it and then refused it: {reason}");
                 let outcome = Outcome::new(Cause::WorkerLost, detail);
                 self.attempt_ended(attempt.job, ended(outcome));
@@ -178,21 +181,25 @@ impl Step<'_> {
             }
             (
                 Stage::Assigned | Stage::Building | Stage::Running | Stage::Paused,
-                AttemptPhase::Stopping | AttemptPhase::Uploading,
+                AttemptPhase::Stopping,
             ) => {
                 let note = if note.is_empty() {
-                    match phase {
-                        AttemptPhase::Uploading => "ended, uploading log and results".to_owned(),
-                        AttemptPhase::Stopping
-                        | AttemptPhase::Accepted
-                        | AttemptPhase::Building
-                        | AttemptPhase::Running
-                        | AttemptPhase::Paused => "stopping".to_owned(),
-                    }
+                    "stopping".to_owned()
                 } else {
                     note
                 };
                 self.remark(id, attempt, note)
+            }
+            (
+                Stage::Assigned | Stage::Building | Stage::Running | Stage::Paused,
+                AttemptPhase::Uploading,
+            ) => {
+                self.release(id, note);
+                Ok(())
+            }
+            (Stage::Stopping(_), AttemptPhase::Uploading) if active.ended_at.is_none() => {
+                self.release(id, note);
+                Ok(())
             }
             (Stage::Stopping(_), phase) => {
                 let started = match phase {
@@ -216,6 +223,7 @@ impl Step<'_> {
                 });
                 Ok(())
             }
+            (Stage::Publishing, _) => repeated,
             (Stage::Building, AttemptPhase::Accepted | AttemptPhase::Building)
             | (
                 Stage::Running,
@@ -252,6 +260,38 @@ impl Step<'_> {
             job.enter(now, phase, note);
         });
         self.state.watch_mut().answered(id);
+    }
+
+    /// Its container has ended: what it held is free for others, and its user is charged no more.
+    fn release(&mut self, id: JobId, note: String) {
+        let Some(user) = self.state.job(id).map(|job| job.user.clone()) else {
+            return;
+        };
+        self.settle(&user);
+        let now = self.now;
+        self.edit(id, |job| {
+            let JobState::Active(active, stage) = &mut job.state else {
+                return;
+            };
+            active.confirmed = true;
+            active.ended_at.get_or_insert(now);
+            if stage.stopping().is_none() {
+                *stage = Stage::Publishing;
+            }
+            let note = if note.is_empty() {
+                "the container ended; its log and results are being stored".to_owned()
+            } else {
+                note
+            };
+            job.enter(now, Phase::Publishing, note);
+        });
+        let stopping = self
+            .state
+            .job(id)
+            .and_then(|job| job.state.stage()?.stopping());
+        if stopping.is_none() {
+            self.state.watch_mut().answered(id);
+        }
     }
 
     /// Writes a line into the timeline without a change of state; once.

@@ -291,12 +291,13 @@ fn ends<'a>(state: &State, now: Timestamp, node: &'a NodeLoad) -> Vec<End<'a>> {
     let assumed = state.settings().assumed_runtime;
     let jobs = node.jobs.iter().filter_map(|(id, job)| {
         let active = job.state.active()?;
+        let allocation = active.held()?;
         let expected = expected_of(job, active).map(|expected| expected.longest);
         let since = active.started_at.unwrap_or(active.assigned_at);
         let end = End {
             at: since.after(expected.unwrap_or(assumed)).max(now),
             is_expected: expected.is_some(),
-            allocation: &active.allocation,
+            allocation,
         };
         Some((*id, end))
     });

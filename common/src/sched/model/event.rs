@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::{AttemptId, Digest, GroupName, JobId, JobKey, UserName, WorkerId};
-use crate::job::{BundleRef, JobSpec, Outcome};
+use crate::job::{BundleRef, JobSpec, Outcome, Results};
 use crate::resources::Capacity;
 use crate::time::Timestamp;
 use crate::wire::{AttemptPhase, KnownAttempt};
@@ -192,6 +192,8 @@ pub enum Progress {
         ran: Duration,
         /// Length of the log stream.
         log_bytes: u64,
+        /// What became of the results, if they were to be published.
+        results: Option<Results>,
     },
 }
 

@@ -43,6 +43,7 @@ impl Step<'_> {
                 rate,
                 assigned_at: now,
                 started_at: None,
+                ended_at: None,
                 confirmed: false,
                 gpu_model,
                 expected,

@@ -147,12 +147,12 @@ impl Search<'_> {
                 continue;
             };
             match stage {
-                Stage::Stopping(_) => plan.give(&active.allocation),
+                Stage::Stopping(_) => active.held().into_iter().for_each(|held| plan.give(held)),
                 Stage::Running => {
                     let lost = self.lost(job, active);
                     candidates.extend(lost.map(|lost| (lost, job.as_ref(), active)));
                 }
-                Stage::Assigned | Stage::Building | Stage::Paused => {}
+                Stage::Assigned | Stage::Building | Stage::Paused | Stage::Publishing => {}
             }
         }
         candidates.sort_by_key(|(lost, job, _)| (*lost, job.id));

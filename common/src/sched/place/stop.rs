@@ -31,7 +31,7 @@ impl Step<'_> {
                 attempt,
             }),
             Stage::Stopping(reason) => Some(stop_order(job, active, reason)),
-            Stage::Building | Stage::Running | Stage::Paused => None,
+            Stage::Building | Stage::Running | Stage::Paused | Stage::Publishing => None,
         };
         if let Some(order) = order {
             self.state.watch_mut().order(id);

@@ -2,7 +2,7 @@
 
 use crate::id::UserName;
 use crate::job::{Active, Charge, ChargeEnd};
-use crate::penalty::usage::Rate;
+use crate::penalty::usage::{Rate, kept};
 use crate::sched::state::step::Step;
 
 use super::account::{AttemptCharge, usage_of};
@@ -36,12 +36,13 @@ impl Step<'_> {
             attempt: active.attempt,
             rate: active.rate,
             from: active.assigned_at,
-            to: self.now,
+            to: active.charged_until(self.now),
             end,
         };
         let held = charge.to.since(charge.from);
         let settings = &self.state.settings().usage;
         let refund = AttemptCharge::after(settings, charge.rate, held).refund(end);
+        let refund = refund * kept(self.now.since(charge.to), settings.half_life);
         // Below zero there is only what sums are rounded by.
         self.edit_user(name, |user| user.usage = (user.usage - refund).max(0.0));
         charge

@@ -14,7 +14,7 @@ use crate::sched::model::entities::Group;
 pub(crate) struct Counts {
     /// How many runs wait, each task of an array for itself.
     pub(crate) queued: u64,
-    /// How many have a machine.
+    /// How many hold something of a machine.
     pub(crate) active: u32,
     /// Thousandths of GPUs that those hold.
     pub(crate) gpus: u64,
@@ -29,9 +29,11 @@ impl Counts {
             queued: u64::from(job.state.waiting()),
             ..Self::default()
         };
-        if let JobState::Active(active, stage) = &job.state {
+        if let JobState::Active(active, stage) = &job.state
+            && let Some(held) = active.held()
+        {
             counts.active = 1;
-            counts.gpus = active.allocation.milli_gpus();
+            counts.gpus = held.milli_gpus();
             if stage.stopping().is_some() {
                 counts.leaving = counts.gpus;
             }

@@ -72,6 +72,7 @@ pub(crate) fn ended(
         outcome,
         ran,
         log_bytes: 0,
+        results: None,
     };
     Event::Reported {
         worker,

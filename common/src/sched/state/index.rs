@@ -345,7 +345,9 @@ impl Index {
                 let node = self.nodes.entry(active.worker.clone()).or_default();
                 node.enter(job, active);
                 self.log_change(&active.worker);
-                self.edit_user_queue(&job.user, |user_queue| user_queue.rate.0 += active.rate.0);
+                self.edit_user_queue(&job.user, |user_queue| {
+                    user_queue.rate.0 += active.charged().0
+                });
             }
             JobState::Finished(finished) => {
                 self.history.insert((finished.at, job.id));
@@ -392,7 +394,9 @@ impl Index {
                     }
                     self.log_change(&active.worker);
                 }
-                self.edit_user_queue(&job.user, |user_queue| user_queue.rate.0 -= active.rate.0);
+                self.edit_user_queue(&job.user, |user_queue| {
+                    user_queue.rate.0 -= active.charged().0
+                });
             }
             JobState::Finished(finished) => {
                 self.history.remove(&(finished.at, job.id));
@@ -525,7 +529,10 @@ const fn is_unanswered(job: &Job) -> bool {
     match &job.state {
         JobState::Active(active, Stage::Assigned) => !active.confirmed,
         JobState::Active(_, Stage::Stopping(_)) => true,
-        JobState::Active(_, Stage::Building | Stage::Running | Stage::Paused)
+        JobState::Active(
+            _,
+            Stage::Building | Stage::Running | Stage::Paused | Stage::Publishing,
+        )
         | JobState::Queued(_)
         | JobState::Array(_)
         | JobState::Finished(_) => false,

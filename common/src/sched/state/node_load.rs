@@ -84,9 +84,12 @@ impl NodeLoad {
     pub(crate) fn enter(&mut self, job: &Arc<Job>, active: &Active) {
         self.jobs.insert(job.id, Arc::clone(job));
         self.starting += u32::from(job.state.stage().is_some_and(Stage::is_starting));
-        self.cpu += active.allocation.cpu.0;
-        self.memory += active.allocation.memory.0;
-        for GpuShare { id: gpu, milli } in &active.allocation.gpus {
+        let Some(held) = active.held() else {
+            return;
+        };
+        self.cpu += held.cpu.0;
+        self.memory += held.memory.0;
+        for GpuShare { id: gpu, milli } in &held.gpus {
             *self.gpus.entry(gpu.clone()).or_default() += milli.0;
         }
         self.count_free();
@@ -95,9 +98,12 @@ impl NodeLoad {
     pub(crate) fn leave(&mut self, job: &Job, active: &Active) {
         self.jobs.remove(&job.id);
         self.starting -= u32::from(job.state.stage().is_some_and(Stage::is_starting));
-        self.cpu -= active.allocation.cpu.0;
-        self.memory -= active.allocation.memory.0;
-        for GpuShare { id: gpu, milli } in &active.allocation.gpus {
+        let Some(held) = active.held() else {
+            return;
+        };
+        self.cpu -= held.cpu.0;
+        self.memory -= held.memory.0;
+        for GpuShare { id: gpu, milli } in &held.gpus {
             if let Some(held) = self.gpus.get_mut(gpu) {
                 *held -= milli.0;
                 if *held == 0 {

@@ -107,6 +107,7 @@ impl Shop {
                 outcome: Outcome::new(Cause::Succeeded, ""),
                 ran,
                 log_bytes: 0,
+                results: None,
             };
             let worker = worker("w");
             self.step(Event::Reported {

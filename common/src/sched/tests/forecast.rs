@@ -259,6 +259,7 @@ impl Cluster {
             outcome: Outcome::new(Cause::Succeeded, ""),
             ran: secs(ran),
             log_bytes: 0,
+            results: None,
         };
         self.report(&on, &format!("{id}.1"), progress).unwrap();
     }

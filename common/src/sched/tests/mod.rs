@@ -12,6 +12,7 @@ mod kept;
 mod order;
 mod preemption;
 mod promises;
+mod publishing;
 mod receipts;
 mod rules;
 mod runtimes;
@@ -110,6 +111,7 @@ pub(super) fn done(cause: Cause) -> Progress {
         outcome: Outcome::new(cause, "it ended"),
         ran: Duration::from_secs(7),
         log_bytes: 11,
+        results: None,
     }
 }
 

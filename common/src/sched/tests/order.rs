@@ -175,6 +175,7 @@ proptest! {
                             last: other.active().cloned(),
                             ran: Duration::ZERO,
                             log_bytes: None,
+                            results: None,
                             tasks: None,
                         }))
                     }

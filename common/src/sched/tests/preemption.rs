@@ -69,6 +69,7 @@ fn a_checkpoint_is_run_again_and_a_success_is_a_success() {
             outcome,
             ran: Duration::ZERO,
             log_bytes: 0,
+            results: None,
         };
         c.report(&name, "1.1", progress).unwrap();
         assert_eq!(c.phase(1), phase);

@@ -18,6 +18,7 @@ impl Cluster {
             outcome: Outcome::new(cause, ""),
             ran: secs(ran),
             log_bytes: 0,
+            results: None,
         };
         self.report(name, &format!("{id}.1"), progress).unwrap();
     }

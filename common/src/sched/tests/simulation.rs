@@ -117,6 +117,7 @@ impl Agent {
             outcome,
             ran: Duration::from_secs(1),
             log_bytes: 0,
+            results: None,
         };
         self.say(Said::Progress(attempt, progress));
     }
@@ -161,6 +162,7 @@ impl Agent {
             (AttemptPhase::Accepted, _) => AttemptPhase::Building,
             (AttemptPhase::Building, 1..) => AttemptPhase::Running,
             (AttemptPhase::Running, 0) => AttemptPhase::Paused,
+            (AttemptPhase::Running, 3) => AttemptPhase::Uploading,
             (AttemptPhase::Paused, _) => AttemptPhase::Running,
             (AttemptPhase::Building, 0) => {
                 return self.end(attempt, Outcome::new(Cause::BuildFailed, "no"));

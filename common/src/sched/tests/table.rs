@@ -4,7 +4,7 @@ use super::*;
 use crate::job::{Stage, StopReason};
 
 /// The states that job 1 is brought to, on worker `w1`.
-const STATES: [&str; 10] = [
+const STATES: [&str; 11] = [
     "queued",
     "held",
     "assigned",
@@ -14,6 +14,7 @@ const STATES: [&str; 10] = [
     "paused",
     "stopping",
     "expiring",
+    "publishing",
     "finished",
 ];
 
@@ -70,6 +71,10 @@ fn bring_to(state: &str) -> Cluster {
         "building" => reports.push(phase(AttemptPhase::Building)),
         "running" | "stopping" | "expiring" => reports.push(phase(AttemptPhase::Running)),
         "paused" => reports.push(phase(AttemptPhase::Paused)),
+        "publishing" => {
+            reports.push(phase(AttemptPhase::Running));
+            reports.push(phase(AttemptPhase::Uploading));
+        }
         "finished" => reports.push(done(Cause::Succeeded)),
         other => panic!("{other}"),
     }
@@ -156,6 +161,7 @@ fn tell(c: &Cluster, result: Result<(), Rejected>) -> String {
         JobState::Active(_, Stage::Building) => "building",
         JobState::Active(_, Stage::Running) => "running",
         JobState::Active(_, Stage::Paused) => "paused",
+        JobState::Active(_, Stage::Publishing) => "publishing",
         JobState::Active(_, Stage::Stopping(StopReason::TimeLimit)) => "expiring",
         JobState::Active(_, Stage::Stopping(_)) => "stopping",
         JobState::Finished(finished) => finished.outcome.cause.as_str(),

@@ -126,6 +126,7 @@ impl Cluster {
             key: self.key.clone(),
             cluster: "test".to_owned(),
             data_urls: vec![format!("http://{id}")],
+            results_max_bytes: 1 << 30,
             settings: self.settings.clone(),
             handle: handle.clone(),
             heard: heard.clone(),
@@ -379,6 +380,7 @@ impl FakeWorker {
             outcome: outcome.clone(),
             ran_ms: 1000,
             log_bytes: 10,
+            results: None,
         };
         self.report(finished).await;
     }

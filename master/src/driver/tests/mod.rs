@@ -185,6 +185,7 @@ async fn a_running_job_is_cancelled_through_its_worker() {
             outcome,
             ran_ms: 5,
             log_bytes: 0,
+            results: None,
         })
         .await;
     master.reaches(job, Phase::Finished).await;

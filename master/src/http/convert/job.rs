@@ -2,7 +2,7 @@
 
 use dopq_common::api;
 use dopq_common::id::JobId;
-use dopq_common::job::{Active, Class, Job, JobState, Outcome, Phase};
+use dopq_common::job::{Active, Class, Job, JobState, Outcome, Phase, Results};
 use dopq_common::resources::GpuAmount;
 use dopq_common::sched::{self, Forecast};
 use dopq_common::time::Timestamp;
@@ -53,6 +53,7 @@ pub(in crate::http) fn job_page_item(
         bundle: job.bundle.map(|bundle| bundle.digest.to_string()),
         labels: job.spec.labels.clone(),
         log_bytes: finished.and_then(|finished| finished.log_bytes),
+        results: finished.and_then(|finished| finished.results.as_ref().map(results)),
         expected_seconds: expected.map(|expected| expected.typical.as_secs_f64()),
         expected_most_seconds: expected.map(|expected| expected.longest.as_secs_f64()),
         expected_by: expected.map(|expected| expected.by.to_string()),
@@ -192,6 +193,21 @@ fn outcome(outcome: &Outcome) -> api::Outcome {
         exit_code: outcome.exit_code,
         detail: outcome.detail.clone(),
         hint: outcome.cause.hint().to_owned(),
+    }
+}
+
+fn results(results: &Results) -> api::Results {
+    let named = results.named.iter().map(|one| api::LeftOut {
+        path: one.path.clone(),
+        reason: one.reason.clone(),
+    });
+    api::Results {
+        complete: results.is_complete(),
+        files: results.files,
+        bytes: results.bytes,
+        left_out: results.left_out,
+        left_out_first: named.collect(),
+        lost: results.lost.clone(),
     }
 }
 

@@ -36,7 +36,8 @@ impl<'a> Users<'a> {
                 | Phase::Building
                 | Phase::Running
                 | Phase::Paused
-                | Phase::Stopping => *running += count,
+                | Phase::Stopping
+                | Phase::Publishing => *running += count,
                 Phase::Finished => *finished += count,
             }
         }

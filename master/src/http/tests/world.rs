@@ -124,6 +124,7 @@ impl World {
             key: world.key.clone(),
             cluster: "default".to_owned(),
             data_urls: Vec::new(),
+            results_max_bytes: 1 << 30,
             settings: scheduler(),
             handle: world.handle.clone(),
             heard: Heard::default(),
@@ -444,6 +445,7 @@ impl World {
             outcome,
             ran: Duration::from_secs(1),
             log_bytes,
+            results: None,
         };
         self.reported(job, number, worker, progress).await;
     }

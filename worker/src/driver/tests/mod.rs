@@ -2,6 +2,7 @@
 
 mod panics;
 mod plane;
+mod results;
 mod retention;
 mod rig;
 mod stops;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dopq_common::broker::{Broker, Deliveries, inproc};
 use dopq_common::id::{Digest, Epoch, WorkerId};
-use dopq_common::job::{BundleRef, Outcome};
+use dopq_common::job::{BundleRef, Outcome, Results};
 use dopq_common::resources::{Allocation, ByteSize, GpuShare, MilliCpu, MilliGpu};
 use dopq_common::wire::log::Source;
 use dopq_common::wire::{
@@ -34,6 +34,7 @@ pub(super) const BUNDLE: &[u8] = b"not read by the pretended engine";
 pub(super) struct End {
     pub(super) outcome: Outcome,
     pub(super) log_bytes: u64,
+    pub(super) results: Option<Results>,
     /// What was reported of it before, in order.
     pub(super) before: Vec<String>,
 }
@@ -46,6 +47,7 @@ pub(super) struct Rig {
     pub(super) dir: TempDir,
     pub(super) limits: crate::Limits,
     pub(super) retention: crate::Retention,
+    pub(super) results_max_bytes: Option<u64>,
     key: ClusterKey,
     url: String,
     reports: Deliveries,
@@ -75,6 +77,7 @@ impl Rig {
             dir: tempfile::tempdir().expect("folder"),
             limits,
             retention: crate::Retention::default(),
+            results_max_bytes: None,
             key: ClusterKey::from_secret("s"),
             url,
             reported: VecDeque::new(),
@@ -207,6 +210,7 @@ impl Rig {
             array_job: None,
             token: TOKEN.into(),
             data_urls: vec![self.url.clone()],
+            results_max_bytes: self.results_max_bytes,
         }
     }
 
@@ -256,6 +260,7 @@ impl Rig {
                 attempt: of,
                 outcome,
                 log_bytes,
+                results,
                 ..
             } = &report
                 && of.to_string() == attempt
@@ -263,6 +268,7 @@ impl Rig {
                 return End {
                     outcome: outcome.clone(),
                     log_bytes: *log_bytes,
+                    results: results.clone(),
                     before,
                 };
             }

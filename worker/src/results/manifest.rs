@@ -1,0 +1,182 @@
+//! The manifest: the last file of the archive, which tells what is in it and what was left out and why.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::Path;
+
+use dopq_common::id::AttemptId;
+use dopq_common::job::{LeftOut, NAMED_MAX, Results};
+use serde::Serialize;
+
+/// The manifest's name in the archive.
+pub(super) const NAME: &str = "dopq-manifest.json";
+
+/// The longest path in what is told with the job.
+const SHOWN_MAX: usize = 200;
+
+/// Why something is left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// There is no room for it.
+    TooLarge,
+    /// It cannot be opened or read.
+    Unreadable(String),
+    /// A link that leads out, or may.
+    LinkLeaves,
+    /// Neither file, folder nor link.
+    Special,
+    /// Its path is too long, or the name is the manifest's.
+    Name,
+    /// The folder is nested too deep for what is in it.
+    Depth,
+    /// There are too many entries for what is in it.
+    Count,
+}
+
+impl Reason {
+    pub(super) fn unreadable(error: &io::Error) -> Self {
+        Self::Unreadable(error.to_string())
+    }
+
+    /// As it is told.
+    fn text(&self) -> String {
+        match self {
+            Self::TooLarge => "too large: the results would exceed limits.results_size".to_owned(),
+            Self::Unreadable(why) => format!("cannot be read: {why}"),
+            Self::LinkLeaves => "a link that may lead out of /outdir".to_owned(),
+            Self::Special => "a pipe, socket or device".to_owned(),
+            Self::Name => "its path is too long, or its name is the manifest's".to_owned(),
+            Self::Depth => "its content: folders are nested too deep".to_owned(),
+            Self::Count => "some of its content: there are too many files".to_owned(),
+        }
+    }
+}
+
+/// Whether the name may be used where it is.
+pub(super) fn can_be_named(parent: Option<usize>, name: &OsStr) -> bool {
+    parent.is_some() || name != NAME
+}
+
+/// What the rest of the manifest and the archive's end take at the most.
+pub(super) const HEAD_BYTES: u64 = 8192;
+
+/// What the line of an entry takes at the most.
+pub(super) const fn line_bytes(path: u64) -> u64 {
+    // A byte that is no text becomes six.
+    6 * path + 200
+}
+
+/// The manifest while it is written.
+#[derive(Debug)]
+pub(super) struct Manifest {
+    files: Vec<u8>,
+    left_out: Vec<u8>,
+    results: Results,
+}
+
+#[derive(Serialize)]
+struct FileLine<'a> {
+    path: &'a str,
+    bytes: u64,
+    /// Missing for a file with holes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blake3: Option<String>,
+}
+
+#[derive(Serialize)]
+struct LinkLine<'a> {
+    path: &'a str,
+    link: &'a str,
+}
+
+#[derive(Serialize)]
+struct LeftOutLine<'a> {
+    path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    reason: &'a str,
+}
+
+impl Manifest {
+    pub(super) fn new() -> Self {
+        Self {
+            files: Vec::new(),
+            left_out: Vec::new(),
+            results: Results::default(),
+        }
+    }
+
+    pub(super) fn file(
+        &mut self,
+        path: &Path,
+        bytes: u64,
+        digest: Option<blake3::Hash>,
+    ) -> io::Result<()> {
+        self.results.files += 1;
+        self.results.bytes += bytes;
+        let path = path.to_string_lossy();
+        let line = FileLine {
+            path: &path,
+            bytes,
+            blake3: digest.map(|digest| digest.to_hex().to_string()),
+        };
+        push(&mut self.files, &line)
+    }
+
+    pub(super) fn link(&mut self, path: &Path, target: &Path) -> io::Result<()> {
+        self.results.files += 1;
+        let (path, target) = (path.to_string_lossy(), target.to_string_lossy());
+        let line = LinkLine {
+            path: &path,
+            link: &target,
+        };
+        push(&mut self.files, &line)
+    }
+
+    pub(super) fn left_out(
+        &mut self,
+        path: &Path,
+        bytes: Option<u64>,
+        reason: &Reason,
+    ) -> io::Result<()> {
+        let path = path.to_string_lossy();
+        let reason = reason.text();
+        self.results.left_out += 1;
+        if self.results.named.len() < NAMED_MAX {
+            self.results.named.push(LeftOut {
+                path: path.chars().take(SHOWN_MAX).collect(),
+                reason: reason.clone(),
+            });
+        }
+        let line = LeftOutLine {
+            path: &path,
+            bytes,
+            reason: &reason,
+        };
+        push(&mut self.left_out, &line)
+    }
+
+    /// The document, and the summary that is told with the job.
+    pub(super) fn finish(self, attempt: AttemptId) -> (Vec<u8>, Results) {
+        let AttemptId { job, number, .. } = attempt;
+        let head = format!(
+            "{{\"job\":{job},\"attempt\":{number},\"complete\":{},\"files\":[",
+            self.results.is_complete()
+        );
+        let parts: [&[u8]; 5] = [
+            head.as_bytes(),
+            &self.files,
+            b"\n],\"left_out\":[",
+            &self.left_out,
+            b"\n]}\n",
+        ];
+        (parts.concat(), self.results)
+    }
+}
+
+/// Adds a line to a list.
+fn push(list: &mut Vec<u8>, line: &impl Serialize) -> io::Result<()> {
+    let separator = if list.is_empty() { "\n" } else { ",\n" };
+    list.extend_from_slice(separator.as_bytes());
+    serde_json::to_writer(list, line).map_err(io::Error::other)
+}
