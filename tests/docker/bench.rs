@@ -14,8 +14,9 @@ use dopq_tests::engine;
 use dopq_tests::programs::unique;
 use dopq_worker::docker::fake::{Fake, Program};
 use dopq_worker::docker::{
-    BuildError, BuildLimits, BuildRequest, Client, Engine, GpuAccess, ImageInfo, LABEL_CLUSTER,
-    LABEL_USER, LogPiece, Plan, PlanInput, PlanNetwork, RunSettings, image_tag, plan,
+    BuildError, BuildLimits, BuildNetwork, BuildRequest, Client, Engine, GpuAccess, ImageInfo,
+    LABEL_CLUSTER, LABEL_USER, LogPiece, NameKey, Plan, PlanInput, PlanNetwork, RunSettings,
+    SecretFiles, plan,
 };
 use futures::StreamExt;
 use serde_json::{Value, json};
@@ -45,7 +46,10 @@ const DOCKERFILE: &str = "FROM scratch\nCOPY busybox /bin/busybox\n";
 pub(crate) struct Bench {
     pub(crate) engine: Engine,
     pub(crate) cluster: String,
+    /// The image's id.
     pub(crate) image: String,
+    /// Its name, for `FROM`.
+    pub(crate) base: String,
     pub(crate) fake: Option<Fake>,
     folder: tempfile::TempDir,
 }
@@ -71,6 +75,7 @@ impl Bench {
         let bundle = bench.zip(&[("Dockerfile", DOCKERFILE.as_bytes()), ("busybox", &busybox)]);
         let request = bench.request(&bundle);
         bench.image = bench.build(&request).await.expect("built");
+        bench.base = request.tag;
         bench
     }
 
@@ -88,6 +93,7 @@ impl Bench {
             engine,
             cluster: unique("engine"),
             image: String::new(),
+            base: String::new(),
             fake,
             folder: tempfile::tempdir().expect("a folder"),
         }
@@ -233,15 +239,19 @@ impl Bench {
             (LABEL_CLUSTER, self.cluster.clone()),
             (LABEL_USER, user.to_string()),
         ];
+        let names = NameKey::new(*blake3::hash(self.cluster.as_bytes()).as_bytes());
         BuildRequest {
-            tag: image_tag(user, Digest(*hash.as_bytes())),
+            tag: names.image(user, Digest(*hash.as_bytes()), &BTreeMap::new()),
+            space: names.space(user, "test"),
+            args: BTreeMap::new(),
+            secrets: SecretFiles::default(),
             labels: labels
                 .map(|(name, value)| (name.to_owned(), value))
                 .into_iter()
                 .collect::<BTreeMap<_, _>>(),
             bundle: bundle.to_owned(),
             limits: BuildLimits {
-                network: "none".to_owned(),
+                network: BuildNetwork::None,
                 total: PATIENCE,
                 silent: PATIENCE,
                 ..BuildLimits::default()

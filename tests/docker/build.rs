@@ -1,44 +1,84 @@
-//! Builds through the real engine.
+//! Builds by the real engine's BuildKit.
 
 use std::time::Duration;
 
-use dopq_common::resources::{ByteSize, MilliCpu};
-use dopq_worker::docker::{BuildError, BuildRequest, LABEL_CLUSTER};
+use dopq_common::resources::ByteSize;
+use dopq_worker::docker::{BuildError, BuildNetwork, BuildRequest, SecretFiles};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::{Bench, PATIENCE, joined};
 
+/// The Dockerfile's begin: the bench's image, whose only program is busybox.
+fn begin(bench: &Bench) -> String {
+    format!(
+        "FROM {}\nSHELL [\"/bin/busybox\", \"sh\", \"-c\"]\n",
+        bench.base
+    )
+}
+
 /// A request whose Dockerfile goes on from the bench's image.
 fn from_bench(bench: &Bench, instructions: &str, files: &[(&str, &[u8])]) -> BuildRequest {
-    let dockerfile = format!(
-        "FROM {}\nSHELL [\"/bin/busybox\", \"sh\", \"-c\"]\n{instructions}",
-        bench.image
-    );
+    let dockerfile = format!("{}{instructions}", begin(bench));
     let own = [("Dockerfile", dockerfile.as_bytes())];
     bench.request(&bench.zip(&[&own[..], files].concat()))
 }
 
-/// Whether containers of the bench's image are left, running or not.
-fn leftovers(bench: &Bench) -> String {
-    let ancestor = format!("ancestor={}", bench.image);
-    let listed = std::process::Command::new("docker")
-        .args(["ps", "--all", "--quiet", "--filter", &ancestor])
-        .output()
-        .expect("docker runs");
-    String::from_utf8(listed.stdout).expect("text")
+/// The same request of another user.
+fn of_another(bench: &Bench, request: &BuildRequest) -> BuildRequest {
+    let eve = format!("eve-{}", bench.cluster).parse().expect("a name");
+    let other = bench.request_of(&eve, &request.bundle);
+    BuildRequest {
+        secrets: request.secrets.clone(),
+        ..other
+    }
 }
 
-/// Waits until the engine has cleaned up after a build.
-async fn cleaned(bench: &Bench) {
-    let clean = async {
-        while !leftovers(bench).is_empty() {
+/// Builds; gives the log.
+async fn built(bench: &Bench, request: &BuildRequest) -> String {
+    let (built, output) = bench.build_and_listen(request).await;
+    built.unwrap_or_else(|error| panic!("{error:?}: {output}"));
+    output
+}
+
+/// Builds what must fail by the user's fault; gives the detail.
+async fn refused(bench: &Bench, request: &BuildRequest) -> String {
+    let (built, output) = bench.build_and_listen(request).await;
+    match built {
+        Err(BuildError::Failed { detail, .. }) => detail,
+        other => panic!("{other:?}: {output}"),
+    }
+}
+
+/// The log's lines about the step whose name holds `part`.
+fn step(output: &str, part: &str) -> String {
+    let first = output.lines().find(|line| line.contains(part));
+    let first = first.unwrap_or_else(|| panic!("no {part}: {output}"));
+    let number = first.split(' ').next().expect("a number");
+    let lines = output.lines().filter_map(|line| line.strip_prefix(number));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Whether a process of the machine has this argument.
+fn is_running(argument: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").expect("processes");
+    processes.flatten().any(|process| {
+        let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        line.split(|b| *b == 0)
+            .any(|word| word == argument.as_bytes())
+    })
+}
+
+/// Waits until the engine has ended what a build ran.
+async fn ended(argument: &str) {
+    let end = async {
+        while is_running(argument) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, clean)
+    tokio::time::timeout(PATIENCE, end)
         .await
-        .expect("containers of the build are removed");
+        .expect("the build's program ends");
 }
 
 #[tokio::test]
@@ -48,14 +88,13 @@ async fn a_failing_step_is_named_and_its_output_is_told() {
     let (built, output) = bench.build_and_listen(&request).await;
     match built.expect_err("the step fails") {
         BuildError::Failed { step, detail } => {
-            assert_eq!(step.as_deref(), Some("step 3/5: RUN echo trying; exit 7"));
-            assert_eq!(detail, "step 3/5: RUN echo trying; exit 7: exit code 7");
+            assert_eq!(step.as_deref(), Some("[2/2] RUN echo trying; exit 7"));
+            assert_eq!(detail, "[2/2] RUN echo trying; exit 7: exit code 7");
         }
         other => panic!("{other:?}"),
     }
-    assert!(output.contains("\ntrying\n"), "{output}");
-    assert!(output.contains("returned a non-zero code: 7\n"), "{output}");
-    cleaned(&bench).await;
+    let told = step(&output, "[2/2] RUN");
+    assert!(told.contains(" trying\n ERROR: "), "{output}");
     assert_eq!(
         bench.engine.find_image(&request.tag).await.expect("asked"),
         None
@@ -63,23 +102,39 @@ async fn a_failing_step_is_named_and_its_output_is_told() {
 }
 
 #[tokio::test]
-async fn a_dockerfile_that_is_none_and_a_file_that_is_absent_are_the_users_faults() {
+async fn mistakes_in_a_dockerfile_are_the_users_faults() {
     let bench = Bench::docker().await;
     for (instructions, words) in [
         ("NONSENSE x\n", "unknown instruction"),
-        ("COPY absent /\n", "COPY"),
-        ("RUN [\"/bin/absent\"]\n", "no such file"),
+        ("COPY absent /\n", "COPY absent /"),
+        ("RUN [\"/bin/absent\"]\n", "/bin/absent"),
         ("USER nobody-here\nRUN true\n", "nobody-here"),
+        ("FROM scratch\nCOPY --from=0 /absent /\n", "/absent"),
+        ("FROM Not-A-Name\n", "Not-A-Name"),
+        (
+            "RUN echo 'x: no space left on device'; exit 1 # : no space left on device\n",
+            "exit code 1",
+        ),
+        (
+            "RUN --mount=type=secret,id=x,required=true true\n",
+            "secret",
+        ),
     ] {
         let request = from_bench(&bench, instructions, &[]);
-        match bench.build(&request).await.expect_err(instructions) {
-            BuildError::Failed { detail, .. } => assert!(detail.contains(words), "{detail}"),
-            other => panic!("{other:?}"),
-        }
+        let detail = refused(&bench, &request).await;
+        assert!(detail.contains(words), "{instructions}: {detail}");
     }
     let request = bench.request(&bench.zip(&[("x", b"")]));
-    let error = bench.build(&request).await.expect_err("no Dockerfile");
-    assert!(matches!(error, BuildError::Failed { .. }), "{error:?}");
+    assert!(refused(&bench, &request).await.contains("Dockerfile"));
+}
+
+#[tokio::test]
+async fn a_registry_that_does_not_answer_is_nobodys_fault() {
+    let bench = Bench::docker().await;
+    let text = b"FROM 127.0.0.1:9/x:1\n";
+    let request = bench.request(&bench.zip(&[("Dockerfile", text)]));
+    let error = bench.build(&request).await.expect_err("no registry");
+    assert!(matches!(error, BuildError::Registry { .. }), "{error:?}");
 }
 
 #[tokio::test]
@@ -119,73 +174,62 @@ async fn what_dockerignore_names_is_left_out_and_modes_are_kept() {
 async fn a_bad_dockerignore_is_the_users_fault() {
     let bench = Bench::docker().await;
     let request = from_bench(&bench, "", &[(".dockerignore", b"[")]);
-    match bench.build(&request).await.expect_err("bad pattern") {
-        BuildError::Failed { detail, .. } => {
-            assert_eq!(
-                detail,
-                ".dockerignore line 1: \"[\": a bracket is not closed"
-            );
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
-#[tokio::test]
-async fn steps_run_within_the_limits() {
-    const LOOK: &str = "RUN cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max \
-        2>/dev/null; cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu.max 2>/dev/null; \
-        ls /sys/class/net\n";
-    let bench = Bench::docker().await;
-    // More than bollard's own field can say.
-    let memory = 3 * ByteSize::GIB;
-    let look = LOOK
-        .replace("cat ", "/bin/busybox cat ")
-        .replace("ls ", "/bin/busybox ls ");
-    let mut request = from_bench(&bench, &look, &[]);
-    request.limits.memory = ByteSize(memory);
-    request.limits.cpu = MilliCpu(1500);
-    let (built, output) = bench.build_and_listen(&request).await;
-    built.expect("built");
-    assert!(output.contains(&format!("\n{memory}\n")), "{output}");
-    assert!(output.contains("\n150000"), "{output}");
-    assert!(
-        output.contains("\nlo\n") && !output.contains("eth0"),
-        "{output}"
+    assert_eq!(
+        refused(&bench, &request).await,
+        ".dockerignore line 1: \"[\": a bracket is not closed"
     );
 }
 
 #[tokio::test]
-async fn steps_run_on_the_named_network() {
+async fn steps_have_the_network_of_the_setting() {
     let bench = Bench::docker().await;
-    let network = format!("dopq-{}", bench.cluster);
-    let made = bench.engine.ensure_network(&network, &bench.cluster).await;
-    made.expect("there");
-    let mut request = from_bench(&bench, "RUN /bin/busybox ls /sys/class/net\n", &[]);
-    request.limits.network = network;
-    let (built, output) = bench.build_and_listen(&request).await;
-    built.expect("built");
-    assert!(output.contains("eth0\n"), "{output}");
+    let mut request = from_bench(
+        &bench,
+        "RUN echo net: $(/bin/busybox ls /sys/class/net)\n",
+        &[],
+    );
+    let output = built(&bench, &request).await;
+    assert!(output.contains(" net: lo\n"), "{output}");
+    request.limits.network = BuildNetwork::Default;
+    let output = built(&bench, &request).await;
+    assert!(output.contains(" net: eth0 lo\n"), "{output}");
 }
 
 #[tokio::test]
 async fn a_build_that_is_called_off_or_too_slow_leaves_nothing_running() {
     let bench = Bench::docker().await;
-    let mut request = from_bench(&bench, "RUN echo ready; exec /bin/busybox sleep 600\n", &[]);
+    // Only this test's program sleeps that long.
+    let seconds = format!(
+        "{}",
+        100_000_000
+            + u32::from_le_bytes(
+                *blake3::hash(bench.cluster.as_bytes())
+                    .as_bytes()
+                    .first_chunk()
+                    .expect("bytes")
+            ) / 2
+    );
+    let slow = format!("RUN echo ready; exec /bin/busybox sleep {seconds}\n");
+    let mut request = from_bench(&bench, &slow, &[]);
 
     let (output, mut lines) = mpsc::channel::<bytes::Bytes>(1);
     let cancel = CancellationToken::new();
     let calling_off = async {
+        let mut ran = false;
         while let Some(line) = lines.recv().await {
-            if &line[..] == b"ready\n" {
+            if line.ends_with(b" ready\n") {
+                ran = is_running(&seconds);
                 cancel.cancel();
             }
         }
+        ran
     };
     let building = bench.engine.build(&request, output, cancel.clone());
-    let (built, ()) = tokio::join!(building, calling_off);
+    let (built, ran) = tokio::join!(building, calling_off);
     let error = built.expect_err("called off");
     assert!(matches!(error, BuildError::Cancelled), "{error:?}");
-    cleaned(&bench).await;
+    assert!(ran, "the program is seen while it runs");
+    ended(&seconds).await;
 
     let brief = Duration::from_secs(2);
     request.limits.silent = brief;
@@ -194,7 +238,7 @@ async fn a_build_that_is_called_off_or_too_slow_leaves_nothing_running() {
         matches!(error, BuildError::Silent { after } if after == brief),
         "{error:?}"
     );
-    cleaned(&bench).await;
+    ended(&seconds).await;
 
     (request.limits.silent, request.limits.total) = (PATIENCE, brief);
     let error = bench.build(&request).await.expect_err("slow");
@@ -202,61 +246,162 @@ async fn a_build_that_is_called_off_or_too_slow_leaves_nothing_running() {
         matches!(error, BuildError::Deadline { after } if after == brief),
         "{error:?}"
     );
-    cleaned(&bench).await;
+    ended(&seconds).await;
 }
 
 #[tokio::test]
-async fn layers_are_cached_for_their_user_only() {
-    const CACHED: &str = "Using cache";
+async fn layers_of_run_are_cached_for_their_user_only() {
     let bench = Bench::docker().await;
-    let first = from_bench(&bench, "RUN echo made > /made\n", &[]);
-    let (built, output) = bench.build_and_listen(&first).await;
-    built.expect("built");
-    assert!(!output.contains(CACHED), "{output}");
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("TOKEN"), "anna's").expect("a secret");
+    let mut first = from_bench(
+        &bench,
+        "RUN --mount=type=secret,id=TOKEN echo made with $(/bin/busybox cat /run/secrets/TOKEN)\n",
+        &[],
+    );
+    first.secrets = SecretFiles {
+        folder: Some(folder.path().to_owned()),
+        names: vec!["TOKEN".to_owned()],
+    };
+    let output = built(&bench, &first).await;
+    assert!(output.contains(" made with anna's\n"), "{output}");
 
-    let (built, output) = bench.build_and_listen(&first).await;
-    built.expect("built again");
+    let output = built(&bench, &first).await;
     assert!(
-        output.contains(CACHED),
+        step(&output, "RUN").contains("CACHED"),
         "one's own layers are used: {output}"
     );
 
-    let eve = "eve".parse().expect("a name");
-    let hers = bench.request_of(&eve, &first.bundle);
-    let (built, output) = bench.build_and_listen(&hers).await;
-    built.expect("built for another");
+    let mut hers = of_another(&bench, &first);
+    hers.secrets = SecretFiles::default();
+    let output = built(&bench, &hers).await;
     assert!(
-        !output.contains(CACHED),
+        output.contains(" made with\n"),
         "another's layers are not: {output}"
     );
 }
 
 #[tokio::test]
-async fn what_a_failed_build_made_serves_its_users_next_one() {
-    const DONE: &str = "RUN echo slow > /slow\n";
+async fn caches_belong_to_one_user() {
     let bench = Bench::docker().await;
-    for _ in 0..2 {
-        let request = from_bench(&bench, &format!("{DONE}RUN exit 1\n"), &[]);
-        bench.build(&request).await.expect_err("it fails");
-    }
-    let labels = [(LABEL_CLUSTER, bench.cluster.as_str())];
-    let images = bench.engine.list_images(&labels).await.expect("listed");
-    let tags: Vec<String> = images.into_iter().flat_map(|image| image.tags).collect();
-    let partial = tags.iter().filter(|tag| tag.ends_with(":partial")).count();
-    assert_eq!(
-        (tags.len(), partial),
-        (2, 1),
-        "the bench's own and one partial: {tags:?}"
-    );
+    let look = |n: u32| {
+        let run = "echo found: $(/bin/busybox ls /c); echo > /c/mark";
+        from_bench(
+            &bench,
+            &format!("RUN --mount=type=cache,target=/c,id=../x {run} # {n}\n"),
+            &[],
+        )
+    };
+    let output = built(&bench, &look(1)).await;
+    assert!(output.contains(" found:\n"), "{output}");
+    let output = built(&bench, &look(2)).await;
+    assert!(output.contains(" found: mark\n"), "{output}");
+    let output = built(&bench, &of_another(&bench, &look(3))).await;
+    assert!(output.contains(" found:\n"), "{output}");
+}
 
-    let request = from_bench(&bench, &format!("{DONE}RUN exit 0\n"), &[]);
-    let (built, output) = bench.build_and_listen(&request).await;
-    built.expect("mended");
-    let slow = output
-        .split("echo slow > /slow\n")
-        .nth(1)
-        .expect("the step");
-    assert!(slow.starts_with(" ---> Using cache\n"), "{output}");
+#[tokio::test]
+async fn no_dockerfile_reaches_anothers_image() {
+    let bench = Bench::docker().await;
+    let secret = from_bench(&bench, "RUN echo secret > /secret\n", &[]);
+    let id = bench.build(&secret).await.expect("built");
+    let bare = id.strip_prefix("sha256:").unwrap_or(&id);
+    let (repository, _) = secret.tag.split_once(':').expect("a tag");
+    for name in [
+        &id,
+        bare,
+        bare.split_at(12).0,
+        bare.split_at(5).0,
+        repository,
+        &format!("dop\\q{}", repository.strip_prefix("dopq").expect("ours")),
+    ] {
+        for text in [
+            format!("FROM {name}\n"),
+            format!("ARG N={name}\nFROM ${{N:-x}}\n"),
+            format!("{}COPY --from={name} /secret /\n", begin(&bench)),
+            format!(
+                "{}RUN --mount=from={name},target=/m cat /m/secret\n",
+                begin(&bench)
+            ),
+        ] {
+            let request = bench.request(&bench.zip(&[("Dockerfile", text.as_bytes())]));
+            let (built, output) = bench.build_and_listen(&of_another(&bench, &request)).await;
+            assert!(built.is_err(), "{text}: {output}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_people_write_today_builds() {
+    let bench = Bench::docker().await;
+    let dockerfile = format!(
+        "# syntax=docker/dockerfile:1.7\n# escape=\\\n{begin}ARG TARGETARCH\n\
+         RUN --mount=type=bind,target=/m --mount=type=tmpfs,target=/t \\\n  \
+           echo arch $TARGETARCH, bound $(/bin/busybox cat /m/x), $(/bin/busybox df /t | /bin/busybox grep -c tmpfs)\n\
+         RUN /bin/busybox --install -s /bin\n\
+         RUN <<EOF\necho here one\necho \"and two\"\nEOF\n\
+         RUN <<-'A' cat && cat <<B | tr b c\n\techo $1\n\tA\nbb\nB\n\
+         RUN --mount=type=bind,target=/m <<E\n#!/bin/busybox sh\necho script $(cat /m/x)\nE\n\
+         COPY --link --chmod=600 x /y\n\
+         RUN echo mode $(/bin/busybox stat -c %a /y)\n\
+         FROM scratch AS unused\nRUN [\"/absent\"]\n\
+         FROM {base} AS last\nCOPY --from=0 /y /z\n",
+        begin = begin(&bench),
+        base = bench.base,
+    );
+    let files = [("Dockerfile", dockerfile.as_bytes()), ("x", b"me")];
+    let request = bench.request(&bench.zip(&files));
+    let output = built(&bench, &request).await;
+    assert!(output.contains(" arch amd64, bound me, 1\n"), "{output}");
+    for line in [
+        "here one",
+        "and two",
+        "echo $1",
+        "cc",
+        "script me",
+        "mode 600",
+    ] {
+        assert!(output.contains(&format!(" {line}\n")), "{line}: {output}");
+    }
+    assert!(!output.contains("/absent"), "{output}");
+}
+
+#[tokio::test]
+async fn only_what_changed_is_sent_again() {
+    let bench = Bench::docker().await;
+    let large = vec![b'x'; 3 * 1024 * 1024];
+    let build = |small: &'static [u8]| {
+        let files: [(&str, &[u8]); 3] = [("large", &large), ("small", small), ("other", b"")];
+        from_bench(
+            &bench,
+            "COPY large /\nCOPY small /\nRUN /bin/busybox cat /small\n",
+            &files,
+        )
+    };
+    let output = built(&bench, &build(b"first")).await;
+    assert!(
+        step(&output, "load build context").contains("MiB done"),
+        "{output}"
+    );
+    // Equal in size and time.
+    let output = built(&bench, &build(b"other")).await;
+    assert!(output.contains(" other\n"), "{output}");
+    let sent = step(&output, "load build context");
+    assert!(sent.contains(" done") && !sent.contains("MiB"), "{output}");
+    assert!(step(&output, "COPY large").contains("CACHED"), "{output}");
+    assert!(!step(&output, "COPY small").contains("CACHED"), "{output}");
+}
+
+#[tokio::test]
+async fn a_working_directory_in_a_kernel_tree_does_not_reach_the_machine() {
+    let bench = Bench::docker().await;
+    for n in 3..20 {
+        let instructions =
+            format!("WORKDIR /proc/self/fd/{n}\nRUN /bin/busybox ls ../../../../etc/passwd\n");
+        let request = from_bench(&bench, &instructions, &[]);
+        let (built, output) = bench.build_and_listen(&request).await;
+        assert!(built.is_err(), "{output}");
+    }
 }
 
 #[tokio::test]
@@ -264,12 +409,8 @@ async fn an_image_that_is_too_large_is_removed() {
     let bench = Bench::docker().await;
     let mut request = from_bench(&bench, "RUN echo x > /x\n", &[]);
     request.limits.image = ByteSize(1024);
-    match bench.build(&request).await.expect_err("too large") {
-        BuildError::Failed { detail, .. } => {
-            assert!(detail.contains("the maximum is 1 KiB"), "{detail}");
-        }
-        other => panic!("{other:?}"),
-    }
+    let detail = refused(&bench, &request).await;
+    assert!(detail.contains("the maximum is 1 KiB"), "{detail}");
     assert_eq!(
         bench.engine.find_image(&request.tag).await.expect("asked"),
         None

@@ -78,3 +78,21 @@ async fn what_is_no_image_is_the_users_fault() {
         }
     }
 }
+
+#[tokio::test]
+async fn instructions_of_a_loaded_image_do_not_run() {
+    let bench = Bench::docker().await;
+    let text = format!("FROM {}\nONBUILD RUN echo ran > /ran\n", bench.base);
+    let trap = bench.request(&bench.zip(&[("Dockerfile", text.as_bytes())]));
+    bench.build(&trap).await.expect("built");
+    let archive = docker(&["save", &trap.tag]);
+    let request = bench.request(&bench.zip(&[("image.tar", &archive)]));
+    match load(&bench, &request).await.expect_err("a trap") {
+        BuildError::Failed { detail, .. } => assert!(detail.contains("ONBUILD"), "{detail}"),
+        other => panic!("{other:?}"),
+    }
+    let tags = [request.tag.clone(), format!("{}-loaded", request.tag)];
+    for tag in tags {
+        assert_eq!(bench.engine.find_image(&tag).await.expect("asked"), None);
+    }
+}

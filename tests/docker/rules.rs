@@ -70,7 +70,7 @@ async fn what_the_image_sets_is_overridden() {
         "FROM {}\nENV NVIDIA_VISIBLE_DEVICES=all LD_PRELOAD=/evil.so DOPQ_JOB_ID=9 MINE=kept\n\
          STOPSIGNAL SIGUSR1\nVOLUME /outdir /data\nHEALTHCHECK CMD [\"/bin/busybox\", \"true\"]\n\
          ENTRYPOINT [\"/bin/busybox\", \"env\"]\nCMD []\n",
-        bench.image
+        bench.base
     );
     let request = bench.request(&bench.zip(&[("Dockerfile", dockerfile.as_bytes())]));
     let id = bench.build(&request).await.expect("built");

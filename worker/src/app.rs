@@ -22,7 +22,7 @@ use url::Url;
 use crate::clock::Clock;
 use crate::data::DataPlane;
 use crate::docker::{
-    self, BuildLimits, Client, Engine, EngineInfo, HostFolder, MountError, RunSettings,
+    self, Builder, Client, Engine, EngineInfo, HostFolder, MountError, NameKey, RunSettings,
 };
 use crate::driver::{Context, Driver, Health, seen};
 use crate::fetch::Bundles;
@@ -95,13 +95,16 @@ pub async fn run(
     broker: Broker,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let host = options.settings.docker_host.clone();
+    let host = options.settings.docker.host.clone();
     let host = host.or_else(|| {
         std::env::var("DOCKER_HOST")
             .ok()
             .filter(|host| !host.is_empty())
     });
-    let engine = Engine::Docker(Client::new(host.as_deref().unwrap_or(DOCKER_SOCKET)));
+    let engine = Engine::Docker(Client::with_config(
+        host.as_deref().unwrap_or(DOCKER_SOCKET),
+        options.settings.docker.config.clone(),
+    ));
     let mut went_on = false;
     loop {
         let options = options.clone();
@@ -270,6 +273,7 @@ struct Prepared {
     loaded: Loaded,
     outdir: HostFolder,
     imgdir: Option<HostFolder>,
+    names: NameKey,
 }
 
 impl Prepared {
@@ -310,9 +314,35 @@ fn prepare(options: &Options) -> Result<Prepared, Error> {
     Ok(Prepared {
         records,
         loaded,
+        names: name_key(&data_dir.join("names.key"))?,
         outdir: mount(&outdir)?,
         imgdir: options.settings.imgdir.as_deref().map(mount).transpose()?,
     })
+}
+
+/// The key of the names at the engine, made at the first start.
+fn name_key(path: &Path) -> Result<NameKey, Error> {
+    let failed = |source| Error::Folder {
+        path: path.to_owned(),
+        source,
+    };
+    match std::fs::read(path) {
+        Ok(bytes) => {
+            let key = bytes.try_into().map_err(|_| io::ErrorKind::InvalidData);
+            Ok(NameKey::new(key.map_err(|kind| failed(kind.into()))?))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut key = [0; 32];
+            getrandom::fill(&mut key).map_err(Error::Random)?;
+            // A key that was written in part must not be used.
+            let unfinished = path.with_extension("new");
+            std::fs::write(&unfinished, key).map_err(failed)?;
+            restrict(&unfinished, 0o600)?;
+            std::fs::rename(&unfinished, path).map_err(failed)?;
+            Ok(NameKey::new(key))
+        }
+        Err(error) => Err(failed(error)),
+    }
 }
 
 fn restrict(path: &Path, mode: u32) -> Result<(), Error> {
@@ -347,6 +377,18 @@ async fn probe_engine(engine: &Engine, options: &Options) -> EngineProbe {
     let gpus = Gpus::open(options.settings.gpu, &options.name).await;
     let devices = gpus.look().await.devices;
     let offer = offer(options.settings.gpu, !devices.is_empty(), &info);
+    let engine = &info.version;
+    match info.builder {
+        Builder::Current => tracing::info!(engine, "building images with BuildKit"),
+        Builder::Old => tracing::info!(
+            engine,
+            "building images with BuildKit; this engine's knows no here-documents in COPY and no --exclude"
+        ),
+        Builder::Absent => tracing::warn!(
+            engine,
+            "this engine has no BuildKit: only jobs that name an image run"
+        ),
+    }
     tracing::info!(
         gpus = devices.len(),
         model = devices.first().map(|device| device.model.as_str()),
@@ -386,16 +428,6 @@ fn context(
 ) -> Result<Context, Error> {
     let urls = options.settings.master_urls.iter();
     let urls = urls.filter_map(|url| Url::parse(url).ok()).collect();
-    let build_limits = BuildLimits {
-        memory: options.settings.limits.build_memory,
-        total: options.settings.limits.build_time,
-        network: options
-            .settings
-            .build_network
-            .clone()
-            .unwrap_or_else(|| bridge(&options)),
-        ..BuildLimits::default()
-    };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let starts = options.settings.limits.starts.unwrap_or(2 * cores);
     Ok(Context {
@@ -409,12 +441,7 @@ fn context(
             retention.needs(),
         ),
         retention,
-        images: Images::new(
-            engine.clone(),
-            options.settings.cluster.to_string(),
-            build_limits,
-            options.settings.limits.builds,
-        ),
+        images: Images::new(engine.clone(), prepared.names, &options.settings),
         run_settings: RunSettings {
             worker: options.name.clone(),
             bridge: bridge(&options),

@@ -16,9 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::docker::{
     self, BuildError, BuildLimits, BuildRequest, Engine, ImageInfo, LABEL_CLUSTER, LABEL_DIGEST,
-    LABEL_USER, image_tag,
+    LABEL_USER, NameKey, SecretFiles,
 };
 use crate::keyed::Keyed;
+use crate::options::{Pull, Settings};
 
 /// A pull that shows no progress for this long is given up.
 const PULL_SILENCE: Duration = Duration::from_secs(300);
@@ -28,6 +29,9 @@ const PULL_SILENCE: Duration = Duration::from_secs(300);
 pub(crate) struct Images {
     engine: Engine,
     cluster: String,
+    names: NameKey,
+    secrets_dir: Option<PathBuf>,
+    pull: Pull,
     limits: BuildLimits,
     builds: Semaphore,
     locks: Keyed<String, Option<Failure>>,
@@ -41,13 +45,21 @@ struct Failure {
 }
 
 impl Images {
-    /// At most `builds` builds at once.
-    pub(crate) fn new(engine: Engine, cluster: String, limits: BuildLimits, builds: usize) -> Self {
+    /// Those of an engine, named with this worker's key.
+    pub(crate) fn new(engine: Engine, names: NameKey, settings: &Settings) -> Self {
         Self {
             engine,
-            cluster,
-            limits,
-            builds: Semaphore::new(builds.max(1)),
+            names,
+            cluster: settings.cluster.to_string(),
+            secrets_dir: settings.secrets_dir.clone(),
+            pull: settings.docker.pull,
+            limits: BuildLimits {
+                pull: settings.docker.pull == Pull::Always,
+                total: settings.limits.build_time,
+                network: settings.build.network,
+                ..BuildLimits::default()
+            },
+            builds: Semaphore::new(settings.limits.builds.max(1)),
             locks: Keyed::default(),
         }
     }
@@ -57,7 +69,7 @@ impl Images {
         let Some(bundle) = run.order.bundle else {
             return false;
         };
-        let tag = image_tag(&run.order.user, bundle.digest);
+        let tag = self.tag(run, bundle.digest);
         matches!(self.find(&tag, bundle.digest).await, Ok(Some(_)))
     }
 
@@ -75,7 +87,7 @@ impl Images {
             return self.named(name, &run.order.user).await;
         }
         let digest = run.order.bundle.ok_or_else(no_bundle)?.digest;
-        let tag = image_tag(&run.order.user, digest);
+        let tag = self.tag(run, digest);
         let asked = Instant::now();
         let mut slot = tokio::select! {
             slot = self.locks.lock(&tag) => slot,
@@ -101,16 +113,7 @@ impl Images {
         let Some(_permit) = cancel.run_until_cancelled(self.builds.acquire()).await else {
             return Ok(None);
         };
-        let request = BuildRequest {
-            tag,
-            labels: BTreeMap::from([
-                (LABEL_CLUSTER.to_owned(), self.cluster.clone()),
-                (LABEL_USER.to_owned(), run.order.user.to_string()),
-                (LABEL_DIGEST.to_owned(), digest.to_string()),
-            ]),
-            bundle,
-            limits: self.limits.clone(),
-        };
+        let request = self.request(run, tag, digest, bundle);
         let made = match run.spec.image {
             ImageSource::Load => self.engine.load(&request, output, cancel.clone()).await,
             ImageSource::Build | ImageSource::Named(_) => {
@@ -132,32 +135,71 @@ impl Images {
         }
     }
 
+    fn tag(&self, run: &Run, digest: Digest) -> String {
+        self.names
+            .image(&run.order.user, digest, &run.spec.build_args)
+    }
+
+    fn request(&self, run: &Run, tag: String, digest: Digest, bundle: PathBuf) -> BuildRequest {
+        let user = &run.order.user;
+        BuildRequest {
+            tag,
+            space: self.names.space(user, &run.spec.name),
+            labels: BTreeMap::from([
+                (LABEL_CLUSTER.to_owned(), self.cluster.clone()),
+                (LABEL_USER.to_owned(), user.to_string()),
+                (LABEL_DIGEST.to_owned(), digest.to_string()),
+            ]),
+            bundle,
+            args: run.spec.build_args.clone(),
+            secrets: SecretFiles {
+                folder: self.secrets_dir.as_ref().map(|dir| dir.join(user.as_str())),
+                names: run.spec.secrets.clone(),
+            },
+            limits: self.limits.clone(),
+        }
+    }
+
     async fn find(&self, tag: &str, digest: Digest) -> Result<Option<Arc<str>>, Outcome> {
         let found = self.engine.find_image(tag).await;
         let found = found.map_err(|error| engine_outcome(&error))?;
-        // The tag has only the digest's beginning.
+        // An administrator can give the name to anything.
         let digest = digest.to_string();
         let found = found.filter(|image| image.labels.get(LABEL_DIGEST) == Some(&digest));
         Ok(found.map(|image| Arc::from(image.id)))
     }
 
     async fn named(&self, name: &str, user: &UserName) -> Result<Option<Arc<str>>, Outcome> {
-        for pulled in [false, true] {
-            let found = self.engine.find_image(name).await;
-            match found.map_err(|error| engine_outcome(&error))? {
-                Some(image) if is_anothers(&image, user) => {
-                    return Err(missing(name, "it was built for another user"));
-                }
-                Some(image) => return Ok(Some(Arc::from(image.id))),
-                None if pulled => break,
-                None => self
-                    .engine
-                    .pull(name, PULL_SILENCE)
-                    .await
-                    .map_err(|error| pull_outcome(name, &error))?,
-            }
+        let Some(wanted) = plain_name(name) else {
+            return Err(missing(name, "an id is no name"));
+        };
+        let mut found = self.find_named(name, &wanted).await?;
+        let pulls = match self.pull {
+            Pull::Missing => found.is_none(),
+            Pull::Always => true,
+            Pull::Never => false,
+        };
+        if pulls {
+            let pulled = self.engine.pull(name, PULL_SILENCE).await;
+            pulled.map_err(|error| pull_outcome(name, &error))?;
+            found = self.find_named(name, &wanted).await?;
         }
-        Err(missing(name, "it is missing after the pull"))
+        match found {
+            Some(image) if is_anothers(&image, user) => {
+                Err(missing(name, "it was built for another user"))
+            }
+            Some(image) => Ok(Some(Arc::from(image.id))),
+            None if pulls => Err(missing(name, "it is missing after the pull")),
+            None => Err(missing(name, "this machine lacks it and pulls none")),
+        }
+    }
+
+    /// The image that the engine has under this very name. The engine takes the beginning of an id for a name too.
+    async fn find_named(&self, name: &str, wanted: &str) -> Result<Option<ImageInfo>, Outcome> {
+        let found = self.engine.find_image(name).await;
+        let found = found.map_err(|error| engine_outcome(&error))?;
+        let is_wanted = |tag: &String| plain_name(tag).is_some_and(|tag| tag == wanted);
+        Ok(found.filter(|image| image.tags.iter().any(is_wanted)))
     }
 
     /// Digests of the bundles whose images this machine holds.
@@ -173,6 +215,29 @@ impl Images {
     }
 }
 
+/// A name without what the engine adds to it or leaves away: registry, `library/`, the tag `latest`, a tag beside a
+/// digest. `None` for an id, of any length.
+fn plain_name(name: &str) -> Option<String> {
+    let name = ["docker.io/", "index.docker.io/"]
+        .iter()
+        .find_map(|registry| name.strip_prefix(registry))
+        .unwrap_or(name);
+    let name = name.strip_prefix("library/").unwrap_or(name);
+    if name.starts_with("sha256:") || name.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    let (name, digest) = name
+        .split_once('@')
+        .map_or((name, None), |(n, d)| (n, Some(d)));
+    let folder = name.rfind('/').map_or(0, |at| at + 1);
+    let (folder, last) = name.split_at(folder);
+    let (last, tag) = last.split_once(':').unwrap_or((last, "latest"));
+    Some(match digest {
+        Some(digest) => format!("{folder}{last}@{digest}"),
+        None => format!("{folder}{last}:{tag}"),
+    })
+}
+
 /// Whether an image was made from the bundle of another user, who did not share it.
 fn is_anothers(image: &ImageInfo, user: &UserName) -> bool {
     let maker = image.labels.get(LABEL_USER);
@@ -185,9 +250,9 @@ fn missing(name: &str, why: &str) -> Outcome {
 
 fn pull_outcome(name: &str, error: &docker::Error) -> Outcome {
     match error {
-        docker::Error::DiskFull { .. } => engine_outcome(error),
-        // A registry that cannot be reached is no fault of the engine, and the user may know better.
-        _other => missing(name, &chain(error)),
+        docker::Error::ImageMissing { .. } => missing(name, &chain(error)),
+        // A registry that cannot be reached may be reached later.
+        _other => engine_outcome(error),
     }
 }
 
@@ -197,6 +262,9 @@ fn build_outcome(error: &BuildError) -> Outcome {
         BuildError::DiskFull { detail } => Outcome::new(Cause::DiskFull, detail.clone()),
         BuildError::Deadline { .. } | BuildError::Silent { .. } => {
             Outcome::new(Cause::BuildFailed, format!("failed to {error}"))
+        }
+        BuildError::Registry { .. } | BuildError::NoBuildKit => {
+            Outcome::new(Cause::EngineError, format!("failed to {error}"))
         }
         BuildError::Bundle(_) => Outcome::new(Cause::BundleInvalid, chain(error)),
         BuildError::Engine(error) => engine_outcome(error),
@@ -234,24 +302,56 @@ mod tests {
     use super::*;
     use crate::docker::fake::Fake;
 
+    fn images(engine: Engine) -> Images {
+        Images::new(engine, NameKey::new([1; 32]), &Settings::default())
+    }
+
     #[tokio::test]
     async fn an_image_of_anothers_bundle_cannot_be_named() {
         let engine = Engine::Fake(Fake::new());
+        let bob = "bob".parse().expect("a name");
+        let key = NameKey::new([1; 32]);
         let request = BuildRequest {
-            tag: "dopq/bob:0123456789ab".to_owned(),
+            tag: key.image(&bob, Digest([1; 32]), &BTreeMap::new()),
+            space: key.space(&bob, "job"),
             labels: BTreeMap::from([(LABEL_USER.to_owned(), "bob".to_owned())]),
             bundle: PathBuf::new(),
+            args: BTreeMap::new(),
+            secrets: SecretFiles::default(),
             limits: BuildLimits::default(),
         };
         let (output, _) = mpsc::channel(1);
         let built = engine.build(&request, output, CancellationToken::new());
         let id = built.await.expect("built");
-        let images = Images::new(engine, String::new(), BuildLimits::default(), 1);
-        for name in [&request.tag, &id] {
-            let refused = images.named(name, &"anna".parse().expect("a name")).await;
-            assert_eq!(refused.expect_err("bob's").cause, Cause::ImageMissing);
-            let found = images.named(name, &"bob".parse().expect("a name")).await;
-            assert_eq!(found.expect("his own").as_deref(), Some(id.as_str()));
+        let images = images(engine);
+        let refused = images
+            .named(&request.tag, &"anna".parse().expect("a name"))
+            .await;
+        assert_eq!(refused.expect_err("bob's").cause, Cause::ImageMissing);
+        let found = images.named(&request.tag, &bob).await;
+        assert_eq!(found.expect("his own").as_deref(), Some(id.as_str()));
+        for prefix in [&id, id.split_at(5).0] {
+            let refused = images.named(prefix, &bob).await;
+            assert_eq!(refused.expect_err("an id").cause, Cause::ImageMissing);
+        }
+    }
+
+    #[test]
+    fn names_are_compared_as_the_engine_means_them() {
+        for (name, plain) in [
+            ("python", Some("python:latest")),
+            ("docker.io/library/python:3.12", Some("python:3.12")),
+            ("index.docker.io/a/b", Some("a/b:latest")),
+            ("h:5000/a/b:c", Some("h:5000/a/b:c")),
+            ("h:5000/a", Some("h:5000/a:latest")),
+            ("a:b@sha256:12", Some("a@sha256:12")),
+            ("sha256:12", None),
+            ("52", None),
+            ("0633ae20", None),
+            ("library/beef", None),
+            ("beef:1", Some("beef:1")),
+        ] {
+            assert_eq!(plain_name(name).as_deref(), plain, "{name}");
         }
     }
 }

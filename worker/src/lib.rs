@@ -32,4 +32,6 @@ mod retry;
 #[cfg(feature = "fake-engine")]
 pub use app::run_on;
 pub use app::{Error, run};
-pub use options::{GpuMode, GpuOptions, Limits, Options, Retention, Settings};
+pub use options::{
+    BuildOptions, DockerOptions, GpuMode, GpuOptions, Limits, Options, Pull, Retention, Settings,
+};

@@ -12,6 +12,8 @@ use dopq_common::resources::{ByteSize, MilliCpu};
 use dopq_common::settings::{BaseUrl, ClusterName, Named, Share, at_least, between};
 use dopq_common::wire::WorkerKey;
 
+use crate::docker::BuildNetwork;
+
 /// Who a worker is, and its settings.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -49,16 +51,57 @@ dopq_common::settings! {
         pub secrets_dir: Option<PathBuf> = None;
         /// Whether jobs may use the machine's network
         pub allow_host_network: bool = false;
-        /// Network of image builds: none, or a network's name; by default the jobs' bridge
-        pub build_network as "builds.network": Option<String> = None;
-        /// The container engine; by default DOCKER_HOST or unix:///var/run/docker.sock
-        pub docker_host as "docker.host": Option<String> = None;
+        /// Image builds
+        pub build as "builds": BuildOptions = BuildOptions::default();
+        /// The container engine
+        pub docker: DockerOptions = DockerOptions::default();
         /// GPUs and how containers get them
         pub gpu: GpuOptions = GpuOptions::default();
         /// Bounds on what it does at once and on what it keeps
         pub limits: Limits = Limits::default();
         /// What it removes to keep its disks free
         pub retention: Retention = Retention::default();
+    }
+}
+
+dopq_common::settings! {
+    /// The container engine.
+    #[derive(Debug, Clone)]
+    pub struct DockerOptions {
+        /// The container engine; by default DOCKER_HOST or unix:///var/run/docker.sock
+        pub host: Option<String> = None;
+        /// Docker's config.json with logins for registries and proxies for builds
+        pub config: Option<PathBuf> = None;
+        /// When to pull images: missing, always or never; builds pull a missing base image always
+        pub pull: Pull = Pull::Missing;
+    }
+}
+
+/// When images are pulled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pull {
+    /// If the engine lacks them.
+    Missing,
+    /// Before each use.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Named for Pull {
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("missing", Self::Missing),
+        ("always", Self::Always),
+        ("never", Self::Never),
+    ];
+}
+
+dopq_common::settings! {
+    /// Image builds.
+    #[derive(Debug, Clone)]
+    pub struct BuildOptions {
+        /// Network of image builds: default (the engine's default bridge) or none
+        pub network: BuildNetwork = BuildNetwork::Default;
     }
 }
 
@@ -89,8 +132,6 @@ dopq_common::settings! {
         pub min_free_disk: ByteSize = ByteSize(ByteSize::GIB);
         /// Maximum duration of an image build
         pub build_time: Duration = Duration::from_secs(3600);
-        /// Memory of an image build
-        pub build_memory: ByteSize = ByteSize(8 * ByteSize::GIB);
         /// Give a log and results up that the masters do not have after this time; the job ends without them
         pub publish_time: Duration = Duration::from_secs(24 * 3600), at_least(Duration::from_secs(1));
         /// Stop strict_once jobs after this time without broker; keep it below scheduler.lost_after

@@ -1,161 +1,134 @@
-//! Static rules on a Dockerfile's text. Refuses what the builder would not contain, before anything runs.
+//! What DoPQ decides about a Dockerfile's text before a build.
 //!
-//! The builder decides whether the file builds; its output is the job's log. The worker's settings decide the
-//! network.
+//! BuildKit decides whether the file builds, and keeps users apart: their caches, layers and images are in name spaces
+//! of their own. Here stands only what needs no knowledge of variables or other images: which frontend reads the file,
+//! and which instructions builds never allow.
 
 use super::Fault;
 use super::fault::{Faults, quote};
 
-mod base;
+mod lower;
+mod read;
 
-use base::Bases;
+use read::{Instruction, flags, head, instructions};
+
+/// The images of Docker's own frontend, which a `syntax=` line may name. The engine's built-in frontend is used.
+const FRONTENDS: [&str; 2] = ["docker/dockerfile", "docker/dockerfile-upstream"];
 
 /// Records every line of `text` that breaks a rule; `place` is the file's name in the bundle.
 #[must_use]
 pub fn check(text: &str, place: &str) -> Vec<Fault> {
     let mut faults = Faults::default();
     let text = text.trim_start_matches('\u{feff}');
-    let escape = directives(text, place, &mut faults);
-    let mut bases = Bases::default();
-    for (line, instruction) in instructions(text, escape) {
-        let place = format!("{place}: line {line}");
-        judge(&instruction, &place, &mut bases, &mut faults);
+    let at = |line: usize| format!("{place}: line {line}");
+    let head = head(text);
+    for directive in head.directives.iter().filter(|d| d.is("syntax")) {
+        if !is_docker_s(directive.value) {
+            let message = format!(
+                "`syntax={}` would load another builder; only docker/dockerfile is allowed",
+                quote(directive.value)
+            );
+            faults.add("dockerfile_syntax", at(directive.line), message);
+        }
+    }
+    // Some builders accept the same directive in a JSON object at the top.
+    if head.next.starts_with('{') {
+        let message = "it starts with a JSON object";
+        faults.add("dockerfile_syntax", at(head.lines + 1), message);
+    }
+    let escape = head.escape();
+    for instruction in instructions(text, escape) {
+        judge(&instruction, escape, &at(instruction.line), &mut faults);
     }
     faults.into_list()
 }
 
-/// Reads the comments before the first instruction, where builders look for directives. Returns the character that
-/// continues a line.
-fn directives(text: &str, place: &str, faults: &mut Faults) -> char {
-    let mut escape = '\\';
-    let mut escape_may_come = true;
-    for (number, line) in text.lines().enumerate() {
-        let line = line.trim();
-        let comment = line.strip_prefix('#').or_else(|| line.strip_prefix("//"));
-        let Some(comment) = comment else {
-            if line.is_empty() {
-                escape_may_come = false;
-                continue;
-            }
-            // Some builders accept the same directive in a JSON object at the top.
-            if line.starts_with('{') {
-                let place = format!("{place}: line {}", number + 1);
-                faults.add("dockerfile_syntax", place, "it starts with a JSON object");
-            }
-            break;
-        };
-        match comment.split_once('=') {
-            Some((name, _)) if name.trim().eq_ignore_ascii_case("syntax") => {
-                let place = format!("{place}: line {}", number + 1);
-                let message = "remove the `syntax=` line; it would load another builder";
-                faults.add("dockerfile_syntax", place, message);
-            }
-            Some((name, value))
-                if escape_may_come && name.trim().eq_ignore_ascii_case("escape") =>
-            {
-                escape = value.trim().chars().next().unwrap_or(escape);
-            }
-            Some((name, _)) if name.trim().eq_ignore_ascii_case("check") => {}
-            Some(_) | None => escape_may_come = false,
-        }
-    }
-    escape
+/// The text for the engine's built-in frontend: no line of it names another. Lines keep their numbers.
+#[must_use]
+pub fn for_builtin_frontend(text: &str) -> String {
+    let text = text.trim_start_matches('\u{feff}');
+    let head = head(text);
+    let kept = ["escape", "check"].iter().filter_map(|name| {
+        let directive = head.directives.iter().find(|d| d.counts && d.is(name))?;
+        Some(format!("# {name}={}\n", directive.value))
+    });
+    let kept: Vec<String> = kept.collect();
+    let blank = head.lines.saturating_sub(kept.len());
+    let rest = text.split_inclusive('\n').skip(head.lines);
+    kept.into_iter()
+        .chain(std::iter::repeat_n("#\n".to_owned(), blank))
+        .chain(rest.map(str::to_owned))
+        .collect()
 }
 
-/// The instructions and the line on which each starts. Joins continued lines and drops comments.
-fn instructions(text: &str, escape: char) -> Vec<(usize, String)> {
-    let mut found = Vec::new();
-    let mut open: Option<(usize, String)> = None;
-    for (number, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let (begin, mut text) = open.take().unwrap_or((number + 1, String::new()));
-        match line.strip_suffix(escape) {
-            Some(part) => {
-                text.push_str(part);
-                open = Some((begin, text));
-            }
-            None => {
-                text.push_str(line);
-                found.push((begin, text));
-            }
-        }
-    }
-    found.extend(open);
-    found
+/// The text for the built-in frontend of an engine before 23.0, which knows no here-documents and no `--link`.
+///
+/// # Errors
+/// The line and what of it such an engine cannot do.
+pub fn for_old_frontend(text: &str) -> Result<String, String> {
+    lower::lower(&for_builtin_frontend(text))
 }
 
-fn judge(instruction: &str, place: &str, bases: &mut Bases, faults: &mut Faults) {
-    let (word, rest) = instruction
-        .split_once(char::is_whitespace)
-        .unwrap_or((instruction, ""));
-    let rest = rest.trim_start();
-    match word.to_ascii_uppercase().as_str() {
-        "ONBUILD" => judge(rest, place, bases, faults),
-        "ARG" => bases.define(rest),
-        "FROM" => {
-            let image = rest.split_whitespace().find(|word| !word.starts_with("--"));
-            bases.judge(image.unwrap_or_default(), place, faults);
-        }
-        "COPY" => {
-            for image in flags(rest).filter_map(|flag| flag.strip_prefix("--from=")) {
-                bases.judge(image, place, faults);
-            }
-        }
-        "WORKDIR" => {
-            let path = rest.trim_matches(['"', '\'']);
-            if inside_kernel_tree(path) {
-                let message = format!(
-                    "a working directory of `{}` could reach the host",
-                    quote(path)
-                );
-                faults.add("dockerfile_workdir", place, message);
-            }
-        }
+/// Whether a `syntax=` line names Docker's own frontend, in whatever version.
+fn is_docker_s(value: &str) -> bool {
+    let image = value.split_whitespace().next().unwrap_or_default();
+    let image = image.strip_prefix("docker.io/").unwrap_or(image);
+    let name = image.split(['@', ':']).next().unwrap_or_default();
+    FRONTENDS.contains(&name)
+}
+
+fn judge(instruction: &Instruction<'_>, escape: char, place: &str, faults: &mut Faults) {
+    let (mut word, mut rest) = instruction.split();
+    if word == "ONBUILD" {
+        let (next, after) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+        (word, rest) = (next.to_ascii_uppercase(), after.trim_start());
+    }
+    let (flags, arguments) = flags(rest);
+    match word.as_str() {
         "RUN" => {
-            for flag in flags(rest) {
-                let name = flag.split('=').next().unwrap_or_default();
-                let why = match name {
-                    "--mount" => "build mounts could reach other builds' files",
-                    "--security" => "builds have no privileges",
-                    "--network" => "the administrator sets the network of builds",
+            for flag in flags {
+                let why = match flag.split_once('=').unwrap_or((flag, "")) {
+                    ("--security", "insecure") => "builds have no privileges",
+                    ("--network", "host") => "the administrator sets the network of builds",
+                    ("--mount", mount) if mount.split(',').any(|part| part == "type=ssh") => {
+                        "builds have no SSH agent; use a secret"
+                    }
                     _ => continue,
                 };
-                faults.add(
-                    "dockerfile_run_flag",
-                    place,
-                    format!("`{name}` is not allowed: {why}"),
+                let message = format!("`{}` is not allowed: {why}", quote(flag));
+                faults.add("dockerfile_run_flag", place, message);
+            }
+        }
+        "ADD" => {
+            if let Some(source) = sources(arguments, escape).iter().find(|s| may_be_remote(s)) {
+                let message = format!(
+                    "ADD of `{}` is not allowed: the engine would fetch it past the network of builds; \
+                     name files of the bundle without variables, or fetch it with RUN",
+                    quote(source)
                 );
+                faults.add("dockerfile_add", place, message);
             }
         }
         _ => {}
     }
 }
 
-fn flags(rest: &str) -> impl Iterator<Item = &str> {
-    rest.split_whitespace()
-        .take_while(|word| word.starts_with("--"))
+/// The sources of an `ADD`, without quotes: all words but the last, which is the destination.
+fn sources(arguments: &str, escape: char) -> Vec<String> {
+    let mut words: Vec<String> = serde_json::from_str(arguments).unwrap_or_else(|_| {
+        let plain = |word: &str| word.replace(['"', '\'', escape], "");
+        arguments.split_whitespace().map(plain).collect()
+    });
+    words.pop();
+    words
 }
 
-/// Whether the path is in `/proc`, `/sys` or `/dev`, whatever its slashes and dots. Variables can contain anything; the
-/// builder checks again.
-fn inside_kernel_tree(path: &str) -> bool {
-    if !path.starts_with('/') {
-        return false;
-    }
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    matches!(parts.first(), Some(&("proc" | "sys" | "dev")))
+/// Whether the builder could take a source for a URL or a repository. A variable can contain anything.
+fn may_be_remote(source: &str) -> bool {
+    source.contains("://")
+        || source.contains('$')
+        || source.starts_with("github.com/")
+        || (source.contains('@') && source.contains(':'))
 }
 
 #[cfg(test)]
@@ -171,41 +144,32 @@ mod tests {
     fn ordinary_files_pass() {
         for text in [
             "",
+            "# syntax=docker/dockerfile:1.7-labs\nFROM a",
+            "#syntax = docker.io/docker/dockerfile@sha256:00\n# escape=`\nFROM a",
             "FROM python:3.12\n# syntax=later lines are comments\nRUN pip install x\nWORKDIR /work\n",
             "# escape=`\nFROM a\nRUN a `\n  b\nCMD [\"x\"]\n",
-            "# a comment = with a sign\nFROM a\nRUN echo --mount=x\nRUN tool --mount=y\nWORKDIR proc\n",
-            "ARG A=python B=3\nFROM ${A}:$B-slim AS build\nFROM abc\nCOPY --from=build a b",
-            "ARG A\nFROM $A\nCOPY --from=build /a /b\nWORKDIR /processes\nHEALTHCHECK NONE",
+            "# a comment = with a sign\nFROM a\nRUN echo --network=host\nRUN tool --security=insecure\n",
+            "FROM a\nRUN --mount=type=cache,target=/x --network=none make\nRUN <<E\nADD http://x /\nE",
+            "ARG A=python B=3\nFROM ${A:-x}:$B-slim AS build\nFROM abc\nCOPY --from=build $A b",
+            "FROM a\nADD a.tar.gz b $HOME/x\nADD [\"a b\", \"/c\"]\nADD --chown=a:b x@y /d\nADD <<E /f\n$x\nE",
         ] {
             assert_eq!(rules(text), [], "{text}");
         }
     }
 
     #[test]
-    fn what_leaves_the_builders_hands_is_refused_at_its_line() {
+    fn what_builds_never_allow_is_refused_at_its_line() {
         for (text, rule, line) in [
-            (
-                "# syntax=docker/dockerfile:1\nFROM a",
-                "dockerfile_syntax",
-                1,
-            ),
             ("#   SynTax = evil/front:1\nFROM a", "dockerfile_syntax", 1),
             ("# a\n\n# syntax=x\nFROM a", "dockerfile_syntax", 3),
             ("\u{feff}#syntax=x\nFROM a", "dockerfile_syntax", 1),
+            (
+                "# a=b\n#!x\n# syntax=docker/dockerfilex",
+                "dockerfile_syntax",
+                3,
+            ),
             ("// syntax=x\nFROM a", "dockerfile_syntax", 1),
-            ("{\"syntax\": \"x\"}", "dockerfile_syntax", 1),
-            ("FROM a\nWORKDIR /proc/self/fd/8", "dockerfile_workdir", 2),
-            (
-                "FROM a\nworkdir \"/a/..//proc/self\"",
-                "dockerfile_workdir",
-                2,
-            ),
-            ("FROM a\nONBUILD WORKDIR /sys/fs", "dockerfile_workdir", 2),
-            (
-                "FROM a\nRUN --mount=type=cache,target=/x make",
-                "dockerfile_run_flag",
-                2,
-            ),
+            ("# a\n{\"syntax\": \"x\"}", "dockerfile_syntax", 2),
             (
                 "FROM a\n\nRUN \\\n# note\n  --security=insecure \\\n a",
                 "dockerfile_run_flag",
@@ -216,22 +180,30 @@ mod tests {
                 "dockerfile_run_flag",
                 3,
             ),
-            ("FROM dopq/anna:0123456789ab", "dockerfile_base", 1),
             (
-                "FROM --platform=linux/amd64 docker.io/dopq/anna AS x",
-                "dockerfile_base",
-                1,
-            ),
-            (
-                "FROM a\nCOPY --from=DOPQ/bob:partial / /",
-                "dockerfile_base",
+                "FROM a\nONBUILD run --mount=id=x,type=ssh a",
+                "dockerfile_run_flag",
                 2,
             ),
-            ("FROM sha256:0123", "dockerfile_base", 1),
-            ("FROM 0123456789ab", "dockerfile_base", 1),
-            ("ARG A=do B\nFROM ${A}pq/anna", "dockerfile_base", 2),
-            ("ARG A=\"dopq/x\"\nFROM \"$A\"", "dockerfile_base", 2),
-            ("ARG A\nFROM ${A:-dopq/x}", "dockerfile_base", 2),
+            ("FROM a\nADD http://x/y /", "dockerfile_add", 2),
+            (
+                "FROM a\nadd --chown=a \"ht\\tp\"://x /",
+                "dockerfile_add",
+                2,
+            ),
+            ("FROM a\nADD ht\\\n\ntps://x /", "dockerfile_add", 2),
+            (
+                "FROM a\nADD [\"\\u0068ttps://x\", \"/\"]",
+                "dockerfile_add",
+                2,
+            ),
+            ("FROM a\nADD a ${B} /", "dockerfile_add", 2),
+            ("FROM a\nONBUILD ADD git@h:x /", "dockerfile_add", 2),
+            (
+                "FROM a\nRUN <<E\nE\nADD github.com/a/b /",
+                "dockerfile_add",
+                4,
+            ),
         ] {
             assert_eq!(
                 rules(text),
@@ -239,5 +211,32 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn the_builtin_frontend_sees_no_other_and_the_same_lines() {
+        for (text, expected) in [
+            ("FROM a", "FROM a"),
+            ("# syntax=docker/dockerfile:1\nFROM a\n", "#\nFROM a\n"),
+            (
+                "\u{feff}# syntax=x\r\n# escape=`\r\n\nFROM a\r\nRUN b",
+                "# escape=`\n#\n#\nFROM a\r\nRUN b",
+            ),
+            ("#!x\n# foo=bar\n# syntax=x\nRUN y", "#\n#\n#\nRUN y"),
+            ("# check=error=true\n# syntax=x", "# check=error=true\n#\n"),
+            (
+                "// syntax=x\nRUN <<E\n# syntax=y\nE",
+                "#\nRUN <<E\n# syntax=y\nE",
+            ),
+        ] {
+            assert_eq!(for_builtin_frontend(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_hostile_file_takes_time_in_proportion_to_its_length() {
+        let text = "ARG A1=$A0$A0\n".repeat(20_000) + &"ADD <<A ".repeat(50_000);
+        assert_eq!(rules(&text), []);
+        assert_eq!(for_builtin_frontend(&text), text);
     }
 }

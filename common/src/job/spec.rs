@@ -56,6 +56,8 @@ pub struct JobSpec {
     pub labels: BTreeMap<String, String>,
     /// Names of secrets that the worker puts into the container.
     pub secrets: Vec<String>,
+    /// Values of the Dockerfile's `ARG`s.
+    pub build_args: BTreeMap<String, String>,
 }
 
 /// Where the image comes from.

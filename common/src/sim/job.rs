@@ -59,5 +59,6 @@ pub fn spec(user: UserName, request: Request) -> JobSpec {
         strict_once: false,
         labels: BTreeMap::new(),
         secrets: Vec::new(),
+        build_args: BTreeMap::new(),
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use dopq_common::id::{ParseIdError, WorkerId};
 use dopq_common::settings::{BaseUrl, Scalar as _};
 use dopq_common::wire::ClusterKey;
-use dopq_worker::{GpuOptions, Options};
+use dopq_worker::{DockerOptions, GpuOptions, Options};
 
 use crate::config::{LocalWorker, Settings};
 
@@ -34,7 +34,10 @@ pub(super) fn options(
             cluster: settings.cluster.clone(),
             data_dir: data_dir.join("worker"),
             master_urls: BaseUrl::read(url).into_iter().collect(),
-            docker_host,
+            docker: DockerOptions {
+                host: docker_host,
+                ..DockerOptions::default()
+            },
             gpu: GpuOptions {
                 simulated: simulated_gpus,
                 ..GpuOptions::default()

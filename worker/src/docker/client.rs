@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::errors::Error as ApiError;
-use bollard::models::SystemInfo;
-use bollard::{BollardRequest, Docker};
+use bollard::models::{SystemInfo, SystemVersion};
+use bollard::{BollardRequest, ClientVersion, Docker};
 use hyper::Uri;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
@@ -17,7 +17,8 @@ use tokio::net::UnixStream;
 use tokio::sync::OnceCell;
 
 use super::error::Error;
-use super::types::EngineInfo;
+use super::registries::Registries;
+use super::types::{Builder, EngineInfo};
 use crate::disk::Disk;
 
 /// Time-out of an ordinary call. Creating and removing wait for the disk, so it is generous. After it, the engine
@@ -26,6 +27,12 @@ const CALL_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Time-out of connecting.
 const PROBE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The first API with BuildKit, of Docker 18.09.
+const FIRST_BUILDKIT_API: (usize, usize) = (1, 39);
+
+/// The first engine whose built-in frontend knows here-documents; the one before it is 20.10.
+const FIRST_DOCUMENTS_VERSION: u32 = 22;
 
 /// bollard's own deadline, in seconds: long, because every call has its own here.
 const LIBRARY_DEADLINE: Duration = Duration::from_secs(10 * 24 * 3600);
@@ -41,6 +48,8 @@ pub struct Client {
 
 struct Shared {
     host: String,
+    /// The administrator's Docker configuration.
+    config: Option<PathBuf>,
     call_deadline: Duration,
     /// Where it keeps images and containers, since the last probe.
     folders: Mutex<Vec<PathBuf>>,
@@ -60,15 +69,26 @@ impl Client {
     /// An engine at `host`, such as `unix:///var/run/docker.sock` or `tcp://127.0.0.1:2375`. Does not connect yet.
     #[must_use]
     pub fn new(host: &str) -> Self {
-        Self::with_deadline(host, CALL_DEADLINE)
+        Self::made(host, CALL_DEADLINE, None)
+    }
+
+    /// The same with the logins and proxies of a Docker configuration, `config.json`.
+    #[must_use]
+    pub fn with_config(host: &str, config: Option<PathBuf>) -> Self {
+        Self::made(host, CALL_DEADLINE, config)
     }
 
     /// The same with another deadline for ordinary calls.
     #[must_use]
     pub fn with_deadline(host: &str, call_deadline: Duration) -> Self {
+        Self::made(host, call_deadline, None)
+    }
+
+    fn made(host: &str, call_deadline: Duration, config: Option<PathBuf>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 host: host.to_owned(),
+                config,
                 call_deadline,
                 folders: Mutex::default(),
                 docker: OnceCell::new(),
@@ -86,6 +106,7 @@ impl Client {
         within("probe", deadline, docker.clone().negotiate_version()).await?;
         let info = within("probe", deadline, docker.info()).await?;
         *self.shared.folders.lock() = self.folders(&info);
+        let server = within("probe", deadline, docker.version()).await?;
         let version = docker.client_version();
         let mut runtimes: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
         runtimes.sort();
@@ -93,6 +114,7 @@ impl Client {
             version: info.server_version.unwrap_or_default(),
             api: format!("{}.{}", version.major_version, version.minor_version),
             runtimes,
+            builder: builder(&server, &version),
             cdi: info.cdi_spec_dirs.is_some_and(|dirs| !dirs.is_empty()),
             cpus: info
                 .ncpu
@@ -127,6 +149,17 @@ impl Client {
         folders
     }
 
+    /// What the engine builds with.
+    ///
+    /// # Errors
+    /// Any.
+    pub(super) async fn builder(&self) -> Result<Builder, Error> {
+        const CALL: &str = "ask for the version";
+        let docker = self.docker(CALL).await?;
+        let server = self.call(CALL, docker.version()).await?;
+        Ok(builder(&server, &docker.client_version()))
+    }
+
     /// The connection, made at the first use.
     pub(super) async fn docker(&self, call: &'static str) -> Result<&Docker, Error> {
         let connect = || async {
@@ -145,6 +178,11 @@ impl Client {
     /// The engine's address.
     pub(super) fn host(&self) -> &str {
         &self.shared.host
+    }
+
+    /// The administrator's logins and proxies.
+    pub(super) async fn registries(&self) -> Registries {
+        Registries::read(self.shared.config.as_deref()).await
     }
 
     /// The deadline of ordinary calls.
@@ -185,6 +223,25 @@ fn connection(host: &str) -> Result<Docker, ApiError> {
     let name = Some("http://engine");
     let seconds = LIBRARY_DEADLINE.as_secs();
     Docker::connect_with_custom_transport(transport, name, seconds, bollard::API_DEFAULT_VERSION)
+}
+
+/// The builder of an engine. Docker announces BuildKit in the header `Builder-Version` only where it is the default, so a
+/// header that is missing says nothing.
+fn builder(server: &SystemVersion, api: &ClientVersion) -> Builder {
+    let mut parts = server.components.iter().flatten();
+    let is_docker = parts.any(|part| part.name == "Engine");
+    if !is_docker || (api.major_version, api.minor_version) < FIRST_BUILDKIT_API {
+        return Builder::Absent;
+    }
+    let version = server.version.as_deref().unwrap_or_default();
+    let major = version
+        .split('.')
+        .next()
+        .and_then(|major| major.parse::<u32>().ok());
+    match major {
+        Some(major) if major < FIRST_DOCUMENTS_VERSION => Builder::Old,
+        Some(_) | None => Builder::Current,
+    }
 }
 
 /// Waits for an answer with a time-out.

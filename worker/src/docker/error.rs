@@ -96,11 +96,20 @@ pub enum BuildError {
     /// The Dockerfile or the archive is wrong.
     #[error("build the image: {detail}")]
     Failed {
-        /// The step, such as `step 3/5: RUN make`, if one had started.
+        /// The step, such as `[3/5] RUN make`, if one failed.
         step: Option<String>,
         /// One line: the step and the engine's message.
         detail: String,
     },
+    /// A registry did not answer, or not as one.
+    #[error("get an image from its registry: {detail}")]
+    Registry {
+        /// One line: the step and the engine's message.
+        detail: String,
+    },
+    /// The engine is too old for BuildKit, or is another program.
+    #[error("build the image: this engine has no BuildKit; jobs need an `image`")]
+    NoBuildKit,
     /// The engine's disk is full.
     #[error("write the image to the engine's disk: {detail}")]
     DiskFull {

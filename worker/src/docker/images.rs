@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bollard::auth::DockerCredentials;
 use bollard::models::{ImageInspect, ImageSummary};
 use bollard::query_parameters::{
     CreateImageOptions, ListImagesOptions, PruneBuildOptions, RemoveImageOptions, TagImageOptions,
@@ -13,6 +14,7 @@ use futures::StreamExt;
 use super::client::{Client, translate, with_query, within};
 use super::error::Error;
 use super::lifecycle::label_filter;
+use super::registries;
 use super::types::ImageInfo;
 
 /// Removing tens of gigabytes takes the disk a while.
@@ -110,7 +112,7 @@ impl Client {
     /// Pulls an image from its registry.
     ///
     /// # Errors
-    /// [`Error::ImageMissing`] if the registry lacks it or cannot be reached; [`Error::Deadline`] after `silent` without
+    /// [`Error::ImageMissing`] if the registry lacks it or keeps it to others; [`Error::Deadline`] after `silent` without
     /// progress; and any other.
     pub async fn pull(&self, name: &str, silent: Duration) -> Result<(), Error> {
         const CALL: &str = "pull";
@@ -119,7 +121,14 @@ impl Client {
             from_image: Some(with_tag(name)),
             ..CreateImageOptions::default()
         };
-        let mut progress = docker.create_image(Some(options), None, None);
+        let login = self.registries().await.login(registries::host(name));
+        let login = login.map(|login| DockerCredentials {
+            username: Some(login.username),
+            password: Some(login.password),
+            identitytoken: Some(login.identity_token).filter(|token| !token.is_empty()),
+            ..DockerCredentials::default()
+        });
+        let mut progress = docker.create_image(Some(options), None, login);
         loop {
             let Ok(next) = tokio::time::timeout(silent, progress.next()).await else {
                 return Err(Error::Deadline {
@@ -145,10 +154,20 @@ impl Client {
     }
 }
 
-/// Any error of the registry means that the image is missing, except a full disk.
+/// Only a registry's answer means that the image is missing; one that cannot be reached has not answered.
 fn unpulled(message: String) -> Error {
+    const REFUSALS: [&str; 6] = [
+        "manifest unknown",
+        "not found",
+        "denied",
+        "unauthorized",
+        "name unknown",
+        "invalid reference format",
+    ];
     match super::client::classify("pull", 500, message) {
-        Error::Other { message, .. } => Error::ImageMissing { message },
+        Error::Other { message, .. } if REFUSALS.iter().any(|words| message.contains(words)) => {
+            Error::ImageMissing { message }
+        }
         error => error,
     }
 }
@@ -172,7 +191,12 @@ fn inspected(found: ImageInspect) -> ImageInfo {
     let config = found.config.unwrap_or_default();
     ImageInfo {
         id: found.id.unwrap_or_default(),
-        tags: found.repo_tags.unwrap_or_default(),
+        tags: found
+            .repo_tags
+            .into_iter()
+            .chain(found.repo_digests)
+            .flatten()
+            .collect(),
         labels: config.labels.unwrap_or_default().into_iter().collect(),
         size_bytes: found
             .size

@@ -18,23 +18,28 @@ mod images;
 mod lifecycle;
 mod logs;
 mod mounts;
+mod names;
 mod network;
 mod plan;
 mod plan_input;
 mod raw;
+mod registries;
 mod signals;
 mod stats;
 mod types;
 
-pub use build::{BuildLimits, BuildRequest};
+pub use build::{BuildLimits, BuildNetwork, BuildRequest, SecretFiles};
 pub use client::Client;
 pub use engine::Engine;
 pub use error::{BuildError, Error, Source};
 pub use mounts::{HostFolder, MountError, job_folder};
+pub use names::{BuildSpace, NameKey};
 pub use plan::{
     GpuAccess, LABEL_ATTEMPT, LABEL_CLUSTER, LABEL_CONFIG, LABEL_DIGEST, LABEL_GPUS, LABEL_JOB,
     LABEL_USER, LABEL_WORKER, Plan, PlanError, PlanMount, PlanNetwork, RunSettings, UserPart,
-    container_name, image_tag, plan,
+    container_name, plan,
 };
 pub use plan_input::PlanInput;
-pub use types::{Container, Created, EngineInfo, Exit, ImageInfo, LogPiece, Signal, Status, Usage};
+pub use types::{
+    Builder, Container, Created, EngineInfo, Exit, ImageInfo, LogPiece, Signal, Status, Usage,
+};

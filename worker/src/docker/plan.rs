@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use dopq_common::id::{AttemptId, Digest, GpuId, UserName, WorkerId};
+use dopq_common::id::{AttemptId, GpuId, WorkerId};
 use dopq_common::job::{ContainerSpec, HealthCheck, Network, Ulimit};
 use dopq_common::resources::{ByteSize, MilliCpu};
 use dopq_common::secret::Secret;
@@ -232,38 +232,6 @@ pub fn container_name(cluster: &str, attempt: AttemptId) -> String {
     } else {
         format!("dopq-{cluster}-{job}-{number}-{key}")
     }
-}
-
-/// The image's name, per user, so that no build can replace another user's.
-#[must_use]
-pub fn image_tag(user: &UserName, digest: Digest) -> String {
-    format!("dopq/{}:{}", image_part(user), digest.short())
-}
-
-/// The user's name as a part of an image's name. Image names allow fewer characters, so other names become their
-/// allowed characters and a digest. The double underscore, which no plain name has, avoids collisions.
-fn image_part(user: &UserName) -> String {
-    let name = user.as_str();
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let fits = name
-        .split(['.', '_', '-'])
-        .all(|part| !part.is_empty() && part.chars().all(plain));
-    if fits {
-        return name.to_owned();
-    }
-    let mut spelt = String::new();
-    for part in name
-        .to_ascii_lowercase()
-        .split(|c: char| !plain(c))
-        .filter(|part| !part.is_empty())
-    {
-        if !spelt.is_empty() {
-            spelt.push('-');
-        }
-        spelt.push_str(part);
-    }
-    let digest = Digest(*blake3::hash(name.as_bytes()).as_bytes());
-    format!("{spelt}__{}", digest.short())
 }
 
 fn labels(

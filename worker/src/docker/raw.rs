@@ -1,4 +1,4 @@
-//! A GET whose answer is read raw and in blocks, on a connection of its own.
+//! A request on a connection of its own, whose answer is read raw and in blocks or which becomes another protocol.
 //!
 //! bollard offers no raw reader of a log: its decoder takes a terminal's bytes for frames, trusts any length and
 //! drops the engine's own error messages. It also hands every chunk of the answer, which for a log is one line, from
@@ -12,6 +12,8 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
+use hyper::http::request::Builder;
+use hyper::upgrade::Upgraded;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
@@ -55,19 +57,21 @@ impl Raw {
     /// # Errors
     /// [`Error::Unreachable`], or what the engine said.
     pub(super) async fn get(call: &'static str, host: &str, path: &str) -> Result<Self, Error> {
+        Self::send(call, host, Request::get(path)).await
+    }
+
+    /// The same for any request without a body.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) async fn send(
+        call: &'static str,
+        host: &str,
+        request: Builder,
+    ) -> Result<Self, Error> {
         let gone = |error: hyper::Error| unreachable(call, error);
-        let stream = connect(host)
-            .await
-            .map_err(|error| unreachable(call, error))?;
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(gone)?;
-        let request = Request::get(path)
-            .header("host", "docker")
-            .body(Empty::new())
-            .map_err(|error| Error::Other {
-                call,
-                message: error.to_string(),
-            })?;
+        let (mut sender, connection) = shake_hands(call, host).await?;
+        let request = bodiless(call, request)?;
         let mut connection = Some(connection);
         let mut broken = None;
         let mut answer = std::pin::pin!(sender.send_request(request));
@@ -106,10 +110,7 @@ impl Raw {
         })
         .await;
         let bytes = read.map(|read| read.to_bytes()).unwrap_or_default();
-        match serde_json::from_slice::<Refusal>(&bytes) {
-            Ok(refusal) => refusal.message,
-            Err(_) => String::from_utf8_lossy(&bytes).into_owned(),
-        }
+        refusal(&bytes)
     }
 
     /// Everything that has arrived, at most a little more than [`BLOCK_BYTES`]; waits for the first byte. `None` at
@@ -163,6 +164,58 @@ impl Raw {
                 }
             }
         }
+    }
+}
+
+/// Sends a request to leave HTTP, and returns the connection once the engine agreed.
+///
+/// # Errors
+/// [`Error::Unreachable`], or what the engine said.
+pub(super) async fn upgrade(
+    call: &'static str,
+    host: &str,
+    request: Builder,
+) -> Result<Upgraded, Error> {
+    let gone = |error: hyper::Error| unreachable(call, error);
+    let (mut sender, connection) = shake_hands(call, host).await?;
+    let request = bodiless(call, request)?;
+    // It ends when the connection is handed over.
+    let driving = tokio::spawn(connection.with_upgrades());
+    let response = sender.send_request(request).await.map_err(gone)?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return hyper::upgrade::on(response).await.map_err(gone);
+    }
+    let (head, body) = response.into_parts();
+    let read = Limited::new(body, MESSAGE_MAX_BYTES).collect().await;
+    driving.abort();
+    let bytes = read.map(|read| read.to_bytes()).unwrap_or_default();
+    Err(classify(call, head.status.as_u16(), refusal(&bytes)))
+}
+
+async fn shake_hands(
+    call: &'static str,
+    host: &str,
+) -> Result<(http1::SendRequest<Empty<Bytes>>, Connection), Error> {
+    let stream = connect(host)
+        .await
+        .map_err(|error| unreachable(call, error))?;
+    let shaken = http1::handshake(TokioIo::new(stream)).await;
+    shaken.map_err(|error| unreachable(call, error))
+}
+
+fn bodiless(call: &'static str, request: Builder) -> Result<Request<Empty<Bytes>>, Error> {
+    let request = request.header("host", "docker").body(Empty::new());
+    request.map_err(|error| Error::Other {
+        call,
+        message: error.to_string(),
+    })
+}
+
+/// The engine's words in the body of an answer that is an error.
+fn refusal(bytes: &[u8]) -> String {
+    match serde_json::from_slice::<Refusal>(bytes) {
+        Ok(refusal) => refusal.message,
+        Err(_) => String::from_utf8_lossy(bytes).into_owned(),
     }
 }
 

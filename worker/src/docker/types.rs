@@ -15,12 +15,26 @@ pub struct EngineInfo {
     pub api: String,
     /// Names of its OCI runtimes.
     pub runtimes: Vec<String>,
+    /// What it builds with.
+    pub builder: Builder,
     /// Whether it injects devices from CDI specifications.
     pub cdi: bool,
     /// Logical processors.
     pub cpus: u32,
     /// Memory of the machine, in bytes.
     pub memory_bytes: u64,
+}
+
+/// What an engine builds with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Builder {
+    /// No BuildKit: Docker before 18.09, or another program.
+    #[default]
+    Absent,
+    /// A BuildKit whose built-in frontend knows no here-documents: Docker up to 20.10.
+    Old,
+    /// A newer one.
+    Current,
 }
 
 impl EngineInfo {
@@ -36,7 +50,7 @@ impl EngineInfo {
 pub struct ImageInfo {
     /// `sha256:…`.
     pub id: String,
-    /// Its names with tags.
+    /// Its names with tags; when inspected, also those with digests.
     pub tags: Vec<String>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,

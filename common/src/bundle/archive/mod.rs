@@ -1,12 +1,13 @@
 //! The zip: validation and iteration.
 //!
 //! `layout` finds the directory, `directory` reads it with the local headers, `names` has the rules on names,
-//! `content` counts the bytes, `inspect` combines them, `walk` passes the entries to a build. DoPQ parses the archive
+//! `content` counts the bytes, `inspect` combines them, `files` gives the entries to a build. DoPQ parses the archive
 //! itself, because ordinary readers sanitise hostile names and merge duplicates, and so hide what must be refused.
 
 mod bytes;
 mod content;
 mod directory;
+mod files;
 mod inspect;
 mod layout;
 mod names;
@@ -15,10 +16,9 @@ mod raw_zip;
 mod root;
 #[cfg(test)]
 mod tests;
-mod walk;
 
+pub use files::{EntryInfo, Files, FilesError};
 pub use inspect::{Inspected, inspect};
-pub use walk::{EntriesError, EntryInfo, entries};
 
 use std::io;
 

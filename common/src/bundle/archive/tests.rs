@@ -22,6 +22,18 @@ fn judge_within(bytes: &[u8], limits: &Limits) -> Result<Inspected, Vec<Fault>> 
     inspect(Cursor::new(bytes), bytes.len() as u64, limits)
 }
 
+/// Passes all entries to `each`, in the archive's order.
+fn walk(
+    bytes: &[u8],
+    mut each: impl FnMut(&EntryInfo, &mut dyn std::io::Read) -> Result<(), FilesError>,
+) -> Result<(), FilesError> {
+    let files = Files::list(Cursor::new(bytes), &Limits::default())?;
+    for (index, entry) in files.entries().enumerate() {
+        files.read(Cursor::new(bytes), index, |content| each(entry, content))?;
+    }
+    Ok(())
+}
+
 /// A valid bundle with `more` beside it.
 fn bundle(more: impl IntoIterator<Item = RawEntry>) -> RawZip {
     let base = [
@@ -263,17 +275,15 @@ fn a_walk_gives_the_root_folder_with_safe_modes() {
         RawEntry::stored("other", "x"),
     ]);
     let mut seen = Vec::new();
-    let walked = entries(
-        Cursor::new(zip.bytes()),
-        &Limits::default(),
-        |entry, content| {
-            let mut text = String::new();
-            content.read_to_string(&mut text)?;
-            assert_eq!(text.len() as u64, entry.size_bytes);
-            seen.push((entry.path.clone(), entry.folder, entry.mode, text));
-            Ok::<(), std::io::Error>(())
-        },
-    );
+    let walked = walk(&zip.bytes(), |entry, content| {
+        let mut text = String::new();
+        content
+            .read_to_string(&mut text)
+            .map_err(FilesError::Read)?;
+        assert_eq!(text.len() as u64, entry.size_bytes);
+        seen.push((entry.path.clone(), entry.folder, entry.mode, text));
+        Ok(())
+    });
     walked.expect("valid");
     let file = |path: &str, mode, text: &str| (path.to_owned(), false, mode, text.to_owned());
     assert_eq!(
@@ -291,15 +301,28 @@ fn a_walk_gives_the_root_folder_with_safe_modes() {
 #[test]
 fn a_walk_refuses_what_the_judge_refuses_even_unread() {
     let zip = bundle([RawEntry::stored("x", "y").with(|e| (e.crc, e.local_sums[0]) = (1, 1))]);
-    let unread = entries(Cursor::new(zip.bytes()), &Limits::default(), |_, _| {
-        Ok::<(), ()>(())
-    });
-    assert!(matches!(unread, Err(EntriesError::Invalid(faults)) if faults[0].rule == "checksum"));
+    let unread = walk(&zip.bytes(), |_, _| Ok(()));
+    assert!(matches!(unread, Err(FilesError::Invalid(faults)) if faults[0].rule == "checksum"));
     let zip = bundle([RawEntry::stored("../x", "y")]);
-    let named = entries(Cursor::new(zip.bytes()), &Limits::default(), |_, _| {
-        Err::<(), ()>(())
-    });
-    assert!(matches!(named, Err(EntriesError::Invalid(faults)) if faults[0].rule == "name_parent"));
+    let named = walk(&zip.bytes(), |_, _| panic!("nothing is read"));
+    assert!(matches!(named, Err(FilesError::Invalid(faults)) if faults[0].rule == "name_parent"));
+}
+
+#[test]
+fn files_are_read_in_any_order() {
+    let zip = bundle([
+        RawEntry::deflated("z", "last"),
+        RawEntry::stored("a", "first"),
+    ]);
+    let bytes = zip.bytes();
+    let files = Files::list(Cursor::new(&bytes), &Limits::default()).expect("valid");
+    for (name, text) in [("a", "first"), ("z", "last"), ("a", "first")] {
+        let index = files.entries().position(|entry| entry.path == name);
+        let read = files.read(Cursor::new(&bytes), index.expect("there"), |content| {
+            std::io::read_to_string(content).map_err(FilesError::Read)
+        });
+        assert_eq!(read.expect("readable"), text);
+    }
 }
 
 /// A reader whose disk fails.
@@ -342,7 +365,6 @@ proptest::proptest! {
         if let Ok(found) = judge(&bytes) {
             assert_eq!(found.config, CONFIG);
         }
-        let walked = entries(Cursor::new(bytes), &Limits::default(), |_, _| Ok::<(), ()>(()));
-        drop(walked);
+        drop(walk(&bytes, |_, _| Ok(())));
     }
 }

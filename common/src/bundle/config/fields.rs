@@ -23,6 +23,10 @@ const NAME_MAX_CHARS: usize = 128;
 const GPUS_MAX: i64 = 1024;
 /// The maximum of jobs in `after`.
 const AFTER_MAX: usize = 1000;
+/// The maximum of build arguments.
+const BUILD_ARGS_MAX: usize = 100;
+/// The maximum of their names and values together.
+const BUILD_ARGS_MAX_BYTES: usize = 16 * 1024;
 /// The default time between SIGTERM and SIGKILL, as in Docker.
 const GRACE: Duration = Duration::from_secs(10);
 /// The maximum of that time; draining a machine waits for it.
@@ -120,6 +124,7 @@ fn spec(map: &Map<String, Value>, faults: &mut Faults) -> Option<JobSpec> {
     });
     let strict_once = fields.take("strict_once", shape::boolean);
     let secrets = fields.take("secrets", secrets);
+    let build_args = fields.take("build_args", build_args);
     fields.refuse_rest(unknown);
     Some(JobSpec {
         name: name?,
@@ -143,6 +148,7 @@ fn spec(map: &Map<String, Value>, faults: &mut Faults) -> Option<JobSpec> {
         on_worker_loss: on_worker_loss.unwrap_or_default(),
         strict_once: strict_once.unwrap_or_default(),
         secrets: secrets.unwrap_or_default(),
+        build_args: build_args.unwrap_or_default(),
     })
 }
 
@@ -324,6 +330,29 @@ fn secrets(value: &Value) -> Read<Vec<String>> {
             wrong("a secret's name must be 1 to 64 letters, digits or . _ -")
         }
     })
+}
+
+/// Values of the Dockerfile's `ARG`s. They travel in the address of a request, so there cannot be many.
+fn build_args(value: &Value) -> Read<BTreeMap<String, String>> {
+    let pairs = shape::pairs(value, '=')?;
+    let bytes: usize = pairs.iter().map(|(n, v)| n.len() + v.len()).sum();
+    if pairs.len() > BUILD_ARGS_MAX || bytes > BUILD_ARGS_MAX_BYTES {
+        return wrong(format!(
+            "at most {BUILD_ARGS_MAX} arguments of {BUILD_ARGS_MAX_BYTES} bytes together are allowed"
+        ));
+    }
+    for (name, _) in &pairs {
+        let fits = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+            && !name.is_empty();
+        if !fits {
+            return wrong(format!("`{}` is not a name of an ARG", quote(name)));
+        }
+        if name.to_ascii_uppercase().starts_with("BUILDKIT_") {
+            return wrong(format!("`{}` would set up the builder itself", quote(name)));
+        }
+    }
+    Ok(pairs.into_iter().collect())
 }
 
 /// Rule and message for an unknown field.

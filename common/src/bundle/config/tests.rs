@@ -476,3 +476,31 @@ proptest::proptest! {
         drop(parse(&document(&json!({ (field): value }))));
     }
 }
+
+#[test]
+fn build_arguments_are_few_and_do_not_set_up_the_builder() {
+    let spec = spec(json!({"build_args": {"CUDA": 12.4, "_x": ""}}));
+    let args: Vec<_> = spec
+        .build_args
+        .iter()
+        .map(|(n, v)| format!("{n}={v}"))
+        .collect();
+    assert_eq!(args, ["CUDA=12.4", "_x="]);
+    let many: serde_json::Map<_, _> = (0..101).map(|n| (format!("A{n}"), json!(1))).collect();
+    for args in [
+        json!({"BUILDKIT_SYNTAX": "x"}),
+        json!({"buildkit_cache_mount_ns": "x"}),
+        json!({"a-b": "x"}),
+        json!({"1": "x"}),
+        json!({"": "x"}),
+        json!({"A": "x".repeat(16 * 1024)}),
+        json!(many),
+        json!({"A": {}}),
+    ] {
+        let rules: Vec<_> = faults(&json!({"build_args": args}))
+            .into_iter()
+            .map(|f| f.0)
+            .collect();
+        assert_eq!(rules, ["config_value"], "{args}");
+    }
+}

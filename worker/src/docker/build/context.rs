@@ -1,37 +1,43 @@
-//! The build context: an uncompressed tar, streamed from the bundle's zip to the engine.
+//! A bundle as a build reads it: its files, listed once and read in any order, without unpacking anything.
 //!
-//! Nothing is unpacked on disk. The validator checks the bundle; this module applies the user's `.dockerignore`.
+//! The validator checks the bundle; this module finds the user's `.dockerignore` and Dockerfile.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
-use std::path::Path;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
-use dopq_common::bundle::Limits;
-use dopq_common::bundle::archive::{self, EntriesError, EntryInfo};
-use tokio::sync::mpsc;
+use dopq_common::bundle::archive::{EntryInfo, Files, FilesError};
+use dopq_common::bundle::{Limits, dockerfile};
+use dopq_common::resources::ByteSize;
 
 use super::ignore::{BadPattern, IGNORE_MAX_BYTES, Ignore};
+use super::tree::{Content, Tree};
 use crate::docker::error::{BuildError, Source};
+use crate::docker::types::Builder;
 
-/// Size of the pieces sent to the engine.
-const PIECE_BYTES: usize = 128 * 1024;
+/// The file that is built.
+pub(super) const DOCKERFILE: &str = "Dockerfile";
 
-/// Pieces in flight between the reader of the zip and the connection: half a mebibyte at most.
-pub(super) const PIECES: usize = 4;
+/// The longest Dockerfile, in bytes; the masters' limit is lower.
+const DOCKERFILE_MAX_BYTES: u64 = 16 * ByteSize::MIB;
 
-/// The time of every file, 2000-01-01. The same bundle gives the same context. Zip cannot store years before 1980.
-const FILE_TIME_SECS: u64 = 946_684_800;
+/// The files that say what to leave out; the first that exists counts.
+const IGNORE_FILES: [&str; 2] = ["Dockerfile.dockerignore", ".dockerignore"];
 
-/// Why making a context failed.
+/// Why reading a context failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ContextError {
     /// `.dockerignore` is invalid.
     #[error(transparent)]
     Ignore(#[from] BadPattern),
-    /// `.dockerignore` is too long or not UTF-8.
-    #[error(".dockerignore must be text of {IGNORE_MAX_BYTES} bytes at most")]
-    IgnoreFile,
+    /// A text file is too long or not UTF-8.
+    #[error("{name} must be text of {max_bytes} bytes at most")]
+    Text {
+        /// Which.
+        name: &'static str,
+        /// The limit.
+        max_bytes: u64,
+    },
     /// The bundle lacks this file.
     #[error("{0} is not in the bundle")]
     Missing(&'static str),
@@ -56,12 +62,27 @@ impl From<io::Error> for ContextError {
     }
 }
 
+impl From<FilesError> for ContextError {
+    fn from(error: FilesError) -> Self {
+        match error {
+            FilesError::Read(error) => Self::Io(Box::new(error)),
+            FilesError::Invalid(faults) => {
+                let faults: Vec<String> = faults
+                    .into_iter()
+                    .map(|fault| format!("{}: {}", fault.place, fault.message))
+                    .collect();
+                Self::Invalid(faults.join("; "))
+            }
+        }
+    }
+}
+
 impl From<ContextError> for BuildError {
     fn from(error: ContextError) -> Self {
         match error {
             ContextError::Io(source) => Self::Bundle(source),
             user @ (ContextError::Ignore(_)
-            | ContextError::IgnoreFile
+            | ContextError::Text { .. }
             | ContextError::Missing(_)
             | ContextError::Invalid(_)) => Self::Failed {
                 step: None,
@@ -72,178 +93,95 @@ impl From<ContextError> for BuildError {
     }
 }
 
-/// Sends the context of the bundle at `path`. Blocking.
-pub(super) fn send(path: &Path, limits: &Limits, pieces: Pieces) -> Result<(), ContextError> {
-    let ignore = read_ignore(path, limits)?;
-    let mut tar = tar::Builder::new(pieces);
-    walk(path, limits, |entry, content| {
-        if !ignore.leaves_out(&entry.path) {
-            let content = Exactly {
-                content,
-                left: if entry.folder { 0 } else { entry.size_bytes },
-            };
-            tar.append_data(&mut header(entry), &entry.path, content)?;
-        }
-        Ok(())
-    })?;
-    tar.into_inner()?.finish()?;
-    Ok(())
+/// An open bundle.
+#[derive(Debug)]
+pub(super) struct Bundle {
+    path: PathBuf,
+    files: Files,
 }
 
-/// Sends a context that contains only a Dockerfile.
-pub(super) fn send_dockerfile(text: &str, pieces: Pieces) -> Result<(), ContextError> {
-    let mut tar = tar::Builder::new(pieces);
-    let entry = EntryInfo {
-        path: "Dockerfile".to_owned(),
-        folder: false,
-        mode: 0o644,
-        size_bytes: text.len() as u64,
-    };
-    tar.append_data(&mut header(&entry), &entry.path, text.as_bytes())?;
-    tar.into_inner()?.finish()?;
-    Ok(())
-}
+impl Bundle {
+    /// Reads its directory. Blocking.
+    pub(super) fn open(path: &Path, limits: &Limits) -> Result<Self, ContextError> {
+        let files = Files::list(BufReader::new(File::open(path)?), limits)?;
+        Ok(Self {
+            path: path.to_owned(),
+            files,
+        })
+    }
 
-/// Passes one file of the bundle to `take`.
-pub(super) fn with_file<T>(
-    path: &Path,
-    limits: &Limits,
-    name: &'static str,
-    mut take: impl FnMut(&EntryInfo, &mut dyn Read) -> Result<T, ContextError>,
-) -> Result<T, ContextError> {
-    let mut taken = None;
-    walk(path, limits, |entry, content| {
-        if entry.path == name && !entry.folder {
-            taken = Some(take(entry, content)?);
-        }
-        Ok(())
-    })?;
-    taken.ok_or(ContextError::Missing(name))
-}
+    /// Passes the content of the entry at `index` to `take`. Blocking.
+    pub(super) fn read<T>(
+        &self,
+        index: usize,
+        take: impl FnOnce(&mut dyn Read) -> Result<T, ContextError>,
+    ) -> Result<T, ContextError> {
+        let reader = BufReader::new(File::open(&self.path)?);
+        self.files.read(reader, index, take)
+    }
 
-fn walk(
-    path: &Path,
-    limits: &Limits,
-    each: impl FnMut(&EntryInfo, &mut dyn Read) -> Result<(), ContextError>,
-) -> Result<(), ContextError> {
-    let reader = BufReader::new(File::open(path)?);
-    archive::entries(reader, limits, each).map_err(|error| match error {
-        EntriesError::Visit(error) => error,
-        EntriesError::Read(error) => ContextError::Io(Box::new(error)),
-        EntriesError::Invalid(faults) => {
-            let faults: Vec<String> = faults
-                .into_iter()
-                .map(|fault| format!("{}: {}", fault.place, fault.message))
-                .collect();
-            ContextError::Invalid(faults.join("; "))
-        }
-    })
-}
+    /// Passes the content of the file of this name to `take`. Blocking.
+    pub(super) fn with_file<T>(
+        &self,
+        name: &'static str,
+        take: impl FnOnce(&mut dyn Read) -> Result<T, ContextError>,
+    ) -> Result<T, ContextError> {
+        let is_it = |entry: &EntryInfo| entry.path == name && !entry.folder;
+        let index = self.files.entries().position(is_it);
+        self.read(index.ok_or(ContextError::Missing(name))?, take)
+    }
 
-fn read_ignore(path: &Path, limits: &Limits) -> Result<Ignore, ContextError> {
-    let text = with_file(path, limits, ".dockerignore", |_, content| {
-        let mut text = String::new();
-        let read = content.take(IGNORE_MAX_BYTES + 1).read_to_string(&mut text);
-        match read {
-            Ok(_) if text.len() as u64 <= IGNORE_MAX_BYTES => Ok(text),
-            Ok(_) => Err(ContextError::IgnoreFile),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                Err(ContextError::IgnoreFile)
+    fn text(&self, name: &'static str, max_bytes: u64) -> Result<String, ContextError> {
+        self.with_file(name, |content| {
+            let mut text = String::new();
+            match content.take(max_bytes + 1).read_to_string(&mut text) {
+                Ok(_) if text.len() as u64 <= max_bytes => Ok(text),
+                Ok(_) => Err(ContextError::Text { name, max_bytes }),
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    Err(ContextError::Text { name, max_bytes })
+                }
+                Err(error) => Err(error.into()),
             }
-            Err(error) => Err(error.into()),
+        })
+    }
+
+    /// What the user leaves out of the context.
+    pub(super) fn ignore(&self) -> Result<Ignore, ContextError> {
+        for name in IGNORE_FILES {
+            match self.text(name, IGNORE_MAX_BYTES) {
+                Ok(text) => return Ok(Ignore::parse(&text)?),
+                Err(ContextError::Missing(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
-    });
-    match text {
-        Ok(text) => Ok(Ignore::parse(&text)?),
-        Err(ContextError::Missing(_)) => Ok(Ignore::default()),
-        Err(error) => Err(error),
+        Ok(Ignore::default())
     }
-}
 
-fn header(entry: &EntryInfo) -> tar::Header {
-    let mut header = tar::Header::new_gnu();
-    header.set_mode(entry.mode);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(FILE_TIME_SECS);
-    if entry.folder {
-        header.set_entry_type(tar::EntryType::Directory);
-        header.set_mode(0o755);
-        header.set_size(0);
-    } else {
-        header.set_entry_type(tar::EntryType::Regular);
-        header.set_size(entry.size_bytes);
-    }
-    header
-}
-
-/// A tar declares sizes in advance, so a short read is an error.
-struct Exactly<'a> {
-    content: &'a mut dyn Read,
-    left: u64,
-}
-
-impl Read for Exactly<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let room = usize::try_from(self.left)
-            .unwrap_or(usize::MAX)
-            .min(buffer.len());
-        let Some(buffer) = buffer.get_mut(..room).filter(|buffer| !buffer.is_empty()) else {
-            return Ok(0);
-        };
-        let read = self.content.read(buffer)?;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.left -= read as u64;
-        Ok(read)
-    }
-}
-
-/// A writer that sends its bytes through a channel in pieces.
-pub(super) struct Pieces {
-    gathered: Vec<u8>,
-    pieces: mpsc::Sender<io::Result<Bytes>>,
-}
-
-impl Pieces {
-    pub(super) fn new(pieces: mpsc::Sender<io::Result<Bytes>>) -> Self {
-        Self {
-            gathered: Vec::with_capacity(PIECE_BYTES),
-            pieces,
+    /// The Dockerfile for the engine's built-in frontend.
+    pub(super) fn dockerfile(&self, builder: Builder) -> Result<String, ContextError> {
+        let text = self.text(DOCKERFILE, DOCKERFILE_MAX_BYTES)?;
+        match builder {
+            Builder::Old => dockerfile::for_old_frontend(&text)
+                .map_err(|why| ContextError::Invalid(format!("{DOCKERFILE}: {why}"))),
+            Builder::Current | Builder::Absent => Ok(dockerfile::for_builtin_frontend(&text)),
         }
     }
 
-    /// Sends the rest.
-    pub(super) fn finish(mut self) -> io::Result<()> {
-        self.hand_on()
-    }
-
-    fn hand_on(&mut self) -> io::Result<()> {
-        if self.gathered.is_empty() {
-            return Ok(());
+    /// All files and folders.
+    pub(super) fn tree(&self) -> Tree {
+        let mut tree = Tree::default();
+        for (index, entry) in self.files.entries().enumerate() {
+            if entry.folder {
+                tree.add_folder(&entry.path);
+            } else {
+                let content = Content::Entry {
+                    index,
+                    size_bytes: entry.size_bytes,
+                    crc32: entry.crc32,
+                };
+                tree.add_file(&entry.path, entry.mode, content);
+            }
         }
-        let next = Vec::with_capacity(PIECE_BYTES);
-        let piece = Bytes::from(std::mem::replace(&mut self.gathered, next));
-        self.pieces
-            .blocking_send(Ok(piece))
-            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
-    }
-}
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = PIECE_BYTES - self.gathered.len();
-        let taken = bytes.get(..room).unwrap_or(bytes);
-        self.gathered.extend_from_slice(taken);
-        if self.gathered.len() == PIECE_BYTES {
-            self.hand_on()?;
-        }
-        Ok(taken.len())
-    }
-
-    /// Does nothing, because small pieces are inefficient; `finish` sends the last one.
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        tree
     }
 }

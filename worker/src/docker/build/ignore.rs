@@ -1,14 +1,11 @@
 //! `.dockerignore`, with Docker's own pattern rules.
 //!
 //! Parses and matches patterns like moby's `patternmatcher`: a pattern also covers everything below its match, `!`
-//! reverses, the last matching pattern decides. Matching advances a set of positions over the path, so its time is at
-//! most the pattern's length times the path's.
+//! reverses, the last matching pattern decides. Matching advances a set of positions over the path once, so its time
+//! is at most the pattern's length times the path's.
 
 /// The longest `.dockerignore` that is read, in bytes.
 pub(super) const IGNORE_MAX_BYTES: u64 = 64 * 1024;
-
-/// Files that are always sent. The engine itself drops them from the image if they are ignored.
-const ALWAYS_SENT: [&str; 2] = ["Dockerfile", ".dockerignore"];
 
 /// A pattern that Docker refuses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -81,26 +78,31 @@ impl Ignore {
         Ok(Self(patterns))
     }
 
-    /// Whether to leave out the file or folder at `path` (relative, with slashes).
-    pub(super) fn leaves_out(&self, path: &str) -> bool {
-        if ALWAYS_SENT.contains(&path) {
-            return false;
-        }
-        // The path itself, and every folder above it.
-        let path: Vec<char> = path.chars().collect();
-        let slashes = path.iter().enumerate().filter(|(_, c)| **c == '/');
-        let mut covered: Vec<&[char]> = slashes.map(|(at, _)| path.split_at(at).0).collect();
-        covered.push(&path);
-        let mut left_out = false;
+    /// What covers these paths and everything below them; stars and question marks are wildcards. `None` if that may be
+    /// everything.
+    pub(super) fn of_paths<'a>(paths: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+        let patterns = paths.into_iter().map(|path| {
+            let cleaned = clean(&format!("/{path}")).split_off(1);
+            let glob = compile(&cleaned).ok().filter(|glob| !glob.is_empty())?;
+            Some(Pattern {
+                takes_back: false,
+                glob,
+            })
+        });
+        patterns.collect::<Option<Vec<_>>>().map(Self)
+    }
+
+    /// Whether the last pattern that matches the file or folder at `path` (relative, with slashes), or a folder above it,
+    /// leaves it out.
+    pub(super) fn covers(&self, path: &str) -> bool {
+        let mut covered = false;
         for pattern in &self.0 {
             // Skip patterns that would change nothing.
-            if pattern.takes_back == left_out
-                && covered.iter().any(|path| matches(&pattern.glob, path))
-            {
-                left_out = !pattern.takes_back;
+            if pattern.takes_back == covered && matches(&pattern.glob, path) {
+                covered = !pattern.takes_back;
             }
         }
-        left_out
+        covered
     }
 }
 
@@ -192,19 +194,28 @@ fn class(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<Token, &
     }
 }
 
-/// Whether the tokens match the whole path. `open` is the set of token counts that can match the text up to the
-/// present character.
-fn matches(glob: &[Token], path: &[char]) -> bool {
+/// Whether the tokens match the whole path or a folder above it. `open` is the set of token counts that can match the
+/// text up to the present character.
+fn matches(glob: &[Token], path: &str) -> bool {
     let mut open = vec![false; glob.len() + 1];
+    let mut next = open.clone();
     reach(glob, &mut open, 0);
-    for c in path {
-        let mut next = vec![false; glob.len() + 1];
+    for c in path.chars() {
+        if c == '/' && open.last() == Some(&true) {
+            return true;
+        }
+        let mut is_stuck = true;
+        next.fill(false);
         for (used, token) in glob.iter().enumerate() {
             if open.get(used) == Some(&true) {
-                advance(glob, &mut next, used, token, *c);
+                is_stuck = false;
+                advance(glob, &mut next, used, token, c);
             }
         }
-        open = next;
+        if is_stuck {
+            return false;
+        }
+        std::mem::swap(&mut open, &mut next);
     }
     open.last() == Some(&true)
 }
@@ -276,11 +287,7 @@ mod tests {
         ),
         ("**foo", &["foo", "afoo", "a/bfoo"], &["foob"]),
         ("**foo*", &["foo", "a/foob"], &["afoo"]),
-        (
-            "**",
-            &["a", "a/b", ".git"],
-            &["Dockerfile", ".dockerignore"],
-        ),
+        ("**", &["a", "a/b", ".git", "Dockerfile"], &[]),
         ("foo/**", &["foo/a", "foo/a/b"], &["foo", "foob"]),
         ("a/**/b", &["a/b", "a/x/b", "a/x/y/b/c"], &["ab", "a/xb"]),
         ("a**b", &["ab", "ax/b"], &["axb"]),
@@ -309,11 +316,6 @@ mod tests {
             &["docs/a.md"],
         ),
         ("docs\n! /docs/README", &["docs/a"], &["docs/README"]),
-        (
-            "Dockerfile\n.dockerignore\n*",
-            &["a"],
-            &["Dockerfile", ".dockerignore"],
-        ),
         ("*/Dockerfile", &["a/Dockerfile"], &["Dockerfile"]),
         ("\u{feff}foo\r\nbar\r", &["foo", "bar"], &[]),
         ("..", &[], &["a", "b/c"]),
@@ -328,10 +330,10 @@ mod tests {
         for (text, left_out, kept) in CASES {
             let ignore = Ignore::parse(text).expect(text);
             for path in *left_out {
-                assert!(ignore.leaves_out(path), "{text:?} must leave out {path:?}");
+                assert!(ignore.covers(path), "{text:?} must leave out {path:?}");
             }
             for path in *kept {
-                assert!(!ignore.leaves_out(path), "{text:?} must keep {path:?}");
+                assert!(!ignore.covers(path), "{text:?} must keep {path:?}");
             }
         }
     }
@@ -351,9 +353,24 @@ mod tests {
     }
 
     #[test]
+    fn paths_cover_themselves_and_what_is_below() {
+        let paths = Ignore::of_paths(["/a/b", "./c*", "d/../e"]).expect("patterns");
+        for covered in ["a/b", "a/b/c", "c", "cd/e", "e/f"] {
+            assert!(paths.covers(covered), "{covered}");
+        }
+        for other in ["a", "a/c", "d", "x/e"] {
+            assert!(!paths.covers(other), "{other}");
+        }
+        for everything in [&["."][..], &["a", "/"], &["["], &[""]] {
+            assert_eq!(Ignore::of_paths(everything.iter().copied()), None);
+        }
+    }
+
+    #[test]
     fn a_hostile_pattern_takes_no_longer_than_its_length_times_the_path_s() {
         let pattern = "*a**/".repeat(2_000);
         let ignore = Ignore::parse(&format!("{pattern}b")).expect("a pattern");
-        assert!(!ignore.leaves_out(&"a".repeat(2_000)));
+        assert!(!ignore.covers(&"a".repeat(2_000)));
+        assert!(!ignore.covers(&"a/".repeat(1_000)));
     }
 }

@@ -1,35 +1,66 @@
 //! Makes images from bundles: builds the Dockerfile or loads the `image.tar`.
 //!
-//! Uses Docker's classic builder: it needs no session with the client and no frontend from a registry. The agent
-//! decides when to build and what a failure means for a job.
+//! BuildKit in the engine builds, over a session on which it asks for files, secrets and registry logins. Nothing is
+//! unpacked on disk. The agent decides when to build and what a failure means for a job.
 
-mod blame;
 mod context;
 mod ignore;
 mod image_tar;
 mod load;
-mod partial;
-mod progress;
-mod run;
+mod logins;
+mod pieces;
+mod secrets;
+mod session;
+mod solve;
+mod trace;
+mod transfer;
+mod tree;
+mod verdict;
 
+pub use secrets::SecretFiles;
 #[cfg(any(test, feature = "fake-engine"))]
-pub(super) use run::bounded;
+pub(super) use solve::bounded;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dopq_common::resources::{ByteSize, MilliCpu};
+use dopq_common::resources::ByteSize;
+use dopq_common::settings::Named;
+
+use super::names::BuildSpace;
+
+/// The network of build steps; BuildKit has no other that is not the machine's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BuildNetwork {
+    /// The engine's default bridge.
+    Default,
+    /// Loopback only.
+    None,
+}
+
+impl Named for BuildNetwork {
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("default", Self::Default), ("none", Self::None)];
+}
+
+impl BuildNetwork {
+    /// The engine's word.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::None => "none",
+        }
+    }
+}
 
 /// The limits of every build and load; worker settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildLimits {
-    /// Memory of a build step, swap included.
-    pub memory: ByteSize,
-    /// CPU of a build step.
-    pub cpu: MilliCpu,
-    /// The network of build steps: `none`, or the name of a network such as `bridge`.
-    pub network: String,
+    /// The network of build steps.
+    pub network: BuildNetwork,
+    /// Whether base images are pulled although the engine has them.
+    pub pull: bool,
     /// Time-out of the whole build.
     pub total: Duration,
     /// Time-out without output; sending the context counts as output.
@@ -42,12 +73,11 @@ pub struct BuildLimits {
 }
 
 impl Default for BuildLimits {
-    /// 8 GiB and 4 cores for a step, the engine's default bridge, an hour, 20 minutes of silence, 100 GiB.
+    /// The engine's default bridge, an hour, 20 minutes of silence, 100 GiB.
     fn default() -> Self {
         Self {
-            memory: ByteSize(8 * ByteSize::GIB),
-            cpu: MilliCpu(4000),
-            network: "bridge".to_owned(),
+            network: BuildNetwork::Default,
+            pull: false,
             total: Duration::from_secs(3600),
             silent: Duration::from_secs(20 * 60),
             image: ByteSize(100 * ByteSize::GIB),
@@ -65,13 +95,18 @@ impl Default for BuildLimits {
 /// An image to build or load from a bundle on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildRequest {
-    /// The image's name from [`image_tag`](super::image_tag). The part before the colon belongs to the user and selects
-    /// the cached layers.
+    /// The image's name from [`NameKey::image`](super::NameKey::image).
     pub tag: String,
+    /// What separates the build from those of other users.
+    pub space: BuildSpace,
     /// Labels of the image; those of the DoPQ cluster, user and digest.
     pub labels: BTreeMap<String, String>,
     /// The bundle's zip.
     pub bundle: PathBuf,
+    /// Build arguments.
+    pub args: BTreeMap<String, String>,
+    /// Secrets that steps may mount.
+    pub secrets: SecretFiles,
     /// The build's limits.
     pub limits: BuildLimits,
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::Fake;
 use crate::docker::build::{BuildRequest, bounded};
 use crate::docker::error::{BuildError, Error};
+use crate::docker::plan::LABEL_DIGEST;
 use crate::docker::types::ImageInfo;
 
 impl Fake {
@@ -25,7 +26,9 @@ impl Fake {
     ) -> Result<String, BuildError> {
         let build = self
             .call("build", &request.tag, |state| {
-                Ok(state.builds.get(&request.tag).cloned().unwrap_or_default())
+                let digest = request.labels.get(LABEL_DIGEST);
+                let script = digest.and_then(|digest| state.builds.get(digest));
+                Ok(script.cloned().unwrap_or_default())
             })
             .await?;
         let building = async {

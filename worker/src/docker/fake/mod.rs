@@ -17,12 +17,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use dopq_common::id::Digest;
 use dopq_common::time::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::error::Error;
-use super::types::{EngineInfo, ImageInfo};
+use super::types::{Builder, EngineInfo, ImageInfo};
 use crate::clock::Clock;
 use crate::disk::Disk;
 use program::Ending;
@@ -73,13 +74,13 @@ impl Fake {
             .insert(key.to_owned(), program);
     }
 
-    /// Says what builds and loads of the image `tag` do.
-    pub fn script_build(&self, tag: &str, build: Build) {
+    /// Says what builds and loads of the bundle with this digest do.
+    pub fn script_build(&self, digest: Digest, build: Build) {
         self.shared
             .state
             .lock()
             .builds
-            .insert(tag.to_owned(), build);
+            .insert(digest.to_string(), build);
     }
 
     /// Puts an image there; gives its id.
@@ -180,6 +181,7 @@ impl Fake {
             Ok(EngineInfo {
                 version: "fake".to_owned(),
                 api: "1.41".to_owned(),
+                builder: Builder::Current,
                 runtimes: vec!["runc".to_owned()],
                 cpus: 4,
                 memory_bytes: 16 << 30,

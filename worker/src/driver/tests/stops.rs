@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use dopq_common::id::Digest;
 use dopq_common::id::UserName;
 use dopq_common::wire::{Live, Order, Report, topic};
 
@@ -11,9 +12,8 @@ use super::plane::id;
 use super::rig::Rig;
 use crate::docker::fake::{Build, Program};
 
-fn tag() -> String {
-    let digest = dopq_common::id::Digest(*blake3::hash(super::rig::BUNDLE).as_bytes());
-    crate::docker::image_tag(&"anna".parse().expect("name"), digest)
+fn digest() -> Digest {
+    Digest(*blake3::hash(super::rig::BUNDLE).as_bytes())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -37,7 +37,7 @@ async fn a_stop_during_the_fetch_ends_it_without_a_container() {
 async fn a_stop_during_the_build_ends_it_without_a_container() {
     let mut rig = Rig::started().await;
     rig.fake
-        .script_build(&tag(), Build::new().takes(Duration::from_secs(600)));
+        .script_build(digest(), Build::new().takes(Duration::from_secs(600)));
     rig.run("1.1", "").await;
     rig.until("building").await;
     while !rig.fake.calls().iter().any(|c| c.starts_with("build")) {

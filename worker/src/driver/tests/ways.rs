@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
+use dopq_common::id::Digest;
 use dopq_common::resources::ByteSize;
 use dopq_common::wire::log::Source;
 use dopq_common::wire::{Order, Report};
 
 use super::rig::Rig;
 use crate::docker::fake::{Build, Fault, Program};
-use crate::docker::image_tag;
 
-fn tag() -> String {
-    let digest = dopq_common::id::Digest(*blake3::hash(super::rig::BUNDLE).as_bytes());
-    image_tag(&"anna".parse().expect("name"), digest)
+fn digest() -> Digest {
+    Digest(*blake3::hash(super::rig::BUNDLE).as_bytes())
 }
 
 /// Many short lines with a pause in between, so that there is a middle.
@@ -61,7 +60,7 @@ async fn a_job_with_a_lost_jobs_number_runs_and_gets_its_own_log() {
 async fn a_job_is_built_run_and_reported_with_its_log() {
     let mut rig = Rig::started().await;
     rig.fake
-        .script_build(&tag(), Build::new().prints("Step 1/1 : FROM scratch"));
+        .script_build(digest(), Build::new().prints("Step 1/1 : FROM scratch"));
     rig.fake.script(
         "dopq-1-1-070707070707",
         Program::new().prints("hello\n").exits(3),
@@ -151,7 +150,7 @@ async fn a_worker_that_was_away_at_the_end_catches_up() {
 async fn a_worker_killed_while_it_builds_builds_again() {
     let mut rig = Rig::started().await;
     rig.fake
-        .script_build(&tag(), Build::new().takes(Duration::from_millis(500)));
+        .script_build(digest(), Build::new().takes(Duration::from_millis(500)));
     rig.run("1.1", "").await;
     rig.until("building").await;
     rig.kill().await;
@@ -272,7 +271,7 @@ async fn a_failed_build_is_told_and_shared_by_those_who_waited() {
         .prints("Step 2/3 : RUN make")
         .takes(Duration::from_millis(300))
         .fails("step 2/3: RUN make", "exit code 2");
-    rig.fake.script_build(&tag(), build);
+    rig.fake.script_build(digest(), build);
     for attempt in ["1.1", "2.1", "3.1"] {
         rig.run(attempt, "").await;
     }
