@@ -5,10 +5,13 @@
 use std::fmt;
 
 /// The most reported faults of one bundle. A hostile one could have hundreds of thousands.
-const MOST: usize = 100;
+pub(super) const MOST: usize = 100;
 
 /// The longest quote of foreign text, in characters.
 const QUOTE_MAX_CHARS: usize = 200;
+
+/// The longest place or message, in bytes before it is escaped. A path of quoted keys can be long.
+const TEXT_MAX_BYTES: usize = 2000;
 
 /// One reason why a bundle is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,14 +25,22 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A fault; `place` and `message` are escaped.
+    /// A fault; `place` and `message` are escaped, and cut if they are very long.
     #[must_use]
     pub fn new(rule: &'static str, place: impl AsRef<str>, message: impl AsRef<str>) -> Self {
         Self {
             rule,
-            place: escape(place.as_ref()),
-            message: escape(message.as_ref()),
+            place: escape(&cut(place.as_ref())),
+            message: escape(&cut(message.as_ref())),
         }
+    }
+}
+
+fn cut(text: &str) -> std::borrow::Cow<'_, str> {
+    let end = text.floor_char_boundary(TEXT_MAX_BYTES);
+    match text.split_at(end) {
+        (text, "") => text.into(),
+        (start, _) => format!("{start}…").into(),
     }
 }
 
@@ -101,11 +112,21 @@ impl Faults {
     }
 
     pub(super) fn push(&mut self, fault: Fault) {
-        if self.list.len() < MOST {
-            self.list.push(fault);
-        } else {
+        if self.is_full() {
             self.dropped = self.dropped.saturating_add(1);
+        } else {
+            self.list.push(fault);
         }
+    }
+
+    /// Whether further faults are only counted, so that nobody needs to describe them.
+    pub(super) const fn is_full(&self) -> bool {
+        self.list.len() >= MOST
+    }
+
+    /// Counts a fault that nobody described.
+    pub(super) const fn count(&mut self) {
+        self.dropped = self.dropped.saturating_add(1);
     }
 
     pub(super) fn extend(&mut self, faults: impl IntoIterator<Item = Fault>) {

@@ -6,9 +6,12 @@ use std::str::FromStr;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The most tasks that a written set may name; what a text says in few characters must not fill the
-/// memory.
+/// The most tasks that a written set may name, repeated ones counted each time. A text is counted before
+/// anything is built from it, so that a short one fills neither memory nor time.
 pub const INDEXES_MAX: u32 = 100_000;
+
+/// How much of a foreign text an error repeats, in characters.
+const QUOTE_MAX_CHARS: usize = 60;
 
 /// Task indexes, kept as ranges: `0-4,7,9-12`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,7 +30,7 @@ pub enum ParseIndexesError {
     #[error("`{0}` ends before it starts")]
     Backwards(String),
     /// It names too many.
-    #[error("it has more than {INDEXES_MAX} tasks")]
+    #[error("it names more than {INDEXES_MAX} tasks")]
     TooMany,
 }
 
@@ -40,10 +43,27 @@ impl Indexes {
         indexes
     }
 
-    /// How many there are.
+    /// A set of these inclusive ranges, in any order.
+    fn from_ranges(mut ranges: Vec<(u32, u32)>) -> Self {
+        ranges.sort_unstable();
+        let mut joined: Vec<(u32, u32)> = Vec::with_capacity(ranges.len());
+        for (first, last) in ranges {
+            match joined.last_mut() {
+                Some((_, end)) if first <= end.saturating_add(1) => *end = last.max(*end),
+                Some(_) | None => joined.push((first, last)),
+            }
+        }
+        joined.shrink_to_fit();
+        Self { ranges: joined }
+    }
+
+    /// How many there are; `u32::MAX` for more.
     #[must_use]
     pub fn len(&self) -> u32 {
-        let lengths = self.ranges.iter().map(|(first, last)| last - first + 1);
+        let lengths = self
+            .ranges
+            .iter()
+            .map(|(first, last)| length(*first, *last));
         lengths.fold(0, u32::saturating_add)
     }
 
@@ -85,7 +105,7 @@ impl Indexes {
             if index <= *last {
                 return Some(below + (index - first));
             }
-            below += last - first + 1;
+            below += length(*first, *last);
         }
         None
     }
@@ -95,11 +115,10 @@ impl Indexes {
     pub fn nth(&self, rank: u32) -> Option<u32> {
         let mut rest = rank;
         for (first, last) in &self.ranges {
-            let length = last - first + 1;
-            if rest < length {
+            if rest <= last - first {
                 return Some(first + rest);
             }
-            rest -= length;
+            rest -= length(*first, *last);
         }
         None
     }
@@ -153,9 +172,9 @@ impl Indexes {
 
     /// Adds all of `other`.
     pub fn extend(&mut self, other: &Self) {
-        for (first, last) in &other.ranges {
-            self.insert_range(*first, *last);
-        }
+        let mut ranges = std::mem::take(&mut self.ranges);
+        ranges.extend(&other.ranges);
+        *self = Self::from_ranges(ranges);
     }
 }
 
@@ -192,36 +211,59 @@ impl FromStr for Indexes {
 
     /// Reads `7`, `0-99`, `0-99:10` (every tenth) and any of those with commas between.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut indexes = Self::default();
+        let mut left = INDEXES_MAX;
+        let mut ranges = Vec::new();
         for part in text.split(',') {
-            let part = part.trim();
-            let no_range = || ParseIndexesError::NoRange(part.to_owned());
-            let (range, step) = part.split_once(':').unwrap_or((part, "1"));
-            let (first, last) = range.split_once('-').unwrap_or((range, range));
-            let read = number(first).zip(number(last)).zip(number(step));
-            let ((first, last), step) = read.ok_or_else(no_range)?;
-            if last < first {
-                return Err(ParseIndexesError::Backwards(part.to_owned()));
-            }
-            match step {
-                0 => return Err(no_range()),
-                1 => indexes.insert_range(first, last),
-                _ => {
-                    let count = (last - first) / step;
-                    if count >= INDEXES_MAX {
-                        return Err(ParseIndexesError::TooMany);
-                    }
-                    for at in 0..=count {
-                        indexes.insert(first + at * step);
-                    }
-                }
+            let Part { first, last, step } = Part::parse(part.trim())?;
+            let steps = (last - first) / step;
+            left = left
+                .checked_sub(steps)
+                .and_then(|left| left.checked_sub(1))
+                .ok_or(ParseIndexesError::TooMany)?;
+            if step == 1 {
+                ranges.push((first, last));
+            } else {
+                let each = (0..=steps).map(|at| first + at * step);
+                ranges.extend(each.map(|index| (index, index)));
             }
         }
-        if indexes.len() > INDEXES_MAX {
-            return Err(ParseIndexesError::TooMany);
-        }
-        Ok(indexes)
+        Ok(Self::from_ranges(ranges))
     }
+}
+
+/// One part of a written set: `first`, and every `step`th up to `last`.
+struct Part {
+    first: u32,
+    last: u32,
+    step: u32,
+}
+
+impl Part {
+    fn parse(text: &str) -> Result<Self, ParseIndexesError> {
+        let (range, step) = text.split_once(':').unwrap_or((text, "1"));
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let read = number(first).zip(number(last)).zip(number(step));
+        match read {
+            None | Some((_, 0)) => Err(ParseIndexesError::NoRange(quote(text))),
+            Some(((first, last), _)) if last < first => {
+                Err(ParseIndexesError::Backwards(quote(text)))
+            }
+            Some(((first, last), step)) => Ok(Self { first, last, step }),
+        }
+    }
+}
+
+/// How many indexes a range has; `u32::MAX` for one more than that.
+const fn length(first: u32, last: u32) -> u32 {
+    (last - first).saturating_add(1)
+}
+
+fn quote(text: &str) -> String {
+    let mut quoted: String = text.chars().take(QUOTE_MAX_CHARS).collect();
+    if quoted.len() < text.len() {
+        quoted.push('…');
+    }
+    quoted
 }
 
 fn number(text: &str) -> Option<u32> {
@@ -264,11 +306,46 @@ mod tests {
             "0-9:",
             "1,,2",
             "0-100000",
+            "0-4294967295",
             "0-4294967295:2",
+            "1-4294967295,0",
             "4294967296",
         ] {
             assert!(text.parse::<Indexes>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_text_is_counted_before_anything_is_built() {
+        // Every stepped part alone is within the limit; together they name millions of tasks.
+        let wide = (0..20).map(|at| format!("{at}-3999980:40"));
+        let wide: Vec<String> = wide.collect();
+        assert_eq!(
+            wide.join(",").parse::<Indexes>(),
+            Err(ParseIndexesError::TooMany)
+        );
+        assert_eq!(
+            "0,".repeat(1 << 19).parse::<Indexes>(),
+            Err(ParseIndexesError::TooMany)
+        );
+        let descending: Vec<String> = (0..100_000).rev().map(|at| (at * 2).to_string()).collect();
+        let set = read(&descending.join(","));
+        assert_eq!((set.len(), set.last()), (100_000, Some(199_998)));
+    }
+
+    #[test]
+    fn the_widest_range_has_a_length() {
+        let all = Indexes::from_range(0, u32::MAX);
+        assert_eq!((all.len(), all.nth(7)), (u32::MAX, Some(7)));
+        assert_eq!(all.rank(u32::MAX), Some(u32::MAX));
+        assert_eq!(all.nth(u32::MAX), Some(u32::MAX));
+    }
+
+    #[test]
+    fn sets_of_many_ranges_are_joined_in_one_walk() {
+        let (mut even, odd) = (read("0-199998:2"), read("1-199999:2"));
+        even.extend(&odd);
+        assert_eq!(even.to_string(), "0-199999");
     }
 
     #[test]

@@ -184,8 +184,6 @@ pub struct ContainerSpec {
     pub network: Network,
     /// 0 to 100.
     pub mem_swappiness: Option<i64>,
-    /// Relative CPU weight, 2 to 262,144.
-    pub cpu_shares: Option<i64>,
     /// CPU limit in thousandths of a core.
     pub cpu_limit: Option<MilliCpu>,
     /// CPUs it may run on, such as `0-3,8`.

@@ -137,6 +137,7 @@ impl SweepAxis {
     /// # Errors
     /// What is wrong with the name or a value.
     pub fn parse(name: &str, values: &str) -> Result<Self, SweepError> {
+        count(values.bytes().filter(|byte| *byte == b',').count() + 1)?;
         let pieces = values.split(',').map(|item| Piece::parse(item.trim()));
         Self::new(name, pieces.collect::<Result<_, _>>()?)
     }
@@ -146,6 +147,7 @@ impl SweepAxis {
     /// # Errors
     /// What is wrong with the name, or no values.
     pub fn from_values(name: &str, values: Vec<String>) -> Result<Self, SweepError> {
+        count(values.len())?;
         Self::new(name, values.into_iter().map(Piece::Text).collect())
     }
 
@@ -179,6 +181,14 @@ impl SweepAxis {
             rest -= piece.len();
         }
         None
+    }
+}
+
+/// Refuses more values than a sweep may have, before anything is built of them.
+fn count(values: usize) -> Result<(), SweepError> {
+    match u32::try_from(values) {
+        Ok(values) if values <= INDEXES_MAX => Ok(()),
+        Ok(_) | Err(_) => Err(SweepError::TooMany),
     }
 }
 
@@ -306,6 +316,7 @@ mod tests {
             ("A", "1..5..1..1", SweepError::NoRange(text("1..5..1..1"))),
             ("A", "01..10", SweepError::NoRange(text("01..10"))),
             ("A", "0..100000", SweepError::TooMany),
+            ("A", &"1,".repeat(100_000), SweepError::TooMany),
             (
                 "A",
                 "-9223372036854775808..9223372036854775807",

@@ -34,7 +34,6 @@ pub fn spec(user: UserName, request: Request) -> JobSpec {
             tmpfs: BTreeMap::new(),
             network: Network::Bridge,
             mem_swappiness: None,
-            cpu_shares: None,
             cpu_limit: None,
             cpuset_cpus: None,
             healthcheck: None,

@@ -209,9 +209,7 @@ pub fn plan(input: &PlanInput<'_>, settings: &RunSettings) -> Result<Plan, PlanE
         network,
         memory: input.allocation.memory,
         cpu_limit: wishes.cpu_limit,
-        cpu_shares: wishes
-            .cpu_shares
-            .unwrap_or_else(|| cpu_shares(input.allocation.cpu)),
+        cpu_shares: cpu_shares(input.allocation.cpu),
         pids: settings.pids,
         gpus,
         gpu_access: settings.gpu_access,

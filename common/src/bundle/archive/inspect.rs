@@ -211,7 +211,7 @@ fn wanted_image(text: &str) -> Option<ImageSource> {
 
 /// Reads the configuration; the places of its faults start with the file's name.
 fn config_text(text: String, name: &str, faults: &mut Faults) -> Option<(String, JobSpec)> {
-    match config::parse(&text) {
+    match config::accept(&text) {
         Ok(spec) => Some((text, spec)),
         Err(list) => {
             // The name is checked and each place is escaped already.

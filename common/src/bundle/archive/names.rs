@@ -13,11 +13,6 @@ use crate::bundle::fault::{Faults, is_bidirectional, quote};
 /// The longest part of a path, in bytes, that file systems accept.
 const PART_MAX_BYTES: usize = 255;
 
-/// Device names on some systems, with any extension.
-const DEVICES: [&str; 8] = [
-    "CON", "PRN", "AUX", "NUL", "CLOCK$", "CONIN$", "CONOUT$", "CONFIG$",
-];
-
 /// Records every name that breaks a rule.
 pub(super) fn check(records: &[Record], limits: &Limits, faults: &mut Faults) {
     for record in records {
@@ -28,7 +23,9 @@ pub(super) fn check(records: &[Record], limits: &Limits, faults: &mut Faults) {
         let mut fault = |rule, message: &str| faults.add(rule, &place, message);
         one(&record.name, limits, &mut fault);
     }
-    together(records, faults);
+    // A name that is too long is refused above; comparing each part of such names takes quadratic time.
+    let sane = |record: &&Record| record.name.len() <= limits.name_bytes;
+    together(records.iter().filter(sane), faults);
 }
 
 /// Rules on one name.
@@ -106,36 +103,16 @@ fn one(name: &str, limits: &Limits, fault: &mut impl FnMut(&'static str, &str)) 
             "a part of its name ends with a dot or a space",
         );
     }
-    if named.clone().any(|part| part.len() > PART_MAX_BYTES) {
+    if named.any(|part| part.len() > PART_MAX_BYTES) {
         fault(
             "name_too_long",
             "a part of its name is longer than 255 bytes",
         );
     }
-    if named.any(is_device) {
-        fault(
-            "name_reserved",
-            "a part of its name is a device name on some systems",
-        );
-    }
-}
-
-fn is_device(part: &str) -> bool {
-    let stem = part.split('.').next().unwrap_or_default().trim_end();
-    // The longest such name is short, so most parts need no allocation.
-    if stem.len() > 8 || !stem.is_ascii() {
-        return false;
-    }
-    let stem = stem.to_ascii_uppercase();
-    let numbered = |prefix| {
-        stem.strip_prefix(prefix)
-            .is_some_and(|n: &str| n.len() == 1 && n.bytes().all(|b| b.is_ascii_digit()))
-    };
-    DEVICES.contains(&stem.as_str()) || numbered("COM") || numbered("LPT")
 }
 
 /// Rules on all names: each occurs once, even if case and Unicode form are ignored, and no file is also a folder.
-fn together(records: &[Record], faults: &mut Faults) {
+fn together<'r>(records: impl Iterator<Item = &'r Record>, faults: &mut Faults) {
     let mut seen: BTreeMap<String, &Record> = BTreeMap::new();
     for record in records {
         let key = fold(record.name.strip_suffix('/').unwrap_or(&record.name));
@@ -158,13 +135,13 @@ fn together(records: &[Record], faults: &mut Faults) {
             seen.insert(key, record);
         }
     }
-    for (key, record) in &seen {
-        let inside = key
-            .match_indices('/')
-            .filter_map(|(at, _)| key.split_at_checked(at))
-            .filter_map(|(above, _)| seen.get(above))
-            .find(|above| !above.is_folder());
-        if let Some(above) = inside {
+    for (key, above) in seen.iter().filter(|(_, record)| !record.is_folder()) {
+        let folder = format!("{key}/");
+        let inside = seen.range(folder.clone()..);
+        for (_, record) in inside.take_while(|(key, _)| key.starts_with(&folder)) {
+            if faults.is_full() {
+                return;
+            }
             let message = format!("it is inside `{}`, which is a file", quote(&above.name));
             faults.add("file_and_folder", quote(&record.name), message);
         }

@@ -36,7 +36,7 @@ pub(super) fn read(text: &str) -> Result<Map<String, Value>, Vec<Fault>> {
     let mut reader = serde_json::Deserializer::from_str(text.trim_start_matches('\u{feff}'));
     let seed = Node {
         depth: 1,
-        path: String::new(),
+        at: &At::Root,
         faults: &mut faults,
     };
     let value = seed
@@ -69,8 +69,25 @@ fn syntax(error: &serde_json::Error) -> Fault {
 /// Reads one value at some depth and checks its keys.
 struct Node<'a> {
     depth: usize,
-    path: String,
+    at: &'a At<'a>,
     faults: &'a mut Faults,
+}
+
+/// Where a value is. Only a fault needs it as text: writing it for every value takes time in depth times size.
+enum At<'a> {
+    Root,
+    Key(&'a At<'a>, &'a str),
+    Item(&'a At<'a>, usize),
+}
+
+impl At<'_> {
+    fn path(&self) -> String {
+        match self {
+            Self::Root => String::new(),
+            Self::Key(above, key) => join(&above.path(), key),
+            Self::Item(above, index) => format!("{}[{index}]", above.path()),
+        }
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Node<'_> {
@@ -122,7 +139,7 @@ impl<'de> Visitor<'de> for Node<'_> {
         loop {
             let seed = Node {
                 depth: self.depth + 1,
-                path: format!("{}[{}]", self.path, list.len()),
+                at: &At::Item(self.at, list.len()),
                 faults: &mut *self.faults,
             };
             match items.next_element_seed(seed)? {
@@ -138,14 +155,18 @@ impl<'de> Visitor<'de> for Node<'_> {
         }
         let mut map = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
-            let path = join(&self.path, &key);
+            let at = At::Key(self.at, &key);
             if map.contains_key(&key) {
-                let message = "duplicate key; keep one";
-                self.faults.add("config_duplicate_key", &path, message);
+                if self.faults.is_full() {
+                    self.faults.count();
+                } else {
+                    let message = "duplicate key; keep one";
+                    self.faults.add("config_duplicate_key", at.path(), message);
+                }
             }
             let seed = Node {
                 depth: self.depth + 1,
-                path,
+                at: &at,
                 faults: &mut *self.faults,
             };
             let value = entries.next_value_seed(seed)?;

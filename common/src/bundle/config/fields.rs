@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::run_params::RunParams;
 use super::shape::{self, Fields, Read, wrong};
-use super::{document, run_params, tasks};
+use super::{document, rules, run_params, tasks};
 use crate::bundle::Fault;
 use crate::bundle::fault::{Faults, quote};
 use crate::id::{JobId, UserName};
@@ -45,14 +46,42 @@ pub fn parse(text: &str) -> Result<JobSpec, Vec<Fault>> {
     }
 }
 
+/// Reads a configuration for a new job: like [`parse`], with the rules that came later. A stored configuration stays
+/// valid without them.
+///
+/// # Errors
+/// Like [`parse`].
+pub fn accept(text: &str) -> Result<JobSpec, Vec<Fault>> {
+    let spec = parse(text)?;
+    match rules::check(&spec) {
+        faults if faults.is_empty() => Ok(spec),
+        faults => Err(faults.into_list()),
+    }
+}
+
+/// What a valid configuration asks for that has no effect, one sentence each.
+#[must_use]
+pub fn notes(text: &str) -> Vec<String> {
+    let document = serde_json::from_str::<Map<String, Value>>(text).unwrap_or_default();
+    match document.get("run_params") {
+        Some(Value::Object(map)) => run_params::ignored(map),
+        Some(_) | None => Vec::new(),
+    }
+}
+
 /// `None` only with a fault.
 fn spec(map: &Map<String, Value>, faults: &mut Faults) -> Option<JobSpec> {
     let mut fields = Fields::new("", map, faults);
     let name = fields.need("name", name);
     let executor = fields.need("executor_name", executor);
     let image = image(&mut fields);
-    let mut container = run_params::container(&mut fields);
+    let RunParams {
+        mut container,
+        memory,
+        retries: restarts,
+    } = run_params::take(&mut fields);
     let mut request = request(&mut fields);
+    request.memory = request.memory.or(memory);
     if request.cpu.is_none() {
         // A container with a CPU limit cannot use more, so it needs no more.
         request.cpu = container.cpu_limit;
@@ -61,9 +90,10 @@ fn spec(map: &Map<String, Value>, faults: &mut Faults) -> Option<JobSpec> {
         container.command = Some(command);
     }
     if let Some(env) = fields.take("env", run_params::environment) {
+        let new: BTreeSet<&str> = env.iter().map(|(name, _)| name.as_str()).collect();
         container
             .env
-            .retain(|(key, _)| !env.iter().any(|(new, _)| new == key));
+            .retain(|(name, _)| !new.contains(name.as_str()));
         container.env.extend(env);
     }
     if let Some(size) = fields.take("shm_size", |v| shape::size(v, 1)) {
@@ -125,7 +155,7 @@ fn spec(map: &Map<String, Value>, faults: &mut Faults) -> Option<JobSpec> {
     let strict_once = fields.take("strict_once", shape::boolean);
     let secrets = fields.take("secrets", secrets);
     let build_args = fields.take("build_args", build_args);
-    fields.refuse_rest(unknown);
+    fields.refuse_rest(|name, _, known| Some(unknown(name, known)));
     Some(JobSpec {
         name: name?,
         executor: executor?,
@@ -137,7 +167,7 @@ fn spec(map: &Map<String, Value>, faults: &mut Faults) -> Option<JobSpec> {
         priority: priority.unwrap_or_default(),
         time_limit,
         time_request,
-        retries: retries.unwrap_or_default(),
+        retries: retries.or(restarts).unwrap_or_default(),
         after: after.unwrap_or_default(),
         array: tasks.array,
         sweep: tasks.sweep,
@@ -271,7 +301,22 @@ fn positive_duration(value: &Value) -> Read<Duration> {
 
 /// `12`, `"12"` and `"12:ok"` wait for success, `"12:any"` for any end. A list, or one text with commas.
 fn after(value: &Value) -> Read<Vec<Dependency>> {
+    let count = match value {
+        Value::Array(items) => items.len(),
+        Value::String(text) => text.split(',').count(),
+        Value::Number(_) => 1,
+        Value::Null | Value::Bool(_) | Value::Object(_) => {
+            return shape::mismatch("a list of job ids", value);
+        }
+    };
+    if count > AFTER_MAX {
+        return wrong(format!("a job can wait for at most {AFTER_MAX} jobs"));
+    }
     let dependencies = match value {
+        Value::String(text) => shape::each(
+            text.split(',')
+                .map(|piece| (String::new(), dependency(piece.trim()))),
+        )?,
         Value::Array(_) => shape::list(value, |item| match item {
             Value::Number(_) => dependency(&item.to_string()),
             Value::Null
@@ -280,18 +325,10 @@ fn after(value: &Value) -> Read<Vec<Dependency>> {
             | Value::Array(_)
             | Value::Object(_) => dependency(shape::text(item)?),
         })?,
-        Value::Number(_) => vec![dependency(&value.to_string())?],
-        Value::String(text) => shape::each(
-            text.split(',')
-                .map(|piece| (String::new(), dependency(piece.trim()))),
-        )?,
-        Value::Null | Value::Bool(_) | Value::Object(_) => {
-            return shape::mismatch("a list of job ids", value);
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
+            vec![dependency(&value.to_string())?]
         }
     };
-    if dependencies.len() > AFTER_MAX {
-        return wrong(format!("a job can wait for at most {AFTER_MAX} jobs"));
-    }
     let distinct: BTreeSet<JobId> = dependencies.iter().map(|d| d.job).collect();
     if distinct.len() < dependencies.len() {
         return wrong("it contains a job twice");

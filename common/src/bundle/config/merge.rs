@@ -43,7 +43,7 @@ pub fn merge(text: &str, overrides: &Map<String, Value>) -> Result<String, Vec<F
         }
     }
     let merged = Value::Object(map).to_string();
-    fields::parse(&merged)?;
+    fields::accept(&merged)?;
     Ok(merged)
 }
 

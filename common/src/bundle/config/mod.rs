@@ -1,12 +1,13 @@
 //! Reads `container_config.json`: the fields of DoPQ 1.0 and the newer ones.
 //!
-//! Only [`parse`] creates a [`JobSpec`](crate::job::JobSpec); it reports all faults. [`merge()`] applies a client's
-//! overrides. `document` checks the syntax, `shape`, `units` and `words` the values, `run_params` Docker's
+//! Only [`parse`] creates a [`JobSpec`](crate::job::JobSpec); it reports all faults. [`accept`] adds the rules on new
+//! jobs (`rules`). [`merge()`] applies a client's overrides. `document` checks the syntax, `shape`, `units` and `words` the values, `run_params` Docker's
 //! parameters, `tasks` arrays and sweeps. The shells compare the executor with the authenticated user.
 
 mod document;
 mod fields;
 mod merge;
+mod rules;
 mod run_params;
 mod shape;
 mod tasks;
@@ -15,7 +16,7 @@ mod tests;
 mod units;
 mod words;
 
-pub use fields::parse;
+pub use fields::{accept, notes, parse};
 pub use merge::merge;
 pub use units::{duration, size};
 

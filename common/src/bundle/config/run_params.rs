@@ -29,10 +29,12 @@ const OUR_ENV: &str = "DOPQ_";
 const KERNEL_PATHS: [&str; 3] = ["/proc", "/sys", "/dev"];
 
 /// The allowed parameters.
-const ALLOWED: [&str; 26] = [
+const ALLOWED: [&str; 31] = [
+    "auto_remove",
     "command",
     "cpu_shares",
     "cpuset_cpus",
+    "detach",
     "dns",
     "domainname",
     "entrypoint",
@@ -43,10 +45,13 @@ const ALLOWED: [&str; 26] = [
     "hostname",
     "init",
     "labels",
+    "mem_limit",
     "mem_swappiness",
     "nano_cpus",
     "network_mode",
     "read_only",
+    "remove",
+    "restart_policy",
     "shm_size",
     "stdin_open",
     "stop_signal",
@@ -58,12 +63,26 @@ const ALLOWED: [&str; 26] = [
     "working_dir",
 ];
 
-/// Docker's refused parameters, and why or what to use instead.
-const REFUSED: [(&str, &str); 38] = [
+/// What is accepted and changes nothing, and why.
+const IGNORED: [(&str, &str); 4] = [
     (
         "auto_remove",
         "DoPQ removes containers itself, after it has stored their logs",
     ),
+    (
+        "cpu_shares",
+        "DoPQ sets it to the assigned cores; request more with the field `cpus`",
+    ),
+    ("detach", "every job runs detached"),
+    (
+        "remove",
+        "DoPQ removes containers itself, after it has stored their logs",
+    ),
+];
+
+/// Docker's refused parameters, and why or what to use instead. A value that asks for nothing, such as false or an
+/// empty list, is accepted.
+const REFUSED: [(&str, &str); 33] = [
     ("blkio_weight", "DoPQ does not manage disk bandwidth"),
     ("cap_add", "containers run without capabilities"),
     ("cap_drop", "all capabilities are dropped already"),
@@ -72,7 +91,6 @@ const REFUSED: [(&str, &str); 38] = [
     ("cpu_count", "use the field `cpus`"),
     ("cpu_period", "use the field `cpus`"),
     ("cpu_quota", "use the field `cpus`"),
-    ("detach", "every job runs detached; remove it"),
     (
         "device_cgroup_rules",
         "the only devices are the assigned GPUs",
@@ -90,7 +108,6 @@ const REFUSED: [(&str, &str); 38] = [
     ("isolation", "DoPQ sets it"),
     ("links", "containers cannot reach each other"),
     ("log_config", "DoPQ sets it; see `dopq logs`"),
-    ("mem_limit", "use the field `required_memory`"),
     ("mem_reservation", "use the field `required_memory`"),
     (
         "memswap_limit",
@@ -108,11 +125,6 @@ const REFUSED: [(&str, &str); 38] = [
     ("ports", "jobs offer no ports"),
     ("privileged", "containers run without privileges"),
     ("publish_all_ports", "jobs offer no ports"),
-    (
-        "remove",
-        "DoPQ removes containers itself, after it has stored their logs",
-    ),
-    ("restart_policy", "use the field `retries`"),
     ("runtime", "DoPQ chooses it by the assigned GPUs"),
     (
         "security_opt",
@@ -135,8 +147,18 @@ pub(super) fn is_allowed(name: &str) -> bool {
     ALLOWED.contains(&name)
 }
 
+/// The document's `run_params`.
+#[derive(Debug)]
+pub(super) struct RunParams {
+    pub(super) container: ContainerSpec,
+    /// `mem_limit`, which the field `required_memory` overrides.
+    pub(super) memory: Option<ByteSize>,
+    /// The attempts of a `restart_policy`, which the field `retries` overrides.
+    pub(super) retries: Option<u32>,
+}
+
 /// Reads the document's `run_params`, or the defaults.
-pub(super) fn container(document: &mut Fields<'_>) -> ContainerSpec {
+pub(super) fn take(document: &mut Fields<'_>) -> RunParams {
     let none = Map::new();
     let map = document.take("run_params", |value| match value {
         Value::Object(map) => Ok(map.clone()),
@@ -147,13 +169,27 @@ pub(super) fn container(document: &mut Fields<'_>) -> ContainerSpec {
     read(map.as_ref().unwrap_or(&none), document.faults())
 }
 
-fn read(map: &Map<String, Value>, faults: &mut Faults) -> ContainerSpec {
+/// What a valid document asks for that DoPQ ignores, and why.
+pub(super) fn ignored(map: &Map<String, Value>) -> Vec<String> {
+    let given = IGNORED
+        .iter()
+        .filter(|(name, _)| map.get(*name).is_some_and(|value| !asks_nothing(value)));
+    given
+        .map(|(name, why)| format!("run_params.{name} has no effect: {why}"))
+        .collect()
+}
+
+fn read(map: &Map<String, Value>, faults: &mut Faults) -> RunParams {
     let mut fields = Fields::new("run_params", map, faults);
+    for name in ["auto_remove", "detach", "remove"] {
+        fields.take(name, shape::boolean);
+    }
+    fields.take("cpu_shares", |v| shape::whole(v, 0, 262_144));
     let network = fields.take("network_mode", |value| {
         let words = [("bridge", Network::Bridge), ("none", Network::None)];
         shape::one_of(value, &words)
     });
-    let spec = ContainerSpec {
+    let container = ContainerSpec {
         command: fields.take("command", shape::command),
         entrypoint: fields.take("entrypoint", shape::command),
         env: fields.take("environment", environment).unwrap_or_default(),
@@ -176,7 +212,6 @@ fn read(map: &Map<String, Value>, faults: &mut Faults) -> ContainerSpec {
         tmpfs: fields.take("tmpfs", tmpfs).unwrap_or_default(),
         network: network.unwrap_or_default(),
         mem_swappiness: fields.take("mem_swappiness", |v| shape::whole(v, 0, 100)),
-        cpu_shares: fields.take("cpu_shares", |v| shape::whole(v, 2, 262_144)),
         cpu_limit: fields.take("nano_cpus", nano_cpus),
         cpuset_cpus: fields.take("cpuset_cpus", cpu_set),
         healthcheck: fields.take("healthcheck", health::read).flatten(),
@@ -185,8 +220,54 @@ fn read(map: &Map<String, Value>, faults: &mut Faults) -> ContainerSpec {
         extra_hosts: fields.take("extra_hosts", extra_hosts).unwrap_or_default(),
         sysctls: fields.take("sysctls", kernel::sysctls).unwrap_or_default(),
     };
-    fields.refuse_rest(refuse);
-    spec
+    let memory = fields.take("mem_limit", mem_limit);
+    let retries = fields.take("restart_policy", restart_policy).flatten();
+    fields.refuse_rest(|name, value, known| {
+        let is_listed = REFUSED.iter().any(|(refused, _)| *refused == name);
+        (!is_listed || !asks_nothing(value)).then(|| refuse(name, known))
+    });
+    RunParams {
+        container,
+        memory,
+        retries,
+    }
+}
+
+/// Whether a parameter has the value that docker-py takes for "not given".
+fn asks_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Bool(true) | Value::Number(_) => false,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+    }
+}
+
+/// A text such as `20g`, or a number of bytes, as in docker-py.
+fn mem_limit(value: &Value) -> Read<ByteSize> {
+    match shape::size(value, 1)? {
+        size if size.0 < 6 * ByteSize::MIB => wrong("the minimum is 6m"),
+        size => Ok(size),
+    }
+}
+
+/// `on-failure` with a number of attempts is what the field `retries` does; `no` is nothing.
+fn restart_policy(value: &Value) -> Read<Option<u32>> {
+    const INSTEAD: &str = "jobs end; to run a failed one again, use the field `retries`";
+    let Value::Object(map) = value else {
+        return shape::mismatch("an object of Name and MaximumRetryCount", value);
+    };
+    keys::only(map, &["name", "maximumretrycount"])?;
+    let count = map
+        .get("MaximumRetryCount")
+        .filter(|value| !value.is_null());
+    let count = count.map(|v| shape::whole_as(v, 0, 100)).transpose()?;
+    match keys::either(map, "name").map(shape::text).transpose()? {
+        None | Some("" | "no") => Ok(None),
+        Some("on-failure") if count.is_some_and(|count| count > 0) => Ok(count),
+        Some(_) => wrong(INSTEAD),
+    }
 }
 
 fn refuse(name: &str, known: &BTreeSet<&'static str>) -> (&'static str, String) {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::document::join;
 use super::{units, words};
-use crate::bundle::fault::{Faults, quote};
+use crate::bundle::fault::{Faults, MOST, quote};
 use crate::resources::ByteSize;
 
 /// One error in a value.
@@ -40,10 +40,14 @@ impl From<String> for Wrong {
     }
 }
 
-/// Reads every item and reports all errors; `at` is the place of each inside the value.
+/// Reads the items and reports all errors; `at` is the place of each inside the value. Stops when there are more
+/// errors than anybody is told.
 pub(super) fn each<T>(items: impl IntoIterator<Item = (String, Read<T>)>) -> Read<Vec<T>> {
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     for (at, read) in items {
+        if bad.len() > MOST {
+            break;
+        }
         match read {
             Ok(item) => good.push(item),
             Err(wrongs) => bad.extend(wrongs.into_iter().map(|w| Wrong {
@@ -120,15 +124,19 @@ impl<'a> Fields<'a> {
         self.faults
     }
 
-    /// Records every field that was not taken; `explain` returns the rule and the message.
+    /// Records every field that was not taken; `explain` returns the rule and the message, or `None` to accept it.
     pub(super) fn refuse_rest(
         &mut self,
-        explain: impl Fn(&str, &BTreeSet<&'static str>) -> (&'static str, String),
+        explain: impl Fn(&str, &Value, &BTreeSet<&'static str>) -> Option<(&'static str, String)>,
     ) {
         let known = std::mem::take(&mut self.known);
-        for name in self.map.keys() {
-            if !known.contains(name.as_str()) {
-                let (rule, message) = explain(name, &known);
+        for (name, value) in self.map {
+            if known.contains(name.as_str()) {
+                continue;
+            }
+            if self.faults.is_full() {
+                self.faults.count();
+            } else if let Some((rule, message)) = explain(name, value, &known) {
                 self.fault(rule, name, message);
             }
         }

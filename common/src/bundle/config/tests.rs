@@ -295,7 +295,13 @@ fn every_wrong_run_parameter_is_refused_at_its_place() {
         ),
         ("network_mode", json!(["host", "container:abc", "default"])),
         ("mem_swappiness", json!([101, -1])),
-        ("cpu_shares", json!([1])),
+        ("cpu_shares", json!([-1, "much"])),
+        ("detach", json!([1, "yes"])),
+        ("mem_limit", json!(["1k", 0])),
+        (
+            "restart_policy",
+            json!([{"Name": "always"}, {"Name": "unless-stopped"}, {"Name": "on-failure"}, {"Name": "no", "x": 1}, "no"]),
+        ),
         ("nano_cpus", json!([1, 0, 1.5])),
         ("cpuset_cpus", json!(["3-1", "a", "", "0,,1"])),
         (
@@ -348,16 +354,12 @@ fn parameters_that_could_break_out_are_refused_by_name() {
         "userns_mode",
         "cgroupns",
         "cgroup_parent",
-        "restart_policy",
         "log_config",
         "ports",
         "network",
         "links",
         "pids_limit",
         "oom_kill_disable",
-        "mem_limit",
-        "detach",
-        "auto_remove",
         "name",
         "image",
     ] {
@@ -369,6 +371,80 @@ fn parameters_that_could_break_out_are_refused_by_name() {
         found,
         [("run_param_unknown", "run_params.comand".to_owned())]
     );
+}
+
+#[test]
+fn parameters_that_ask_for_nothing_are_accepted() {
+    let run_params = json!({
+        "privileged": false, "cap_add": [], "ports": {}, "volumes": null, "mounts": [], "runtime": "",
+        "publish_all_ports": false, "restart_policy": {"Name": "no"}, "detach": false,
+    });
+    let plain = spec(json!({}));
+    assert_eq!(spec(json!({"run_params": run_params})), plain);
+}
+
+#[test]
+fn what_dopq_1_0_took_works_or_has_no_effect_and_says_so() {
+    let fields = json!({"run_params": {
+        "detach": true, "remove": true, "auto_remove": true, "cpu_shares": 262_144, "mem_limit": "2g",
+        "restart_policy": {"Name": "on-failure", "MaximumRetryCount": 4},
+    }});
+    let found = spec(fields.clone());
+    assert_eq!(found.request.memory, Some(ByteSize(2 << 30)));
+    assert_eq!(found.retries, 4);
+    let notes = super::notes(&document(&fields));
+    assert_eq!(notes.len(), 4, "{notes:?}");
+    assert!(
+        notes[3].starts_with("run_params.remove has no effect: DoPQ removes"),
+        "{notes:?}"
+    );
+    assert_eq!(
+        super::notes(&document(&json!({"run_params": {"detach": false}}))),
+        [""; 0]
+    );
+    // The newer fields win.
+    let found =
+        spec(json!({"required_memory": "1g", "retries": 0, "run_params": fields["run_params"]}));
+    assert_eq!(
+        (found.request.memory, found.retries),
+        (Some(ByteSize(1 << 30)), 0)
+    );
+}
+
+#[test]
+fn new_jobs_meet_rules_that_stored_ones_need_not() {
+    for (run_params, place) in [
+        (
+            json!({"healthcheck": {"test": "true", "interval": 1_000_000_000}}),
+            "run_params.healthcheck.interval",
+        ),
+        (
+            json!({"labels": {"com.docker.compose.project": "x"}}),
+            "run_params.labels.com.docker.compose.project",
+        ),
+        (
+            json!({"labels": ["traefik.enable=true"]}),
+            "run_params.labels.traefik.enable",
+        ),
+        (
+            json!({"labels": ["autoheal=true"]}),
+            "run_params.labels.autoheal",
+        ),
+    ] {
+        let text = document(&json!({"run_params": run_params}));
+        assert!(parse(&text).is_ok(), "{text}");
+        for refused in [
+            super::accept(&text).map(drop),
+            super::merge(&text, &Default::default()).map(drop),
+        ] {
+            let faults = refused.expect_err(&text);
+            assert_eq!((faults.len(), faults[0].place.as_str()), (1, place));
+        }
+    }
+    let labels = json!({"team": "a", "org.opencontainers.image.title": "b"});
+    let health = json!({"test": "true", "interval": 5_000_000_000_i64});
+    let fields = json!({"run_params": {"labels": labels, "healthcheck": health}});
+    assert!(super::accept(&document(&fields)).is_ok());
 }
 
 #[test]

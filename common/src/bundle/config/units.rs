@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::bundle::fault::quote;
 use crate::resources::ByteSize;
 
 /// The longest duration in a configuration: ten years.
@@ -14,7 +15,8 @@ const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 pub fn duration(text: &str) -> Result<Duration, String> {
     let fault = || {
         format!(
-            "{text:?} is not a duration; write 90s, 2h30m, 1d, or a number of seconds up to ten years"
+            "{:?} is not a duration; write 90s, 2h30m, 1d, or a number of seconds up to ten years",
+            quote(text)
         )
     };
     let text = text.trim();
@@ -65,7 +67,7 @@ pub(super) fn seconds_f64(seconds: f64) -> Result<Duration, String> {
 /// # Errors
 /// A message with the format of sizes.
 pub fn size(text: &str, bare: u64) -> Result<ByteSize, String> {
-    let fault = || format!("{text:?} is not a size; write 20g, 512m or 1.5g");
+    let fault = || format!("{:?} is not a size; write 20g, 512m or 1.5g", quote(text));
     let (number, unit) = split_where(text.trim(), |c| !c.is_ascii_digit() && c != '.');
     let unit = unit.trim().to_ascii_lowercase();
     let unit = unit

@@ -302,7 +302,6 @@ fn container() -> impl Strategy<Value = ContainerSpec> {
                 tmpfs: tmpfs.clone(),
                 network,
                 mem_swappiness: number,
-                cpu_shares: number,
                 cpu_limit: Some(MilliCpu(size)),
                 cpuset_cpus: None,
                 healthcheck: None,
