@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::file;
 use super::key::{Key, PREFIX, Raw, nearest};
-use super::print::shown;
+use super::print::{has_password, shown};
 use super::scalar::Scalar;
 use crate::secret::Secret;
 
@@ -134,11 +134,11 @@ impl Layers {
     pub fn flag(&mut self, flag: &str, name: &str, text: Option<&str>) {
         let Some(text) = text else { return };
         let message = match self.keys.iter().find(|key| key.name == name).cloned() {
-            Some(key) if !key.secret => return self.text(&key, text, flag.to_owned()),
-            Some(key) => format!(
+            Some(key) if key.secret || text.split(',').any(has_password) => format!(
                 "every user of this machine can read arguments; give `{name}` as {} or in a file",
                 key.variable()
             ),
+            Some(key) => return self.text(&key, text, flag.to_owned()),
             None => self.unknown(name),
         };
         self.mistake(flag.to_owned(), message);

@@ -46,14 +46,23 @@ fn quoted(text: &str) -> String {
 }
 
 fn hide_password(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return text.to_owned();
-    };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-    let Some((login, _)) = authority.rsplit_once('@') else {
+    let Some((scheme, login, after)) = login(text) else {
         return text.to_owned();
     };
     let user = login.split(':').next().unwrap_or(login);
-    let after = rest.strip_prefix(login).unwrap_or(rest);
     format!("{scheme}://{user}:(hidden){after}")
+}
+
+/// Whether the text is a URL with a password.
+pub(super) fn has_password(text: &str) -> bool {
+    let password = login(text).and_then(|(_, login, _)| login.split_once(':'));
+    password.is_some_and(|(_, password)| !password.is_empty())
+}
+
+/// A URL's scheme, its login, and what follows that.
+fn login(text: &str) -> Option<(&str, &str, &str)> {
+    let (scheme, rest) = text.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let (login, _) = authority.rsplit_once('@')?;
+    Some((scheme, login, rest.strip_prefix(login).unwrap_or(rest)))
 }

@@ -115,9 +115,10 @@ fn every_mistake_is_told_with_its_place() {
     layers.flag("--set", "store.timeout", Some("soon"));
     layers.flag("--set", "store.tries", Some("10"));
     layers.set(&["secret=s3cret".to_owned(), "listen".to_owned()]);
+    layers.flag("--set", "store.url", Some("redis://u:p4ss@h"));
     let mistakes = mistakes(layers);
     for part in [
-        "the configuration has 11 errors",
+        "the configuration has 12 errors",
         "bad.toml:1: unknown setting `lissen`; did you mean `listen`?",
         "bad.toml:2: `listen` must be one value, not of type array",
         "bad.toml:3: `store` is a table of settings",
@@ -128,6 +129,7 @@ fn every_mistake_is_told_with_its_place() {
         "--set: `store.timeout`: \"soon\" is not a duration",
         "--set: `store.tries`: 10 is not from 1 to 9",
         "--set: every user of this machine can read arguments; give `secret` as DOPQ_SECRET",
+        "--set: every user of this machine can read arguments; give `store.url` as DOPQ_STORE_URL",
         "--set: \"listen\" is not written NAME=VALUE",
     ] {
         assert!(mistakes.contains(part), "{part:?} is not in {mistakes}");

@@ -73,9 +73,14 @@ fn what_would_be_open_to_the_network_is_refused() {
             "it has no password",
         ),
         (
-            vec!["--set", "broker.url=amqp://guest:guest@r/"],
             vec![],
+            vec![("DOPQ_BROKER_URL", "amqp://guest:guest@r/")],
             "guest/guest is refused",
+        ),
+        (
+            vec!["--set", "store.url=redis://u:passw0rd@r/0"],
+            vec![],
+            "give `store.url` as DOPQ_STORE_URL or in a file",
         ),
         (
             vec!["--set", "broker.url=amqp://r/"],
@@ -139,12 +144,13 @@ fn what_is_insecure_by_choice_says_so_each_time() {
         "insecure_http=true",
         "--set",
         "advertise_url=http://m:1/",
-        "--set",
-        "store.url=redis://:p@r/0",
-        "--set",
-        "broker.url=amqp://u:p@r/",
     ];
-    let (config, _) = read(&args(&given), set(&CLUSTER)).expect("allowed");
+    let mut environment = set(&CLUSTER);
+    environment.extend(set(&[
+        ("DOPQ_STORE_URL", "redis://:p@r/0"),
+        ("DOPQ_BROKER_URL", "amqp://u:p@r/"),
+    ]));
+    let (config, _) = read(&args(&given), environment).expect("allowed");
     assert_eq!(config.warnings.len(), 3, "{:?}", config.warnings);
     assert_eq!(config.settings.advertise_url.as_deref(), Some("http://m:1"));
 }
