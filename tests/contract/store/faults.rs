@@ -73,6 +73,10 @@ const FAULTS: &[(&str, Fault)] = &[
     ("a wiped Redis is noticed", a_wiped_redis_is_noticed),
     ("a narrow account is enough", a_narrow_account_is_enough),
     (
+        "a commit that fails half way is not done",
+        a_commit_that_fails_half_way_is_not_done,
+    ),
+    (
         "only a known certificate is trusted",
         only_a_known_certificate_is_trusted,
     ),
@@ -175,38 +179,105 @@ fn a_wrong_password_is_refused(runtime: &Runtime, server: &mut Redis) {
     });
 }
 
+/// The rights of the account `dopq`, from the line that the documentation gives to administrators.
+fn documented_rights(cluster: &str) -> Vec<String> {
+    let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/OPERATIONS.md");
+    let text = std::fs::read_to_string(docs).expect("the documentation");
+    let from = text.find("ACL SETUSER dopq").expect("the account's line");
+    let line = text
+        .split_at(from)
+        .1
+        .split("```")
+        .next()
+        .unwrap_or_default();
+    let line = line
+        .replace("\\\n", " ")
+        .replace("NAME", cluster)
+        .replace("PASSWORD", "narrow");
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
 fn a_narrow_account_is_enough(runtime: &Runtime, server: &mut Redis) {
-    server.command(&[
-        "ACL",
-        "SETUSER",
-        "dopq",
-        "on",
-        ">narrow",
-        "~dopq:{narrow}:*",
-        "+@read",
-        "+@write",
-        "+@scripting",
-        "+@connection",
-        "+time",
-        "+info",
-        "-@dangerous",
-        "+info",
-    ]);
+    let rights = documented_rights("narrow");
+    let rights: Vec<&str> = rights.iter().map(String::as_str).collect();
+    server.command(&rights);
+    let url = server.url().replace(":dopq-test@", "dopq:narrow@");
+    let options = |cluster: &str| Options::Redis(RedisOptions::new(url.clone(), cluster));
     runtime.block_on(async {
-        let url = server.url().replace(":dopq-test@", "dopq:narrow@");
-        let store = open(Options::Redis(RedisOptions::new(url.clone(), "narrow"))).await;
+        let store = open(options("narrow")).await;
         let epoch = lead(&store, "m1").await;
         commit(&store, &with_job(epoch, 1, 1)).await;
-        assert_eq!(contents(&store).await.len(), 1);
+        commit(&store, &super::suite::full(epoch, 2)).await;
+        assert_eq!(
+            contents(&store).await,
+            contents(&open(options("narrow")).await).await
+        );
+        assert!(!store.audit(9).await.expect("it answers").is_empty());
         store
             .release_lead(&master("m1"), epoch)
             .await
             .expect("it answers");
         // Another cluster's keys are out of its reach.
-        let other = open(Options::Redis(RedisOptions::new(url, "other"))).await;
-        let refused = other.take_lead(&master("m1"), Duration::from_secs(9)).await;
-        assert!(matches!(refused, Err(Error::Refused { .. })), "{refused:?}");
+        let refused = Store::open(options("other")).await;
+        let error = refused.expect_err("out of reach").to_string();
+        assert!(error.contains("may not use SET"), "{error}");
     });
+    // Every right is needed, and its absence is told at the start.
+    for command in ["time", "zrange", "rpush", "ltrim", "del"] {
+        server.command(&["ACL", "SETUSER", "dopq", &format!("-{command}")]);
+        let refused = runtime.block_on(Store::open(options("narrow")));
+        let error = refused.expect_err(command).to_string();
+        assert!(error.contains(&command.to_uppercase()), "{error}");
+        server.command(&["ACL", "SETUSER", "dopq", &format!("+{command}")]);
+    }
+}
+
+/// Redis keeps what a script wrote before it failed.
+fn a_commit_that_fails_half_way_is_not_done(runtime: &Runtime, server: &mut Redis) {
+    let rights = documented_rights("half");
+    let rights: Vec<&str> = rights.iter().map(String::as_str).collect();
+    let url = server.url().replace(":dopq-test@", "dopq:narrow@");
+    let used = [
+        "time",
+        "set",
+        "zadd",
+        "zrem",
+        "hset",
+        "exists",
+        "zscore",
+        "zcard",
+        "zrangebyscore",
+        "del",
+        "rpush",
+        "ltrim",
+    ];
+    for command in used {
+        server.command(&["ACL", "DELUSER", "dopq"]);
+        server.command(&rights);
+        server.command(&["EVAL", "for _, key in ipairs(redis.call('KEYS', 'dopq:{half}:*')) do redis.call('DEL', key) end", "0"]);
+        runtime.block_on(async {
+            let store = open(Options::Redis(RedisOptions::new(url.clone(), "half"))).await;
+            let epoch = lead(&store, "m1").await;
+            commit(&store, &with_job(epoch, 1, 1)).await;
+            let batch = super::suite::full(epoch, 2);
+            server.command(&["ACL", "SETUSER", "dopq", &format!("-{command}")]);
+            for _ in 0..2 {
+                let failed = store.commit(&batch).await;
+                assert!(
+                    matches!(failed, Err(Error::Refused { .. })),
+                    "{command}: {failed:?}"
+                );
+                assert_eq!(store.seq().await.expect("it answers"), 1, "{command}");
+            }
+            server.command(&["ACL", "SETUSER", "dopq", &format!("+{command}")]);
+            // The same again completes it, and once more changes nothing.
+            commit(&store, &batch).await;
+            let whole = contents(&store).await;
+            commit(&store, &batch).await;
+            assert_eq!(contents(&store).await, whole, "{command}");
+            assert_eq!(store.seq().await.expect("it answers"), 2);
+        });
+    }
 }
 
 fn only_a_known_certificate_is_trusted(runtime: &Runtime, _server: &mut Redis) {

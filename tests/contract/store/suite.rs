@@ -119,20 +119,32 @@ pub(crate) async fn any_history_is_read_back(bench: Bench) {
     assert_eq!(contents(&bench.store).await, expected);
 }
 
+/// A batch with every kind of operation, after [`with_job`] of job 1.
+pub(crate) fn full(epoch: Epoch, seq: u64) -> Batch {
+    let mut batch = with_job(epoch, seq, 2);
+    batch.changes.push(Change::User(user(0, 1.0).into()));
+    batch
+        .changes
+        .push(Change::Key(Arc::from("upload: 2"), JobId(2)));
+    batch.changes.push(Change::JobDropped(JobId(1)));
+    batch.changes.push(Change::Meta(meta(11, true).into()));
+    batch.accounts.push(AccountChange::Set(account(0, 1)));
+    batch.ingested.push((
+        IngestMark {
+            key: "a".to_owned(),
+        },
+        JobId(2),
+    ));
+    batch.audit.push(line(1));
+    batch
+}
+
 pub(crate) async fn a_batch_is_written_whole_or_not_at_all(bench: Bench) {
     let epoch = lead(&bench.store, "m1").await;
     commit(&bench.store, &with_job(epoch, 1, 1)).await;
     let before = contents(&bench.store).await;
     for (epoch, seq) in [(epoch, 3), (Epoch(epoch.0 + 1), 2), (Epoch(epoch.0 - 1), 2)] {
-        let mut refused = with_job(epoch, seq, 2);
-        refused.accounts.push(AccountChange::Set(account(0, 1)));
-        refused.ingested.push((
-            IngestMark {
-                key: "a".to_owned(),
-            },
-            JobId(2),
-        ));
-        refused.audit.push(line(1));
+        let refused = full(epoch, seq);
         bench.store.commit(&refused).await.expect_err("refused");
     }
     assert_eq!(contents(&bench.store).await, before);

@@ -1,10 +1,28 @@
-//! Checks that a Redis is durable.
+//! Checks that a Redis is durable, and that its account may use every command.
 
 use std::collections::BTreeMap;
+
+use redis::Script;
 
 use super::{Error, Redis};
 
 impl Redis {
+    /// Refuses an account that lacks a command: a script stops at the first one, and what it wrote before stays.
+    pub(super) async fn check_commands(&self) -> Result<(), Error> {
+        let script = Script::new(include_str!("scripts/check.lua"));
+        let mut call = script.prepare_invoke();
+        call.key(self.key("check")).arg(self.prefix.as_ref());
+        let refused: Vec<String> = self.invoke(&call).await?;
+        if refused.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Unsuitable(format!(
+            "its account may not use {} on keys that begin with {}; docs/OPERATIONS.md has the account's rights",
+            refused.join(", "),
+            self.prefix,
+        )))
+    }
+
     /// Refuses a Redis that would lose data, or only warns.
     pub(super) async fn check(&self, require_durability: bool) -> Result<(), Error> {
         let mut connection = self.connection.clone();

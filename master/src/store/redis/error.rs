@@ -15,7 +15,7 @@ const PASSING: [&str; 7] = [
     "ASK",
 ];
 
-/// Any other code means that nothing was written. Without an answer the result is unknown.
+/// Any other code means that the batch is not done. Without an answer the result is unknown.
 pub(super) fn classify(error: RedisError) -> Error {
     match error.code() {
         Some(code) if !PASSING.contains(&code) => Error::Refused {

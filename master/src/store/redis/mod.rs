@@ -82,6 +82,7 @@ impl Redis {
             highest: Arc::default(),
         };
         store.check(options.require_durability).await?;
+        store.check_commands().await?;
         Ok(store)
     }
 

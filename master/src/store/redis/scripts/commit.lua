@@ -1,4 +1,5 @@
--- Writes one batch, all of it or nothing. Every check comes before the first write.
+-- Writes one batch. Every check comes before the first write, and the batch's number after the last one: Redis keeps
+-- what a script wrote before it failed, and such a batch must not be taken for done. Every operation may be repeated.
 --
 -- KEYS[1]  the cluster's `seq` key; every other key has the same hash tag
 -- ARGV[1]  what every key begins with
@@ -23,12 +24,12 @@ if at == seq then
 end
 if at + 1 ~= seq then return { 'sequence', tostring(at) } end
 
-redis.call('SET', KEYS[1], ARGV[3])
-redis.call('HSET', p .. 'batch', 'epoch', epoch, 'digest', digest)
+-- A Redis without memory refuses this command, and would not check those that follow a first write.
+redis.call('HSET', p .. 'batch', 'begun', ARGV[3])
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local touched = {}
+local touched, audit = {}, {}
 
 local function changed(name)
   redis.call('ZADD', p .. 'changed', seq, name)
@@ -92,7 +93,7 @@ while i <= #ARGV do
     redis.call('HSET', p .. 'ingested', key, job)
     redis.call('ZADD', p .. 'ingested:age', now, key)
   elseif op == 'L' then -- a line of the audit log
-    redis.call('RPUSH', p .. 'audit', take())
+    audit[#audit + 1] = take()
   else
     -- Only a defect can lead here; the caller must not believe that the batch is written.
     return redis.error_reply('ERR dopq: unknown operation ' .. tostring(op))
@@ -107,8 +108,6 @@ for user in pairs(touched) do
   end
 end
 
-redis.call('LTRIM', p .. 'audit', '-' .. ARGV[6], -1)
-
 -- A bounded number at a time, so that no single commit pays for a month.
 local old = now - tonumber(ARGV[5])
 for _, key in ipairs(redis.call('ZRANGEBYSCORE', p .. 'keys:age', '-inf', old, 'LIMIT', 0, 100)) do
@@ -122,8 +121,17 @@ for _, key in ipairs(redis.call('ZRANGEBYSCORE', p .. 'ingested:age', '-inf', ol
 end
 local excess = redis.call('ZCARD', p .. 'dropped') - tonumber(ARGV[7])
 if excess > 0 then
-  local popped = redis.call('ZPOPMIN', p .. 'dropped', excess)
-  for j = 1, #popped, 2 do redis.call('ZREM', p .. 'changed', popped[j]) end
-  redis.call('SET', p .. 'floor', popped[#popped])
+  local oldest = redis.call('ZRANGE', p .. 'dropped', 0, excess - 1, 'WITHSCORES')
+  redis.call('SET', p .. 'floor', oldest[#oldest])
+  for j = 1, #oldest, 2 do
+    redis.call('ZREM', p .. 'changed', oldest[j])
+    redis.call('ZREM', p .. 'dropped', oldest[j])
+  end
 end
+
+-- Lines of the audit log are the one thing that a repeated batch would write twice.
+for _, line in ipairs(audit) do redis.call('RPUSH', p .. 'audit', line) end
+redis.call('LTRIM', p .. 'audit', '-' .. ARGV[6], -1)
+redis.call('HSET', p .. 'batch', 'epoch', epoch, 'digest', digest)
+redis.call('SET', KEYS[1], ARGV[3])
 return { 'ok' }
