@@ -14,6 +14,7 @@ pub mod dispatch;
 pub mod driver;
 pub mod http;
 pub mod ingest;
+mod judging;
 pub mod leader;
 pub mod logs;
 pub mod metrics;

@@ -105,7 +105,7 @@ impl Bundles {
                 }
                 Err(Attempt::Again(why)) => why,
             };
-            tracing::warn!(attempt = %access.attempt, bundle.digest = %bundle.digest, why, "fetching the bundle again");
+            tracing::warn!(attempt = %access.attempt, bundle = bundle.digest.short(), why, "fetching the bundle again");
             pauses.wait().await;
         }
     }

@@ -166,7 +166,14 @@ impl Master {
         if prepared.is_ok() && !shutdown.is_cancelled() {
             let (pruner, requests) = retention::channel();
             let router = http::router(app(config, parts, &intake, pruner, &shutdown));
-            feeders.spawn(http::serve(listener, tls, router, shutdown.clone()));
+            let per_address = config.settings.limits.connections_per_address;
+            feeders.spawn(http::serve(
+                listener,
+                tls,
+                router,
+                per_address,
+                shutdown.clone(),
+            ));
             feeders.spawn(first_start::stand_by(
                 parts.handle.clone(),
                 Arc::clone(&data_dir),

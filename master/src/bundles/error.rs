@@ -5,6 +5,8 @@ use std::io;
 use dopq_common::bundle::Fault;
 use dopq_common::id::Digest;
 
+use crate::judging::Overrun;
+
 /// A failure of the bundle store.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -150,6 +152,9 @@ pub enum IntakeError {
     /// The bundle store failed.
     #[error("store the bundle")]
     Store(#[source] Error),
+    /// Too many bundles are being checked.
+    #[error("check the bundle: {}", Overrun::Busy)]
+    Busy,
 }
 
 impl IntakeError {
@@ -162,13 +167,23 @@ impl IntakeError {
         }
     }
 
+    /// From a reader without a result. What takes too long, or makes a reader fail, does so each time; it is refused.
+    pub(super) fn overrun(overrun: Overrun) -> Self {
+        match overrun {
+            Overrun::Busy => Self::Busy,
+            Overrun::Slow(_) | Overrun::Failed => {
+                Self::Invalid(vec![Fault::new("reader_overrun", "", overrun.to_string())])
+            }
+        }
+    }
+
     /// Whether no space was left, here or in the store.
     #[must_use]
     pub fn is_full(&self) -> bool {
         match self {
             Self::Full => true,
             Self::Store(error) => error.is_full(),
-            Self::Invalid(_) | Self::Digest { .. } | Self::Spool(_) => false,
+            Self::Invalid(_) | Self::Digest { .. } | Self::Spool(_) | Self::Busy => false,
         }
     }
 }

@@ -1,20 +1,30 @@
 //! The only way into the bundle store: spool, digest, validate, store.
 
-use std::io::{BufReader, Seek as _};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use dopq_common::bundle::archive::{self, UNREADABLE};
+use dopq_common::bundle::archive::{self, Inspected, UNREADABLE};
 use dopq_common::bundle::{Fault, Limits, config};
 use dopq_common::id::Digest;
 use dopq_common::job::{BundleRef, JobSpec};
+use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::objects::private_folder;
 use super::{Bundles, Error, IntakeError, Spooled, Stored};
+use crate::judging::{Judging, Overrun};
 use crate::quota::Quota;
 
 /// Validation reads in pieces of this size.
 const BUFFER_BYTES: usize = 1 << 18;
+/// The longest reading of a configuration; it takes milliseconds.
+const CONFIG_DEADLINE: Duration = Duration::from_secs(5);
+/// The longest reading of a small archive.
+const ARCHIVE_DEADLINE: Duration = Duration::from_secs(60);
+/// How fast a large one must at least be read. It is many times slower than one core inflates.
+const ARCHIVE_BYTES_PER_SECOND: u64 = 2 << 20;
 
 /// Accepts bundles; cheap to clone.
 #[derive(Debug, Clone)]
@@ -23,6 +33,8 @@ pub struct Intake {
     spool: Arc<PathBuf>,
     limits: Arc<Limits>,
     quota: Quota,
+    archives: Judging,
+    texts: Judging,
 }
 
 /// A valid bundle.
@@ -63,6 +75,8 @@ impl Intake {
             spool: Arc::new(spool.to_owned()),
             limits: Arc::new(limits),
             quota: Quota::default(),
+            archives: Judging::default(),
+            texts: Judging::default(),
         })
     }
 
@@ -138,7 +152,7 @@ impl Intake {
             .await
             .map_err(IntakeError::Store)?
         {
-            let spec = config::parse(&config).map_err(IntakeError::Invalid)?;
+            let (_, spec) = self.read_config(config.clone(), Map::new()).await?;
             return Ok(Judged {
                 bundle,
                 config,
@@ -147,16 +161,8 @@ impl Intake {
                 stored: true,
             });
         }
-        let mut file = spooled.reader().await.map_err(IntakeError::of)?;
-        let limits = Arc::clone(&self.limits);
-        // Inflating and checking needs the CPU and would block other tasks.
-        let judging = tokio::task::spawn_blocking(move || {
-            file.rewind()?;
-            let reader = BufReader::with_capacity(BUFFER_BYTES, file);
-            Ok(archive::inspect(reader, bundle.size_bytes, &limits))
-        });
-        let judged: std::io::Result<_> = judging.await.map_err(std::io::Error::other).flatten();
-        let inspected = judged.map_err(IntakeError::of)?.map_err(invalid)?;
+        let file = spooled.reader().await.map_err(IntakeError::of)?;
+        let inspected = self.inspect(file, bundle.size_bytes).await?;
         Ok(Judged {
             bundle,
             config: inspected.config,
@@ -164,6 +170,57 @@ impl Intake {
             spooled,
             stored: false,
         })
+    }
+
+    /// Reads a configuration with a client's overrides, and returns the accepted document and the job's specification.
+    ///
+    /// # Errors
+    /// [`IntakeError::Invalid`], [`IntakeError::Busy`].
+    pub async fn read_config(
+        &self,
+        config: String,
+        overrides: Map<String, Value>,
+    ) -> Result<(String, JobSpec), IntakeError> {
+        let read = move || {
+            let config = config::merge(&config, &overrides)?;
+            let spec = config::parse(&config)?;
+            Ok((config, spec))
+        };
+        let read = self.texts.run(CONFIG_DEADLINE, read).await;
+        read.map_err(IntakeError::overrun)?
+            .map_err(IntakeError::Invalid)
+    }
+
+    /// Inflating and checking needs the CPU and would block other tasks.
+    async fn inspect(
+        &self,
+        mut file: std::fs::File,
+        size_bytes: u64,
+    ) -> Result<Inspected, IntakeError> {
+        let limits = Arc::clone(&self.limits);
+        let deadline =
+            ARCHIVE_DEADLINE + Duration::from_secs(size_bytes / ARCHIVE_BYTES_PER_SECOND);
+        let inspect = move || {
+            file.rewind()?;
+            let reader = Deadlined {
+                inner: BufReader::with_capacity(BUFFER_BYTES, file),
+                until: Instant::now() + deadline,
+            };
+            Ok(archive::inspect(reader, size_bytes, &limits))
+        };
+        let started = Instant::now();
+        let inspected: io::Result<_> = self
+            .archives
+            .run(2 * deadline, inspect)
+            .await
+            .map_err(IntakeError::overrun)?;
+        match inspected.map_err(IntakeError::of)? {
+            Ok(inspected) => Ok(inspected),
+            Err(_) if started.elapsed() > deadline => {
+                Err(IntakeError::overrun(Overrun::Slow(deadline)))
+            }
+            Err(faults) => Err(invalid(faults)),
+        }
     }
 
     /// Stores a validated bundle unless it is stored; it is durable when this returns.
@@ -195,6 +252,35 @@ impl Intake {
             config,
             spec,
         })
+    }
+}
+
+/// A file that fails to be read after its time, so that its reader stops.
+struct Deadlined<R> {
+    inner: R,
+    until: Instant,
+}
+
+impl<R> Deadlined<R> {
+    fn check(&self) -> io::Result<()> {
+        if Instant::now() > self.until {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for Deadlined<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.check()?;
+        self.inner.read(buffer)
+    }
+}
+
+impl<R: Seek> Seek for Deadlined<R> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.check()?;
+        self.inner.seek(to)
     }
 }
 

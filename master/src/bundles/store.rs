@@ -3,6 +3,7 @@
 //! ```text
 //! bundles/<digest>.zip           the bundle
 //! bundles/<digest>.json          its size and configuration, written after it
+//! uploaders/<digest>/<user>      an empty object for each user who uploaded it and so may use it
 //! jobs/<id>-<key>/logs/<try>/<offset>  pieces of an attempt's log stream
 //! jobs/<id>-<key>/results/<try>.tar    what an attempt left in /outdir
 //! archive/<day>/<name>.jsonl     jobs' records, see [`crate::archive`]
@@ -16,7 +17,7 @@ use std::path::Path as FilePath;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dopq_common::id::{AttemptId, Digest};
+use dopq_common::id::{AttemptId, Digest, UserName};
 use dopq_common::job::BundleRef;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
@@ -177,6 +178,31 @@ impl Bundles {
         self.write(&path, json(&path, &record)?).await
     }
 
+    /// Notes that `user` has the bundle's content and may use it.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Store`].
+    pub async fn grant(&self, digest: &Digest, user: &UserName) -> Result<(), Error> {
+        if self.is_granted(digest, user).await? {
+            return Ok(());
+        }
+        self.write(&self.grant_path(digest, user), Bytes::new())
+            .await
+    }
+
+    /// Whether `user` uploaded the bundle. Knowing its digest is not enough to use it.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn is_granted(&self, digest: &Digest, user: &UserName) -> Result<bool, Error> {
+        let path = self.grant_path(digest, user);
+        match self.objects.store.head(&path).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(source) => Err(Error::of("look at", &path, source)),
+        }
+    }
+
     /// The bytes of a bundle.
     ///
     /// # Errors
@@ -293,6 +319,10 @@ impl Bundles {
 
     pub(super) fn zip_path(&self, digest: &Digest) -> Path {
         self.path(["bundles", &format!("{digest}.zip")])
+    }
+
+    fn grant_path(&self, digest: &Digest, user: &UserName) -> Path {
+        self.path(["uploaders", &digest.to_string(), user.as_str()])
     }
 
     fn log_path(&self, attempt: AttemptId) -> Path {

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::convert::Positions;
 use super::forecasts::Forecasts;
 use super::limiter::Limiter;
+use super::streams::Streams;
 use super::uploads::Uploads;
 use crate::bundles::{Bundles, Intake};
 use crate::clock;
@@ -72,6 +73,7 @@ pub(super) struct Context {
     pub(super) app: App,
     pub(super) limiter: Limiter,
     pub(super) uploads: Uploads,
+    pub(super) streams: Streams,
     pub(super) positions: Positions,
     pub(super) forecasts: Forecasts,
     pub(super) registry: Registry,
@@ -93,6 +95,7 @@ impl Context {
                 app.intake.spool_folder().to_owned(),
                 app.settings.min_free_bytes,
             ),
+            streams: Streams::default(),
             positions: Positions::default(),
             forecasts: Forecasts::default(),
             registry,

@@ -15,6 +15,8 @@ use super::app::{Context, Ctx};
 use super::caller::{AttemptCaller, Caller, NamedJob};
 use super::convert;
 use super::error::{Error, LeaderAt, Result};
+use super::streams::Slot;
+use super::watched::watched;
 use crate::accounts::{Identified, identify};
 use crate::clock;
 use crate::view;
@@ -39,8 +41,12 @@ pub(super) async fn guard(
     let uri = request.uri().clone();
     let params = params.map_err(|error| Error::new(ErrorCode::BadRequest, error.body_text()));
     let admitted = params.and_then(|params| admit(&context, rule, &params, &mut request));
-    let response = match admitted {
-        Ok(()) => run(rule.pace, request, next).await,
+    let response = match admitted.and_then(|()| stream(&context, rule, &request)) {
+        Ok(None) => run(rule.pace, request, next).await,
+        Ok(Some((caller, token, slot))) => {
+            let response = run(rule.pace, request, next).await;
+            watched(response, context, caller, token, slot)
+        }
         Err(error) => {
             if request.method() == Method::PUT {
                 super::uploads::drain(request.into_body()).await;
@@ -53,6 +59,23 @@ pub(super) async fn guard(
     match leader.and_then(|LeaderAt(leader)| redirect(leader, &uri)) {
         Some(redirect) => redirect,
         None => response,
+    }
+}
+
+/// What a long answer to a user needs; `None` for other requests.
+fn stream(
+    context: &Context,
+    rule: Rule,
+    request: &Request,
+) -> Result<Option<(Caller, String, Slot)>> {
+    let caller = request.extensions().get::<Caller>();
+    let token = bearer(request.headers());
+    match (rule.pace, request.method(), caller.zip(token)) {
+        (Pace::Stream, &Method::GET, Some((caller, token))) => {
+            let slot = context.streams.open(&caller.name)?;
+            Ok(Some((caller.clone(), token.to_owned(), slot)))
+        }
+        (Pace::Stream | Pace::Quick, _, _) => Ok(None),
     }
 }
 

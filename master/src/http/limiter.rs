@@ -3,7 +3,7 @@
 //! Guessing 256 bits is hopeless; what this saves is work and log lines. It therefore judges failures
 //! only: a right token always passes, so that nobody can lock out those who share an address with them.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use governor::clock::{Clock, MonotonicClock};
 use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
+
+use super::addresses::network;
 
 /// Wrong tokens that an address may present at once, and that are forgiven within a minute.
 const BURST: NonZeroU32 = NonZeroU32::new(20).expect("20 is not zero");
@@ -50,17 +52,6 @@ impl<C: Clock> Limiter<C> {
         self.failures
             .check_key(&network(address))
             .map_err(|_| REFILL)
-    }
-}
-
-/// One IPv6 customer usually has a whole /64; IPv4 written as IPv6 is the same address.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        v4 @ IpAddr::V4(_) => v4,
-        IpAddr::V6(v6) => {
-            let bits = u128::from(v6) & (u128::MAX << 64);
-            IpAddr::V6(Ipv6Addr::from(bits))
-        }
     }
 }
 

@@ -9,6 +9,7 @@
 //! - [`observe`] and [`mod@serve`] add ids, headers, time-outs and connections
 
 mod access;
+mod addresses;
 mod app;
 mod caller;
 mod convert;
@@ -22,11 +23,13 @@ mod router;
 mod routes;
 mod serve;
 mod space;
+mod streams;
 mod table;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod uploads;
+mod watched;
 
 pub use app::{App, Settings};
 pub use router::router;

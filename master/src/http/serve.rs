@@ -19,9 +19,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tower::ServiceExt;
 
+use super::addresses::Connections;
 use super::tls::Tls;
 
-/// The most connections. Each follower of a log has one. Further ones wait in the listener's backlog.
+/// The most connections. Each follower of a log has one. Further ones wait in the listener's backlog; those of an address
+/// that has its share are closed.
 const CONNECTIONS_MAX: usize = 4096;
 /// Time-out for a request's head, from the start of the connection or the last answer.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -32,8 +34,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after a failed accept, usually for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `router` on `listener`, with TLS if given, until `shutdown`. Then gives answers in progress some time to
-/// end.
+/// Serves `router` on `listener`, with TLS if given, until `shutdown`, with at most `per_address` connections of one
+/// address. Then gives answers in progress some time to end.
 ///
 /// # Errors
 /// Only if the listener does not know its address.
@@ -41,6 +43,7 @@ pub async fn serve(
     listener: TcpListener,
     tls: Option<Arc<Tls>>,
     router: Router,
+    per_address: usize,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
@@ -50,6 +53,7 @@ pub async fn serve(
         AbortOnDropHandle::new(watching)
     });
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let addresses = Connections::new(per_address);
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
     loop {
@@ -69,6 +73,10 @@ pub async fn serve(
                 continue;
             }
         };
+        let Some(place) = addresses.admit(peer.ip()) else {
+            tracing::debug!(%peer, per_address, "closed a connection of an address that has too many");
+            continue;
+        };
         let (router, shutdown, cut) = (router.clone(), shutdown.clone(), cut.clone());
         let acceptor = tls.as_ref().map(|tls| tls.acceptor());
         connections.spawn(async move {
@@ -76,7 +84,7 @@ pub async fn serve(
                 () = cut.cancelled() => {}
                 () = accept(stream, peer, acceptor, router, shutdown) => {}
             }
-            drop(slot);
+            drop((slot, place));
         });
     }
     drop(watching);
@@ -174,7 +182,7 @@ mod tests {
         };
         let router = Router::new().route("/", axum::routing::get(handler));
         let shutdown = CancellationToken::new();
-        let serving = tokio::spawn(serve(listener, None, router, shutdown.clone()));
+        let serving = tokio::spawn(serve(listener, None, router, 9, shutdown.clone()));
         let mut client = TcpStream::connect(address).await.expect("connected");
         let local = client.local_addr().expect("address");
         client.write_all(REQUEST).await.expect("sent");
@@ -187,6 +195,45 @@ mod tests {
         assert!(answer.ends_with(&local.to_string()), "{answer}");
         serving.await.expect("ended").expect("served");
         assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn silent_connections_of_one_address_leave_room_for_others() {
+        let (listener, address) = bound().await;
+        let router = Router::new().route("/", axum::routing::get(async || "answered"));
+        let shutdown = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, None, router, 3, shutdown.clone()));
+        let from = async |ip: [u8; 4]| {
+            let socket = tokio::net::TcpSocket::new_v4().expect("socket");
+            socket.bind(SocketAddr::from((ip, 0))).expect("bound");
+            socket.connect(address).await.expect("connected")
+        };
+        let ask = async |mut client: TcpStream| {
+            let mut answer = String::new();
+            let asked = client.write_all(REQUEST).await;
+            match asked.and(client.read_to_string(&mut answer).await) {
+                Ok(_) => answer.ends_with("answered"),
+                Err(_) => false,
+            }
+        };
+        let mut silent = Vec::new();
+        for _ in 0..3 {
+            silent.push(from([127, 0, 0, 1]).await);
+        }
+        assert!(!ask(from([127, 0, 0, 1]).await).await, "its share is used");
+        assert!(ask(from([127, 0, 0, 2]).await).await, "another address");
+        assert_eq!(silent.len(), 3);
+        drop(silent);
+        let again = async {
+            while !ask(from([127, 0, 0, 1]).await).await {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), again)
+            .await
+            .expect("there is room again");
+        shutdown.cancel();
+        serving.await.expect("ended").expect("served");
     }
 
     #[tokio::test]
@@ -204,7 +251,7 @@ mod tests {
         let (listener, address) = bound().await;
         let router = Router::new().route("/", axum::routing::get(async || "over TLS"));
         let shutdown = CancellationToken::new();
-        let serving = tokio::spawn(serve(listener, Some(tls), router, shutdown.clone()));
+        let serving = tokio::spawn(serve(listener, Some(tls), router, 9, shutdown.clone()));
         let mut roots = RootCertStore::empty();
         roots.add(made.cert.der().clone()).expect("root");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -1,4 +1,6 @@
 //! Receives bundles into the intake's spool, within the free disk space and each user's limit.
+//!
+//! An upload reserves disk space step by step as its bytes arrive, so that one that stays unsent reserves little.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,6 +12,7 @@ use dopq_common::api::ErrorCode;
 use dopq_common::id::UserName;
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::error::{Error, Result};
 use super::space::free_bytes;
@@ -19,6 +22,10 @@ use crate::bundles::{Intake, IntakeError, Spooled};
 const UPLOADS_PER_USER: usize = 4;
 /// Time-out of an upload without data.
 const STALL: Duration = Duration::from_secs(60);
+/// The slowest that an upload may be after its first minute.
+const MIN_BYTES_PER_SECOND: u64 = 8 << 10;
+/// How far ahead of its data an upload reserves disk space.
+const STEP_BYTES: u64 = 16 << 20;
 /// How much of a refused body is read, so that its sender can read the answer.
 const DRAIN_BYTES: usize = 64 << 20;
 const DRAIN_FOR: Duration = Duration::from_secs(2);
@@ -32,16 +39,19 @@ pub(super) struct Uploads {
 
 #[derive(Default)]
 struct UnderWay {
-    /// Bytes that the uploads in progress may still write.
+    /// Bytes that the uploads in progress have reserved and not yet written.
     promised: u64,
     by_user: BTreeMap<UserName, usize>,
 }
 
-/// Disk space reserved for an upload; released on drop.
+/// An upload's place and the disk space that it has reserved; released on drop.
 struct Promise<'a> {
     uploads: &'a Uploads,
     user: UserName,
+    /// Reserved and not yet written.
     bytes: u64,
+    /// Not yet reserved.
+    rest: u64,
 }
 
 impl Drop for Promise<'_> {
@@ -76,11 +86,7 @@ impl Uploads {
         mut body: Body,
     ) -> Result<Spooled> {
         match self.promise(user, length) {
-            Ok(promise) => {
-                let spooled = write(intake, length, &mut body).await;
-                drop(promise);
-                spooled
-            }
+            Ok(mut promise) => write(intake, length, &mut body, &mut promise).await,
             Err(error) => {
                 drain(body).await;
                 Err(error)
@@ -88,8 +94,26 @@ impl Uploads {
         }
     }
 
-    fn promise(&self, user: &UserName, bytes: u64) -> Result<Promise<'_>> {
+    /// A place for an upload of `length` bytes, if the disk has room for all of it now.
+    fn promise(&self, user: &UserName, length: u64) -> Result<Promise<'_>> {
         let mut under_way = self.under_way.lock();
+        self.room(&under_way, length)?;
+        let count = under_way.by_user.entry(user.clone()).or_default();
+        if *count >= UPLOADS_PER_USER {
+            let message = format!("you have {UPLOADS_PER_USER} uploads in progress, the maximum");
+            return Err(Error::new(ErrorCode::TooManyRequests, message).hint("wait until one ends"));
+        }
+        *count += 1;
+        Ok(Promise {
+            uploads: self,
+            user: user.clone(),
+            bytes: 0,
+            rest: length,
+        })
+    }
+
+    /// Refuses `bytes` more than the disk has room for beside what is reserved.
+    fn room(&self, under_way: &UnderWay, bytes: u64) -> Result<()> {
         let free = free_bytes(&self.folder)
             .map_err(|e| Error::internal("cannot read the free space of the spool's disk", &e))?;
         let needed = bytes
@@ -99,29 +123,43 @@ impl Uploads {
             let message = format!("the master's disk has no room for another {bytes} bytes");
             return Err(no_room(message));
         }
-        let count = under_way.by_user.entry(user.clone()).or_default();
-        if *count >= UPLOADS_PER_USER {
-            let message = format!("you have {UPLOADS_PER_USER} uploads in progress, the maximum");
-            return Err(Error::new(ErrorCode::TooManyRequests, message).hint("wait until one ends"));
-        }
-        *count += 1;
-        under_way.promised = under_way.promised.saturating_add(bytes);
-        Ok(Promise {
-            uploads: self,
-            user: user.clone(),
-            bytes,
-        })
+        Ok(())
     }
 }
 
-async fn write(intake: &Intake, length: u64, body: &mut Body) -> Result<Spooled> {
+impl Promise<'_> {
+    /// Reserves space for `written` bytes, and the next step if they use up what was reserved.
+    fn write(&mut self, written: u64) -> Result<()> {
+        let mut under_way = self.uploads.under_way.lock();
+        if self.bytes < written {
+            let step = (written - self.bytes).max(STEP_BYTES).min(self.rest);
+            self.uploads.room(&under_way, step)?;
+            self.rest -= step;
+            self.bytes += step;
+            under_way.promised = under_way.promised.saturating_add(step);
+        }
+        let used = written.min(self.bytes);
+        self.bytes -= used;
+        under_way.promised = under_way.promised.saturating_sub(used);
+        Ok(())
+    }
+}
+
+async fn write(
+    intake: &Intake,
+    length: u64,
+    body: &mut Body,
+    promise: &mut Promise<'_>,
+) -> Result<Spooled> {
     let mut spooled = intake.spool().await.map_err(refusal)?;
-    while let Some(data) = next(body).await? {
-        spooled.write(&data).await.map_err(refusal)?;
-        if spooled.size_bytes() > length {
+    let mut pace = PaceLimit::default();
+    while let Some(data) = pace.next(body).await? {
+        if spooled.size_bytes() + data.len() as u64 > length {
             let message = format!("the body is longer than its Content-Length of {length} bytes");
             return Err(Error::new(ErrorCode::BadRequest, message));
         }
+        promise.write(data.len() as u64)?;
+        spooled.write(&data).await.map_err(refusal)?;
     }
     let size_bytes = spooled.size_bytes();
     if size_bytes < length {
@@ -149,6 +187,7 @@ pub(super) fn refusal(error: IntakeError) -> Error {
             Error::internal("cannot write the bundle to the spool", &error)
         }
         IntakeError::Store(_) => Error::unavailable("cannot store the bundle", &error),
+        IntakeError::Busy => Error::unavailable("cannot check the bundle now", &error),
     }
 }
 
@@ -156,24 +195,47 @@ fn no_room(message: String) -> Error {
     Error::new(ErrorCode::InsufficientStorage, message).hint("tell an admin; try again later")
 }
 
-/// The next data of a body; `None` at its end.
-pub(super) async fn next(body: &mut Body) -> Result<Option<Bytes>> {
-    loop {
-        match tokio::time::timeout(STALL, body.frame()).await {
-            Ok(None) => return Ok(None),
-            Ok(Some(Ok(frame))) => {
-                if let Ok(data) = frame.into_data() {
-                    return Ok(Some(data));
+/// Reads a body that must neither stall nor crawl.
+#[derive(Debug)]
+pub(super) struct PaceLimit {
+    started: Instant,
+    received: u64,
+}
+
+impl Default for PaceLimit {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            received: 0,
+        }
+    }
+}
+
+impl PaceLimit {
+    /// The next data of the body; `None` at its end.
+    pub(super) async fn next(&mut self, body: &mut Body) -> Result<Option<Bytes>> {
+        loop {
+            let allowed = STALL + Duration::from_secs(self.received / MIN_BYTES_PER_SECOND);
+            let until = (Instant::now() + STALL).min(self.started + allowed);
+            match tokio::time::timeout_at(until, body.frame()).await {
+                Ok(None) => return Ok(None),
+                Ok(Some(Ok(frame))) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.received = self.received.saturating_add(data.len() as u64);
+                        return Ok(Some(data));
+                    }
                 }
-            }
-            Ok(Some(Err(error))) => {
-                tracing::debug!(%error, "an upload was interrupted");
-                let error = Error::new(ErrorCode::BadRequest, "the upload was interrupted");
-                return Err(error.hint("send it again"));
-            }
-            Err(_) => {
-                let message = format!("received no data for {} s", STALL.as_secs());
-                return Err(Error::new(ErrorCode::BadRequest, message).hint("send it again"));
+                Ok(Some(Err(error))) => {
+                    tracing::debug!(%error, "an upload was interrupted");
+                    let error = Error::new(ErrorCode::BadRequest, "the upload was interrupted");
+                    return Err(error.hint("send it again"));
+                }
+                Err(_) => {
+                    let message = format!(
+                        "the upload stalled, or was slower than {MIN_BYTES_PER_SECOND} bytes a second"
+                    );
+                    return Err(Error::new(ErrorCode::BadRequest, message).hint("send it again"));
+                }
             }
         }
     }
@@ -192,5 +254,61 @@ pub(super) async fn drain(mut body: Body) {
     };
     if tokio::time::timeout(DRAIN_FOR, reading).await.is_err() {
         tracing::debug!("stopped reading a refused upload");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(name: &str) -> UserName {
+        name.parse().expect("a name")
+    }
+
+    #[test]
+    fn what_is_announced_and_not_sent_takes_no_room() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let free = free_bytes(folder.path()).expect("read");
+        let uploads = Uploads::new(folder.path().to_owned(), 0);
+        let most = free / 4 * 3;
+        let mut first = uploads.promise(&user("anna"), most).expect("room");
+        let second = uploads.promise(&user("bert"), most).expect("room");
+        first.write(8).expect("room");
+        assert_eq!(uploads.under_way.lock().promised, STEP_BYTES - 8);
+        first.write(STEP_BYTES).expect("room");
+        assert_eq!(uploads.under_way.lock().promised, STEP_BYTES - 8);
+        drop((first, second));
+        assert_eq!(uploads.under_way.lock().promised, 0);
+        let refused = uploads.promise(&user("anna"), free * 2);
+        assert!(refused.is_err(), "more than the disk has");
+    }
+
+    #[test]
+    fn a_user_has_few_uploads_at_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let uploads = Uploads::new(folder.path().to_owned(), 0);
+        let anna = user("anna");
+        let held: Vec<_> = (0..UPLOADS_PER_USER)
+            .map(|_| uploads.promise(&anna, 1).expect("room"))
+            .collect();
+        assert!(uploads.promise(&anna, 1).is_err());
+        assert!(uploads.promise(&user("bert"), 1).is_ok());
+        drop(held);
+        assert!(uploads.promise(&anna, 1).is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_crawls_is_ended() {
+        let silent = || Body::from_stream(futures::stream::pending::<std::io::Result<Bytes>>());
+        let after = |received| PaceLimit {
+            started: Instant::now() - 2 * STALL,
+            received,
+        };
+        let crawls = after(8).next(&mut silent()).await;
+        assert!(crawls.is_err(), "8 bytes in two minutes");
+        let mut fast = after(MIN_BYTES_PER_SECOND * 3600);
+        let mut body = silent();
+        let waiting = tokio::time::timeout(Duration::from_millis(50), fast.next(&mut body)).await;
+        assert!(waiting.is_err(), "it may pause for a moment");
     }
 }

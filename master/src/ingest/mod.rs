@@ -13,8 +13,10 @@
 //! everything else stays and is counted.
 //!
 //! In a bucket the etag follows from the content, so the same zip under the same name is the same job until its
-//! mark expires. In a folder every copy is a new file.
+//! mark expires. In a folder every copy is a new file. A file whose examination kills the process twice is
+//! refused (`examined`).
 
+mod examined;
 mod looks;
 mod receipt;
 mod run;

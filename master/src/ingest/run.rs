@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::examined::Examined;
 use super::looks::{End, Looks};
 use super::share::{Error, Share};
 use super::space;
@@ -49,10 +50,17 @@ pub async fn run<S: Submit>(
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let share = Share::open(url, &settings.options).await?;
+    let spool = parts.intake.spool_folder();
+    let examined = Examined::open(spool).map_err(|source| Error::Folder {
+        action: "read the notes in",
+        path: spool.display().to_string(),
+        source,
+    })?;
     let watch = Watch {
         taker: Taker {
             share,
             intake: parts.intake,
+            examined,
             submit: parts.submit,
             trust_executor_name: settings.trust_executor_name,
             keep_accepted: settings.keep_accepted,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use dopq_common::bundle::{Fault, config};
+use dopq_common::bundle::Fault;
 use dopq_common::id::{JobId, UserName};
 use dopq_common::job::Class;
 use dopq_common::sched::{Rejected, Submission};
@@ -16,6 +16,7 @@ use futures::TryStreamExt as _;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
+use super::examined::Examined;
 use super::looks::{End, Found, Take};
 use super::receipt::{Owner, Receipt, Refusal, stems};
 use super::share::{ACCEPTED, Error, REJECTED, Share};
@@ -35,6 +36,7 @@ const NOT_A_ZIP: &str = "not_a_zip";
 pub(super) struct Taker<S> {
     pub(super) share: Share,
     pub(super) intake: Intake,
+    pub(super) examined: Examined,
     pub(super) submit: S,
     pub(super) trust_executor_name: bool,
     pub(super) keep_accepted: bool,
@@ -168,6 +170,12 @@ impl<S: Submit> Taker<S> {
         {
             return Err(Stop::Changed);
         }
+        let examination = self.examined.begin(&found.mark()).await;
+        let Some(_examination) = examination.map_err(|error| failed(&error))? else {
+            let message = "the master stopped twice while it checked this file; if the machine was the cause, \
+                           copy it to incoming/ again";
+            return Ok(Err(vec![Fault::new("check_died", "", message)]));
+        };
         match self.intake.judge(spooled, None).await {
             Ok(judged) => Ok(Ok(judged)),
             Err(IntakeError::Invalid(faults)) => Ok(Err(faults)),
@@ -183,14 +191,22 @@ impl<S: Submit> Taker<S> {
             .keep(judged)
             .await
             .map_err(|error| failed(&error))?;
+        let granted = self.intake.bundles().grant(&taken.bundle.digest, &user);
+        granted.await.map_err(|error| failed(&error))?;
         let mark = found.mark();
-        let config = match config::merge(&taken.config, &serde_json::Map::new()) {
-            Ok(config) => config,
-            Err(faults) => return self.reject(found, Some(&user), &faults).await,
+        let read = self
+            .intake
+            .read_config(taken.config.clone(), serde_json::Map::new());
+        let (config, spec) = match read.await {
+            Ok(read) => read,
+            Err(IntakeError::Invalid(faults)) => {
+                return self.reject(found, Some(&user), &faults).await;
+            }
+            Err(error) => return Err(failed(&error)),
         };
         let submission = Submission {
             user: user.clone(),
-            spec: taken.spec.clone().into(),
+            spec: spec.into(),
             config: config.into(),
             bundle: Some(taken.bundle),
             key: Some(format!("ingest:{mark}").into()),
@@ -253,6 +269,7 @@ impl<S: Submit> Taker<S> {
             .claim(found, REJECTED, ".reason.json", &refusal)
             .await?;
         self.share.shelve(found, REJECTED, &stem).await?;
+        self.examined.forget(&found.mark());
         Ok(Outcome::Rejected(
             faults.iter().map(|fault| fault.rule).collect(),
         ))

@@ -15,6 +15,7 @@ use dopq_common::bundle::Limits;
 use serde_json::Value;
 
 use self::driver::FakeDriver;
+use super::examined::Examined;
 use super::looks::Take;
 use super::share::Share;
 use super::take::{Outcome, Taker};
@@ -49,6 +50,7 @@ fn taker(
     Taker {
         share,
         intake: Intake::new(bundles, spool, Limits::default()).expect("an intake"),
+        examined: Examined::open(spool).expect("the notes"),
         submit,
         trust_executor_name: false,
         keep_accepted: true,

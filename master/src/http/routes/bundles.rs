@@ -8,26 +8,39 @@ use dopq_common::api::{self, ErrorCode};
 use dopq_common::id::Digest;
 use dopq_common::job::BundleRef;
 
-use crate::bundles::{IntakeError, Taken};
-use crate::http::app::Ctx;
+use crate::bundles::{self, IntakeError, Stored, Taken};
+use crate::http::app::{Context, Ctx};
 use crate::http::caller::Caller;
 use crate::http::error::{Error, Result};
 use crate::http::extract::Id;
 use crate::http::uploads::{drain, refusal};
 
-/// Returns the bundle if it is stored, so that its upload can be skipped.
+/// Returns the bundle if the caller uploaded it, so that another upload can be skipped.
 pub(in crate::http) async fn show(
     State(context): State<Ctx>,
+    Extension(caller): Extension<Caller>,
     Id(digest): Id<Digest>,
 ) -> Result<Json<api::Bundle>> {
-    let stored = context.app.bundles.find(&digest).await;
-    match stored.map_err(|error| Error::unavailable("the bundle store does not answer", &error))? {
-        Some(stored) => Ok(Json(described(stored.bundle))),
-        None => Err(Error::new(
-            ErrorCode::NotFound,
-            format!("there is no bundle {digest}"),
-        )),
-    }
+    let stored = find(&context, &caller, &digest).await?;
+    Ok(Json(described(stored.bundle)))
+}
+
+/// A bundle that the caller uploaded. One of somebody else looks like one that is not there.
+pub(super) async fn find(context: &Context, caller: &Caller, digest: &Digest) -> Result<Stored> {
+    let bundles = &context.app.bundles;
+    let found = async {
+        if bundles.is_granted(digest, &caller.name).await? {
+            return bundles.find(digest).await;
+        }
+        Ok(None)
+    };
+    let found: std::result::Result<_, bundles::Error> = found.await;
+    let found =
+        found.map_err(|error| Error::unavailable("the bundle store does not answer", &error))?;
+    found.ok_or_else(|| {
+        Error::new(ErrorCode::NotFound, format!("there is no bundle {digest}"))
+            .hint("upload it to /v1/bundles/{digest} first")
+    })
 }
 
 /// Receives, validates and stores a bundle.
@@ -48,10 +61,15 @@ pub(in crate::http) async fn upload(
     let intake = &context.app.intake;
     let uploads = &context.uploads;
     let spooled = uploads.receive(intake, &caller.name, length, body).await?;
-    match intake.accept(spooled, Some(digest)).await {
+    let accepted = async {
+        let taken = intake.accept(spooled, Some(digest)).await?;
+        let granted = context.app.bundles.grant(&digest, &caller.name).await;
+        granted.map_err(IntakeError::Store).map(|()| taken)
+    };
+    match accepted.await {
         Ok(Taken { bundle, .. }) => {
             let BundleRef { digest, size_bytes } = bundle;
-            tracing::info!(bundle.digest = %digest, size_bytes, user = %caller.name, "bundle accepted");
+            tracing::info!(bundle = digest.short(), size_bytes, user = %caller.name, "bundle accepted");
             Ok((StatusCode::CREATED, Json(described(bundle))))
         }
         Err(error) => {
@@ -60,7 +78,7 @@ pub(in crate::http) async fn upload(
                     context.app.metrics.bundle_rejected(fault.rule);
                 }
                 tracing::info!(
-                    bundle.digest = %digest, user = %caller.name, faults = faults.len(), "bundle refused"
+                    bundle = digest.short(), user = %caller.name, faults = faults.len(), "bundle refused"
                 );
             }
             Err(refusal(error))

@@ -126,14 +126,15 @@ fn limited(
     max: u64,
     refused: Arc<Mutex<Option<Error>>>,
 ) -> impl Stream<Item = io::Result<Bytes>> {
-    try_unfold((body, 0u64), move |(mut body, read)| {
+    let pace = uploads::PaceLimit::default();
+    try_unfold((body, pace, 0u64), move |(mut body, mut pace, read)| {
         let refused = Arc::clone(&refused);
         async move {
             let refuse = |error| {
                 *refused.lock() = Some(error);
                 io::Error::other("the upload is refused")
             };
-            let Some(data) = uploads::next(&mut body).await.map_err(refuse)? else {
+            let Some(data) = pace.next(&mut body).await.map_err(refuse)? else {
                 return Ok(None);
             };
             let read = read.saturating_add(data.len() as u64);
@@ -141,7 +142,7 @@ fn limited(
                 let message = format!("the results exceed {max} bytes");
                 return Err(refuse(Error::new(ErrorCode::TooLarge, message)));
             }
-            Ok(Some((data, (body, read))))
+            Ok(Some((data, (body, pace, read))))
         }
     })
 }

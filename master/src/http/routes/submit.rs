@@ -6,16 +6,18 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::{Extension, Json};
 use dopq_common::api::{self, ErrorCode, Role};
-use dopq_common::bundle::{Fault, config};
 use dopq_common::id::{Digest, UserName};
 use dopq_common::job::{BundleRef, Class, JobSpec};
 use dopq_common::sched::Submission;
+use serde_json::{Map, Value};
 
+use crate::bundles::IntakeError;
 use crate::driver::ActError;
 use crate::http::app::{Context, Ctx};
 use crate::http::caller::Caller;
 use crate::http::error::{Error, Result};
 use crate::http::extract;
+use crate::http::routes::bundles;
 use crate::http::routes::jobs::shown;
 use crate::random;
 
@@ -33,15 +35,8 @@ pub(in crate::http) async fn submit(
     let digest: Digest = request.bundle.parse()?;
     // It stays until the job is accepted.
     let _using = context.app.bundles.using(digest).await;
-    let stored = context.app.bundles.find(&digest).await;
-    let stored =
-        stored.map_err(|error| Error::unavailable("the bundle store does not answer", &error))?;
-    let stored = stored.ok_or_else(|| {
-        Error::new(ErrorCode::NotFound, format!("there is no bundle {digest}"))
-            .hint("upload it to /v1/bundles/{digest} first")
-    })?;
-    let config = config::merge(&stored.config, &request.overrides).map_err(refused)?;
-    let spec = config::parse(&config).map_err(refused)?;
+    let stored = bundles::find(&context, &caller, &digest).await?;
+    let (config, spec) = read(&context, stored.config, request.overrides).await?;
     let user = executor(&context, &caller, &spec)?;
     hand_over(
         &context,
@@ -54,16 +49,16 @@ pub(in crate::http) async fn submit(
     .await
 }
 
-/// Accepts a job of `user` with the configuration of an earlier one, like [`submit`].
+/// Accepts a job of `user` with the configuration of an earlier one and these changes, like [`submit`].
 pub(super) async fn submit_again(
     context: &Context,
     caller: &Caller,
     user: UserName,
-    config: String,
+    (config, changes): (String, Map<String, Value>),
     bundle: Option<BundleRef>,
     key: Option<Arc<str>>,
 ) -> Result<(StatusCode, Json<api::Job>)> {
-    let spec = config::parse(&config).map_err(refused)?;
+    let (config, spec) = read(context, config, changes).await?;
     let _using;
     if let Some(bundle) = &bundle {
         // It stays until the job is accepted.
@@ -125,8 +120,17 @@ async fn hand_over(
     Ok((status, Json(shown(context, accepted.job)?)))
 }
 
-fn refused(faults: Vec<Fault>) -> Error {
-    Error::faults("the configuration is not valid", faults)
+/// The accepted configuration and its specification.
+async fn read(
+    context: &Context,
+    config: String,
+    overrides: Map<String, Value>,
+) -> Result<(String, JobSpec)> {
+    let read = context.app.intake.read_config(config, overrides).await;
+    read.map_err(|error| match error {
+        IntakeError::Invalid(faults) => Error::faults("the configuration is not valid", faults),
+        error => Error::unavailable("cannot read the configuration now", &error),
+    })
 }
 
 /// The job's user: the caller, or for admins the user in the configuration.

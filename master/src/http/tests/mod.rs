@@ -10,6 +10,7 @@ mod groups;
 mod jobs;
 mod logs;
 mod prune;
+mod streams;
 mod upload;
 mod usage;
 mod world;

@@ -43,6 +43,15 @@ async fn a_bundle_is_uploaded_once_and_submitted_idempotently() {
     assert_eq!(reply.error().code, ErrorCode::Conflict);
     // The same key of another user is another key.
     let for_bert = json!({ "bundle": digest, "overrides": { "executor_name": "bert" } });
+    // Knowing the digest is not having the bundle.
+    let reply = submit("k", "bert", for_bert.clone()).await;
+    assert_eq!(reply.error().code, ErrorCode::NotFound);
+    for stranger in ["bert", "root"] {
+        let token = world.token(stranger);
+        let reply = world.request("GET", &path).token(&token).send().await;
+        assert_eq!(reply.error().code, ErrorCode::NotFound, "{stranger}");
+    }
+    assert_eq!(world.upload("bert", &bytes).await.status.as_u16(), 201);
     let reply = submit("k", "bert", for_bert).await;
     assert_eq!(reply.status.as_u16(), 201, "{}", reply.text());
     assert_ne!(reply.json::<Job>().id, job.id);
@@ -113,7 +122,9 @@ async fn submissions_that_cannot_be_taken() {
     let world = World::new().await;
     world.worker("gpu-1", 2).await;
     let bytes = zip(&config("anna"));
-    world.upload("anna", &bytes).await;
+    for who in ["anna", "bert", "olga", "root"] {
+        world.upload(who, &bytes).await;
+    }
     let digest = blake3::hash(&bytes).to_hex().to_string();
     let none = "00".repeat(32);
     for (who, body, code, rule) in [

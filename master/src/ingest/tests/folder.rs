@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::mem::ManuallyDrop;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
@@ -415,4 +416,35 @@ async fn nothing_is_taken_when_the_disk_would_be_too_full() {
     assert!(
         matches!(&outcomes["anna/run.zip"], Outcome::Open(End::Failed(reason)) if reason.contains("the minimum is"))
     );
+}
+
+#[tokio::test]
+async fn a_file_whose_examination_kills_the_process_twice_is_set_aside() {
+    let place = Place::new();
+    place.put("anna/bad.zip", &bundle("anna", "a"));
+    for _ in 0..2 {
+        let taker = place.taker().await;
+        place.put("anna/good.zip", &bundle("anna", "b"));
+        let zips = taker.share.list().await.expect("listed").zips;
+        let bad = zips.iter().find(|found| found.path == "anna/bad.zip");
+        let examination = taker.examined.begin(&bad.expect("listed").mark()).await;
+        let _dead = ManuallyDrop::new(examination.expect("noted").expect("examined"));
+    }
+    let outcomes = sweep(&place.taker().await).await.expect("listed");
+    assert_eq!(
+        outcomes["anna/bad.zip"],
+        Outcome::Rejected(vec!["check_died"])
+    );
+    assert!(matches!(
+        outcomes["anna/good.zip"],
+        Outcome::Accepted { .. }
+    ));
+    let reason = place.json("rejected/bad.reason.json");
+    assert!(
+        reason["faults"][0]["message"]
+            .to_string()
+            .contains("stopped twice"),
+        "{reason}"
+    );
+    assert!(place.files().contains_key("rejected/bad.zip"));
 }
