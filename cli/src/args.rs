@@ -259,6 +259,98 @@ mod tests {
         look(&Cli::command());
     }
 
+    /// Every command that a text of DoPQ's sources tells a user to run, with `7` for what the user fills in.
+    fn hinted(text: &str) -> Vec<Vec<String>> {
+        let is_hint = |before: &str| {
+            let before = before.trim_end();
+            [":", "`", "run", "with", "see"]
+                .iter()
+                .any(|word| before.ends_with(word))
+        };
+        let mut found = Vec::new();
+        for line in text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+        {
+            let mut before = String::new();
+            for piece in line.split("dopq ") {
+                if line.contains('"') && is_hint(&before) && !before.is_empty() {
+                    found.push(words(piece.split('"').next().unwrap_or_default()));
+                }
+                before += piece;
+            }
+        }
+        found.retain(|words| words.len() > 1);
+        found
+    }
+
+    /// The words of a command up to where the sentence goes on.
+    fn words(text: &str) -> Vec<String> {
+        let mut command = command();
+        command.build();
+        let mut at = Some(&command);
+        let mut words = vec!["dopq".to_owned()];
+        for word in text.split(' ') {
+            let bare = word.trim_end_matches([';', '"', '`', ',', ')', '.', '\\']);
+            let sub = at.and_then(|command| command.find_subcommand(bare));
+            let placeholder = bare.starts_with('{') || bare.bytes().any(|b| b.is_ascii_uppercase());
+            match sub {
+                Some(_) => words.push(bare.to_owned()),
+                None if bare.starts_with("--") => words.push(bare.to_owned()),
+                None if placeholder && words.len() > 1 => words.push("7".to_owned()),
+                None if words.len() == 1 && !bare.starts_with('{') => {
+                    words.push(bare.to_owned());
+                    break;
+                }
+                None => break,
+            }
+            at = sub;
+            if bare != word {
+                break;
+            }
+        }
+        words
+    }
+
+    fn sources(folder: &std::path::Path, texts: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, texts);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                texts.push(std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_in_a_hint_is_understood() {
+        use clap::error::ErrorKind::{
+            DisplayHelpOnMissingArgumentOrSubcommand, MissingRequiredArgument,
+        };
+        let mut texts = Vec::new();
+        for crate_name in ["common", "master", "worker", "cli"] {
+            let folder = format!("{}/../{crate_name}/src", env!("CARGO_MANIFEST_DIR"));
+            sources(folder.as_ref(), &mut texts);
+        }
+        let hints: Vec<_> = texts.iter().flat_map(|text| hinted(text)).collect();
+        assert!(hints.len() > 30, "{hints:?}");
+        for words in hints {
+            if let Err(error) = command().try_get_matches_from(&words) {
+                let left_to_fill_in = [
+                    MissingRequiredArgument,
+                    DisplayHelpOnMissingArgumentOrSubcommand,
+                ];
+                assert!(
+                    left_to_fill_in.contains(&error.kind()),
+                    "{words:?}: {error}"
+                );
+            }
+        }
+        assert!(hinted(r#"hint("run: dopq sumbit DIR")"#).len() == 1);
+        assert!(command().try_get_matches_from(["dopq", "sumbit"]).is_err());
+    }
+
     #[test]
     fn the_overview_reads_well() {
         let mut command = command();

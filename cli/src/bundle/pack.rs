@@ -2,7 +2,7 @@
 //! it is sent only once.
 //!
 //! Entries are sorted by name and have the earliest time that a zip knows and mode 0644 or 0755. What is too dense to
-//! compress is stored, the rest deflated at one fixed level. Empty folders are not kept, as in git.
+//! compress is stored, the rest deflated at one fixed level. Empty folders are kept, because a Dockerfile may copy them.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
@@ -37,7 +37,14 @@ pub(crate) struct Packed {
     pub(crate) size_bytes: u64,
     /// What of the folder is not in it.
     pub(crate) left_out: Vec<String>,
+    /// Bytes of its files.
+    pub(crate) unpacked_bytes: u64,
+    /// The largest folders and files at its top, with their bytes; empty for a zip.
+    pub(crate) largest: Vec<(String, u64)>,
 }
+
+/// How many of the largest folders are told.
+const LARGEST: usize = 3;
 
 /// Packs a folder, or takes a zip as it is.
 pub(crate) fn pack(place: &Path, progress: &ProgressBar) -> Result<Packed, Error> {
@@ -47,10 +54,17 @@ pub(crate) fn pack(place: &Path, progress: &ProgressBar) -> Result<Packed, Error
     })?;
     if facts.is_dir() {
         let walk = walk(place)?;
-        progress.set_length(walk.entries.iter().map(|entry| entry.size_bytes).sum());
+        let unpacked_bytes = walk.entries.iter().map(|entry| entry.size_bytes).sum();
+        progress.set_length(unpacked_bytes);
         let mut file = tempfile::tempfile().map_err(Error::Write)?;
         write(&mut file, &walk.entries, progress)?;
-        return finish(file, walk.left_out, progress).map_err(Error::Write);
+        let packed = finish(file, progress).map_err(Error::Write)?;
+        return Ok(Packed {
+            largest: walk.largest(LARGEST),
+            left_out: walk.left_out,
+            unpacked_bytes,
+            ..packed
+        });
     }
     let is_zip = place
         .extension()
@@ -60,7 +74,7 @@ pub(crate) fn pack(place: &Path, progress: &ProgressBar) -> Result<Packed, Error
             path: place.to_owned(),
         });
     }
-    finish(open(place)?, Vec::new(), progress).map_err(|source| Error::Read {
+    finish(open(place)?, progress).map_err(|source| Error::Read {
         path: place.to_owned(),
         source,
     })
@@ -70,6 +84,14 @@ fn write(file: &mut File, entries: &[Entry], progress: &ProgressBar) -> Result<(
     let mut zip = ZipWriter::new(BufWriter::with_capacity(COPY_BYTES, file));
     let mut buffer = vec![0; COPY_BYTES];
     for entry in entries {
+        if entry.name.ends_with('/') {
+            let options = SimpleFileOptions::default()
+                .compression_method(CompressionMethod::Stored)
+                .last_modified_time(DateTime::DEFAULT)
+                .unix_permissions(0o755);
+            zip.add_directory(entry.name.as_str(), options)?;
+            continue;
+        }
         let mut source = open(&entry.path)?;
         let dense = is_dense(&mut source, entry.size_bytes).map_err(|error| Error::Read {
             path: entry.path.clone(),
@@ -130,7 +152,7 @@ fn copy<W: Write + Seek>(
 }
 
 /// Hashes the finished zip: its headers are only known once their entries are written.
-fn finish(file: File, left_out: Vec<String>, progress: &ProgressBar) -> io::Result<Packed> {
+fn finish(file: File, progress: &ProgressBar) -> io::Result<Packed> {
     let size_bytes = file.metadata()?.len();
     let content = Content::new(file);
     progress.set_message("hashing");
@@ -143,7 +165,9 @@ fn finish(file: File, left_out: Vec<String>, progress: &ProgressBar) -> io::Resu
         content,
         digest: Digest(*hasher.finalize().as_bytes()),
         size_bytes,
-        left_out,
+        left_out: Vec::new(),
+        unpacked_bytes: size_bytes,
+        largest: Vec::new(),
     })
 }
 

@@ -86,6 +86,103 @@ fn modes_are_one_of_two_and_links_stay_inside() {
     assert_eq!(faults.len(), 3, "all at once: {faults:?}");
 }
 
+#[cfg(unix)]
+#[test]
+fn what_dockerignore_names_is_neither_walked_nor_judged_nor_sent() {
+    use std::os::unix::fs::symlink;
+    let root = tempfile::tempdir().unwrap();
+    for name in [
+        "Dockerfile",
+        "container_config.json",
+        "train.py",
+        "venv/lib/x.py",
+        "wandb/run-1/log",
+        "data/a.bin",
+        "data/keep/b.bin",
+        "notes.tmp",
+        "sub/venv/x",
+    ] {
+        put(root.path(), name, name);
+    }
+    // Each of these is refused where it is not ignored.
+    symlink("/usr/lib", root.path().join("venv/lib64")).unwrap();
+    symlink("run-1", root.path().join("wandb/latest-run")).unwrap();
+    symlink("nowhere", root.path().join("broken.tmp")).unwrap();
+    put(
+        root.path(),
+        ".dockerignore",
+        "venv\nwandb\n*.tmp\nDockerfile\ncontainer_config.json\ndata\n!data/keep\n",
+    );
+    let names: Vec<String> = read(&packed(root.path())).into_keys().collect();
+    let expected = [
+        ".dockerignore",
+        "Dockerfile",
+        "container_config.json",
+        "data/keep/b.bin",
+        "sub/venv/x",
+        "train.py",
+    ];
+    assert_eq!(names, expected);
+
+    put(root.path(), ".dockerignore", "a\n[");
+    let Err(Error::Entries(faults)) = pack(root.path(), &ProgressBar::hidden()) else {
+        panic!("a pattern that Docker refuses is refused");
+    };
+    assert!(
+        faults.iter().any(|fault| fault.contains("line 2")),
+        "{faults:?}"
+    );
+}
+
+#[test]
+fn empty_folders_are_kept() {
+    let root = tempfile::tempdir().unwrap();
+    put(root.path(), "Dockerfile", "FROM scratch");
+    put(root.path(), "only/__pycache__/x.pyc", "bytes");
+    put(root.path(), "logs/old.log", "text");
+    put(root.path(), "cache/x", "text");
+    put(root.path(), ".dockerignore", "logs/*\ncache\n");
+    fs::create_dir_all(root.path().join("checkpoints/best")).unwrap();
+    let packed = packed(root.path());
+    let names: Vec<String> = read(&packed).into_keys().collect();
+    assert_eq!(
+        names,
+        [
+            ".dockerignore",
+            "Dockerfile",
+            "checkpoints/best/",
+            "logs/",
+            "only/"
+        ]
+    );
+    let limits = dopq_common::bundle::Limits::default();
+    let judged =
+        dopq_common::bundle::archive::inspect(packed.content.reader(), packed.size_bytes, &limits);
+    let rules: Vec<_> = judged.unwrap_err().iter().map(|fault| fault.rule).collect();
+    assert_eq!(rules, ["config_missing"]);
+}
+
+#[test]
+fn the_largest_folders_are_known() {
+    let root = tempfile::tempdir().unwrap();
+    for (name, length) in [
+        ("venv/a", 300),
+        ("venv/b", 300),
+        ("data/x/y", 500),
+        ("train.py", 20),
+        ("one", 1),
+    ] {
+        put(root.path(), name, &"x".repeat(length));
+    }
+    let packed = packed(root.path());
+    assert_eq!(packed.unpacked_bytes, 1121);
+    let largest = [("venv", 600), ("data", 500), ("train.py", 20)];
+    assert_eq!(
+        packed.largest,
+        largest.map(|(name, size)| (name.to_owned(), size))
+    );
+}
+
 #[test]
 fn a_zip_is_taken_as_it_is_and_other_files_are_not() {
     let root = tempfile::tempdir().unwrap();

@@ -1,10 +1,15 @@
 //! Lists the files of a folder in a fixed order, without what never belongs in a bundle.
 //!
-//! Links to files inside the folder are followed; links that leave it are refused, so that no other file gets into a
-//! bundle by accident. The build applies `.dockerignore`.
+//! What `.dockerignore` leaves out of a build is not packed; an ignored folder is not even looked into, unless the file
+//! takes something back with `!`. Links to files inside the folder are followed; links that leave it are refused, so
+//! that no other file gets into a bundle by accident.
 
+use std::collections::BTreeMap;
 use std::fs::{self, FileType};
+use std::io;
 use std::path::{Path, PathBuf};
+
+use dopq_common::bundle::ignore::{IGNORE_MAX_BYTES, Ignore};
 
 use super::error::Error;
 
@@ -27,10 +32,19 @@ const LEFT_OUT: [&str; 14] = [
     ".dopq.toml",
 ];
 
-/// A file to pack.
+/// Packed even if `.dockerignore` names them: DoPQ and the builder need them.
+const ALWAYS: [&str; 5] = [
+    "container_config.json",
+    "Dockerfile",
+    "Dockerfile.dockerignore",
+    ".dockerignore",
+    "image.tar",
+];
+
+/// A file to pack, or an empty folder.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// Its name in the zip, with slashes.
+    /// Its name in the zip, with slashes; a folder's ends with one.
     pub(super) name: String,
     /// Where it is.
     pub(super) path: PathBuf,
@@ -45,8 +59,9 @@ pub(super) struct Entry {
 pub(super) struct Walk {
     /// By name, in byte order.
     pub(super) entries: Vec<Entry>,
-    /// What was left out.
+    /// What was left out, besides what `.dockerignore` names.
     pub(super) left_out: Vec<String>,
+    ignore: Ignore,
     refused: Vec<String>,
 }
 
@@ -57,6 +72,10 @@ pub(super) fn walk(root: &Path) -> Result<Walk, Error> {
         source,
     })?;
     let mut walk = Walk::default();
+    match ignore(root) {
+        Ok(ignore) => walk.ignore = ignore,
+        Err(refused) => walk.refused.push(refused),
+    }
     walk.folder(&real_root, root, "")?;
     if !walk.refused.is_empty() {
         walk.refused.sort();
@@ -67,12 +86,50 @@ pub(super) fn walk(root: &Path) -> Result<Walk, Error> {
     Ok(walk)
 }
 
+/// The patterns of the folder, or why its file is refused. A Dockerfile's own file comes first, as in Docker.
+fn ignore(root: &Path) -> Result<Ignore, String> {
+    for name in ["Dockerfile.dockerignore", ".dockerignore"] {
+        let path = root.join(name);
+        match fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(format!("{name} cannot be read ({error})")),
+            Ok(facts) if facts.len() > IGNORE_MAX_BYTES => {
+                return Err(format!("{name} has more than {IGNORE_MAX_BYTES} bytes"));
+            }
+            Ok(_) => {}
+        }
+        let text = fs::read_to_string(&path).map_err(|error| format!("{name}: {error}"))?;
+        return Ignore::parse(&text).map_err(|error| error.to_string());
+    }
+    Ok(Ignore::default())
+}
+
 impl Walk {
+    /// The folders at the top with the most bytes, the largest first.
+    pub(super) fn largest(&self, most: usize) -> Vec<(String, u64)> {
+        let mut sizes: BTreeMap<&str, u64> = BTreeMap::new();
+        for entry in &self.entries {
+            let top = entry
+                .name
+                .split_once('/')
+                .map_or(entry.name.as_str(), |(top, _)| top);
+            *sizes.entry(top).or_default() += entry.size_bytes;
+        }
+        let mut sizes: Vec<_> = sizes
+            .into_iter()
+            .map(|(name, bytes)| (name.to_owned(), bytes))
+            .collect();
+        sizes.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        sizes.truncate(most);
+        sizes
+    }
+
     fn folder(&mut self, real_root: &Path, path: &Path, prefix: &str) -> Result<(), Error> {
         let read = |source| Error::Read {
             path: path.to_owned(),
             source,
         };
+        let packed = self.entries.len();
         for found in fs::read_dir(path).map_err(read)? {
             let found = found.map_err(read)?;
             let Ok(name) = found.file_name().into_string() else {
@@ -90,7 +147,20 @@ impl Walk {
                 path: found.path(),
                 source,
             })?;
+            let covered = !ALWAYS.contains(&full.as_str()) && self.ignore.covers(&full);
+            if covered && !(kind.is_dir() && self.ignore.has_exceptions()) {
+                continue;
+            }
             self.entry(real_root, found.path(), full, kind)?;
+        }
+        let folder = prefix.trim_end_matches('/');
+        if self.entries.len() == packed && !folder.is_empty() && !self.ignore.covers(folder) {
+            self.entries.push(Entry {
+                name: prefix.to_owned(),
+                path: path.to_owned(),
+                executable: true,
+                size_bytes: 0,
+            });
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Sends one request until it is answered: follows redirects to the leader, repeats what is safe to repeat, and turns
 //! failures into an [`Error`].
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -119,6 +120,8 @@ pub(crate) struct Client {
     base: Url,
     named_by: String,
     token: Option<HeaderValue>,
+    /// Tokens that were saved for other masters, by origin.
+    others: BTreeMap<String, HeaderValue>,
     output: Output,
 }
 
@@ -138,6 +141,11 @@ impl Client {
             base: settings.url.clone(),
             named_by: settings.source.to_string(),
             token,
+            others: settings
+                .tokens
+                .iter()
+                .filter_map(|(origin, token)| Some((origin.clone(), token.header()?)))
+                .collect(),
             output,
         })
     }
@@ -211,6 +219,11 @@ impl Client {
             if url.scheme() == "https" && next.scheme() != "https" {
                 return Err(wrong("would send the token unencrypted"));
             }
+            if self.token.is_some() && self.token_for(&next).is_none() {
+                return Err(wrong(
+                    "is another host; if it is your cluster's leader, save a token for it with dopq login",
+                ));
+            }
             url = next;
         }
         Err(Error::Redirect {
@@ -218,6 +231,15 @@ impl Client {
             to: url.to_string(),
             why: "redirects in a circle",
         })
+    }
+
+    /// The token for a URL: the master's own on the master's host, and elsewhere only one that was saved for there.
+    fn token_for(&self, url: &Url) -> Option<&HeaderValue> {
+        if url.host() == self.base.host() {
+            self.token.as_ref()
+        } else {
+            self.others.get(&url.origin().ascii_serialization())
+        }
     }
 
     fn target(&self, call: &Call) -> Url {
@@ -242,7 +264,7 @@ impl Client {
             .get(url, size)?
             .request(call.method.clone(), url.clone())
             .headers(call.headers.clone());
-        if let Some(token) = &self.token {
+        if let Some(token) = self.token_for(url) {
             request = request.header(AUTHORIZATION, token.clone());
         }
         let request = match &call.payload {

@@ -65,6 +65,9 @@ struct Task {
 /// How much of a zip is read at a time.
 const READ_BYTES: usize = 256 * 1024;
 
+/// A larger bundle takes a while to upload, and to build.
+const LARGE_BYTES: u64 = 100 << 20;
+
 /// How many tasks are listed.
 const TASKS_SHOWN: usize = 5;
 
@@ -170,6 +173,9 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failur
         if let Some(array) = &report.array {
             context.output.note(&array.note());
         }
+        if let Some(found) = &inspected {
+            note_ignored(&context.output, found);
+        }
         return Ok(exit::DONE);
     }
     let number = u64::try_from(report.faults.len()).unwrap_or(u64::MAX);
@@ -195,6 +201,18 @@ pub(super) fn pack_folder(output: &Output, place: &Path) -> Result<Packed, Failu
     if !packed.left_out.is_empty() {
         output.note(&format!("left out: {}", packed.left_out.join(", ")));
     }
+    if packed.unpacked_bytes >= LARGE_BYTES && !packed.largest.is_empty() {
+        let largest = packed.largest.iter();
+        let largest: Vec<_> = largest
+            .map(|(name, size)| format!("{name} {}", bytes(*size)))
+            .collect();
+        output.note(&format!(
+            "{} in {}: {}; name in .dockerignore what the image does not need",
+            bytes(packed.unpacked_bytes),
+            place.display(),
+            largest.join(", ")
+        ));
+    }
     Ok(packed)
 }
 
@@ -209,6 +227,13 @@ pub(super) fn validate(
     let result = inspect(bar.wrap_read(reader), packed.size_bytes, limits);
     bar.finish_and_clear();
     result.map_err(|faults| faults.into_iter().map(convert).collect())
+}
+
+/// Says what the bundle's configuration asks for in vain.
+pub(super) fn note_ignored(output: &Output, found: &Inspected) {
+    for note in config::notes(&found.config) {
+        output.note(&note);
+    }
 }
 
 /// The bundle's configuration with the flags applied, validated by the master's rules.

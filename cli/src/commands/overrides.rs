@@ -226,6 +226,22 @@ mod tests {
     }
 
     #[test]
+    fn the_hint_on_dependencies_is_accepted() {
+        let hint = dopq_common::job::Cause::DependencyFailed.hint();
+        let (_, value) = hint.split_once("--after ").expect("an example");
+        let value = value
+            .split(' ')
+            .next()
+            .unwrap_or_default()
+            .replace("ID", "12");
+        let overrides = fields(&format!("--after {value}")).unwrap();
+        let base = r#"{"name": "train", "executor_name": "anna"}"#;
+        let merged = dopq_common::bundle::config::merge(base, overrides.as_object().unwrap());
+        let spec = dopq_common::bundle::config::parse(&merged.unwrap()).unwrap();
+        assert_eq!(spec.after[0].kind, dopq_common::job::DependencyKind::Any);
+    }
+
+    #[test]
     fn what_has_not_the_shape_is_refused() {
         for line in [
             "--env A",

@@ -8,7 +8,7 @@ use dopq_common::bundle::Limits;
 use dopq_common::bundle::archive::Inspected;
 use serde_json::{Map, Value};
 
-use super::check::{overridden, pack_folder, validate};
+use super::check::{note_ignored, overridden, pack_folder, validate};
 use super::context::Context;
 use super::follow::follow_to_end;
 use super::jobs;
@@ -98,12 +98,14 @@ fn check(
         ratio: u64::MAX,
         ..Limits::default()
     };
-    validate(&context.output, packed, &limits)
+    let found = validate(&context.output, packed, &limits)
         .and_then(|found| overridden(&found, overrides).map(|_| found))
         .map_err(|faults| Failure::Bundle {
             place: arguments.place.clone(),
             faults,
-        })
+        })?;
+    note_ignored(&context.output, &found);
+    Ok(found)
 }
 
 /// Refuses before the upload what the master would refuse after it.

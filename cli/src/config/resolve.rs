@@ -78,6 +78,8 @@ pub(crate) struct Settings {
     pub(crate) source: Source,
     /// The token for it.
     pub(crate) token: Option<Token>,
+    /// The user's tokens by the origin for which each was saved.
+    pub(crate) tokens: BTreeMap<String, Token>,
     /// CA certificates to trust in addition to the system's.
     pub(crate) ca_file: Option<PathBuf>,
     /// Warnings for each use.
@@ -177,6 +179,7 @@ pub(crate) fn resolve(flags: &Flags, environment: &Environment) -> Result<Settin
         Some((url, source)) if errors.is_empty() => Ok(Settings {
             ca_file: given.ca_file(),
             warnings: given.warnings(&url, token.is_some()),
+            tokens: given.saved_tokens(),
             url,
             source,
             token,
@@ -245,6 +248,15 @@ impl Given<'_> {
             (_, _, None) => return Ok(None),
         };
         at(&place, Token::parse(text.reveal())).map(Some)
+    }
+
+    /// The tokens that can be sent; a damaged one matters only where it is needed.
+    fn saved_tokens(&self) -> BTreeMap<String, Token> {
+        let read = |(url, text): (&String, &Secret)| {
+            let origin = parse_url(url).ok()?.origin().ascii_serialization();
+            Some((origin, Token::parse(text.reveal()).ok()?))
+        };
+        self.user.tokens.iter().filter_map(read).collect()
     }
 
     fn variable_token(&self) -> Result<Option<Token>, Error> {

@@ -120,6 +120,34 @@ fn the_leader_gets_token_and_body_from_a_standby() {
 }
 
 #[test]
+fn a_token_goes_to_another_host_only_if_it_was_saved_for_it() {
+    let home = tempfile::tempdir().unwrap();
+    project(home.path());
+    let leader = Server::start(|request| common(request).unwrap());
+    // The same address by another name, and so another host.
+    let elsewhere = leader.url().replace("127.0.0.1", "localhost");
+    let to = elsewhere.clone();
+    let standby = Server::start(move |request| Reply::redirect(&format!("{to}{}", request.path)));
+    let output = dopq(home.path(), &standby, &["whoami"]);
+    assert_ne!(output.status.code(), Some(0));
+    assert!(
+        stderr(&output).contains("is another host"),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(leader.requests().len(), 0);
+
+    let folder = home.path().join(".config/dopq");
+    std::fs::create_dir_all(&folder).unwrap();
+    let text = format!("[tokens]\n\"{elsewhere}\" = \"dopq_leader\"\n");
+    std::fs::write(folder.join("config.toml"), text).unwrap();
+    let output = dopq(home.path(), &standby, &["whoami"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let sent = leader.requests();
+    assert_eq!(sent[0].header("authorization"), Some("Bearer dopq_leader"));
+}
+
+#[test]
 fn following_ends_with_the_containers_code() {
     for (cause, code, expected) in [
         ("succeeded", Some(0), 0),

@@ -8,6 +8,7 @@ pub mod archive;
 pub mod config;
 pub mod dockerfile;
 mod fault;
+pub mod ignore;
 mod limits;
 
 pub use fault::{Fault, escape};

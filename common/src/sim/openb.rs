@@ -41,7 +41,7 @@ pub fn nodes(text: &str) -> Result<Vec<Capacity>, TraceError> {
 }
 
 /// What the tasks of a trace ask for: columns `cpu_milli`, `memory_mib`, `num_gpu`, `gpu_milli` (of each
-/// GPU) and `gpu_spec` (allowed models with `|` between them; empty is any).
+/// GPU), and perhaps `gpu_spec` (allowed models with `|` between them; empty or absent is any).
 ///
 /// # Errors
 /// When the text is not such a table.
@@ -51,11 +51,11 @@ pub fn pods(text: &str) -> Result<Vec<Request>, TraceError> {
     let memories = table.numbers::<u64>("memory_mib")?;
     let gpus = table.numbers::<u32>("num_gpu")?;
     let millis = table.numbers::<u32>("gpu_milli")?;
-    let models = table.column("gpu_spec")?;
+    let models = table.optional("gpu_spec");
     let rows = cpus.into_iter().zip(memories).zip(gpus).zip(millis);
     let pods: Vec<Request> = rows
         .zip(models)
-        .map(|((((cpu, memory), gpus), milli), (_, models))| Request {
+        .map(|((((cpu, memory), gpus), milli), models)| Request {
             gpus,
             gpu_amount: GpuAmount::Milli(MilliGpu(milli)),
             gpu_models: models
@@ -92,7 +92,12 @@ mod tests {
         assert_eq!(nodes[0].gpus.len(), 2);
         let text = "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec\n\
                     a,6000,12288,1,460,V100M16|V100M32\nb,1000,1024,0,0,\n";
-        let pods = pods(text).expect("a table");
+        let read = pods(text).expect("a table");
+        let without = "cpu_milli,memory_mib,num_gpu,gpu_milli\n6000,12288,1,460\n1000,1024,0,0\n";
+        let any = pods(without).expect("a table");
+        assert_eq!(any[1], read[1]);
+        assert!(any[0].gpu_models.is_empty());
+        let pods = read;
         assert_eq!(pods[0].gpu_models, ["V100M16", "V100M32"]);
         assert_eq!(pods[0].gpu_amount, GpuAmount::Milli(MilliGpu(460)));
         assert_eq!((pods[1].gpus, pods[1].gpu_models.len()), (0, 0));

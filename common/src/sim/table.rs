@@ -54,6 +54,14 @@ impl<'a> Table<'a> {
         Ok(rows.map(move |(line, row)| (*line, row.get(at).copied().unwrap_or_default())))
     }
 
+    /// The values of a column; empty ones if the table does not have it.
+    pub(super) fn optional(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        let at = self.columns.iter().position(|column| *column == name);
+        let value = move |row: &Vec<&'a str>| row.get(at?).copied();
+        let rows = self.rows.iter();
+        rows.map(move |(_, row)| value(row).unwrap_or_default())
+    }
+
     /// The values of a column of numbers.
     pub(super) fn numbers<T: FromStr>(&self, name: &'static str) -> Result<Vec<T>, TraceError> {
         let values = self.column(name)?;

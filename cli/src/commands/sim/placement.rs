@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
     /// Nodes: CSV with the columns cpu_milli, memory_mib, gpu, model
     #[arg(long, value_name = "FILE")]
     nodes: PathBuf,
-    /// Tasks: CSV with the columns cpu_milli, memory_mib, num_gpu, gpu_milli, gpu_spec
+    /// Tasks: CSV with the columns cpu_milli, memory_mib, num_gpu, gpu_milli, perhaps gpu_spec
     #[arg(long, value_name = "FILE")]
     pods: PathBuf,
     /// Placement policy
