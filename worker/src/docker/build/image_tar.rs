@@ -2,11 +2,14 @@
 //!
 //! The engine gives a loaded image all names in its archive, including those of other users' images and of common
 //! base images. This module therefore rewrites the archive: the manifest keeps only the image's parts, files with
-//! names in other formats are dropped, and links cannot replace either.
+//! names in other formats are dropped, and links cannot replace either. A gzipped archive is expanded within the limits
+//! of a bundle.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
+use dopq_common::bundle::Limits;
+use flate2::bufread::MultiGzDecoder;
 use serde::Deserialize;
 use tar::{Archive, Builder, EntryType, Header};
 
@@ -29,8 +32,75 @@ struct Image {
     layers: Vec<String>,
 }
 
+/// What a gzipped file begins with.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
 /// Copies the archive without image names.
 pub(super) fn copy(archive: &mut dyn Read, to: &mut dyn Write) -> Result<(), ContextError> {
+    let mut start = Vec::new();
+    Read::take(&mut *archive, GZIP.len() as u64)
+        .read_to_end(&mut start)
+        .map_err(unreadable)?;
+    let is_gzip = start == GZIP;
+    let mut whole = start.as_slice().chain(archive);
+    if is_gzip {
+        copy_tar(&mut Expanded::new(&mut whole), to)
+    } else {
+        copy_tar(&mut whole, to)
+    }
+}
+
+/// Expands a gzipped archive, up to the limits of a bundle.
+struct Expanded<R: Read> {
+    inner: MultiGzDecoder<BufReader<Counted<R>>>,
+    expanded: u64,
+    limits: Limits,
+}
+
+impl<R: Read> Expanded<R> {
+    fn new(inner: R) -> Self {
+        let counted = Counted { inner, bytes: 0 };
+        Self {
+            inner: MultiGzDecoder::new(BufReader::new(counted)),
+            expanded: 0,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl<R: Read> Read for Expanded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        self.expanded = self.expanded.saturating_add(length as u64);
+        let read = self.inner.get_ref().get_ref().bytes;
+        let by_ratio = read.saturating_mul(self.limits.ratio);
+        let most = by_ratio
+            .max(Limits::RATIO_FLOOR_BYTES)
+            .min(self.limits.expanded_bytes);
+        if self.expanded > most {
+            return Err(io::Error::other(format!(
+                "it expands to more than {most} bytes"
+            )));
+        }
+        Ok(length)
+    }
+}
+
+/// Counts what is read.
+struct Counted<R> {
+    inner: R,
+    bytes: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        self.bytes = self.bytes.saturating_add(length as u64);
+        Ok(length)
+    }
+}
+
+fn copy_tar(archive: &mut dyn Read, to: &mut dyn Write) -> Result<(), ContextError> {
     let mut out = Builder::new(to);
     let mut manifests = 0;
     for entry in Archive::new(archive).entries().map_err(unreadable)? {
@@ -88,21 +158,36 @@ pub(super) fn copy(archive: &mut dyn Read, to: &mut dyn Write) -> Result<(), Con
     Ok(())
 }
 
-/// Older engines save a shared layer as a link from one `layer.tar` to another.
+/// Older engines save a shared layer as a link from one `layer.tar` to another, skopeo as a link to `../<digest>.tar`.
 fn link(
     out: &mut Builder<&mut dyn Write>,
     path: &Path,
     name: &str,
     target: &Path,
 ) -> Result<(), ContextError> {
-    let target_name = target
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned());
-    if name != "layer.tar" || target_name.as_deref() != Some("layer.tar") {
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    let is_layer = inside(folder, target).is_some_and(|file| {
+        file.extension().is_some_and(|extension| extension == "tar") && file.as_path() != path
+    });
+    if name != "layer.tar" || !is_layer {
         return Err(invalid(format!("{} is a link", path.display())));
     }
     let mut header = header(EntryType::Symlink, 0);
     Ok(out.append_link(&mut header, path, target)?)
+}
+
+/// Where a link in `folder` leads; `None` if that is outside of the archive.
+fn inside(folder: &Path, target: &Path) -> Option<PathBuf> {
+    let mut place = folder.to_owned();
+    for component in target.components() {
+        match component {
+            Component::CurDir => {}
+            Component::Normal(name) => place.push(name),
+            Component::ParentDir if place.pop() => {}
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    Some(place)
 }
 
 fn append(
@@ -259,11 +344,54 @@ mod tests {
         assert_eq!(got.expect("accepted"), want);
     }
 
+    fn gzipped(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(bytes).expect("into memory");
+        encoder.finish().expect("into memory")
+    }
+
+    #[test]
+    fn archives_of_skopeo_and_gzipped_ones_are_taken() {
+        use Part::{File, Link};
+        let digest = "a".repeat(64);
+        let layer = format!("{digest}.tar");
+        let text = format!(r#"[{{"Config":"c.json","Layers":["{layer}"]}}]"#);
+        let target = format!("../{layer}");
+        let parts = [
+            File(&layer, "layer"),
+            File("c.json", "{}"),
+            Link("1/layer.tar", &target),
+            File("manifest.json", &text),
+        ];
+        let plain = copied(&parts).expect("accepted");
+        assert_eq!(plain.len(), 4);
+        let (mut from_gzip, mut from_tar) = (Vec::new(), Vec::new());
+        let tar = archive(&parts);
+        copy(&mut &gzipped(&tar)[..], &mut from_gzip).expect("accepted");
+        copy(&mut &tar[..], &mut from_tar).expect("accepted");
+        assert_eq!(from_gzip, from_tar);
+    }
+
+    #[test]
+    fn a_gzipped_archive_expands_within_limits() {
+        let mut bomb = Builder::new(Vec::new());
+        let zeros = vec![0; 8 << 20];
+        let mut header = header(EntryType::Regular, zeros.len() as u64);
+        bomb.append_data(&mut header, "layer.tar", &zeros[..])
+            .expect("written");
+        let bomb = gzipped(&bomb.into_inner().expect("written"));
+        let error = copy(&mut &bomb[..], &mut Vec::new()).expect_err("a bomb");
+        assert!(
+            error.to_string().contains("it expands to more than"),
+            "{error}"
+        );
+    }
+
     #[test]
     fn archives_that_are_not_one_image_are_refused() {
         use Part::{File, Hard, Link};
         let two = format!("[{0},{0}]", ONE.trim_matches(['[', ']']));
-        let cases: [(&[Part<'_>], &str); 11] = [
+        let cases: [(&[Part<'_>], &str); 15] = [
             (&[], "0 files manifest.json"),
             (
                 &[File("manifest.json", ONE), File("manifest.json", ONE)],
@@ -277,6 +405,10 @@ mod tests {
             (&[Link("manifest.json", "x")], "in the wrong place"),
             (&[Hard("manifest.json", "x")], "in the wrong place"),
             (&[Link("d", ".")], "is a link"),
+            (&[Link("1/layer.tar", "../../x.tar")], "is a link"),
+            (&[Link("1/layer.tar", "/x.tar")], "is a link"),
+            (&[Link("1/layer.tar", "../manifest.json")], "is a link"),
+            (&[Link("1/layer.tar", "layer.tar")], "is a link"),
             (&[Hard("x", "y")], "not a file, folder"),
         ];
         for (parts, reason) in cases {
