@@ -7,10 +7,10 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use dopq_common::bundle::archive::{EntryInfo, Files, FilesError};
+use dopq_common::bundle::ignore::{BadPattern, IGNORE_MAX_BYTES, Ignore};
 use dopq_common::bundle::{Limits, dockerfile};
 use dopq_common::resources::ByteSize;
 
-use super::ignore::{BadPattern, IGNORE_MAX_BYTES, Ignore};
 use super::tree::{Content, Tree};
 use crate::docker::error::{BuildError, Source};
 use crate::docker::types::Builder;

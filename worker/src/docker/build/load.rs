@@ -3,13 +3,13 @@
 use bollard::errors::Error as ApiError;
 use bollard::query_parameters::ImportImageOptions;
 use bytes::Bytes;
+use dopq_common::bundle::ignore::Ignore;
 use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::context::{Bundle, ContextError};
-use super::ignore::Ignore;
 use super::pieces::Sending;
 use super::solve::{bounded, dockerfile_alone};
 use super::transfer::Files;

@@ -4,7 +4,6 @@
 //! unpacked on disk. The agent decides when to build and what a failure means for a job.
 
 mod context;
-mod ignore;
 mod image_tar;
 mod load;
 mod logins;

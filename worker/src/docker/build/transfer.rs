@@ -3,6 +3,7 @@
 //! The engine calls `DiffCopy` for the Dockerfile and for the context. It gets the description of every file, asks by
 //! number for those that it does not have, and gets their bytes, read from the zip as they go out.
 
+use dopq_common::bundle::ignore::Ignore;
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::Arc;
@@ -17,7 +18,6 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::context::{Bundle, ContextError};
-use super::ignore::Ignore;
 use super::tree::{Content, Tree};
 
 /// Packets in flight between the reader of the zip and the connection: half a mebibyte at most.
