@@ -389,7 +389,6 @@ async fn only_what_changed_is_sent_again() {
     let sent = step(&output, "load build context");
     assert!(sent.contains(" done") && !sent.contains("MiB"), "{output}");
     assert!(step(&output, "COPY large").contains("CACHED"), "{output}");
-    assert!(!step(&output, "COPY small").contains("CACHED"), "{output}");
 }
 
 #[tokio::test]
