@@ -3,12 +3,13 @@
 use dopq_tests::bundle::Bundle;
 use dopq_tests::cli::Cli;
 use dopq_tests::programs::Standalone;
+use dopq_tests::registry::Registry;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 
 /// Twenty jobs, each with the cause and exit code it must end with.
-fn jobs() -> Vec<(Bundle, &'static str, Option<i64>)> {
+fn jobs(registry: &Registry) -> Vec<(Bundle, &'static str, Option<i64>)> {
     let user = "admin";
     let script = |name: &str, script: &str| Bundle::script(user, name, script);
     let mut jobs = vec![
@@ -39,7 +40,7 @@ fn jobs() -> Vec<(Bundle, &'static str, Option<i64>)> {
         (
             script("no-image", "true")
                 .with("build_flag", json!(false))
-                .with("image", json!("dopq.invalid/no/such:image")),
+                .with("image", json!(registry.image())),
             "image_missing",
             None,
         ),
@@ -112,8 +113,8 @@ fn jobs() -> Vec<(Bundle, &'static str, Option<i64>)> {
 }
 
 /// Runs all twenty; gives name, cause and exit code of each.
-fn run(cli: &Cli) -> Vec<(String, String, Value)> {
-    let jobs = jobs();
+fn run(cli: &Cli, registry: &Registry) -> Vec<(String, String, Value)> {
+    let jobs = jobs(registry);
     let ids: Vec<_> = jobs
         .iter()
         .map(|(bundle, ..)| cli.submit(bundle.path()))
@@ -142,10 +143,11 @@ fn run(cli: &Cli) -> Vec<(String, String, Value)> {
 
 #[test]
 fn twenty_jobs_end_alike_in_one_process_and_in_a_cluster() {
+    let registry = Registry::without_images();
     let master = Standalone::start(2);
-    let alone = run(&master.admin());
+    let alone = run(&master.admin(), &registry);
     drop(master);
     let cluster = Cluster::start(&[("gpu-a", 2), ("gpu-b", 2)]);
-    let together = run(&cluster.admin());
+    let together = run(&cluster.admin(), &registry);
     assert_eq!(alone, together);
 }

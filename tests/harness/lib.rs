@@ -7,6 +7,7 @@ pub mod cli;
 pub mod engine;
 pub mod process;
 pub mod programs;
+pub mod registry;
 pub mod s3;
 pub mod services;
 
