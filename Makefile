@@ -1,6 +1,7 @@
 # make demo         the main job on the standalone default: build, start, submit, show, stop
 # make test         the whole suite on real Redis, RabbitMQ and Docker
 # make test-newest  the suites that need services, on Debian's newest Docker, RabbitMQ, Redis and Valkey
+# make fuzz         hostile input for every reader, for SECONDS each (600); SEED= repeats a run
 # make lint         format, lints, purity of the core, size of files, direction of imports, dependencies
 # make cluster      Redis, RabbitMQ, one master and several workers with simulated GPUs, until Ctrl-C
 # make bench        measures the system in some 10 minutes (FAST=1: 2), one table; BASE=old.json compares
@@ -10,7 +11,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-newest lint cluster bench build
+.PHONY: help demo test test-newest fuzz lint cluster bench build
 
 SETUP := tests/harness/setup.sh
 TARGET := $(shell cargo metadata --no-deps --format-version 1 2>/dev/null | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
@@ -31,6 +32,11 @@ test: build
 # ONLY=broker:: runs these tests alone.
 test-newest: build
 	tests/harness/newest.sh $(ONLY)
+
+fuzz: SECONDS := 600
+fuzz:
+	DOPQ_FUZZ_SECONDS=$(SECONDS) DOPQ_FUZZ_SEED=$(or $(SEED),$$RANDOM$$RANDOM) \
+	  cargo test -p dopq-tests --test fuzz -- --nocapture
 
 lint:
 	cargo fmt --all --check
