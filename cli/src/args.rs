@@ -347,7 +347,7 @@ mod tests {
                 );
             }
         }
-        assert!(hinted(r#"hint("run: dopq sumbit DIR")"#).len() == 1);
+        assert!(hinted(&["hint(\"run: dopq", " sumbit DIR\")"].concat()).len() == 1);
         assert!(command().try_get_matches_from(["dopq", "sumbit"]).is_err());
     }
 
