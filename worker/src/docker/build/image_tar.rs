@@ -43,10 +43,15 @@ pub(super) fn copy(archive: &mut dyn Read, to: &mut dyn Write) -> Result<(), Con
         .map_err(unreadable)?;
     let is_gzip = start == GZIP;
     let mut whole = start.as_slice().chain(archive);
-    if is_gzip {
-        copy_tar(&mut Expanded::new(&mut whole), to)
-    } else {
-        copy_tar(&mut whole, to)
+    if !is_gzip {
+        return copy_tar(&mut whole, to);
+    }
+    let mut expanded = Expanded::new(&mut whole);
+    let copied = copy_tar(&mut expanded, to);
+    // The reader's error does not say whose fault it is.
+    match expanded.exceeded {
+        Some(most) => Err(invalid(format!("it expands to more than {most} bytes"))),
+        None => copied,
     }
 }
 
@@ -55,6 +60,8 @@ struct Expanded<R: Read> {
     inner: MultiGzDecoder<BufReader<Counted<R>>>,
     expanded: u64,
     limits: Limits,
+    /// The limit, once it is exceeded.
+    exceeded: Option<u64>,
 }
 
 impl<R: Read> Expanded<R> {
@@ -64,6 +71,7 @@ impl<R: Read> Expanded<R> {
             inner: MultiGzDecoder::new(BufReader::new(counted)),
             expanded: 0,
             limits: Limits::default(),
+            exceeded: None,
         }
     }
 }
@@ -78,9 +86,8 @@ impl<R: Read> Read for Expanded<R> {
             .max(Limits::RATIO_FLOOR_BYTES)
             .min(self.limits.expanded_bytes);
         if self.expanded > most {
-            return Err(io::Error::other(format!(
-                "it expands to more than {most} bytes"
-            )));
+            self.exceeded = Some(most);
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
         Ok(length)
     }
