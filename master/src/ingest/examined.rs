@@ -1,7 +1,7 @@
 //! Remembers which files are being examined, so that one that kills the process does not kill each next one.
 //!
 //! A note lies in the spool while a file is examined, and a note that is found at the start is of a file that was
-//! examined when the process died. Up to [`super::run`]'s number of files are examined at once, and most deaths have
+//! examined when the process died. Up to [`mod@super::run`]'s number of files are examined at once, and most deaths have
 //! another cause, so such a file is examined once more, and alone. When the process dies again, the file is refused.
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! Publishes what an attempt wrote to `/outdir`: one tar with a manifest, streamed to the masters.
 //!
-//! [`walk`] finds what is there, by folder handles. [`pack`] writes it. What cannot be stored is left out and told in the
+//! [`mod@walk`] finds what is there, by folder handles. [`mod@pack`] writes it. What cannot be stored is left out and told in the
 //! manifest and in the report of the job's end; it never keeps a job from ending.
 
 mod links;
