@@ -6,11 +6,16 @@
 -- Answers the commands that this account may not use.
 local p = ARGV[1] .. 'check:'
 local refused = {}
+-- How Redis words it in a script: as to a client, from 7.2 on, and up to 7.0.
+local words = { 'NOPERM', 'permission', 'The user executing the script' }
 local function try(...)
   local answer = redis.pcall(...)
-  local error = type(answer) == 'table' and answer.err
-  if error and (string.find(error, 'NOPERM', 1, true) or string.find(error, 'permission', 1, true)) then
-    refused[#refused + 1] = (...)
+  local error = type(answer) == 'table' and answer.err or ''
+  for _, word in ipairs(words) do
+    if string.find(error, word, 1, true) then
+      refused[#refused + 1] = (...)
+      return
+    end
   end
 end
 try('TIME')
