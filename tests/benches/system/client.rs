@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 /// States of jobs that are not over.
-const OPEN: &str = "queued,assigned,building,running,paused,stopping";
+const OPEN: &str = "queued,assigned,building,running,paused,stopping,publishing";
 
 /// The administrator's connection to one master.
 #[derive(Clone)]
