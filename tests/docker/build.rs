@@ -69,16 +69,15 @@ fn is_running(argument: &str) -> bool {
     })
 }
 
-/// Waits until the engine has ended what a build ran.
-async fn ended(argument: &str) {
-    let end = async {
-        while is_running(argument) {
+/// Waits until the program of a build runs, or no longer runs.
+async fn until_running(argument: &str, running: bool) {
+    let change = async {
+        while is_running(argument) != running {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, end)
-        .await
-        .expect("the build's program ends");
+    let change = tokio::time::timeout(PATIENCE, change).await;
+    change.unwrap_or_else(|_| panic!("running is not {running}"));
 }
 
 #[tokio::test]
@@ -215,21 +214,23 @@ async fn a_build_that_is_called_off_or_too_slow_leaves_nothing_running() {
     let (output, mut lines) = mpsc::channel::<bytes::Bytes>(1);
     let cancel = CancellationToken::new();
     let calling_off = async {
-        let mut ran = false;
+        let mut seen = false;
         while let Some(line) = lines.recv().await {
             if line.ends_with(b" ready\n") {
-                ran = is_running(&seconds);
+                // The shell has yet to become the program.
+                until_running(&seconds, true).await;
                 cancel.cancel();
+                seen = true;
             }
         }
-        ran
+        seen
     };
     let building = bench.engine.build(&request, output, cancel.clone());
-    let (built, ran) = tokio::join!(building, calling_off);
+    let (built, seen) = tokio::join!(building, calling_off);
     let error = built.expect_err("called off");
     assert!(matches!(error, BuildError::Cancelled), "{error:?}");
-    assert!(ran, "the program is seen while it runs");
-    ended(&seconds).await;
+    assert!(seen, "the program is seen while it runs");
+    until_running(&seconds, false).await;
 
     let brief = Duration::from_secs(2);
     request.limits.silent = brief;
@@ -238,7 +239,7 @@ async fn a_build_that_is_called_off_or_too_slow_leaves_nothing_running() {
         matches!(error, BuildError::Silent { after } if after == brief),
         "{error:?}"
     );
-    ended(&seconds).await;
+    until_running(&seconds, false).await;
 
     (request.limits.silent, request.limits.total) = (PATIENCE, brief);
     let error = bench.build(&request).await.expect_err("slow");
@@ -246,7 +247,7 @@ async fn a_build_that_is_called_off_or_too_slow_leaves_nothing_running() {
         matches!(error, BuildError::Deadline { after } if after == brief),
         "{error:?}"
     );
-    ended(&seconds).await;
+    until_running(&seconds, false).await;
 }
 
 #[tokio::test]
