@@ -5,9 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use dopq_common::chain::chain;
 use dopq_common::id::Digest;
 use dopq_common::job::BundleRef;
 use dopq_common::resources::ByteSize;
+use reqwest::StatusCode;
 use tokio::io::AsyncWriteExt;
 
 use crate::data::{self, Access, DataPlane};
@@ -15,7 +17,7 @@ use crate::keyed::Keyed;
 use crate::retention::Needs;
 use crate::retry::{self, Pauses};
 
-/// A master that says no may be one that has not yet heard of the attempt.
+/// A master that says no may be one that has not yet heard of the attempt, or that sees an older store.
 const DENIALS: u32 = 5;
 /// A digest that is wrong this often is wrong at its source.
 const DAMAGES: u32 = 3;
@@ -26,6 +28,9 @@ pub(crate) enum Error {
     /// The masters do not give it.
     #[error("fetch the bundle")]
     Denied(#[source] data::Error),
+    /// No master finds it in the bundle store.
+    #[error("fetch the bundle: it is not in the bundle store")]
+    Missing,
     /// What came was not what was ordered.
     #[error("fetch the bundle: what came has another size or digest")]
     Damaged,
@@ -88,12 +93,12 @@ impl Bundles {
                     self.prune().await;
                     return Ok(path);
                 }
-                Err(Attempt::Stop(error @ Error::Denied(_))) => {
+                Err(Attempt::Stop(error @ (Error::Denied(_) | Error::Missing))) => {
                     denials += 1;
                     if denials == DENIALS {
                         return Err(error);
                     }
-                    "the masters do not know this attempt".to_owned()
+                    chain(&error)
                 }
                 Err(Attempt::Stop(error)) => return Err(error),
                 Err(Attempt::Damaged) => {
@@ -117,12 +122,12 @@ impl Bundles {
         bundle: BundleRef,
         path: &Path,
     ) -> Result<(), Attempt> {
-        let mut response = data.bundle(access).await.map_err(|error| {
-            if error.is_final() {
-                Attempt::Stop(Error::Denied(error))
-            } else {
-                Attempt::Again(error.to_string())
-            }
+        let mut response = data.bundle(access).await.map_err(|error| match error {
+            data::Error::Denied {
+                status: StatusCode::NOT_FOUND,
+            } => Attempt::Stop(Error::Missing),
+            error if error.is_final() => Attempt::Stop(Error::Denied(error)),
+            error => Attempt::Again(error.to_string()),
         })?;
         let part = path.with_extension("part");
         let mut file = tokio::fs::File::create(&part).await.map_err(disk)?;

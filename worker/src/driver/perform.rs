@@ -194,9 +194,10 @@ async fn bundle(
         Err(error) => {
             let cause = match &error {
                 fetch::Error::DiskFull(_) => Cause::DiskFull,
-                fetch::Error::Denied(_) | fetch::Error::Damaged | fetch::Error::Disk(_) => {
-                    Cause::EngineError
-                }
+                fetch::Error::Denied(_)
+                | fetch::Error::Missing
+                | fetch::Error::Damaged
+                | fetch::Error::Disk(_) => Cause::EngineError,
             };
             let detail = format!("failed to {}", chain(&error));
             Err(Outcome::new(cause, detail))

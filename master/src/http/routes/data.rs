@@ -14,6 +14,7 @@ use futures::stream::try_unfold;
 use futures::{Stream, StreamExt};
 use parking_lot::Mutex;
 
+use crate::bundles;
 use crate::http::app::Ctx;
 use crate::http::caller::AttemptCaller;
 use crate::http::error::{Error, Result};
@@ -37,10 +38,10 @@ pub(in crate::http) async fn bundle(
         let message = format!("job {} has no bundle", caller.attempt.job);
         return Err(Error::new(ErrorCode::NotFound, message));
     };
-    let bundles = &context.app.bundles;
+    let store = &context.app.bundles;
     let failed = |error| Error::unavailable("cannot read the bundle", &error);
     let ttl = context.app.settings.signed_url_ttl;
-    if let Some(url) = bundles
+    if let Some(url) = store
         .signed_url(&bundle.digest, ttl)
         .await
         .map_err(failed)?
@@ -53,7 +54,16 @@ pub(in crate::http) async fn bundle(
         );
         return Ok(redirect.into_response());
     }
-    let stream = bundles.get(&bundle.digest).await.map_err(failed)?;
+    let stream = store.get(&bundle.digest).await;
+    let stream = stream.map_err(|error| match error {
+        // It does not come back by itself, so the worker is not told to try again.
+        bundles::Error::NotFound(_) => {
+            tracing::error!(attempt = %caller.attempt, bundle = %bundle.digest, "a job's bundle is not in the bundle store");
+            let message = format!("bundle {} is not in the bundle store", bundle.digest);
+            Error::new(ErrorCode::NotFound, message).hint("tell an admin; submit the folder again")
+        }
+        error => failed(error),
+    })?;
     let mut response = Body::from_stream(stream).into_response();
     let headers = response.headers_mut();
     headers.insert(

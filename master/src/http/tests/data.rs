@@ -51,6 +51,23 @@ async fn a_current_attempt_gets_its_bundle_and_leaves_log_and_results() {
 }
 
 #[tokio::test]
+async fn a_bundle_that_is_gone_is_not_asked_for_again() {
+    let world = World::new().await;
+    let bytes = zip(&config("anna"));
+    let job = world.running_bundle("anna", "gpu-1", &bytes).await;
+    let digest = blake3::hash(&bytes).to_hex();
+    let zip = vec![format!("bundles/{digest}.zip")];
+    world.bundles.remove(zip).await.expect("removed");
+    let attempt = world.attempt(job, 1).to_string();
+    let path = format!("/data/v1/attempts/{attempt}/bundle");
+    let request = world.request("GET", &path).header("dopq-worker", "gpu-1");
+    let request = request.token(&world.attempt_token(&attempt, "gpu-1"));
+    let reply = request.send().await;
+    assert_eq!(reply.error().code, ErrorCode::NotFound, "{}", reply.text());
+    assert!(reply.error().message.contains(digest.as_str()));
+}
+
+#[tokio::test]
 async fn stale_attempts_are_told_to_give_up_and_early_ones_to_come_back() {
     let world = World::new().await;
     let job = world.running_job("anna", "gpu-1").await;

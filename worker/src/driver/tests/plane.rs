@@ -26,7 +26,7 @@ pub(super) struct Plane(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    bundle: Mutex<Bytes>,
+    bundle: Mutex<Option<Bytes>>,
     token: Mutex<String>,
     logs: Mutex<BTreeMap<String, BTreeMap<u64, Bytes>>>,
     results: Mutex<BTreeMap<String, Bytes>>,
@@ -52,8 +52,12 @@ impl Plane {
     }
 
     pub(super) fn offer(&self, bundle: &[u8], token: &str) {
-        *self.0.bundle.lock() = Bytes::copy_from_slice(bundle);
+        *self.0.bundle.lock() = Some(Bytes::copy_from_slice(bundle));
         *self.0.token.lock() = token.to_owned();
+    }
+
+    pub(super) fn lose_bundle(&self) {
+        *self.0.bundle.lock() = None;
     }
 
     pub(super) fn fail(&self, requests: u32) {
@@ -116,7 +120,7 @@ impl Plane {
 async fn bundle(State(plane): State<Plane>, headers: HeaderMap) -> Result<Bytes, StatusCode> {
     plane.admit(&headers)?;
     plane.0.served.fetch_add(1, Ordering::SeqCst);
-    Ok(plane.0.bundle.lock().clone())
+    plane.0.bundle.lock().clone().ok_or(StatusCode::NOT_FOUND)
 }
 
 async fn put_log(

@@ -247,6 +247,19 @@ async fn creations_and_fetches_are_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_that_no_master_has_ends_the_attempt_and_blames_nobodys_job() {
+    let mut rig = Rig::started().await;
+    rig.plane.lose_bundle();
+    rig.run("1.1", "").await;
+    let end = rig.finished("1.1").await;
+    // It is infrastructure's cause, so the job is tried again without a charge.
+    assert_eq!(end.outcome.cause.as_str(), "engine_error", "{end:?}");
+    let detail = &end.outcome.detail;
+    assert!(detail.contains("not in the bundle store"), "{detail}");
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_bundle_is_never_built() {
     let mut rig = Rig::started().await;
     rig.plane
