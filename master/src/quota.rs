@@ -105,11 +105,11 @@ impl Quota {
         *self.users.lock() = users;
     }
 
-    /// Results of the user's were stored.
-    pub(crate) fn stored(&self, user: &UserName, bytes: u64) {
+    /// Results of the user's were stored: `bytes` in the place of `before`.
+    pub(crate) fn stored(&self, user: &UserName, before: u64, bytes: u64) {
         let mut users = self.users.lock();
         let used = users.entry(user.clone()).or_default();
-        used.results = used.results.saturating_add(bytes);
+        used.results = used.results.saturating_sub(before).saturating_add(bytes);
     }
 
     /// What a job of the user's left was removed: logs and results, in bytes.
@@ -160,7 +160,8 @@ mod tests {
         };
         quota.counted([(anna.clone(), used)].into());
         assert!(quota.check(&anna).is_ok());
-        quota.stored(&anna, 1 << 30);
+        quota.stored(&anna, 0, 1 << 30);
+        quota.stored(&anna, 1 << 30, 1 << 30);
         let exceeded = quota.check(&anna).expect_err("too much");
         assert_eq!(
             exceeded.to_string(),

@@ -294,6 +294,17 @@ impl Bundles {
             .await
     }
 
+    /// The length in bytes of an attempt's results, if they are stored.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn results_size(&self, attempt: AttemptId) -> Result<Option<u64>, Error> {
+        let path = self.results_path(attempt);
+        let found = self.objects.store.head(&path).await;
+        let found = found.map_err(|source| Error::of("look at", &path, source));
+        Ok(absent(found)?.map(|found| found.size))
+    }
+
     /// An attempt's results and their length in bytes.
     ///
     /// # Errors

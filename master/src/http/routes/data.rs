@@ -109,23 +109,24 @@ pub(in crate::http) async fn put_results(
     let refused = Arc::new(Mutex::new(None));
     let max = context.app.settings.results_max_bytes;
     let stream = limited(body, max, Arc::clone(&refused)).boxed();
-    let stored = context
-        .app
-        .bundles
-        .put_results(caller.attempt, stream)
-        .await;
+    let bundles = &context.app.bundles;
+    let failed = |error| Error::unavailable("cannot store the results", &error);
+    // A worker that did not get the answer sends them again.
+    let before = bundles.results_size(caller.attempt).await.map_err(failed)?;
+    let stored = bundles.put_results(caller.attempt, stream).await;
     match (stored, refused.lock().take()) {
         (Ok(size_bytes), _) => {
             tracing::info!(attempt = %caller.attempt, worker.id = %caller.worker, size_bytes, "results stored");
             let job = caller.attempt.job;
             let user = |model: &Model| Some(model.state.job(job)?.user.clone());
             if let Some(user) = context.view().read(user) {
-                context.app.intake.quota().stored(&user, size_bytes);
+                let quota = context.app.intake.quota();
+                quota.stored(&user, before.unwrap_or_default(), size_bytes);
             }
             Ok(StatusCode::NO_CONTENT)
         }
         (Err(_), Some(refused)) => Err(refused),
-        (Err(error), None) => Err(Error::unavailable("cannot store the results", &error)),
+        (Err(error), None) => Err(failed(error)),
     }
 }
 

@@ -100,6 +100,22 @@ async fn stale_attempts_are_told_to_give_up_and_early_ones_to_come_back() {
 }
 
 #[tokio::test]
+async fn results_that_are_sent_twice_count_once() {
+    let world = World::with_quota(1 << 20).await;
+    let job = world.running_job("anna", "gpu-1").await;
+    let attempt = world.attempt(job, 1).to_string();
+    let path = format!("/data/v1/attempts/{attempt}/results");
+    let anna = "anna".parse().expect("a name");
+    for size in [600 << 10, 600 << 10, 500 << 10] {
+        let request = world.request("PUT", &path).header("dopq-worker", "gpu-1");
+        let request = request.token(&world.attempt_token(&attempt, "gpu-1"));
+        let reply = request.body(vec![7; size]).send().await;
+        assert_eq!(reply.status.as_u16(), 204, "{}", reply.text());
+        assert!(world.quota().check(&anna).is_ok(), "{size}");
+    }
+}
+
+#[tokio::test]
 async fn results_larger_than_allowed_are_not_kept() {
     let world = World::with(|settings| settings.results_max_bytes = 10).await;
     let job = world.running_job("anna", "gpu-1").await;

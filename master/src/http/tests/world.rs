@@ -287,6 +287,11 @@ impl World {
         token.reveal().to_owned()
     }
 
+    /// What each user keeps.
+    pub(super) fn quota(&self) -> &Quota {
+        self.context.app.intake.quota()
+    }
+
     /// What the store's audit log says who did to what, the newest first.
     pub(super) async fn audited(&self, limit: usize) -> Vec<(String, String, String)> {
         let store = self.store.as_ref().expect("a store");
