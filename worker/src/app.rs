@@ -177,6 +177,7 @@ pub(crate) async fn run_with(
     let retention = retention::Parts {
         engine: engine.clone(),
         cluster: options.settings.cluster.to_string(),
+        instance: loaded.instance.clone(),
         settings: options.settings.retention,
         records: records.clone(),
         clock,
@@ -430,8 +431,9 @@ fn context(
     let urls = urls.filter_map(|url| Url::parse(url).ok()).collect();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let starts = options.settings.limits.starts.unwrap_or(2 * cores);
+    let instance = prepared.loaded.instance;
     Ok(Context {
-        instance: prepared.loaded.instance,
+        instance: instance.clone(),
         clock,
         health: Health::default(),
         data: DataPlane::new(options.name.clone(), urls).map_err(Error::Http)?,
@@ -441,7 +443,11 @@ fn context(
             retention.needs(),
         ),
         retention,
-        images: Images::new(engine.clone(), prepared.names, &options.settings),
+        images: Images::new(
+            engine.clone(),
+            (prepared.names, instance),
+            &options.settings,
+        ),
         run_settings: RunSettings {
             worker: options.name.clone(),
             bridge: bridge(&options),

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::docker::{
     self, BuildError, BuildLimits, BuildRequest, Engine, ImageInfo, LABEL_CLUSTER, LABEL_DIGEST,
-    LABEL_USER, NameKey, SecretFiles,
+    LABEL_INSTANCE, LABEL_USER, NameKey, SecretFiles,
 };
 use crate::keyed::Keyed;
 use crate::options::{Pull, Settings};
@@ -29,6 +29,7 @@ const PULL_SILENCE: Duration = Duration::from_secs(300);
 pub(crate) struct Images {
     engine: Engine,
     cluster: String,
+    instance: String,
     names: NameKey,
     secrets_dir: Option<PathBuf>,
     pull: Pull,
@@ -45,10 +46,15 @@ struct Failure {
 }
 
 impl Images {
-    /// Those of an engine, named with this worker's key.
-    pub(crate) fn new(engine: Engine, names: NameKey, settings: &Settings) -> Self {
+    /// Those of an engine, named with this worker's key and labelled with its instance.
+    pub(crate) fn new(
+        engine: Engine,
+        (names, instance): (NameKey, String),
+        settings: &Settings,
+    ) -> Self {
         Self {
             engine,
+            instance,
             names,
             cluster: settings.cluster.to_string(),
             secrets_dir: settings.secrets_dir.clone(),
@@ -147,6 +153,7 @@ impl Images {
             space: self.names.space(user, &run.spec.name),
             labels: BTreeMap::from([
                 (LABEL_CLUSTER.to_owned(), self.cluster.clone()),
+                (LABEL_INSTANCE.to_owned(), self.instance.clone()),
                 (LABEL_USER.to_owned(), user.to_string()),
                 (LABEL_DIGEST.to_owned(), digest.to_string()),
             ]),
@@ -204,10 +211,11 @@ impl Images {
 
     /// Digests of the bundles whose images this machine holds.
     pub(crate) async fn digests(&self) -> Result<BTreeSet<Digest>, docker::Error> {
-        let images = self
-            .engine
-            .list_images(&[(LABEL_CLUSTER, &self.cluster)])
-            .await?;
+        let labels = [
+            (LABEL_CLUSTER, self.cluster.as_str()),
+            (LABEL_INSTANCE, &self.instance),
+        ];
+        let images = self.engine.list_images(&labels).await?;
         let digests = images
             .iter()
             .filter_map(|image| image.labels.get(LABEL_DIGEST)?.parse().ok());
@@ -303,7 +311,8 @@ mod tests {
     use crate::docker::fake::Fake;
 
     fn images(engine: Engine) -> Images {
-        Images::new(engine, NameKey::new([1; 32]), &Settings::default())
+        let own = (NameKey::new([1; 32]), "instance".to_owned());
+        Images::new(engine, own, &Settings::default())
     }
 
     #[tokio::test]

@@ -35,9 +35,9 @@ pub use error::{BuildError, Error, Source};
 pub use mounts::{HostFolder, MountError, job_folder};
 pub use names::{BuildSpace, NameKey};
 pub use plan::{
-    GpuAccess, LABEL_ATTEMPT, LABEL_CLUSTER, LABEL_CONFIG, LABEL_DIGEST, LABEL_GPUS, LABEL_JOB,
-    LABEL_USER, LABEL_WORKER, Plan, PlanError, PlanMount, PlanNetwork, RunSettings, UserPart,
-    container_name, plan,
+    GpuAccess, LABEL_ATTEMPT, LABEL_CLUSTER, LABEL_CONFIG, LABEL_DIGEST, LABEL_GPUS,
+    LABEL_INSTANCE, LABEL_JOB, LABEL_USER, LABEL_WORKER, Plan, PlanError, PlanMount, PlanNetwork,
+    RunSettings, UserPart, container_name, plan,
 };
 pub use plan_input::PlanInput;
 pub use types::{

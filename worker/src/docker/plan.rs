@@ -22,6 +22,8 @@ use super::plan_input::PlanInput;
 pub const LABEL_CLUSTER: &str = "dopq.cluster";
 /// Label of the worker's name.
 pub const LABEL_WORKER: &str = "dopq.worker";
+/// Label that tells this worker's folder of records from another worker's of the same name. Images have it too.
+pub const LABEL_INSTANCE: &str = "dopq.instance";
 /// Label of the job's id.
 pub const LABEL_JOB: &str = "dopq.job";
 /// Label of the attempt, such as `1423.2`.

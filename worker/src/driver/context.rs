@@ -28,9 +28,6 @@ use crate::input::Input;
 use crate::logs::{LivePublisher, Log};
 use crate::retention::Retention;
 
-/// Label that tells this folder of records from another worker's of the same name.
-pub(crate) const INSTANCE_LABEL: &str = "dopq.instance";
-
 /// What acts need.
 #[derive(Debug)]
 pub(crate) struct Context {

@@ -11,9 +11,9 @@ use dopq_common::id::AttemptId;
 use dopq_common::job::{Cause, Outcome};
 use dopq_common::secret::Secret;
 
-use super::context::{Context, INSTANCE_LABEL};
+use super::context::Context;
 use super::observe::{own_attempt, status};
-use crate::docker::{self, MountError, PlanInput, plan};
+use crate::docker::{self, LABEL_INSTANCE, MountError, PlanInput, plan};
 use crate::images::engine_outcome;
 use crate::retry::{self, Pauses};
 
@@ -41,13 +41,20 @@ pub(super) async fn create(
     let _permit = context.starts.acquire().await;
     let (mut pauses, mut plan) = (Pauses::new(retry::ENGINE), None);
     loop {
-        let error =
-            match create_once(context, attempt, run, image, (&outdir, &secrets), &mut plan).await {
-                Ok(created) => return Ok(created),
-                Err(CreateError::Outcome(outcome)) => return Err(outcome),
-                Err(CreateError::Engine(error)) if error.is_uncertain() => error,
-                Err(CreateError::Engine(error)) => return Err(engine_outcome(&error)),
-            };
+        let error = match create_once(context, attempt, run, image, (&outdir, &secrets), &mut plan)
+            .await
+        {
+            Ok(created) => return Ok(created),
+            Err(CreateError::Outcome(outcome)) => return Err(outcome),
+            Err(CreateError::Engine(error)) if error.is_uncertain() => error,
+            // It was there just before, so this says nothing of the job.
+            Err(CreateError::Engine(docker::Error::ImageMissing { message })) => {
+                let detail =
+                    format!("the image was removed before its container was created: {message}");
+                return Err(Outcome::new(Cause::EngineError, detail));
+            }
+            Err(CreateError::Engine(error)) => return Err(engine_outcome(&error)),
+        };
         // Whether it took effect shows at the next try: the name is then taken, by this attempt.
         context.health.lost(&context.clock);
         tracing::warn!(%attempt, error = chain(&error), "creating the container again");
@@ -98,7 +105,7 @@ async fn create_once(
                 CreateError::Outcome(Outcome::new(Cause::BundleInvalid, error.to_string()))
             })?;
             let instance = context.instance.clone();
-            plan.labels.insert(INSTANCE_LABEL.to_owned(), instance);
+            plan.labels.insert(LABEL_INSTANCE.to_owned(), instance);
             kept.insert(plan)
         }
     };

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use dopq_common::agent::{Exit, Seen, Status};
 use dopq_common::id::AttemptId;
 
-use super::context::{Context, INSTANCE_LABEL};
-use crate::docker::{self, Container, LABEL_ATTEMPT, LABEL_CLUSTER, LABEL_WORKER};
+use super::context::Context;
+use crate::docker::{self, Container, LABEL_ATTEMPT, LABEL_CLUSTER, LABEL_INSTANCE, LABEL_WORKER};
 
 /// A container that ended without telling how.
 const UNKNOWN_EXIT: i64 = 255;
@@ -36,7 +36,7 @@ pub(super) fn status(container: &Container) -> Status {
 pub(super) fn own_attempt(container: &Container, instance: &str) -> Option<AttemptId> {
     let made_here = container
         .labels
-        .get(INSTANCE_LABEL)
+        .get(LABEL_INSTANCE)
         .is_some_and(|label| label == instance);
     let attempt = container.labels.get(LABEL_ATTEMPT)?;
     attempt.parse().ok().filter(|_| made_here)

@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::clock::Clock;
-use crate::docker::{self, Engine, ImageInfo, LABEL_CLUSTER};
+use crate::docker::{self, Engine, ImageInfo, LABEL_CLUSTER, LABEL_INSTANCE};
 use crate::options;
 use crate::records::Records;
 
@@ -44,8 +44,9 @@ const REST: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) engine: Engine,
-    /// Images with another cluster's label are not looked at.
+    /// Images of other clusters and of other workers are not looked at.
     pub(crate) cluster: String,
+    pub(crate) instance: String,
     pub(crate) settings: options::Retention,
     pub(crate) records: Records,
     pub(crate) clock: Clock,
@@ -186,8 +187,11 @@ impl Retention {
     }
 
     async fn sweep_once(&self, rest_until: &mut Option<Instant>) -> Result<(), docker::Error> {
-        let label = (LABEL_CLUSTER, self.parts.cluster.as_str());
-        let mut images = self.parts.engine.list_images(&[label]).await?;
+        let labels = [
+            (LABEL_CLUSTER, self.parts.cluster.as_str()),
+            (LABEL_INSTANCE, &self.parts.instance),
+        ];
+        let mut images = self.parts.engine.list_images(&labels).await?;
         self.note_uses(&images);
         let (high, low) = self.marks();
         if !self.is_above(high) {

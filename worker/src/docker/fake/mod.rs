@@ -88,6 +88,11 @@ impl Fake {
         self.put_image(name, [].into()).unwrap_or_default()
     }
 
+    /// Puts an image with labels there.
+    pub fn add_labelled_image(&self, name: &str, labels: BTreeMap<String, String>) {
+        drop(self.put_image(name, labels));
+    }
+
     /// Keeps each image as a file of so many bytes in `folder`, so that a real disk can fill.
     pub fn keep_images_in(&self, folder: &Path, bytes: u64) {
         let mut state = self.shared.state.lock();
@@ -229,6 +234,10 @@ impl Fake {
                 // Whatever the engine answered, nobody heard it.
                 drop(act(&mut state));
                 Err(lost("connection reset"))
+            }
+            Some(Fault::ImageGone) => {
+                state.images.clear();
+                act(&mut state)
             }
             Some(Fault::LostBefore) => Err(lost("connection reset")),
             Some(Fault::DiskFull) => Err(Error::DiskFull {

@@ -25,6 +25,8 @@ pub enum Fault {
     LostBefore,
     /// The engine does it, and the connection breaks before it says so.
     LostAfter,
+    /// Somebody removes all images first.
+    ImageGone,
     /// The engine says no, in words that mean nothing.
     Refused,
     /// The caller panics, as if its code had a fault.

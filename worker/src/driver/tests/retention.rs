@@ -7,7 +7,8 @@ use dopq_common::settings::Share;
 use dopq_common::wire::Order;
 
 use super::rig::Rig;
-use crate::docker::fake::Program;
+use crate::docker::fake::{Fault, Program};
+use crate::docker::{LABEL_CLUSTER, LABEL_INSTANCE, LABEL_USER};
 
 /// Waits until the condition holds.
 async fn wait_for(what: &str, condition: impl Fn() -> bool) {
@@ -39,6 +40,18 @@ impl Rig {
             self.finished(attempt).await.outcome.cause.as_str(),
             "succeeded"
         );
+    }
+
+    /// An image of this user's that another worker of the cluster made on the same engine.
+    fn neighbour_made(&self, user: &str) {
+        let labels = [
+            (LABEL_CLUSTER, "default"),
+            (LABEL_INSTANCE, "another"),
+            (LABEL_USER, user),
+        ];
+        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let name = format!("dopq/{user}:0");
+        self.fake.add_labelled_image(&name, labels.into());
     }
 
     async fn forgotten(&self, attempt: &str) {
@@ -157,5 +170,44 @@ async fn the_last_use_of_an_image_survives_a_restart() {
     rig.ran("5.1", "dora").await;
     assert!(!rig.has_image_of("bob"), "{:?}", rig.fake.images());
     assert!(rig.has_image_of("anna"), "{:?}", rig.fake.images());
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_of_another_worker_on_the_same_engine_stay() {
+    let mut rig = Rig::new().await;
+    rig.fake.give_disk(10);
+    (rig.retention.images_high, rig.retention.images_low) = (Share(0.15), Share(0.05));
+    rig.start().await;
+    rig.neighbour_made("bob");
+    rig.ran("1.1", "anna").await;
+    rig.forgotten("1.1").await;
+    // Two images are one too many, and the neighbour's is the older one.
+    rig.ran("2.1", "carl").await;
+    assert!(rig.has_image_of("bob"), "{:?}", rig.fake.images());
+    assert!(!rig.has_image_of("anna"), "{:?}", rig.fake.images());
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_somebody_removes_before_its_container_is_created_is_not_the_jobs_fault() {
+    let mut rig = Rig::started().await;
+    rig.fake.fail_next("create", Fault::ImageGone);
+    rig.run("1.1", "").await;
+    let end = rig.finished("1.1").await;
+    assert_eq!(end.outcome.cause.as_str(), "engine_error", "{end:?}");
+    let detail = &end.outcome.detail;
+    assert!(detail.contains("the image was removed"), "{detail}");
+    // The next attempt builds it again.
+    rig.forgotten("1.1").await;
+    rig.ran("1.2", "anna").await;
+    let calls = rig.fake.calls();
+    assert_eq!(
+        calls
+            .iter()
+            .filter(|call| call.starts_with("build"))
+            .count(),
+        2
+    );
     rig.end().await;
 }
