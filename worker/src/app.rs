@@ -182,7 +182,8 @@ pub(crate) async fn run_with(
         records: records.clone(),
         clock,
     };
-    let retention = Retention::resume(retention, loaded.images, &state).await;
+    let known = (loaded.images, loaded.unlabelled);
+    let retention = Retention::resume(retention, known, &state).await;
     let context = context(
         options,
         &broker,
@@ -442,12 +443,13 @@ fn context(
             options.settings.limits.bundles,
             retention.needs(),
         ),
-        retention,
         images: Images::new(
             engine.clone(),
             (prepared.names, instance),
             &options.settings,
+            retention.unlabelled(),
         ),
+        retention,
         run_settings: RunSettings {
             worker: options.name.clone(),
             bridge: bridge(&options),

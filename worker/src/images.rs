@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::docker::{
     self, BuildError, BuildLimits, BuildRequest, Engine, ImageInfo, LABEL_CLUSTER, LABEL_DIGEST,
-    LABEL_INSTANCE, LABEL_USER, NameKey, SecretFiles,
+    LABEL_INSTANCE, LABEL_USER, NameKey, SecretFiles, loaded_name, plain_name,
 };
 use crate::keyed::Keyed;
 use crate::options::{Pull, Settings};
+use crate::retention::Unlabelled;
 
 /// A pull that shows no progress for this long is given up.
 const PULL_SILENCE: Duration = Duration::from_secs(300);
@@ -35,6 +36,8 @@ pub(crate) struct Images {
     pull: Pull,
     limits: BuildLimits,
     builds: Semaphore,
+    /// Learns which images without labels are pulled or loaded here.
+    unlabelled: Arc<Unlabelled>,
     locks: Keyed<String, Option<Failure>>,
 }
 
@@ -51,10 +54,12 @@ impl Images {
         engine: Engine,
         (names, instance): (NameKey, String),
         settings: &Settings,
+        unlabelled: Arc<Unlabelled>,
     ) -> Self {
         Self {
             engine,
             instance,
+            unlabelled,
             names,
             cluster: settings.cluster.to_string(),
             secrets_dir: settings.secrets_dir.clone(),
@@ -121,7 +126,10 @@ impl Images {
         };
         let request = self.request(run, tag, digest, bundle);
         let made = match run.spec.image {
-            ImageSource::Load => self.engine.load(&request, output, cancel.clone()).await,
+            ImageSource::Load => {
+                let _coming = self.unlabelled.begin(&loaded_name(&request.tag)).await;
+                self.engine.load(&request, output, cancel.clone()).await
+            }
             ImageSource::Build | ImageSource::Named(_) => {
                 self.engine.build(&request, output, cancel.clone()).await
             }
@@ -187,9 +195,7 @@ impl Images {
             Pull::Never => false,
         };
         if pulls {
-            let pulled = self.engine.pull(name, PULL_SILENCE).await;
-            pulled.map_err(|error| pull_outcome(name, &error))?;
-            found = self.find_named(name, &wanted).await?;
+            found = self.pulled(name, &wanted).await?;
         }
         match found {
             Some(image) if is_anothers(&image, user) => {
@@ -199,6 +205,29 @@ impl Images {
             None if pulls => Err(missing(name, "it is missing after the pull")),
             None => Err(missing(name, "this machine lacks it and pulls none")),
         }
+    }
+
+    /// Pulls an image, and notes it if the engine had it not.
+    async fn pulled(&self, name: &str, wanted: &str) -> Result<Option<ImageInfo>, Outcome> {
+        let there = self.engine.list_images(&[]).await;
+        let there = there.map_err(|error| engine_outcome(&error))?;
+        // In this order: an image of this name that comes after the listing counts as pulled here.
+        let before = self.find_named(name, wanted).await?;
+        let _coming = match &before {
+            None => Some(self.unlabelled.begin(wanted).await),
+            Some(_) => None,
+        };
+        let pulled = self.engine.pull(name, PULL_SILENCE).await;
+        pulled.map_err(|error| pull_outcome(name, &error))?;
+        let found = self.find_named(name, wanted).await?;
+        if let Some(image) = &found {
+            if !there.iter().any(|other| other.id == image.id) {
+                self.unlabelled.came(&image.id).await;
+            } else if before.is_none() {
+                self.unlabelled.was_there(wanted, &image.id).await;
+            }
+        }
+        Ok(found)
     }
 
     /// The image that the engine has under this very name. The engine takes the beginning of an id for a name too.
@@ -221,29 +250,6 @@ impl Images {
             .filter_map(|image| image.labels.get(LABEL_DIGEST)?.parse().ok());
         Ok(digests.collect())
     }
-}
-
-/// A name without what the engine adds to it or leaves away: registry, `library/`, the tag `latest`, a tag beside a
-/// digest. `None` for an id, of any length.
-fn plain_name(name: &str) -> Option<String> {
-    let name = ["docker.io/", "index.docker.io/"]
-        .iter()
-        .find_map(|registry| name.strip_prefix(registry))
-        .unwrap_or(name);
-    let name = name.strip_prefix("library/").unwrap_or(name);
-    if name.starts_with("sha256:") || name.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    let (name, digest) = name
-        .split_once('@')
-        .map_or((name, None), |(n, d)| (n, Some(d)));
-    let folder = name.rfind('/').map_or(0, |at| at + 1);
-    let (folder, last) = name.split_at(folder);
-    let (last, tag) = last.split_once(':').unwrap_or((last, "latest"));
-    Some(match digest {
-        Some(digest) => format!("{folder}{last}@{digest}"),
-        None => format!("{folder}{last}:{tag}"),
-    })
 }
 
 /// Whether an image was made from the bundle of another user, who did not share it.
@@ -309,10 +315,14 @@ pub(crate) fn engine_outcome(error: &docker::Error) -> Outcome {
 mod tests {
     use super::*;
     use crate::docker::fake::Fake;
+    use crate::records::Records;
 
     fn images(engine: Engine) -> Images {
+        let dir = tempfile::tempdir().expect("a folder");
+        let records = Records::open(&dir.path().join("records.redb")).expect("open");
         let own = (NameKey::new([1; 32]), "instance".to_owned());
-        Images::new(engine, own, &Settings::default())
+        let unlabelled = Arc::new(Unlabelled::new(records, BTreeSet::new()));
+        Images::new(engine, own, &Settings::default(), unlabelled)
     }
 
     #[tokio::test]
@@ -342,25 +352,6 @@ mod tests {
         for prefix in [&id, id.split_at(5).0] {
             let refused = images.named(prefix, &bob).await;
             assert_eq!(refused.expect_err("an id").cause, Cause::ImageMissing);
-        }
-    }
-
-    #[test]
-    fn names_are_compared_as_the_engine_means_them() {
-        for (name, plain) in [
-            ("python", Some("python:latest")),
-            ("docker.io/library/python:3.12", Some("python:3.12")),
-            ("index.docker.io/a/b", Some("a/b:latest")),
-            ("h:5000/a/b:c", Some("h:5000/a/b:c")),
-            ("h:5000/a", Some("h:5000/a:latest")),
-            ("a:b@sha256:12", Some("a@sha256:12")),
-            ("sha256:12", None),
-            ("52", None),
-            ("0633ae20", None),
-            ("library/beef", None),
-            ("beef:1", Some("beef:1")),
-        ] {
-            assert_eq!(plain_name(name).as_deref(), plain, "{name}");
         }
     }
 }

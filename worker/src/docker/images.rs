@@ -182,6 +182,29 @@ fn with_tag(name: &str) -> String {
     }
 }
 
+/// A name without what the engine adds to it or leaves away: registry, `library/`, the tag `latest`, a tag beside a
+/// digest. `None` for an id, of any length.
+pub(crate) fn plain_name(name: &str) -> Option<String> {
+    let name = ["docker.io/", "index.docker.io/"]
+        .iter()
+        .find_map(|registry| name.strip_prefix(registry))
+        .unwrap_or(name);
+    let name = name.strip_prefix("library/").unwrap_or(name);
+    if name.starts_with("sha256:") || name.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    let (name, digest) = name
+        .split_once('@')
+        .map_or((name, None), |(n, d)| (n, Some(d)));
+    let folder = name.rfind('/').map_or(0, |at| at + 1);
+    let (folder, last) = name.split_at(folder);
+    let (last, tag) = last.split_once(':').unwrap_or((last, "latest"));
+    Some(match digest {
+        Some(digest) => format!("{folder}{last}@{digest}"),
+        None => format!("{folder}{last}:{tag}"),
+    })
+}
+
 fn seconds(since_1970: i64) -> Timestamp {
     let seconds = u64::try_from(since_1970).unwrap_or_default();
     Timestamp::from_millis(seconds.saturating_mul(1000))
@@ -222,5 +245,29 @@ fn listed(found: ImageSummary) -> ImageInfo {
         size_bytes: u64::try_from(found.size).unwrap_or_default(),
         created_at: seconds(found.created),
         env: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_compared_as_the_engine_means_them() {
+        for (name, plain) in [
+            ("python", Some("python:latest")),
+            ("docker.io/library/python:3.12", Some("python:3.12")),
+            ("index.docker.io/a/b", Some("a/b:latest")),
+            ("h:5000/a/b:c", Some("h:5000/a/b:c")),
+            ("h:5000/a", Some("h:5000/a:latest")),
+            ("a:b@sha256:12", Some("a@sha256:12")),
+            ("sha256:12", None),
+            ("52", None),
+            ("0633ae20", None),
+            ("library/beef", None),
+            ("beef:1", Some("beef:1")),
+        ] {
+            assert_eq!(plain_name(name).as_deref(), plain, "{name}");
+        }
     }
 }

@@ -32,8 +32,9 @@ pub use build::{BuildLimits, BuildNetwork, BuildRequest, SecretFiles};
 pub use client::Client;
 pub use engine::Engine;
 pub use error::{BuildError, Error, Source};
+pub(crate) use images::plain_name;
 pub use mounts::{HostFolder, MountError, job_folder};
-pub use names::{BuildSpace, NameKey};
+pub use names::{BuildSpace, NameKey, loaded_name};
 pub use plan::{
     GpuAccess, LABEL_ATTEMPT, LABEL_CLUSTER, LABEL_CONFIG, LABEL_DIGEST, LABEL_GPUS,
     LABEL_INSTANCE, LABEL_JOB, LABEL_USER, LABEL_WORKER, Plan, PlanError, PlanMount, PlanNetwork,

@@ -70,6 +70,12 @@ impl NameKey {
     }
 }
 
+/// The name that a load gives the image of a bundle's `image.tar` until it has the labels of the image `tag`.
+#[must_use]
+pub fn loaded_name(tag: &str) -> String {
+    format!("{tag}-loaded")
+}
+
 /// The user's name as a part of an image's name. Image names allow fewer characters, so other names become their
 /// allowed characters and a digest. The double underscore, which no plain name has, avoids collisions.
 fn image_part(user: &UserName) -> String {

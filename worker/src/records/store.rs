@@ -1,6 +1,6 @@
 //! The records in one redb file: a batch is written whole and durably, or not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,6 +16,8 @@ const OUTBOX: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("outbox");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// When each image was last used, by its id; in milliseconds since 1970.
 const IMAGES: TableDefinition<'_, &str, u64> = TableDefinition::new("images");
+/// Names and ids of images without DoPQ's labels that DoPQ brought to the engine.
+const UNLABELLED: TableDefinition<'_, &str, ()> = TableDefinition::new("unlabelled_images");
 const COUNTERS: &str = "counters";
 const INSTANCE: &str = "instance";
 
@@ -106,6 +108,8 @@ pub(crate) struct Loaded {
     pub(crate) outbox: Vec<Report>,
     /// When each image was last used, by its id.
     pub(crate) images: BTreeMap<String, Timestamp>,
+    /// Names and ids of images without DoPQ's labels that DoPQ brought to the engine.
+    pub(crate) unlabelled: BTreeSet<String>,
     /// Names this folder of records for ever; its containers bear it.
     pub(crate) instance: String,
 }
@@ -128,6 +132,7 @@ impl Records {
             write.open_table(ATTEMPTS).map_err(storage)?;
             write.open_table(OUTBOX).map_err(storage)?;
             write.open_table(IMAGES).map_err(storage)?;
+            write.open_table(UNLABELLED).map_err(storage)?;
             let mut meta = write.open_table(META).map_err(storage)?;
             if meta.get(INSTANCE).map_err(storage)?.is_none() {
                 meta.insert(INSTANCE, fresh.as_bytes()).map_err(storage)?;
@@ -181,8 +186,15 @@ impl Records {
             let (id, at) = entry.map_err(storage)?;
             images.insert(id.value().to_owned(), Timestamp::from_millis(at.value()));
         }
+        let mut unlabelled = BTreeSet::new();
+        let table = read.open_table(UNLABELLED).map_err(storage)?;
+        for entry in table.iter().map_err(storage)? {
+            let (name, _) = entry.map_err(storage)?;
+            unlabelled.insert(name.value().to_owned());
+        }
         Ok(Loaded {
             images,
+            unlabelled,
             meta,
             attempts,
             outbox,
@@ -216,6 +228,31 @@ impl Records {
                 .map_err(storage)?;
             for (id, at) in uses {
                 table.insert(id.as_str(), at.as_millis()).map_err(storage)?;
+            }
+        }
+        write.commit().map_err(storage)
+    }
+
+    /// Notes names and ids of images without DoPQ's labels, and forgets others.
+    pub(crate) async fn note_unlabelled(
+        self,
+        added: Vec<String>,
+        gone: Vec<String>,
+    ) -> Result<(), Error> {
+        tokio::task::spawn_blocking(move || self.write_unlabelled(&added, &gone))
+            .await
+            .map_err(Error::Ended)?
+    }
+
+    fn write_unlabelled(&self, added: &[String], gone: &[String]) -> Result<(), Error> {
+        let write = self.0.begin_write().map_err(storage)?;
+        {
+            let mut table = write.open_table(UNLABELLED).map_err(storage)?;
+            for name in added {
+                table.insert(name.as_str(), ()).map_err(storage)?;
+            }
+            for name in gone {
+                table.remove(name.as_str()).map_err(storage)?;
             }
         }
         write.commit().map_err(storage)

@@ -1,4 +1,4 @@
-//! Keeps the engine's disk from filling: removes images that DoPQ made, and the engine's build cache.
+//! Keeps the engine's disk from filling: removes images that DoPQ made or pulled, and the engine's build cache.
 //!
 //! Once more than `retention.images_high` of the disk is used, images go, the longest unused first, until no more than
 //! `retention.images_low` is. An image stays that an attempt of this machine needs ([`Needs`]) or that any container
@@ -6,11 +6,13 @@
 //!
 //! - [`choose`]: which images go, and in which order
 //! - [`needs`]: what attempts need
+//! - [`unlabelled`]: which images without DoPQ's labels are DoPQ's
 
 mod choose;
 mod needs;
+mod unlabelled;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -30,6 +32,7 @@ use crate::options;
 use crate::records::Records;
 
 pub(crate) use needs::Needs;
+pub(crate) use unlabelled::Unlabelled;
 
 /// Between two looks at the disk. Before each build there is one more.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -57,6 +60,7 @@ pub(crate) struct Parts {
 pub(crate) struct Retention {
     parts: Parts,
     needs: Arc<Needs>,
+    unlabelled: Arc<Unlabelled>,
     /// When each image was last used, by its id.
     uses: Mutex<Uses>,
     /// One sweep at a time; until when the build cache is left alone.
@@ -80,10 +84,11 @@ struct Totals {
 }
 
 impl Retention {
-    /// With the recorded last use of images, and the attempts that the worker resumes.
+    /// With the recorded last use of images, which ones without labels are DoPQ's, and the attempts that the worker
+    /// resumes.
     pub(crate) async fn resume(
         parts: Parts,
-        uses: BTreeMap<String, Timestamp>,
+        (uses, unlabelled): (BTreeMap<String, Timestamp>, BTreeSet<String>),
         state: &State,
     ) -> Self {
         let needs = Needs::default();
@@ -97,6 +102,7 @@ impl Retention {
             }
         }
         Self {
+            unlabelled: Arc::new(Unlabelled::new(parts.records.clone(), unlabelled)),
             parts,
             needs: Arc::new(needs),
             uses: Mutex::new(Uses {
@@ -111,6 +117,11 @@ impl Retention {
     /// What attempts need.
     pub(crate) fn needs(&self) -> Arc<Needs> {
         Arc::clone(&self.needs)
+    }
+
+    /// Which images without DoPQ's labels are DoPQ's.
+    pub(crate) fn unlabelled(&self) -> Arc<Unlabelled> {
+        Arc::clone(&self.unlabelled)
     }
 
     /// The attempt begins to be prepared: its bundle, and the image that is made of it, stay.
@@ -187,11 +198,10 @@ impl Retention {
     }
 
     async fn sweep_once(&self, rest_until: &mut Option<Instant>) -> Result<(), docker::Error> {
-        let labels = [
-            (LABEL_CLUSTER, self.parts.cluster.as_str()),
-            (LABEL_INSTANCE, &self.parts.instance),
-        ];
-        let mut images = self.parts.engine.list_images(&labels).await?;
+        let changes = self.unlabelled.changes();
+        let mut images = self.parts.engine.list_images(&[]).await?;
+        self.unlabelled.keep_only(changes, &images).await;
+        images.retain(|image| self.made(image) || self.unlabelled.owns(image));
         self.note_uses(&images);
         let (high, low) = self.marks();
         if !self.is_above(high) {
@@ -218,6 +228,14 @@ impl Retention {
         Ok(())
     }
 
+    /// Whether this worker made the image, as its labels say.
+    fn made(&self, image: &ImageInfo) -> bool {
+        let label = |name| image.labels.get(name).map(String::as_str);
+        // Earlier versions did not name the instance.
+        label(LABEL_CLUSTER) == Some(&self.parts.cluster)
+            && label(LABEL_INSTANCE).is_none_or(|instance| instance == self.parts.instance)
+    }
+
     /// The marks; a low one that is not below the high one is as good as none.
     fn marks(&self) -> (f64, f64) {
         let options::Retention {
@@ -232,8 +250,22 @@ impl Retention {
         let Some(_removal) = self.needs.begin_removal(image) else {
             return;
         };
-        let name = image.tags.first().unwrap_or(&image.id);
-        match self.parts.engine.remove_image(&image.id).await {
+        // By its id, an image goes only if it has no more than one name.
+        let names = match self.made(image) {
+            true => vec![image.id.clone()],
+            false => self.unlabelled.removable(image),
+        };
+        let Some(name) = names
+            .first()
+            .map(|first| image.tags.first().unwrap_or(first))
+        else {
+            return;
+        };
+        let mut removed = Ok(());
+        for name in &names {
+            removed = removed.and(self.parts.engine.remove_image(name).await);
+        }
+        match removed {
             Ok(()) => {
                 self.totals.removed.fetch_add(1, Ordering::Relaxed);
                 self.totals.images.fetch_sub(1, Ordering::Relaxed);

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use dopq_common::agent::Run;
 use dopq_common::id::{AttemptId, Digest, UserName};
+use dopq_common::job::ImageSource;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::docker::{ImageInfo, LABEL_DIGEST, LABEL_USER};
+use crate::docker::{ImageInfo, LABEL_DIGEST, LABEL_USER, plain_name};
 
 /// What is needed.
 #[derive(Debug, Default)]
@@ -28,6 +29,8 @@ struct Table {
 #[derive(Debug, Default)]
 struct Need {
     bundle: Option<(UserName, Digest)>,
+    /// The plain name of the image, where the job names one.
+    name: Option<String>,
     image: Option<Arc<str>>,
 }
 
@@ -40,6 +43,7 @@ impl Need {
         };
         self.image.as_deref() == Some(image.id.as_str())
             || self.bundle.as_ref().is_some_and(made_from)
+            || self.name.is_some() && image.tags.iter().any(|tag| plain_name(tag) == self.name)
     }
 }
 
@@ -58,12 +62,18 @@ impl Drop for Removal<'_> {
 }
 
 impl Needs {
-    /// The attempt needs its bundle, and the image that is made of it. An image that is being removed now still goes.
+    /// The attempt needs its bundle, and the image that is made of it or that it names. An image that is being removed
+    /// now still goes.
     pub(super) fn bundle(&self, attempt: AttemptId, run: &Run) {
         let bundle = run.order.bundle;
+        let name = match &run.spec.image {
+            ImageSource::Named(name) => plain_name(name),
+            ImageSource::Build | ImageSource::Load => None,
+        };
         let mut table = self.table.lock();
-        table.attempts.entry(attempt).or_default().bundle =
-            bundle.map(|bundle| (run.order.user.clone(), bundle.digest));
+        let need = table.attempts.entry(attempt).or_default();
+        need.bundle = bundle.map(|bundle| (run.order.user.clone(), bundle.digest));
+        need.name = name;
     }
 
     /// The attempt needs this image. False when the image was being removed; it is gone then.

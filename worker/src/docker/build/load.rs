@@ -17,6 +17,7 @@ use super::tree::Tree;
 use super::{BuildRequest, image_tar, verdict};
 use crate::docker::client::{Client, translate};
 use crate::docker::error::{BuildError, Error};
+use crate::docker::names::loaded_name;
 
 const CALL: &str = "load";
 
@@ -34,7 +35,7 @@ impl Client {
         output: mpsc::Sender<Bytes>,
         cancel: CancellationToken,
     ) -> Result<String, BuildError> {
-        let base = format!("{}-loaded", request.tag);
+        let base = loaded_name(&request.tag);
         let loading = async {
             let loaded = self.import(request, &output).await?;
             self.tag_image(&loaded, &base).await?;

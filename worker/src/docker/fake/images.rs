@@ -67,17 +67,19 @@ impl Fake {
         self.build(request, output, cancel).await
     }
 
-    /// See [`Engine::pull`](crate::docker::Engine::pull). There is no registry.
+    /// See [`Engine::pull`](crate::docker::Engine::pull). Each pull gives a new image.
     ///
     /// # Errors
     /// As there.
     pub async fn pull(&self, name: &str, _silent: Duration) -> Result<(), Error> {
-        self.call("pull", name, |_| {
-            Err(Error::ImageMissing {
+        let offered = self.call("pull", name, |state| match state.registry.contains(name) {
+            true => Ok(()),
+            false => Err(Error::ImageMissing {
                 message: format!("{name} is in no registry"),
-            })
-        })
-        .await
+            }),
+        });
+        offered.await?;
+        self.put_image(name, [].into()).map(drop)
     }
 
     /// See [`Engine::find_image`](crate::docker::Engine::find_image).

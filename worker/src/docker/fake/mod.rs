@@ -88,6 +88,19 @@ impl Fake {
         self.put_image(name, [].into()).unwrap_or_default()
     }
 
+    /// Has a registry that gives this image.
+    pub fn offer_image(&self, name: &str) {
+        self.shared.state.lock().registry.insert(name.to_owned());
+    }
+
+    /// Gives an image a further name.
+    pub fn tag_image(&self, image: &str, name: &str) {
+        let mut state = self.shared.state.lock();
+        if let Some(id) = state.find_image(image).map(|found| found.id.clone()) {
+            state.tag(&id, name);
+        }
+    }
+
     /// Puts an image with labels there.
     pub fn add_labelled_image(&self, name: &str, labels: BTreeMap<String, String>) {
         drop(self.put_image(name, labels));

@@ -1,6 +1,6 @@
 //! What the pretended engine remembers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -37,6 +37,8 @@ pub enum Fault {
 pub(super) struct State {
     pub(super) containers: BTreeMap<String, Record>,
     pub(super) images: Vec<ImageInfo>,
+    /// What can be pulled.
+    pub(super) registry: BTreeSet<String>,
     pub(super) networks: BTreeMap<String, String>,
     pub(super) programs: BTreeMap<String, Program>,
     pub(super) builds: BTreeMap<String, Build>,
@@ -71,6 +73,7 @@ impl State {
         Self {
             containers: BTreeMap::new(),
             images: Vec::new(),
+            registry: BTreeSet::new(),
             networks: BTreeMap::new(),
             programs: BTreeMap::new(),
             builds: BTreeMap::new(),

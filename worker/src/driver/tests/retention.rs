@@ -7,7 +7,7 @@ use dopq_common::settings::Share;
 use dopq_common::wire::Order;
 
 use super::rig::Rig;
-use crate::docker::fake::{Fault, Program};
+use crate::docker::fake::{Build, Fault, Program};
 use crate::docker::{LABEL_CLUSTER, LABEL_INSTANCE, LABEL_USER};
 
 /// Waits until the condition holds.
@@ -40,6 +40,14 @@ impl Rig {
             self.finished(attempt).await.outcome.cause.as_str(),
             "succeeded"
         );
+    }
+
+    /// Runs a job in an image that it names, until it is forgotten.
+    async fn ran_in(&mut self, attempt: &str, image: &str) {
+        self.run(attempt, &format!(r#","image":"{image}""#)).await;
+        let end = self.finished(attempt).await;
+        assert_eq!(end.outcome.cause.as_str(), "succeeded", "{end:?}");
+        self.forgotten(attempt).await;
     }
 
     /// An image of this user's that another worker of the cluster made on the same engine.
@@ -209,5 +217,68 @@ async fn an_image_that_somebody_removes_before_its_container_is_created_is_not_t
             .count(),
         2
     );
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_that_were_pulled_for_jobs_go_and_those_that_were_there_stay() {
+    let mut rig = Rig::new().await;
+    rig.fake.give_disk(10);
+    (rig.retention.images_high, rig.retention.images_low) = (Share(0.45), Share(0.25));
+    rig.fake.add_image("debian:12");
+    for image in ["python:3.12", "alpine:3", "busybox:1"] {
+        rig.fake.offer_image(image);
+    }
+    rig.start().await;
+    rig.ran_in("1.1", "python:3.12").await;
+    rig.ran_in("2.1", "debian:12").await;
+    rig.ran_in("3.1", "alpine:3").await;
+    rig.fake.tag_image("alpine:3", "mine:1");
+    rig.end().await;
+    // What was pulled is known to the next process.
+    rig.start().await;
+    rig.ran_in("4.1", "busybox:1").await;
+    rig.ran("5.1", "bob").await;
+    rig.forgotten("5.1").await;
+    // Five images are one too many. Only two of them may go, the third is to be used.
+    rig.ran_in("6.1", "busybox:1").await;
+    let mut left = rig.fake.images();
+    left.retain(|name| !name.starts_with("dopq/"));
+    left.sort();
+    assert_eq!(left, ["alpine:3", "busybox:1", "debian:12", "mine:1"]);
+    assert!(!rig.has_image_of("bob"), "{:?}", rig.fake.images());
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_load_left_goes_although_it_has_no_labels() {
+    let mut rig = Rig::new().await;
+    rig.fake.give_disk(10);
+    (rig.retention.images_high, rig.retention.images_low) = (Share(0.05), Share(0.05));
+    rig.start().await;
+    let digest = dopq_common::id::Digest(*blake3::hash(super::rig::BUNDLE).as_bytes());
+    let slow = Build::new().takes(Duration::from_secs(60));
+    rig.fake.script_build(digest, slow);
+    rig.run("1.1", r#","build_flag":false"#).await;
+    rig.until("building").await;
+    let calls = || rig.fake.calls();
+    let loads = || {
+        calls()
+            .into_iter()
+            .find_map(|call| Some(call.strip_prefix("build ")?.to_owned()))
+    };
+    wait_for("loading", || loads().is_some()).await;
+    let base = format!("{}-loaded", loads().expect("a name"));
+    rig.fake.add_image(&base);
+    rig.fake.add_image("dopq/eve:1-loaded");
+    rig.kill().await;
+    rig.fake.script_build(digest, Build::new());
+    rig.start().await;
+    rig.finished("1.1").await;
+    rig.forgotten("1.1").await;
+    rig.ran("2.1", "bob").await;
+    let left = rig.fake.images();
+    assert!(!left.contains(&base), "{left:?}");
+    assert!(left.contains(&"dopq/eve:1-loaded".to_owned()), "{left:?}");
     rig.end().await;
 }
