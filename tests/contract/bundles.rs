@@ -56,7 +56,9 @@ async fn suite(bundles: &Bundles, spool: &Path) {
         bundles.get(&digest).await.err(),
         Some(Error::NotFound(_))
     ));
-    let taken = intake.accept(spooled, Some(digest)).await.expect("valid");
+    let anna = "anna".parse().expect("a name");
+    let taken = intake.accept(spooled, Some(digest), &anna).await;
+    let taken = taken.expect("valid");
     let stored = bundles.find(&digest).await.expect("asked").expect("found");
     assert_eq!((stored.bundle, stored.config), (taken.bundle, taken.config));
     let pieces: Vec<Bytes> = bundles

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dopq_common::bundle::archive::{self, Inspected, UNREADABLE};
 use dopq_common::bundle::{Fault, Limits, config};
-use dopq_common::id::Digest;
+use dopq_common::id::{Digest, UserName};
 use dopq_common::job::{BundleRef, JobSpec};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -114,7 +114,8 @@ impl Intake {
             .map_err(IntakeError::of)
     }
 
-    /// Validates and stores a bundle; it is durable when this returns. Does not validate a stored bundle again.
+    /// Validates and stores a bundle of `owner`; it is durable when this returns. Does not validate a stored bundle
+    /// again.
     ///
     /// # Errors
     /// [`IntakeError`].
@@ -122,12 +123,13 @@ impl Intake {
         &self,
         spooled: Spooled,
         announced: Option<Digest>,
+        owner: &UserName,
     ) -> Result<Taken, IntakeError> {
-        let judged = self.judge(spooled, announced).await?;
+        let judged = self.judge(spooled, announced, Some(owner)).await?;
         self.keep(judged).await
     }
 
-    /// Validates a bundle without storing it.
+    /// Validates a bundle without storing it. Of each owner one is read at a time, and one of all that are unknown.
     ///
     /// # Errors
     /// [`IntakeError`].
@@ -135,6 +137,7 @@ impl Intake {
         &self,
         mut spooled: Spooled,
         announced: Option<Digest>,
+        owner: Option<&UserName>,
     ) -> Result<Judged, IntakeError> {
         let found = spooled.digest();
         if let Some(announced) = announced
@@ -162,7 +165,7 @@ impl Intake {
             });
         }
         let file = spooled.reader().await.map_err(IntakeError::of)?;
-        let inspected = self.inspect(file, bundle.size_bytes).await?;
+        let inspected = self.inspect(file, bundle.size_bytes, owner).await?;
         Ok(Judged {
             bundle,
             config: inspected.config,
@@ -196,6 +199,7 @@ impl Intake {
         &self,
         mut file: std::fs::File,
         size_bytes: u64,
+        owner: Option<&UserName>,
     ) -> Result<Inspected, IntakeError> {
         let limits = Arc::clone(&self.limits);
         let deadline =
@@ -211,7 +215,7 @@ impl Intake {
         let started = Instant::now();
         let inspected: io::Result<_> = self
             .archives
-            .run(2 * deadline, inspect)
+            .run_for(owner, 2 * deadline, inspect)
             .await
             .map_err(IntakeError::overrun)?;
         match inspected.map_err(IntakeError::of)? {

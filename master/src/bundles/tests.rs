@@ -7,7 +7,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use dopq_common::bundle::Limits;
-use dopq_common::id::{AttemptId, JobId, JobKey};
+use dopq_common::id::{AttemptId, JobId, JobKey, UserName};
 use futures::{TryStreamExt as _, stream};
 use tempfile::TempDir;
 
@@ -55,6 +55,10 @@ const ATTEMPT: AttemptId = AttemptId {
     key: JobKey([7; 16]),
 };
 
+fn anna() -> UserName {
+    "anna".parse().expect("a name")
+}
+
 fn intake(folder: &TempDir, bundles: &Bundles, limits: Limits) -> Intake {
     Intake::new(bundles.clone(), &folder.path().join("spool"), limits).expect("an intake")
 }
@@ -65,7 +69,7 @@ async fn a_bundle_goes_in_and_comes_out_as_it_was() {
     let intake = intake(&folder, &bundles, Limits::default());
     let content = zip(CONFIG);
     let taken = intake
-        .accept(spooled(&intake, &content).await, None)
+        .accept(spooled(&intake, &content).await, None, &anna())
         .await
         .expect("valid");
     assert_eq!(taken.bundle.digest.0, *blake3::hash(&content).as_bytes());
@@ -93,7 +97,7 @@ async fn a_bundle_goes_in_and_comes_out_as_it_was() {
         None
     );
     let again = intake
-        .accept(spooled(&intake, &content).await, None)
+        .accept(spooled(&intake, &content).await, None, &anna())
         .await
         .expect("known");
     assert_eq!(again, taken);
@@ -110,11 +114,11 @@ async fn a_bundle_that_is_not_valid_or_not_as_announced_is_not_stored() {
     let content = zip("{}");
     let spool = spooled(&intake, &content).await;
     let digest = spool.digest();
-    let refused = intake.accept(spool, None).await;
+    let refused = intake.accept(spool, None, &anna()).await;
     assert!(matches!(refused, Err(IntakeError::Invalid(faults)) if faults.len() == 2));
     assert_eq!(bundles.find(&digest).await.expect("asked"), None);
     let refused = intake
-        .accept(spooled(&intake, &zip(CONFIG)).await, Some(digest))
+        .accept(spooled(&intake, &zip(CONFIG)).await, Some(digest), &anna())
         .await;
     assert!(matches!(refused, Err(IntakeError::Digest { announced, .. }) if announced == digest));
     let missing = bundles.get(&digest).await.err();

@@ -18,7 +18,7 @@ use super::error::{Error, Result};
 use super::space::free_bytes;
 use crate::bundles::{Intake, IntakeError, Spooled};
 
-/// Concurrent uploads of one user.
+/// Uploads of one user that are received or checked at once.
 const UPLOADS_PER_USER: usize = 4;
 /// Time-out of an upload without data.
 const STALL: Duration = Duration::from_secs(60);
@@ -45,7 +45,7 @@ struct UnderWay {
 }
 
 /// An upload's place and the disk space that it has reserved; released on drop.
-struct Promise<'a> {
+pub(super) struct Promise<'a> {
     uploads: &'a Uploads,
     user: UserName,
     /// Reserved and not yet written.
@@ -77,16 +77,19 @@ impl Uploads {
         }
     }
 
-    /// Receives `body`, whose announced length is `length` bytes.
+    /// Receives `body`, whose announced length is `length` bytes. The upload keeps its place while the promise lives.
     pub(super) async fn receive(
         &self,
         intake: &Intake,
         user: &UserName,
         length: u64,
         mut body: Body,
-    ) -> Result<Spooled> {
+    ) -> Result<(Spooled, Promise<'_>)> {
         match self.promise(user, length) {
-            Ok(mut promise) => write(intake, length, &mut body, &mut promise).await,
+            Ok(mut promise) => {
+                let spooled = write(intake, length, &mut body, &mut promise).await?;
+                Ok((spooled, promise))
+            }
             Err(error) => {
                 drain(body).await;
                 Err(error)
@@ -259,7 +262,10 @@ pub(super) async fn drain(mut body: Body) {
 
 #[cfg(test)]
 mod tests {
+    use dopq_common::bundle::Limits;
+
     use super::*;
+    use crate::bundles::Bundles;
 
     fn user(name: &str) -> UserName {
         name.parse().expect("a name")
@@ -295,6 +301,30 @@ mod tests {
         assert!(uploads.promise(&user("bert"), 1).is_ok());
         drop(held);
         assert!(uploads.promise(&anna, 1).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_received_upload_keeps_its_place_until_it_is_judged() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name| folder.path().join(name);
+        let store = path("store").display().to_string();
+        let bundles = Bundles::open(&store, &BTreeMap::new()).expect("a store");
+        let intake = Intake::new(bundles, &path("spool"), Limits::default()).expect("an intake");
+        let uploads = Uploads::new(folder.path().to_owned(), 0);
+        let anna = user("anna");
+        let mut judged = Vec::new();
+        for _ in 0..UPLOADS_PER_USER {
+            let received = uploads.receive(&intake, &anna, 1, Body::from("x")).await;
+            judged.push(received.expect("received"));
+        }
+        assert_eq!(uploads.under_way.lock().promised, 0);
+        let refused = uploads.receive(&intake, &anna, 1, Body::from("x")).await;
+        let refused = refused.err().expect("all places are taken");
+        let status = axum::response::IntoResponse::into_response(refused).status();
+        assert_eq!(status, axum::http::StatusCode::TOO_MANY_REQUESTS);
+        assert!(judged.pop().is_some());
+        let received = uploads.receive(&intake, &anna, 1, Body::from("x")).await;
+        assert!(received.is_ok());
     }
 
     #[tokio::test]

@@ -93,7 +93,7 @@ impl<S: Submit> Taker<S> {
     async fn verdict(&self, take: &Take) -> Result<Outcome, Stop> {
         let found = &take.found;
         let (folder_user, mut faults) = self.owner(&found.path);
-        match self.judge(found).await? {
+        match self.judge(found, folder_user.as_ref()).await? {
             Ok(judged) => {
                 let executor = &judged.spec.executor;
                 if let Some(user) = folder_user.as_ref().filter(|user| *user != executor) {
@@ -145,7 +145,11 @@ impl<S: Submit> Taker<S> {
     }
 
     /// Makes a private copy and validates it. The inner error is the file's faults.
-    async fn judge(&self, found: &Found) -> Result<Result<Judged, Vec<Fault>>, Stop> {
+    async fn judge(
+        &self,
+        found: &Found,
+        owner: Option<&UserName>,
+    ) -> Result<Result<Judged, Vec<Fault>>, Stop> {
         let mut folders = vec![self.intake.spool_folder()];
         folders.extend(self.intake.bundles().folder());
         if let Some(reason) = space::shortage(&folders, found.print.size_bytes, self.min_space) {
@@ -176,7 +180,7 @@ impl<S: Submit> Taker<S> {
                            copy it to incoming/ again";
             return Ok(Err(vec![Fault::new("check_died", "", message)]));
         };
-        match self.intake.judge(spooled, None).await {
+        match self.intake.judge(spooled, None, owner).await {
             Ok(judged) => Ok(Ok(judged)),
             Err(IntakeError::Invalid(faults)) => Ok(Err(faults)),
             Err(error) => Err(failed(&error)),

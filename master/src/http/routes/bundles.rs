@@ -60,9 +60,10 @@ pub(in crate::http) async fn upload(
     };
     let intake = &context.app.intake;
     let uploads = &context.uploads;
-    let spooled = uploads.receive(intake, &caller.name, length, body).await?;
+    // Its place is held until it is judged.
+    let (spooled, _place) = uploads.receive(intake, &caller.name, length, body).await?;
     let accepted = async {
-        let taken = intake.accept(spooled, Some(digest)).await?;
+        let taken = intake.accept(spooled, Some(digest), &caller.name).await?;
         let granted = context.app.bundles.grant(&digest, &caller.name).await;
         granted.map_err(IntakeError::Store).map(|()| taken)
     };
