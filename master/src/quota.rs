@@ -1,7 +1,7 @@
 //! How much each user may keep in the bundle store.
 //!
-//! What they keep is counted by the leader's sweeps ([`crate::retention`]), and results also when they are stored. A
-//! user who keeps too much can submit nothing until some of it is gone.
+//! What they keep is counted by the leader's sweeps ([`crate::retention`]), and bundles and results also when they are
+//! stored. A user who keeps too much can upload and submit nothing until some of it is gone.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 /// What a user keeps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Used {
-    /// Bytes of bundles of jobs that the scheduler knows.
+    /// Bytes of bundles that they uploaded, or that a job of theirs has which the scheduler knows.
     pub bundles: u64,
     /// Bytes of logs.
     pub logs: u64,
@@ -59,7 +59,7 @@ impl fmt::Display for Exceeded {
         let limit = self.limit;
         write!(
             f,
-            "your jobs keep {total} in the bundle store, and {limit} are allowed: \
+            "you keep {total} in the bundle store, and {limit} are allowed: \
              {results} of results, {logs} of logs, {bundles} of bundles"
         )
     }
@@ -71,7 +71,8 @@ impl Exceeded {
     pub fn hint(&self) -> String {
         let largest = &self.used.largest;
         if largest.is_empty() {
-            return "none of your jobs that ended left anything; wait until others end, or ask an admin"
+            return "none of your ended jobs left anything; bundles go some time after their last use; wait, or ask an \
+                    admin"
                 .to_owned();
         }
         let ids: Vec<String> = largest.iter().map(|(id, _)| id.to_string()).collect();
@@ -105,6 +106,13 @@ impl Quota {
         *self.users.lock() = users;
     }
 
+    /// A bundle was stored for the user that they did not have.
+    pub(crate) fn uploaded(&self, user: &UserName, bytes: u64) {
+        let mut users = self.users.lock();
+        let used = users.entry(user.clone()).or_default();
+        used.bundles = used.bundles.saturating_add(bytes);
+    }
+
     /// Results of the user's were stored: `bytes` in the place of `before`.
     pub(crate) fn stored(&self, user: &UserName, before: u64, bytes: u64) {
         let mut users = self.users.lock();
@@ -121,7 +129,7 @@ impl Quota {
         used.largest.retain(|(largest, _)| *largest != job);
     }
 
-    /// Whether the user may submit.
+    /// Whether the user may upload and submit.
     ///
     /// # Errors
     /// [`Exceeded`].
@@ -153,19 +161,20 @@ mod tests {
         let quota = Quota::new(Some(ByteSize(10 << 30)));
         assert!(quota.check(&anna).is_ok(), "nothing is known of her");
         let used = Used {
-            bundles: 1 << 30,
+            bundles: 0,
             logs: 2 << 30,
             results: 6 << 30,
             largest: vec![(JobId(7), 5 << 30), (JobId(9), 1 << 30)],
         };
         quota.counted([(anna.clone(), used)].into());
+        quota.uploaded(&anna, 1 << 30);
         assert!(quota.check(&anna).is_ok());
         quota.stored(&anna, 0, 1 << 30);
         quota.stored(&anna, 1 << 30, 1 << 30);
         let exceeded = quota.check(&anna).expect_err("too much");
         assert_eq!(
             exceeded.to_string(),
-            "your jobs keep 10 GiB in the bundle store, and 10 GiB are allowed: \
+            "you keep 10 GiB in the bundle store, and 10 GiB are allowed: \
              7 GiB of results, 2 GiB of logs, 1 GiB of bundles"
         );
         assert_eq!(

@@ -175,6 +175,18 @@ impl Intake {
         })
     }
 
+    /// Notes that `user` has a stored bundle's content, may use it, and keeps it.
+    ///
+    /// # Errors
+    /// [`IntakeError::Store`].
+    pub async fn grant(&self, bundle: BundleRef, user: &UserName) -> Result<(), IntakeError> {
+        let granted = self.bundles.grant(&bundle.digest, user).await;
+        if granted.map_err(IntakeError::Store)? {
+            self.quota.uploaded(user, bundle.size_bytes);
+        }
+        Ok(())
+    }
+
     /// Reads a configuration with a client's overrides, and returns the accepted document and the job's specification.
     ///
     /// # Errors

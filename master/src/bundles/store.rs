@@ -178,16 +178,16 @@ impl Bundles {
         self.write(&path, json(&path, &record)?).await
     }
 
-    /// Notes that `user` has the bundle's content and may use it.
+    /// Notes that `user` has the bundle's content and may use it. False if that was known.
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::Store`].
-    pub async fn grant(&self, digest: &Digest, user: &UserName) -> Result<(), Error> {
+    pub async fn grant(&self, digest: &Digest, user: &UserName) -> Result<bool, Error> {
         if self.is_granted(digest, user).await? {
-            return Ok(());
+            return Ok(false);
         }
-        self.write(&self.grant_path(digest, user), Bytes::new())
-            .await
+        let path = self.grant_path(digest, user);
+        self.write(&path, Bytes::new()).await.map(|()| true)
     }
 
     /// Whether `user` uploaded the bundle. Knowing its digest is not enough to use it.

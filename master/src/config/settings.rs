@@ -130,7 +130,7 @@ dopq_common::settings! {
         pub results_size: ByteSize = ByteSize(50 * ByteSize::GIB);
         /// Uploads must leave this much of the data folder's disk free
         pub min_free: ByteSize = ByteSize(ByteSize::GIB);
-        /// The most that the jobs of one user may keep in the bundle store; above it the user cannot submit
+        /// The most that one user may keep in the bundle store; above it the user can neither upload nor submit
         pub user_storage: Option<ByteSize> = None;
         /// The most connections to the API from one address; behind a proxy all clients have the proxy's
         pub connections_per_address: usize = 1024, at_least(1);

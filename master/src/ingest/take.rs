@@ -195,8 +195,8 @@ impl<S: Submit> Taker<S> {
             .keep(judged)
             .await
             .map_err(|error| failed(&error))?;
-        let granted = self.intake.bundles().grant(&taken.bundle.digest, &user);
-        granted.await.map_err(|error| failed(&error))?;
+        let granted = self.intake.grant(taken.bundle, &user).await;
+        granted.map_err(|error| failed(&error))?;
         let mark = found.mark();
         let read = self
             .intake

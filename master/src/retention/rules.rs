@@ -48,6 +48,14 @@ impl Object {
     }
 }
 
+/// Which bundle a user uploaded, by the name of the object that says so.
+pub(super) fn grant(name: &str) -> Option<(Digest, UserName)> {
+    match name.split('/').collect::<Vec<_>>().as_slice() {
+        ["uploaders", digest, user] => Some((digest.parse().ok()?, user.parse().ok()?)),
+        _ => None,
+    }
+}
+
 fn job_name(text: &str) -> Option<JobName> {
     let (id, key) = text.split_once('-')?;
     Some((id.parse().ok()?, key.parse().ok()?))
@@ -238,6 +246,21 @@ mod tests {
             (String::new(), false),
         ] {
             assert_eq!(Object::of(&name).is_some(), known, "{name}");
+        }
+    }
+
+    #[test]
+    fn who_uploaded_what_is_read_from_names() {
+        let digest = Digest([0xab; 32]);
+        let anna = "anna@lab".parse().expect("a name");
+        let name = format!("uploaders/{digest}/anna@lab");
+        assert_eq!(grant(&name), Some((digest, anna)));
+        for other in [
+            "uploaders/x/anna",
+            &format!("uploaders/{digest}"),
+            &format!("jobs/{digest}/a"),
+        ] {
+            assert_eq!(grant(other), None, "{other}");
         }
     }
 

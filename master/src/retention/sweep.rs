@@ -1,6 +1,7 @@
 //! One sweep: lists the store in pages, decides by the rules, and removes.
 //!
 //! A bundle goes in two steps. Without its record it does not count as stored: whoever submits it must upload it again.
+//! Who uploaded it goes with the record.
 //! Its zip goes later, when no leader can be left that accepted a job while the record was there.
 
 use std::cmp::Reverse;
@@ -34,6 +35,22 @@ pub(super) struct Mode {
     pub(super) grace: Duration,
 }
 
+/// Who uploaded a bundle.
+#[derive(Default)]
+struct Upload {
+    users: Vec<UserName>,
+    /// Whether the bundle or a part of it is there.
+    is_there: bool,
+}
+
+impl Upload {
+    /// The objects that say so.
+    fn names(&self, digest: &Digest) -> impl Iterator<Item = String> {
+        let users = self.users.iter();
+        users.map(move |user| format!("uploaders/{digest}/{user}"))
+    }
+}
+
 /// A sweep under way.
 pub(super) struct Sweep<'a> {
     bundles: &'a Bundles,
@@ -42,6 +59,7 @@ pub(super) struct Sweep<'a> {
     mode: Mode,
     now: Timestamp,
     needs: Needs,
+    uploads: BTreeMap<Digest, Upload>,
     /// What nothing needs and is not over.
     unused: BTreeMap<Group, Unused>,
     used: BTreeMap<UserName, Used>,
@@ -65,6 +83,7 @@ impl<'a> Sweep<'a> {
             mode,
             now,
             needs,
+            uploads: BTreeMap::new(),
             unused: BTreeMap::new(),
             used: BTreeMap::new(),
             report: Report {
@@ -80,6 +99,7 @@ impl<'a> Sweep<'a> {
     /// The store's; what was removed until then is gone.
     pub(super) async fn run(mut self) -> Result<(Report, BTreeMap<UserName, Used>), Error> {
         self.outputs().await?;
+        self.uploads().await?;
         let mut over = self.bundles().await?;
         for group in self.early() {
             match group {
@@ -88,6 +108,7 @@ impl<'a> Sweep<'a> {
             }
         }
         self.remove_bundles(over).await?;
+        self.remove_uploads().await?;
         self.archive().await?;
         self.note_largest();
         Ok((self.report, self.used))
@@ -148,6 +169,20 @@ impl<'a> Sweep<'a> {
         Ok(())
     }
 
+    /// Who uploaded which bundle.
+    async fn uploads(&mut self) -> Result<(), Error> {
+        let mut pages = self.bundles.pages("uploaders");
+        while let Some(page) = pages.next().await {
+            for listed in page? {
+                if let Some((digest, user)) = rules::grant(&listed.name) {
+                    self.uploads.entry(digest).or_default().users.push(user);
+                }
+            }
+            tokio::time::sleep(self.mode.pause).await;
+        }
+        Ok(())
+    }
+
     /// The bundles that are over.
     async fn bundles(&mut self) -> Result<BTreeSet<Digest>, Error> {
         let mut over = BTreeSet::new();
@@ -157,11 +192,18 @@ impl<'a> Sweep<'a> {
                 let (Object::Zip(digest) | Object::Record(digest)) = object else {
                     continue;
                 };
+                let upload = self.uploads.get_mut(&digest);
+                if let Some(upload) = upload {
+                    upload.is_there = true;
+                }
                 if self.is_over(object, &listed, self.needs.bundle(&digest)) {
                     over.insert(digest);
                     continue;
                 }
-                for user in self.needs.users(&digest) {
+                let uploaded = self.uploads.get(&digest).into_iter();
+                let uploaded = uploaded.flat_map(|upload| &upload.users);
+                let users: BTreeSet<_> = self.needs.users(&digest).iter().chain(uploaded).collect();
+                for user in users {
                     let used = self.used.entry(user.clone()).or_default();
                     used.bundles = used.bundles.saturating_add(listed.size_bytes);
                 }
@@ -228,11 +270,14 @@ impl<'a> Sweep<'a> {
         let over: Vec<Digest> = over.into_iter().collect();
         for some in over.chunks(BUNDLES_AT_ONCE) {
             let held = self.unneeded(some);
-            let records = held
-                .iter()
-                .map(|(digest, _)| format!("bundles/{digest}.json"));
+            let mut gone = Vec::with_capacity(held.len());
+            for (digest, _) in &held {
+                gone.push(format!("bundles/{digest}.json"));
+                let upload = self.uploads.get(digest).into_iter();
+                gone.extend(upload.flat_map(|upload| upload.names(digest)));
+            }
             if !self.mode.dry_run {
-                self.bundles.remove(records.collect()).await?;
+                self.bundles.remove(gone).await?;
             }
         }
         if !self.mode.dry_run && !over.is_empty() {
@@ -245,6 +290,25 @@ impl<'a> Sweep<'a> {
                 gone.extend(self.zip(digest).await?);
             }
             self.remove(gone).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes what says who uploaded bundles that are not there.
+    async fn remove_uploads(&self) -> Result<(), Error> {
+        if self.mode.dry_run {
+            return Ok(());
+        }
+        for (digest, upload) in self.uploads.iter().filter(|(_, upload)| !upload.is_there) {
+            // It may be uploaded again now, or was since the sweep began.
+            let Some(_removal) = self.bundles.removing(*digest) else {
+                continue;
+            };
+            if self.bundles.find(digest).await?.is_none()
+                && self.bundles.zip(digest).await?.is_none()
+            {
+                self.bundles.remove(upload.names(digest).collect()).await?;
+            }
         }
         Ok(())
     }

@@ -91,7 +91,16 @@ async fn what_no_job_needs_goes_by_age_and_nothing_else() {
     store.log(2, 5, 19 * HOUR).await;
     let digest = |byte| Digest([byte; 32]);
     let (old, half, young) = (digest(1), digest(2), digest(3));
-    let strange = ["bundles/mine.zip", "jobs/mine/file", "mine"];
+    let strange = [
+        "bundles/mine.zip",
+        "jobs/mine/file",
+        "mine",
+        "uploaders/mine/anna",
+    ];
+    let nowhere = digest(4);
+    for digest in [old, half, young, nowhere] {
+        store.file(&format!("uploaders/{digest}/anna"), 1000 * HOUR);
+    }
     for (digest, age) in [(old, 11 * HOUR), (young, HOUR)] {
         store.file(&format!("bundles/{digest}.zip"), age);
         store.file(&format!("bundles/{digest}.json"), age);
@@ -104,6 +113,7 @@ async fn what_no_job_needs_goes_by_age_and_nothing_else() {
 
     let would = store.sweep(true).await;
     assert!(would.dry_run && store.has_log(1) && store.has(&format!("bundles/{old}.zip")));
+    assert!(store.has(&format!("uploaders/{nowhere}/anna")));
     let report = store.sweep(false).await;
     assert_eq!(would.removed, report.removed);
     let of = |kind| report.removed.get(&kind).copied().unwrap_or_default();
@@ -126,7 +136,11 @@ async fn what_no_job_needs_goes_by_age_and_nothing_else() {
         assert!(!store.has(&format!("bundles/{gone}.zip")), "{gone}");
         assert!(!store.has(&format!("bundles/{gone}.json")), "{gone}");
     }
+    for gone in [old, half, nowhere] {
+        assert!(!store.has(&format!("uploaders/{gone}")), "{gone}");
+    }
     assert!(store.has(&format!("bundles/{young}.zip")));
+    assert!(store.has(&format!("uploaders/{young}/anna")));
     for name in strange {
         assert!(store.has(name), "{name}");
     }

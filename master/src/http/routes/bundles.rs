@@ -14,6 +14,7 @@ use crate::http::caller::Caller;
 use crate::http::error::{Error, Result};
 use crate::http::extract::Id;
 use crate::http::uploads::{drain, refusal};
+use crate::quota::Exceeded;
 
 /// Returns the bundle if the caller uploaded it, so that another upload can be skipped.
 pub(in crate::http) async fn show(
@@ -59,13 +60,19 @@ pub(in crate::http) async fn upload(
         }
     };
     let intake = &context.app.intake;
+    if let Err(exceeded) = intake.quota().check(&caller.name) {
+        drain(body).await;
+        return Err(keeps_too_much(&exceeded));
+    }
     let uploads = &context.uploads;
     // Its place is held until it is judged.
     let (spooled, _place) = uploads.receive(intake, &caller.name, length, body).await?;
     let accepted = async {
+        // A sweep removes a bundle together with who has it.
+        let _using = context.app.bundles.using(digest).await;
         let taken = intake.accept(spooled, Some(digest), &caller.name).await?;
-        let granted = context.app.bundles.grant(&digest, &caller.name).await;
-        granted.map_err(IntakeError::Store).map(|()| taken)
+        let granted = intake.grant(taken.bundle, &caller.name).await;
+        granted.map(|()| taken)
     };
     match accepted.await {
         Ok(Taken { bundle, .. }) => {
@@ -85,6 +92,11 @@ pub(in crate::http) async fn upload(
             Err(refusal(error))
         }
     }
+}
+
+/// The error for a user who keeps too much.
+pub(super) fn keeps_too_much(exceeded: &Exceeded) -> Error {
+    Error::new(ErrorCode::InsufficientStorage, exceeded.to_string()).hint(exceeded.hint())
 }
 
 /// The announced length, which is needed to reserve disk space.

@@ -88,14 +88,8 @@ async fn hand_over(
         let message = "only operators and admins may submit urgent jobs; use normal or nice";
         return Err(Error::fault("class_not_allowed", "class", message));
     }
-    context
-        .app
-        .intake
-        .quota()
-        .check(&user)
-        .map_err(|exceeded| {
-            Error::new(ErrorCode::InsufficientStorage, exceeded.to_string()).hint(exceeded.hint())
-        })?;
+    let keeps = context.app.intake.quota().check(&user);
+    keeps.map_err(|exceeded| bundles::keeps_too_much(&exceeded))?;
     let job_key = random::job_key()
         .map_err(|error| Error::internal("failed to draw a random number", &error))?;
     let submission = Submission {

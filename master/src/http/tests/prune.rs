@@ -79,24 +79,22 @@ async fn only_admins_prune() {
 
 #[tokio::test]
 async fn who_keeps_too_much_cannot_submit_until_some_of_it_is_gone() {
-    let world = World::with_quota(100).await;
+    let world = World::with_quota(10_000).await;
+    let bytes = zip(&config("anna"));
+    let digest = blake3::hash(&bytes).to_hex().to_string();
+    let reply = world.upload("anna", &bytes).await;
+    assert_eq!(reply.status, StatusCode::CREATED);
     let job = world.running_job("anna", "gpu-1").await;
-    world.store_log(job, 1, 0, &[b'x'; 150]).await;
+    world.store_log(job, 1, 0, &[b'x'; 15_360]).await;
     let remove = |job: u64| {
         let request = world.request("DELETE", &format!("/v1/jobs/{job}/output"));
         request.token(&world.token("anna")).send()
     };
     assert_eq!(remove(job).await.status, StatusCode::CONFLICT, "it runs");
-    world.finished(job, "gpu-1", 150).await;
+    world.finished(job, "gpu-1", 15_360).await;
     // Only sweeps count logs, and this one would remove nothing that is to stay.
     world.prune(true).await;
 
-    let bytes = zip(&config("anna"));
-    let digest = blake3::hash(&bytes).to_hex().to_string();
-    assert_eq!(
-        world.upload("anna", &bytes).await.status,
-        StatusCode::CREATED
-    );
     let submit = || {
         let request = world
             .request("POST", "/v1/jobs")
@@ -106,13 +104,51 @@ async fn who_keeps_too_much_cannot_submit_until_some_of_it_is_gone() {
     let refused = submit().await;
     assert_eq!(refused.status, StatusCode::INSUFFICIENT_STORAGE);
     let error = refused.error();
-    assert!(error.message.contains("150 B of logs"), "{}", error.message);
+    assert!(
+        error.message.contains("15 KiB of logs"),
+        "{}",
+        error.message
+    );
     assert!(
         error.hint.contains(&format!("dopq prune {job}")),
         "{}",
         error.hint
     );
+    let refused = world.upload("anna", &bytes).await;
+    assert_eq!(refused.error().message, error.message);
     let removed = remove(job).await;
     assert_eq!(removed.status, StatusCode::OK, "{}", removed.text());
     assert_eq!(submit().await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn uploads_count_although_no_job_has_them() {
+    let bundle = |name: &str| zip(&config("anna").replace("trial", name));
+    let [one, two, three] = ["alpha", "bravo", "gamma"].map(bundle);
+    let most = one.len() + two.len();
+    let world = World::with_quota(u64::try_from(most).expect("a size")).await;
+    for bytes in [&one, &one, &two] {
+        let reply = world.upload("anna", bytes).await;
+        assert_eq!(reply.status, StatusCode::CREATED, "{}", reply.text());
+    }
+    let reply = world.upload("anna", &three).await;
+    assert_eq!(reply.status, StatusCode::INSUFFICIENT_STORAGE);
+    // A sweep finds the same.
+    world.prune(true).await;
+    let error = world.upload("anna", &three).await.error();
+    assert!(error.message.starts_with("you keep"), "{}", error.message);
+    assert!(
+        error.hint.contains("wait, or ask an admin"),
+        "{}",
+        error.hint
+    );
+    // Whoever has the same content keeps it too.
+    for (bytes, status) in [
+        (&one, StatusCode::CREATED),
+        (&two, StatusCode::CREATED),
+        (&three, StatusCode::INSUFFICIENT_STORAGE),
+    ] {
+        let reply = world.upload("bert", bytes).await;
+        assert_eq!(reply.status, status, "{}", reply.text());
+    }
 }
