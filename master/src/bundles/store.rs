@@ -154,20 +154,7 @@ impl Bundles {
         bundle: BundleRef,
         config: &str,
     ) -> Result<(), Error> {
-        let path = self.zip_path(&bundle.digest);
-        let input = |source| Error::Input {
-            path: path.to_string(),
-            source,
-        };
-        let content = spooled.content().await.map_err(input)?;
-        let written = self.write_stream(&path, content).await?;
-        if written != bundle.size_bytes {
-            let reason = format!("{written} bytes were written of {}", bundle.size_bytes);
-            return Err(Error::Damaged {
-                path: path.to_string(),
-                reason,
-            });
-        }
+        self.put_zip(spooled, bundle).await?;
         // The record is written last, so a bundle with a record is complete.
         let record = BundleRecord {
             version: 1,
@@ -175,7 +162,31 @@ impl Bundles {
             config: config.to_owned(),
         };
         let path = self.path(["bundles", &format!("{}.json", bundle.digest)]);
-        self.write(&path, json(&path, &record)?).await
+        self.write(&path, json(&path, &record)?).await?;
+        // A sweep of another master can have removed an old zip of that name in between. It looks for the record
+        // after that, and this looks for the zip after the record, so one of the two notices.
+        if self.zip(&bundle.digest).await?.is_none() {
+            self.put_zip(spooled, bundle).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_zip(&self, spooled: &mut Spooled, bundle: BundleRef) -> Result<(), Error> {
+        let path = self.zip_path(&bundle.digest);
+        let input = |source| Error::Input {
+            path: path.to_string(),
+            source,
+        };
+        let content = spooled.content().await.map_err(input)?;
+        let written = self.write_stream(&path, content).await?;
+        if written == bundle.size_bytes {
+            return Ok(());
+        }
+        let reason = format!("{written} bytes were written of {}", bundle.size_bytes);
+        Err(Error::Damaged {
+            path: path.to_string(),
+            reason,
+        })
     }
 
     /// Notes that `user` has the bundle's content and may use it. False if that was known.

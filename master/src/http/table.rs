@@ -178,8 +178,7 @@ pub(super) fn table() -> Vec<Route> {
         .streams();
     t.add(Get, "/v1/bundles/{digest}", by(User), bundles::show);
     t.add(Put, "/v1/bundles/{digest}", by(User), bundles::upload)
-        .streams()
-        .anywhere();
+        .streams();
 
     t.add(
         Get,

@@ -286,10 +286,15 @@ impl<'a> Sweep<'a> {
         for some in over.chunks(BUNDLES_AT_ONCE) {
             let mut gone = Vec::new();
             let held = self.unneeded(some);
+            let mut digests = Vec::new();
             for (digest, _) in &held {
-                gone.extend(self.zip(digest).await?);
+                if let Some(zip) = self.zip(digest).await? {
+                    gone.push(zip);
+                    digests.push(*digest);
+                }
             }
             self.remove(gone).await?;
+            self.remove_records_without_zip(digests).await?;
         }
         Ok(())
     }
@@ -323,6 +328,19 @@ impl<'a> Sweep<'a> {
         view.read(|model| needs.look(&model.state));
         held.retain(|(digest, _)| needs.bundle(digest) != Need::Now);
         held
+    }
+
+    /// Removes records that another master, which led until now, wrote after the look for them and before the zip went.
+    async fn remove_records_without_zip(&self, digests: Vec<Digest>) -> Result<(), Error> {
+        for digest in digests.iter().filter(|_| !self.mode.dry_run) {
+            if self.bundles.find(digest).await?.is_some()
+                && self.bundles.zip(digest).await?.is_none()
+            {
+                let record = format!("bundles/{digest}.json");
+                self.bundles.remove(vec![record]).await?;
+            }
+        }
+        Ok(())
     }
 
     /// A bundle's zip, if it may still go: nobody stored the bundle again meanwhile.

@@ -12,6 +12,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod races;
+
 const HOUR: Duration = Duration::from_secs(3600);
 
 struct Store {

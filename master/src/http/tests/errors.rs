@@ -134,6 +134,10 @@ async fn a_standby_answers_reads_and_names_the_leader_for_the_rest() {
         .await;
     assert_eq!(reply.status.as_u16(), 307);
     assert_eq!(reply.header("location"), "http://leader:7070/v1/jobs?a=b");
+    let path = format!("/v1/bundles/{}", "00".repeat(32));
+    let upload = world.request("PUT", &path).token(&anna).body("a zip");
+    let reply = upload.send().await;
+    assert_eq!(reply.status.as_u16(), 307);
     // Who may not do it is told so here, and not sent on.
     let reply = world.request("POST", "/v1/users").token(&anna).send().await;
     assert_eq!(reply.error().code, ErrorCode::Forbidden);
