@@ -221,7 +221,7 @@ impl Client {
             }
             if self.token.is_some() && self.token_for(&next).is_none() {
                 return Err(wrong(
-                    "is another host; if it is your cluster's leader, save a token for it with dopq login",
+                    "is another address; if it is your cluster's leader, save a token for it with dopq login",
                 ));
             }
             url = next;
@@ -233,9 +233,10 @@ impl Client {
         })
     }
 
-    /// The token for a URL: the master's own on the master's host, and elsewhere only one that was saved for there.
+    /// The token for a URL: the master's own at the master's scheme, host and port, and elsewhere only one that was
+    /// saved for there.
     fn token_for(&self, url: &Url) -> Option<&HeaderValue> {
-        if url.host() == self.base.host() {
+        if url.origin() == self.base.origin() {
             self.token.as_ref()
         } else {
             self.others.get(&url.origin().ascii_serialization())
