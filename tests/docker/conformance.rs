@@ -525,6 +525,8 @@ async fn images_are_found_listed_and_removed(bench: Bench) {
     let labels = [(LABEL_CLUSTER, bench.cluster.as_str())];
     let listed = bench.engine.list_images(&labels).await.expect("listed");
     assert!(listed.iter().any(|image| image.id == id), "{listed:?}");
+    let all = bench.engine.list_images(&[]).await.expect("listed");
+    assert!(all.iter().any(|image| image.id == id), "{all:?}");
     let mut plan = bench.plan(1, "exit 0");
     plan.image = id.clone();
     let container = bench.engine.create(&plan).await.expect("created").id;
@@ -540,5 +542,6 @@ async fn images_are_found_listed_and_removed(bench: Bench) {
     bench.engine.remove_image(&id).await.expect("removed");
     assert_eq!(bench.engine.find_image(&id).await.expect("asked"), None);
     let keep = ByteSize(20 << 30);
-    bench.engine.prune_builds(keep).await.expect("pruned");
+    let freed = bench.engine.prune_builds(keep).await.expect("pruned");
+    assert_eq!(freed, 0, "the cache is smaller");
 }

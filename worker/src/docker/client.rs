@@ -259,22 +259,6 @@ pub(super) async fn within<T>(
     }
 }
 
-/// A connection that adds `extra` to the query of its requests, such as `&memory=1`: what bollard has no field for.
-pub(super) fn with_query(docker: &Docker, extra: String) -> Docker {
-    docker.clone().with_request_modifier(move |mut request| {
-        let mut parts = request.uri().clone().into_parts();
-        let path = parts
-            .path_and_query
-            .as_ref()
-            .map(|path| format!("{path}{extra}"));
-        parts.path_and_query = path.and_then(|path| path.parse().ok());
-        if let Ok(uri) = parts.try_into() {
-            *request.uri_mut() = uri;
-        }
-        request
-    })
-}
-
 /// Converts bollard's error.
 pub(super) fn translate(call: &'static str, error: ApiError) -> Error {
     match error {

@@ -5,20 +5,31 @@ use std::time::Duration;
 use bollard::auth::DockerCredentials;
 use bollard::models::{ImageInspect, ImageSummary};
 use bollard::query_parameters::{
-    CreateImageOptions, ListImagesOptions, PruneBuildOptions, RemoveImageOptions, TagImageOptions,
+    CreateImageOptions, ListImagesOptions, RemoveImageOptions, TagImageOptions,
 };
 use dopq_common::resources::ByteSize;
 use dopq_common::time::Timestamp;
 use futures::StreamExt;
+use hyper::Request;
+use serde::Deserialize;
 
-use super::client::{Client, translate, with_query, within};
+use super::client::{Client, translate};
 use super::error::Error;
 use super::lifecycle::label_filter;
+use super::raw::Raw;
 use super::registries;
 use super::types::ImageInfo;
 
 /// Removing tens of gigabytes takes the disk a while.
 const PRUNE_DEADLINE: Duration = Duration::from_secs(600);
+
+/// The engine's answer to a prune.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Pruned {
+    #[serde(default)]
+    space_reclaimed: u64,
+}
 
 impl Client {
     /// The image of this name or id, if the engine has it.
@@ -95,18 +106,30 @@ impl Client {
     /// Any.
     pub async fn prune_builds(&self, keep: ByteSize) -> Result<u64, Error> {
         const CALL: &str = "prune builds";
-        let docker = self.docker(CALL).await?;
-        let options = PruneBuildOptions {
-            reserved_space: i64::try_from(keep.0).ok(),
-            all: Some(true),
-            ..PruneBuildOptions::default()
+        let version = self.docker(CALL).await?.client_version();
+        let (major, minor, keep) = (version.major_version, version.minor_version, keep.0);
+        // Engines know the limit by the second name since API 1.48, and by the first before. bollard has no field for it.
+        let path = format!(
+            "/v{major}.{minor}/build/prune?all=1&keep-storage={keep}&reserved-space={keep}"
+        );
+        let pruning = async {
+            let mut answer = Raw::send(CALL, self.host(), Request::post(path)).await?;
+            let mut text = Vec::new();
+            while let Some(block) = answer.next().await? {
+                text.extend_from_slice(&block);
+            }
+            serde_json::from_slice::<Pruned>(&text).map_err(|error| Error::Other {
+                call: CALL,
+                message: error.to_string(),
+            })
         };
-        // Engines before API 1.48 know the same under this name.
-        let docker = with_query(docker, format!("&keep-storage={}", keep.0));
-        let pruning = docker.prune_build(Some(options));
-        let pruned = within(CALL, PRUNE_DEADLINE, pruning).await?;
-        let freed = pruned.space_reclaimed.unwrap_or_default();
-        Ok(u64::try_from(freed).unwrap_or_default())
+        match tokio::time::timeout(PRUNE_DEADLINE, pruning).await {
+            Ok(pruned) => Ok(pruned?.space_reclaimed),
+            Err(_) => Err(Error::Deadline {
+                call: CALL,
+                after: PRUNE_DEADLINE,
+            }),
+        }
     }
 
     /// Pulls an image from its registry.
