@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use dopq_master::store::{Options, RedisOptions, Store};
 use dopq_tests::cli::Cli;
-use dopq_tests::process::Program;
 use dopq_tests::programs::{Master, Standalone};
 use tokio::time::Instant;
 
@@ -42,14 +41,13 @@ async fn redis(jobs: usize, scale: Scale) -> Vec<Row> {
     .await;
     master.restart();
     archived(plane.folder.path()).await;
-    let mut figures = Figures::default();
-    for _ in 0..scale.pick(3, 1) {
+    let figures = Figures::of(&url, &admin, scale, || {
         master.program.stop();
         let began = Instant::now();
         master.restart();
-        figures.add(&url, &admin, &master.program, began).await;
-    }
-    figures.rows("Redis", jobs)
+        (began, master.program.pid())
+    });
+    figures.await.rows("Redis", jobs)
 }
 
 async fn embedded(jobs: usize, scale: Scale) -> Vec<Row> {
@@ -61,14 +59,13 @@ async fn embedded(jobs: usize, scale: Scale) -> Vec<Row> {
     fill(Options::Embedded { dir }, jobs).await;
     master.restart();
     archived(&master.data_dir().join("bundles")).await;
-    let mut figures = Figures::default();
-    for _ in 0..scale.pick(3, 1) {
+    let figures = Figures::of(&url, &admin, scale, || {
         master.program.stop();
         let began = Instant::now();
         master.restart();
-        figures.add(&url, &admin, &master.program, began).await;
-    }
-    figures.rows("embedded store", jobs)
+        (began, master.program.pid())
+    });
+    figures.await.rows("embedded store", jobs)
 }
 
 #[derive(Default)]
@@ -79,16 +76,31 @@ struct Figures {
 }
 
 impl Figures {
+    /// Those of some restarts; `restart` returns when it began and the new process.
+    async fn of(
+        url: &str,
+        admin: &Cli,
+        scale: Scale,
+        mut restart: impl FnMut() -> (Instant, u32),
+    ) -> Self {
+        let mut figures = Self::default();
+        for _ in 0..scale.pick(3, 1) {
+            let (began, pid) = restart();
+            figures.add(url, admin, pid, began).await;
+        }
+        figures
+    }
+
     /// Waits until the master leads, and until it is idle.
-    async fn add(&mut self, url: &str, admin: &Cli, program: &Program, began: Instant) {
+    async fn add(&mut self, url: &str, admin: &Cli, pid: u32, began: Instant) {
         let client = Client::of(url.to_owned(), admin);
         while client.json("/v1/status").await["role"] != "leader" {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         self.seconds.push(began.elapsed().as_secs_f64());
         tokio::time::sleep(Duration::from_secs(2)).await;
-        self.peak.push(status_mib(program.pid(), "VmHWM"));
-        self.idle.push(status_mib(program.pid(), "VmRSS"));
+        self.peak.push(status_mib(pid, "VmHWM"));
+        self.idle.push(status_mib(pid, "VmRSS"));
     }
 
     fn rows(&self, store: &str, jobs: usize) -> Vec<Row> {
