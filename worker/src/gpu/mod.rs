@@ -1,9 +1,11 @@
 //! The machine's GPUs: through NVML, simulated, or none.
 //!
 //! A GPU that failed once is quarantined until the worker restarts: it stays in the inventory, marked unhealthy, so
-//! that nothing is placed on it. [`access`] decides how GPUs get into containers.
+//! that nothing is placed on it. [`access`] decides how GPUs get into containers. [`devices`] keeps the driver from
+//! shutting idle GPUs down.
 
 mod access;
+mod devices;
 mod look;
 mod nvml;
 mod simulated;

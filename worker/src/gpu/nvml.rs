@@ -4,6 +4,7 @@
 //! the thread is abandoned, and another one reads the others.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -17,8 +18,11 @@ use nvml_wrapper::error::NvmlError;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use super::devices::open_devices;
 use super::look::Look;
 
+/// Where the GPUs' device files are.
+const DEVICES: &str = "/dev";
 /// Time-out of one look at all GPUs.
 const PATIENCE: Duration = Duration::from_secs(10);
 const NOBODY: u32 = u32::MAX;
@@ -144,13 +148,19 @@ impl Nvml {
             .name("nvml".to_owned())
             .spawn(move || {
                 let library = nvml_wrapper::Nvml::init();
+                let mut open = Vec::new();
                 for reply in questions {
                     let seen = match &library {
                         Ok(library) => read_all(library, &shared),
                         Err(error) => Err(error.to_string()),
                     };
+                    let found = seen.as_ref().is_ok_and(|seen| !seen.is_empty());
                     // The caller may have timed out.
                     reply.send(seen).unwrap_or_default();
+                    // Opening may take seconds or hang, like any call to a GPU. Nobody waits for it here.
+                    if found && open.is_empty() {
+                        open = open_devices(Path::new(DEVICES));
+                    }
                 }
             })
             .map_err(|error| error.to_string())?;
