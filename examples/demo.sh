@@ -54,7 +54,8 @@ finish() {
   fi
   # A stopped worker leaves its containers to the next one, which never comes here.
   local left
-  left=$(docker ps -aq --filter "label=dopq.cluster=$cluster" 2>/dev/null || true)
+  left=$(docker ps -aq --filter "label=dopq.cluster=$cluster" 2>/dev/null || true
+    docker ps -aq --filter "label=dopq.holder=$cluster" 2>/dev/null || true)
   # shellcheck disable=SC2086 # ids are words
   [ -z "$left" ] || docker rm -f $left >/dev/null 2>&1 || true
   left=$(docker images -q --filter "label=dopq.cluster=$cluster" 2>/dev/null | sort -u || true)

@@ -10,5 +10,6 @@ mod faults;
 
 mod load;
 mod logs;
+mod networks;
 mod rules;
 mod signals;

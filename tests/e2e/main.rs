@@ -5,5 +5,6 @@ mod cluster;
 mod crashes;
 mod ends;
 mod logs;
+mod networks;
 mod outcomes;
 mod share;

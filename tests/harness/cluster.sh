@@ -20,7 +20,9 @@ stop() {
   done
   [ -z "${epmd_port:-}" ] || ERL_EPMD_PORT=$epmd_port epmd -kill >/dev/null 2>&1 || true
   label=label=dopq.cluster=$cluster
-  docker ps --all --quiet --filter "$label" | xargs --no-run-if-empty docker rm --force >/dev/null
+  for of in "$label" "label=dopq.holder=$cluster"; do
+    docker ps --all --quiet --filter "$of" | xargs --no-run-if-empty docker rm --force >/dev/null
+  done
   docker images --quiet --filter "$label" | sort -u | xargs --no-run-if-empty docker rmi --force >/dev/null
   docker network ls --quiet --filter "$label" | xargs --no-run-if-empty docker network rm >/dev/null
   [ -n "$keep" ] || rm -rf "$dir"

@@ -77,10 +77,13 @@ pub fn sweep(cluster: &str) {
             drop(Command::new("docker").args(arguments).args(ids).output());
         }
     };
-    remove(
-        &["rm", "--force"],
-        list(&["ps", "--all", "--quiet", "--filter", &filter]),
-    );
+    // Jobs' containers, and those that hold networks for them.
+    for filter in [&filter, &format!("label=dopq.holder={cluster}")] {
+        remove(
+            &["rm", "--force"],
+            list(&["ps", "--all", "--quiet", "--filter", filter]),
+        );
+    }
     // An image that another was built on goes only after it.
     for _ in 0..3 {
         remove(

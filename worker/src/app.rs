@@ -32,6 +32,7 @@ use crate::images::Images;
 use crate::input::Input;
 use crate::inventory::Inventory;
 use crate::logs::LivePublisher;
+use crate::networks::{Identity, Networks, kept_ready};
 use crate::outbox::{self, Outbox};
 use crate::records::{self, Loaded, Records};
 use crate::retention::{self, Retention};
@@ -240,6 +241,10 @@ pub(crate) async fn run_with(
         let context = Arc::clone(&context);
         async move { context.retention.run().await }
     });
+    parts.spawn({
+        let context = Arc::clone(&context);
+        async move { context.networks.run().await }
+    });
     tracing::info!(worker.id = %context.options.name, "worker ready");
 
     let driven = tokio::select! {
@@ -249,6 +254,7 @@ pub(crate) async fn run_with(
     life.cancel();
     parts.shutdown().await;
     context.retention.save().await;
+    context.networks.close().await;
     context.tasks.close();
     if tokio::time::timeout(ENDING, context.tasks.wait())
         .await
@@ -433,7 +439,14 @@ fn context(
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let starts = options.settings.limits.starts.unwrap_or(2 * cores);
     let instance = prepared.loaded.instance;
+    let identity = Identity {
+        cluster: options.settings.cluster.to_string(),
+        worker: options.name.clone(),
+        instance: instance.clone(),
+    };
+    let ready = kept_ready(options.settings.network.pool, &probed.info);
     Ok(Context {
+        networks: Networks::new(engine.clone(), identity, bridge(&options), ready),
         instance: instance.clone(),
         clock,
         health: Health::default(),
@@ -478,7 +491,10 @@ fn context(
 /// What the engine shows, once it answers.
 async fn look(context: &Context) -> Vec<Seen> {
     retry::until(retry::START, || async {
-        let containers = seen(context).await;
+        let containers = match context.networks.adopt().await {
+            Ok(()) => seen(context).await,
+            Err(error) => Err(error),
+        };
         containers
             .inspect_err(|error| {
                 tracing::warn!(error = chain(error), "failed to list the containers");

@@ -305,6 +305,7 @@ pub(crate) fn engine_outcome(error: &docker::Error) -> Outcome {
         | docker::Error::Conflict { .. }
         | docker::Error::Deadline { .. }
         | docker::Error::Unreachable { .. }
+        | docker::Error::NetworkGone { .. }
         | docker::Error::Other { .. } => {
             Outcome::new(Cause::EngineError, format!("failed to {}", chain(error)))
         }

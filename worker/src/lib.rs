@@ -20,6 +20,7 @@ mod inventory;
 mod keyed;
 mod live;
 mod logs;
+mod networks;
 mod options;
 mod outbox;
 mod outdir;
@@ -33,5 +34,6 @@ mod retry;
 pub use app::run_on;
 pub use app::{Error, run};
 pub use options::{
-    BuildOptions, DockerOptions, GpuMode, GpuOptions, Limits, Options, Pull, Retention, Settings,
+    BuildOptions, DockerOptions, GpuMode, GpuOptions, Limits, NetworkOptions, Options, Pull,
+    Retention, Settings,
 };

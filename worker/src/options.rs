@@ -57,6 +57,8 @@ dopq_common::settings! {
         pub docker: DockerOptions = DockerOptions::default();
         /// GPUs and how containers get them
         pub gpu: GpuOptions = GpuOptions::default();
+        /// Networks of jobs
+        pub network: NetworkOptions = NetworkOptions::default();
         /// Bounds on what it does at once and on what it keeps
         pub limits: Limits = Limits::default();
         /// What it removes to keep its disks free
@@ -113,6 +115,15 @@ dopq_common::settings! {
         pub mode: GpuMode = GpuMode::Auto;
         /// Simulate this many GPUs instead of using the machine's
         pub simulated: Option<u32> = None, between(0, 1000);
+    }
+}
+
+dopq_common::settings! {
+    /// Networks of jobs.
+    #[derive(Debug, Clone, Copy)]
+    pub struct NetworkOptions {
+        /// Networks of each kind that are kept ready for jobs; 0 makes each when its job starts
+        pub pool: usize = 8, between(0, 1000);
     }
 }
 

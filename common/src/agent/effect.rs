@@ -19,8 +19,8 @@ pub struct Effects {
     pub acts: Vec<Act>,
 }
 
-/// One thing to do. Each is safe to do again after a crash, but for [`Act::Start`], which is given once in an
-/// attempt's life.
+/// One thing to do. Each is safe to do again after a crash, but for [`Act::Start`], which is given once for each
+/// container.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Act {
     /// Get the bundle onto this machine's disk.

@@ -186,6 +186,11 @@ pub enum StartFault {
     Refused(Outcome),
     /// No answer, or a broken one: it may have started, or may yet.
     Unclear,
+    /// The container could not start and was removed, for a reason that another one of the same image will not meet.
+    Removed {
+        /// The image's id.
+        image: Arc<str>,
+    },
 }
 
 /// An event that changes nothing, and why. The shell logs it at debug, counts it and acknowledges it.

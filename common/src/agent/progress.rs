@@ -114,6 +114,16 @@ impl Step<'_> {
                 let outcome = stop.map_or(outcome, |stop| stop.outcome.clone());
                 self.finish(id, Some(container), true, Ended::new(outcome, 0));
             }
+            StartFault::Removed { image } => match attempt.stop.clone() {
+                Some(stop) => self.finish_as_ordered(id, &stop, None),
+                None => {
+                    let stage = Stage::Creating {
+                        image: Arc::clone(&image),
+                    };
+                    self.enter(id, stage, "");
+                    self.act(Act::Create { attempt: id, image });
+                }
+            },
             StartFault::Unclear => {
                 let stage = Stage::Starting {
                     container: Arc::clone(&container),

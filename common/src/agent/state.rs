@@ -136,7 +136,8 @@ pub enum Stage {
         image: Arc<str>,
     },
     /// Recorded before the one start is asked for. Nothing in this stage ever asks again: what became of
-    /// the start is found out by looking. Leads to `Running`, `Exited` or `Uploading`.
+    /// the start is found out by looking. Leads to `Running`, `Exited` or `Uploading`, and back to `Creating` when the
+    /// container could not start and was removed.
     Starting {
         /// Its container.
         container: Arc<str>,

@@ -91,6 +91,8 @@ impl Engine {
             // Its folder goes with the attempt.
             host.binds = None;
             host.mounts = None;
+            // It may have joined a network that the worker made before.
+            host.network_mode = Some("none".to_owned());
             host
         });
         body

@@ -1,6 +1,7 @@
 //! Converts a [`Plan`] into the engine's request and adds the rules for every container.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::Duration;
 
 use bollard::models::{
@@ -11,7 +12,8 @@ use bollard::models::{
 use dopq_common::id::GpuId;
 use dopq_common::job::HealthCheck;
 
-use super::plan::{GpuAccess, Plan, PlanMount, PlanNetwork};
+use super::namespace::NETWORK_FILES;
+use super::plan::{GpuAccess, JoinedNetwork, Plan, PlanMount, PlanNetwork};
 
 /// Number of log files that the engine keeps.
 const LOG_FILES: &str = "2";
@@ -78,7 +80,7 @@ impl Plan {
             ),
             shm_size: signed(user.shm_size.0),
             init: Some(user.init),
-            mounts: Some(self.mounts.iter().map(mount).collect()),
+            mounts: Some(self.all_mounts()),
             tmpfs: Some(user.tmpfs.clone().into_iter().collect()),
             readonly_rootfs: Some(user.read_only),
             log_config: Some(self.log_config()),
@@ -86,6 +88,7 @@ impl Plan {
                 PlanNetwork::None => "none".to_owned(),
                 PlanNetwork::Bridge(name) => name.clone(),
                 PlanNetwork::Host => "host".to_owned(),
+                PlanNetwork::Joined(joined) => format!("container:{}", joined.holder),
             }),
             dns: Some(user.dns.clone()),
             extra_hosts: Some(
@@ -112,6 +115,15 @@ impl Plan {
             cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
             ..HostConfig::default()
         }
+    }
+
+    fn all_mounts(&self) -> Vec<Mount> {
+        let mut mounts: Vec<_> = self.mounts.iter().map(mount).collect();
+        if let PlanNetwork::Joined(joined) = &self.network {
+            // The engine's own files can be written where the root file system can.
+            mounts.extend(network_files(joined, self.user.read_only));
+        }
+        mounts
     }
 
     /// The `local` driver: `json-file` replaces bytes that are not UTF-8.
@@ -156,11 +168,26 @@ fn health(check: Option<&HealthCheck>) -> HealthConfig {
 }
 
 fn mount(mount: &PlanMount) -> Mount {
+    bind(
+        mount.source.as_path(),
+        mount.target.to_owned(),
+        mount.read_only,
+    )
+}
+
+fn network_files(joined: &JoinedNetwork, read_only: bool) -> impl Iterator<Item = Mount> {
+    let own = |name| joined.files.as_path().join(name);
+    NETWORK_FILES
+        .iter()
+        .map(move |name| bind(&own(name), format!("/etc/{name}"), read_only))
+}
+
+fn bind(source: &Path, target: String, read_only: bool) -> Mount {
     Mount {
         typ: Some(MountType::BIND),
-        source: Some(mount.source.as_path().display().to_string()),
-        target: Some(mount.target.to_owned()),
-        read_only: Some(mount.read_only),
+        source: Some(source.display().to_string()),
+        target: Some(target),
+        read_only: Some(read_only),
         bind_options: Some(MountBindOptions {
             propagation: Some(MountBindOptionsPropagationEnum::RPRIVATE),
             ..MountBindOptions::default()

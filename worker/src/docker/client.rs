@@ -116,6 +116,8 @@ impl Client {
             runtimes,
             builder: builder(&server, &version),
             cdi: info.cdi_spec_dirs.is_some_and(|dirs| !dirs.is_empty()),
+            shares_networks: is_docker(&server)
+                && !has_user_namespaces(info.security_options.as_deref().unwrap_or_default()),
             cpus: info
                 .ncpu
                 .and_then(|n| u32::try_from(n).ok())
@@ -228,9 +230,7 @@ fn connection(host: &str) -> Result<Docker, ApiError> {
 /// The builder of an engine. Docker announces BuildKit in the header `Builder-Version` only where it is the default, so a
 /// header that is missing says nothing.
 fn builder(server: &SystemVersion, api: &ClientVersion) -> Builder {
-    let mut parts = server.components.iter().flatten();
-    let is_docker = parts.any(|part| part.name == "Engine");
-    if !is_docker || (api.major_version, api.minor_version) < FIRST_BUILDKIT_API {
+    if !is_docker(server) || (api.major_version, api.minor_version) < FIRST_BUILDKIT_API {
         return Builder::Absent;
     }
     let version = server.version.as_deref().unwrap_or_default();
@@ -242,6 +242,19 @@ fn builder(server: &SystemVersion, api: &ClientVersion) -> Builder {
         Some(major) if major < FIRST_DOCUMENTS_VERSION => Builder::Old,
         Some(_) | None => Builder::Current,
     }
+}
+
+fn is_docker(server: &SystemVersion) -> bool {
+    let mut parts = server.components.iter().flatten();
+    parts.any(|part| part.name == "Engine")
+}
+
+/// Whether containers have user namespaces, which one that joins another's network would share with it.
+fn has_user_namespaces(security: &[String]) -> bool {
+    let names = ["name=userns", "name=rootless"];
+    security
+        .iter()
+        .any(|option| names.iter().any(|name| option.starts_with(name)))
 }
 
 /// Waits for an answer with a time-out.

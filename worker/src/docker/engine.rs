@@ -15,6 +15,7 @@ use super::error::{BuildError, Error};
 #[cfg(any(test, feature = "fake-engine"))]
 use super::fake::Fake;
 
+use super::namespace::{NetworkFiles, Traces, traces};
 use super::plan::Plan;
 use crate::disk::Disk;
 
@@ -61,6 +62,33 @@ impl Engine {
     /// [`Error::Conflict`] when something else has the name; and any other.
     pub async fn ensure_network(&self, name: &str, cluster: &str) -> Result<(), Error> {
         either!(self, engine => engine.ensure_network(name, cluster).await)
+    }
+
+    /// Gives the engine [`holder_image`](super::holder_image), whose program `/wait` only waits.
+    ///
+    /// # Errors
+    /// Any.
+    pub async fn add_holder_image(&self) -> Result<(), Error> {
+        either!(self, engine => engine.add_holder_image().await)
+    }
+
+    /// The network files that the engine made for a running container.
+    ///
+    /// # Errors
+    /// Any.
+    pub async fn network_files(&self, id: &str) -> Result<NetworkFiles, Error> {
+        either!(self, engine => engine.network_files(id).await)
+    }
+
+    /// The traces in the network namespace of the process `pid`. `None` when it is not the program `/wait NAME`, or
+    /// cannot be looked at.
+    #[must_use]
+    pub fn traces(&self, pid: u32, name: &str) -> Option<Traces> {
+        match self {
+            Self::Docker(_) => traces(pid, name),
+            #[cfg(any(test, feature = "fake-engine"))]
+            Self::Fake(fake) => fake.traces(name),
+        }
     }
 
     /// Builds the image of a bundle's Dockerfile and returns its id. Sends output to `output` line by line, newline

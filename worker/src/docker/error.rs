@@ -34,6 +34,12 @@ pub enum Error {
         /// The engine's message.
         message: String,
     },
+    /// The container did not start, because the container whose network it joins does not run.
+    #[error("join the network made for the container: {message}")]
+    NetworkGone {
+        /// The engine's message.
+        message: String,
+    },
     /// The engine refuses what the job asks of its container, such as an unknown user. The user's fault.
     #[error("give the container what the job asks for: {message}")]
     Refused {
@@ -84,6 +90,7 @@ impl Error {
             | Self::ImageMissing { .. }
             | Self::Command { .. }
             | Self::Refused { .. }
+            | Self::NetworkGone { .. }
             | Self::DiskFull { .. }
             | Self::Other { .. } => false,
         }

@@ -77,7 +77,20 @@ impl Client {
             }
         }
         let docker = self.docker(CALL).await?;
-        self.call(CALL, docker.start_container(id, None)).await
+        let started = self.call(CALL, docker.start_container(id, None)).await;
+        started.map_err(|error| match (&container.joins, error) {
+            (Some(holder), Error::Other { message, .. } | Error::Conflict { message })
+                if is_network_gone(&message) =>
+            {
+                tracing::debug!(holder, "the network's container does not run");
+                Error::NetworkGone { message }
+            }
+            // It was there just now; what is missing is the container that it joins.
+            (Some(_), Error::NotFound { message }) if !message.contains(&container.id) => {
+                Error::NetworkGone { message }
+            }
+            (_, error) => error,
+        })
     }
 
     /// The container's state; `None` if it does not exist.
@@ -237,6 +250,13 @@ pub(super) fn is_same_attempt(
         .all(|name| found.get(*name).is_some() && found.get(*name) == wanted.get(*name))
 }
 
+/// Whether the engine or its runtime cannot join another container's network.
+fn is_network_gone(message: &str) -> bool {
+    ["join network of", "joining network namespace", "/ns/net"]
+        .iter()
+        .any(|words| message.contains(words))
+}
+
 fn container(found: ContainerInspectResponse) -> Container {
     let state = found.state.unwrap_or_default();
     let status = match state.status {
@@ -284,6 +304,11 @@ fn container(found: ContainerInspectResponse) -> Container {
             .filter(|pid| *pid > 0)
             .and_then(|pid| u32::try_from(pid).ok()),
         error: state.error.unwrap_or_default(),
+        image: found.image.unwrap_or_default(),
+        joins: found
+            .host_config
+            .and_then(|host| host.network_mode)
+            .and_then(|mode| mode.strip_prefix("container:").map(str::to_owned)),
     }
 }
 

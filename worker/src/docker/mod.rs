@@ -19,6 +19,7 @@ mod lifecycle;
 mod logs;
 mod mounts;
 mod names;
+mod namespace;
 mod network;
 mod plan;
 mod plan_input;
@@ -27,6 +28,7 @@ mod registries;
 mod signals;
 mod stats;
 mod types;
+mod wait_program;
 
 pub use build::{BuildLimits, BuildNetwork, BuildRequest, SecretFiles};
 pub use client::Client;
@@ -35,8 +37,9 @@ pub use error::{BuildError, Error, Source};
 pub(crate) use images::plain_name;
 pub use mounts::{HostFolder, MountError, job_folder};
 pub use names::{BuildSpace, NameKey, loaded_name};
+pub use namespace::{NETWORK_FILES, NetworkFiles, Traces, holder_image};
 pub use plan::{
-    GpuAccess, LABEL_ATTEMPT, LABEL_CLUSTER, LABEL_CONFIG, LABEL_DIGEST, LABEL_GPUS,
+    GpuAccess, JoinedNetwork, LABEL_ATTEMPT, LABEL_CLUSTER, LABEL_CONFIG, LABEL_DIGEST, LABEL_GPUS,
     LABEL_INSTANCE, LABEL_JOB, LABEL_USER, LABEL_WORKER, Plan, PlanError, PlanMount, PlanNetwork,
     RunSettings, UserPart, container_name, plan,
 };

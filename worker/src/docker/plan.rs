@@ -1,7 +1,7 @@
 //! Decides the parameters of a container: the job's specification, limited by the worker's settings.
 //!
 //! [`plan`] is pure. A [`Plan`] has no field for privileges, capabilities, host devices, other containers' volumes or
-//! namespaces, so no input can ask for them. [`body`](super::body) converts it to the engine's request and adds the
+//! other jobs' namespaces, so no input can ask for them. [`body`](super::body) converts it to the engine's request and adds the
 //! fixed rules.
 
 use std::collections::BTreeMap;
@@ -92,6 +92,28 @@ pub enum PlanNetwork {
     Bridge(String),
     /// The machine's own.
     Host,
+    /// A namespace of the worker's, which no other job uses meanwhile.
+    Joined(JoinedNetwork),
+}
+
+impl PlanNetwork {
+    /// The id of the container whose network it is.
+    #[must_use]
+    pub fn joins(&self) -> Option<&str> {
+        match self {
+            Self::Joined(joined) => Some(&joined.holder),
+            Self::None | Self::Bridge(_) | Self::Host => None,
+        }
+    }
+}
+
+/// A network namespace that the worker made before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinedNetwork {
+    /// The container that holds it, by id.
+    pub holder: String,
+    /// The folder of the job's own copies of [`NETWORK_FILES`](super::NETWORK_FILES). The holder's would be shared.
+    pub files: HostFolder,
 }
 
 /// A request that this worker does not allow.

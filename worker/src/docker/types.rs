@@ -19,6 +19,8 @@ pub struct EngineInfo {
     pub builder: Builder,
     /// Whether it injects devices from CDI specifications.
     pub cdi: bool,
+    /// Whether a container can join the network of another without sharing more with it.
+    pub shares_networks: bool,
     /// Logical processors.
     pub cpus: u32,
     /// Memory of the machine, in bytes.
@@ -124,6 +126,10 @@ pub struct Container {
     pub pid: Option<u32>,
     /// The engine's error at the start; empty if none.
     pub error: String,
+    /// The id of its image.
+    pub image: String,
+    /// The id of the container whose network it joins.
+    pub joins: Option<String>,
 }
 
 /// How a container ended.

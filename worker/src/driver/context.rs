@@ -26,6 +26,7 @@ use crate::fetch::Bundles;
 use crate::images::Images;
 use crate::input::Input;
 use crate::logs::{LivePublisher, Log};
+use crate::networks::Networks;
 use crate::retention::Retention;
 
 /// What acts need.
@@ -41,6 +42,7 @@ pub(crate) struct Context {
     pub(crate) images: Images,
     pub(crate) retention: Retention,
     pub(crate) run_settings: RunSettings,
+    pub(crate) networks: Networks,
     pub(crate) outdir: HostFolder,
     pub(crate) live: LivePublisher,
     /// Container creations and starts at once.

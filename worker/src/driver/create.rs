@@ -39,27 +39,37 @@ pub(super) async fn create(
         })?;
     let secrets = secrets(context, run).await?;
     let _permit = context.starts.acquire().await;
-    let (mut pauses, mut plan) = (Pauses::new(retry::ENGINE), None);
-    loop {
-        let error = match create_once(context, attempt, run, image, (&outdir, &secrets), &mut plan)
+    let (mut pauses, mut kept) = (Pauses::new(retry::ENGINE), None);
+    let created = loop {
+        let error = match create_once(context, attempt, run, image, (&outdir, &secrets), &mut kept)
             .await
         {
-            Ok(created) => return Ok(created),
-            Err(CreateError::Outcome(outcome)) => return Err(outcome),
+            Ok(created) => break Ok(created),
+            Err(CreateError::Outcome(outcome)) => break Err(outcome),
             Err(CreateError::Engine(error)) if error.is_uncertain() => error,
             // It was there just before, so this says nothing of the job.
             Err(CreateError::Engine(docker::Error::ImageMissing { message })) => {
                 let detail =
                     format!("the image was removed before its container was created: {message}");
-                return Err(Outcome::new(Cause::EngineError, detail));
+                break Err(Outcome::new(Cause::EngineError, detail));
             }
-            Err(CreateError::Engine(error)) => return Err(engine_outcome(&error)),
+            Err(CreateError::Engine(error)) => break Err(engine_outcome(&error)),
         };
         // Whether it took effect shows at the next try: the name is then taken, by this attempt.
         context.health.lost(&context.clock);
         tracing::warn!(%attempt, error = chain(&error), "creating the container again");
         pauses.wait().await;
-    }
+    };
+    // Whatever was taken and is not in use now never will be.
+    context.networks.put_back(attempt);
+    created
+}
+
+/// What is created, also when that is tried again.
+struct Kept {
+    plan: docker::Plan,
+    /// The network that it has if it joins none.
+    own_network: docker::PlanNetwork,
 }
 
 enum CreateError {
@@ -79,11 +89,11 @@ async fn create_once(
     run: &Run,
     image: &str,
     (outdir, secrets): (&docker::HostFolder, &[(String, Secret)]),
-    kept: &mut Option<docker::Plan>,
+    kept: &mut Option<Kept>,
 ) -> Result<Created, CreateError> {
     let engine = &context.engine;
-    let plan = match kept {
-        Some(plan) => plan,
+    let kept = match kept {
+        Some(kept) => kept,
         None => {
             let found = engine.find_image(image).await?.unwrap_or_default();
             let input = PlanInput {
@@ -106,22 +116,42 @@ async fn create_once(
             })?;
             let instance = context.instance.clone();
             plan.labels.insert(LABEL_INSTANCE.to_owned(), instance);
-            kept.insert(plan)
+            let own_network = plan.network.clone();
+            let folder = context.attempt_dir(attempt).join("network");
+            context.networks.join(attempt, &mut plan, folder).await;
+            kept.insert(Kept { plan, own_network })
         }
     };
-    let created = engine.create(plan).await?;
+    let created = match engine.create(&kept.plan).await {
+        Err(error) if kept.plan.network != kept.own_network && !error.is_uncertain() => {
+            tracing::debug!(%attempt, error = chain(&error), "creating it with a network of its own");
+            kept.plan.network = kept.own_network.clone();
+            context.networks.put_back(attempt);
+            let created = engine.create(&kept.plan).await?;
+            context.networks.rest();
+            created
+        }
+        created => created?,
+    };
     let container = Arc::from(created.id.as_str());
     if !created.existed {
+        context.networks.joined(attempt, &created.id);
         return Ok(Created {
             container,
             found: None,
         });
     }
     match engine.inspect(&created.id).await? {
-        Some(found) if own_attempt(&found, &context.instance) == Some(attempt) => Ok(Created {
-            container,
-            found: Some(status(&found)),
-        }),
+        Some(found) if own_attempt(&found, &context.instance) == Some(attempt) => {
+            // An earlier process may have made it, with another network.
+            if kept.plan.network.joins() == found.joins.as_deref() {
+                context.networks.joined(attempt, &created.id);
+            }
+            Ok(Created {
+                container,
+                found: Some(status(&found)),
+            })
+        }
         Some(found) => {
             let detail = format!(
                 "container {} belongs to another worker of this name; give each cluster on one engine its own name",

@@ -229,6 +229,7 @@ pub(super) async fn remove(context: &Context, attempt: AttemptId, container: &st
             .ok()
     })
     .await;
+    context.networks.leave(container);
 }
 
 /// Removes what is left of a forgotten attempt. A crash before its end is made up for at the next start.

@@ -277,11 +277,22 @@ async fn start(context: &Context, attempt: AttemptId, container: &str) -> Event 
     if error.is_uncertain() {
         context.health.lost(&context.clock);
     }
+    if let docker::Error::NetworkGone { message } = &error
+        && let Some(found) = inspect(context, container).await
+    {
+        tracing::debug!(%attempt, message, "creating the container again, with another network");
+        context.networks.rest();
+        finish::remove(context, attempt, container).await;
+        let image = Arc::from(found.image);
+        let fault = StartFault::Removed { image };
+        return Event::StartFailed { attempt, fault };
+    }
     let fault = match &error {
         // Whether it started, or another call started it, shows when it is looked at.
         docker::Error::Deadline { .. }
         | docker::Error::Unreachable { .. }
         | docker::Error::NotFound { .. }
+        | docker::Error::NetworkGone { .. }
         | docker::Error::Conflict { .. } => StartFault::Unclear,
         docker::Error::ImageMissing { .. }
         | docker::Error::Command { .. }
@@ -398,6 +409,11 @@ async fn wait(context: &Context, container: &str) -> Option<dopq_common::agent::
         let found = inspect(context, container).await;
         let alive = found.as_ref().is_some_and(|found| found.status.is_alive());
         if !alive {
+            let ended = found.as_ref().map(|found| found.status);
+            // What is dead or being removed may have a process yet; its removal ends that.
+            if matches!(ended, None | Some(docker::Status::Exited)) {
+                context.networks.leave(container);
+            }
             return found.as_ref().map(status);
         }
         pauses.wait().await;

@@ -119,6 +119,12 @@ fn events(a: AttemptId) -> Vec<(&'static str, Event)> {
         ),
         ("start refused", failed(StartFault::Refused(refused))),
         ("start unclear", failed(StartFault::Unclear)),
+        (
+            "start failed, removed",
+            failed(StartFault::Removed {
+                image: Arc::from("image"),
+            }),
+        ),
         ("looked: created", inspected(Some(Status::Created))),
         (
             "looked: running",

@@ -41,6 +41,9 @@ impl Fake {
                     })
                 };
             }
+            if let Some(holder) = plan.network.joins() {
+                state.find(holder)?;
+            }
             if state.find_image(&plan.image).is_none() {
                 return Err(Error::ImageMissing {
                     message: format!("No such image: {}", plan.image),
@@ -80,6 +83,17 @@ impl Fake {
                     });
                 }
             }
+            if let Some(holder) = record.seen.joins.clone() {
+                let alive = state.find(&holder);
+                if !alive.is_ok_and(|holder| holder.seen.status.is_alive()) {
+                    return Err(Error::NetworkGone {
+                        message: format!(
+                            "cannot join network of a non running container: {holder}"
+                        ),
+                    });
+                }
+            }
+            let record = state.find(id)?;
             if let Some(exit_code) = record.program.unrunnable {
                 record.seen.error = "the command cannot be run".to_owned();
                 return Err(Error::Command {
@@ -419,5 +433,7 @@ fn created(id: &str, plan: &Plan) -> Container {
         labels: plan.labels.clone(),
         pid: None,
         error: String::new(),
+        image: plan.image.clone(),
+        joins: plan.network.joins().map(str::to_owned),
     }
 }

@@ -9,6 +9,7 @@
 mod images;
 mod lifecycle;
 mod lines;
+mod namespace;
 mod program;
 mod running;
 mod state;
@@ -201,6 +202,7 @@ impl Fake {
                 api: "1.41".to_owned(),
                 builder: Builder::Current,
                 runtimes: vec!["runc".to_owned()],
+                shares_networks: true,
                 cpus: 4,
                 memory_bytes: 16 << 30,
                 ..EngineInfo::default()
@@ -259,6 +261,9 @@ impl Fake {
             Some(Fault::Refused) => Err(Error::Other {
                 call,
                 message: "something went wrong".to_owned(),
+            }),
+            Some(Fault::NetworkGone) => Err(Error::NetworkGone {
+                message: "cannot join network of a non running container".to_owned(),
             }),
             Some(Fault::Panic) => panic!("a fault in {call}"),
         }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::lines::Lines;
 use super::program::{Build, Program};
 use crate::docker::error::Error;
+use crate::docker::namespace::Traces;
 use crate::docker::plan::Plan;
 use crate::docker::types::{Container, ImageInfo, LogPiece, Status};
 
@@ -29,6 +30,8 @@ pub enum Fault {
     ImageGone,
     /// The engine says no, in words that mean nothing.
     Refused,
+    /// The container whose network is joined does not run.
+    NetworkGone,
     /// The caller panics, as if its code had a fault.
     Panic,
 }
@@ -40,6 +43,10 @@ pub(super) struct State {
     /// What can be pulled.
     pub(super) registry: BTreeSet<String>,
     pub(super) networks: BTreeMap<String, String>,
+    /// What containers did in the namespaces of others, by the names of those.
+    pub(super) traces: BTreeMap<String, Traces>,
+    /// Whether nobody can see those.
+    pub(super) hides_traces: bool,
     pub(super) programs: BTreeMap<String, Program>,
     pub(super) builds: BTreeMap<String, Build>,
     pub(super) faults: Vec<(String, Fault)>,
@@ -75,6 +82,8 @@ impl State {
             images: Vec::new(),
             registry: BTreeSet::new(),
             networks: BTreeMap::new(),
+            traces: BTreeMap::new(),
+            hides_traces: false,
             programs: BTreeMap::new(),
             builds: BTreeMap::new(),
             faults: Vec::new(),

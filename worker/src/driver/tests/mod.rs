@@ -1,5 +1,6 @@
 //! The whole worker with a pretended engine, an in-process broker and a small data plane.
 
+mod networks;
 mod panics;
 mod plane;
 mod results;

@@ -47,6 +47,8 @@ pub(super) struct Rig {
     pub(super) dir: TempDir,
     pub(super) limits: crate::Limits,
     pub(super) retention: crate::Retention,
+    /// Networks that are kept ready.
+    pub(super) networks: usize,
     pub(super) results_max_bytes: Option<u64>,
     key: ClusterKey,
     url: String,
@@ -77,6 +79,7 @@ impl Rig {
             dir: tempfile::tempdir().expect("folder"),
             limits,
             retention: crate::Retention::default(),
+            networks: 0,
             results_max_bytes: None,
             key: ClusterKey::from_secret("s"),
             url,
@@ -106,6 +109,9 @@ impl Rig {
                 },
                 limits: self.limits,
                 retention: self.retention,
+                network: crate::NetworkOptions {
+                    pool: self.networks,
+                },
                 ..Settings::default()
             },
         }

@@ -1,0 +1,102 @@
+//! Networks that are ready before their jobs, through the programs and the real engine.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::Duration;
+
+use dopq_tests::bundle::Bundle;
+use dopq_tests::cli::Cli;
+use dopq_tests::programs::Standalone;
+use dopq_tests::wait_for;
+use serde_json::json;
+
+/// Long enough to make a network on a busy machine.
+const READY: Duration = Duration::from_secs(60);
+
+/// Tells its namespace and what it finds there, then leaves what it can.
+const SCRIPT: &str = "
+readlink /proc/self/ns/net
+netstat -ltn | grep -c ':8080 '
+grep -c evil /etc/hosts /etc/hostname /etc/resolv.conf
+nc -l -p 8080 &
+sleep 600 &
+for f in hosts hostname resolv.conf; do echo evil > /etc/$f; done
+sleep 0.2
+netstat -ltn | grep -c ':8080 '
+";
+
+/// The running containers that hold networks for a cluster.
+fn holders(cluster: &str) -> BTreeSet<String> {
+    let filter = format!("label=dopq.holder={cluster}");
+    let output = Command::new("docker")
+        .args(["ps", "--quiet", "--no-trunc", "--filter", &filter])
+        .output()
+        .expect("docker runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+fn wait_for_holders(cluster: &str) -> BTreeSet<String> {
+    wait_for("a ready network", READY, || {
+        let found = holders(cluster);
+        (!found.is_empty()).then_some(found)
+    })
+}
+
+/// What the job printed, line by line.
+fn printed(admin: &Cli, bundle: &Bundle) -> Vec<String> {
+    let id = admin.submit(bundle.path());
+    let job = admin.finished(id);
+    assert_eq!(job["outcome"]["cause"], json!("succeeded"), "{job:#}");
+    let log = admin.run(&["logs", &id.to_string(), "--source", "stdout"]);
+    log.ok().text().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn successive_jobs_share_a_network_and_nothing_else() {
+    let mut master = Standalone::start(1);
+    let admin = master.admin();
+    let bundle = Bundle::script("admin", "network", SCRIPT);
+    wait_for_holders(&master.cluster);
+    let found = [
+        "0",
+        "/etc/hosts:0",
+        "/etc/hostname:0",
+        "/etc/resolv.conf:0",
+        "1",
+    ];
+    let mut networks = BTreeSet::new();
+    for _ in 0..4 {
+        let mut lines = printed(&admin, &bundle);
+        assert_eq!(lines[1..], found, "{lines:?}");
+        networks.insert(lines.swap_remove(0));
+    }
+    assert!(networks.iter().all(|name| name.starts_with("net:[")));
+    assert!(networks.len() < 4, "none was used twice: {networks:?}");
+
+    // A host name of its own takes the ordinary way.
+    let named = Bundle::script("admin", "named", "hostname; readlink /proc/self/ns/net")
+        .with("run_params", json!({"hostname": "box"}));
+    let named = printed(&admin, &named);
+    assert_eq!(named[0], "box");
+    assert!(!networks.contains(&named[1]));
+
+    // What kill -9 leaves is replaced, and an ordered end leaves nothing.
+    let before = wait_for_holders(&master.cluster);
+    master.program.kill();
+    assert_eq!(holders(&master.cluster), before);
+    master.restart();
+    wait_for("another network", READY, || {
+        let now = holders(&master.cluster);
+        (!now.is_empty() && now.is_disjoint(&before)).then_some(())
+    });
+    // A network whose container is gone is noticed when the next job comes.
+    for holder in holders(&master.cluster) {
+        let killed = Command::new("docker").args(["kill", &holder]).output();
+        assert!(killed.expect("docker runs").status.success());
+    }
+    assert_eq!(printed(&admin, &bundle)[1..], found);
+    wait_for_holders(&master.cluster);
+    master.program.stop();
+    assert_eq!(holders(&master.cluster).len(), 0);
+}
