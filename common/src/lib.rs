@@ -5,6 +5,7 @@
 //!
 //! - [`id`], [`time`], [`resources`], [`job`]: the words of the domain
 //! - [`bundle`]: reads and judges bundles and their configuration
+//! - [`checkpoint`]: what a job's checkpoint consists of
 //! - [`chain`]: one line for an error and its causes
 //! - [`secret`]: a text that `Debug` hides
 //! - [`penalty`], [`sched`]: whose turn it is and where
@@ -20,6 +21,7 @@ pub mod api;
 pub mod broker;
 pub mod bundle;
 pub mod chain;
+pub mod checkpoint;
 pub mod id;
 pub mod job;
 pub mod penalty;
