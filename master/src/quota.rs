@@ -20,6 +20,8 @@ pub struct Used {
     pub logs: u64,
     /// Bytes of results.
     pub results: u64,
+    /// Bytes of checkpoints.
+    pub checkpoints: u64,
     /// The jobs that ended and left most, and how much; the largest first.
     pub largest: Vec<(JobId, u64)>,
 }
@@ -29,6 +31,7 @@ impl Used {
         self.bundles
             .saturating_add(self.logs)
             .saturating_add(self.results)
+            .saturating_add(self.checkpoints)
     }
 }
 
@@ -52,15 +55,16 @@ impl fmt::Display for Exceeded {
             bundles,
             logs,
             results,
+            checkpoints,
             ..
         } = self.used;
-        let [total, bundles, logs, results] =
-            [self.used.total(), bundles, logs, results].map(ByteSize);
+        let [total, bundles, logs, results, checkpoints] =
+            [self.used.total(), bundles, logs, results, checkpoints].map(ByteSize);
         let limit = self.limit;
         write!(
             f,
             "you keep {total} in the bundle store, and {limit} are allowed: \
-             {results} of results, {logs} of logs, {bundles} of bundles"
+             {results} of results, {checkpoints} of checkpoints, {logs} of logs, {bundles} of bundles"
         )
     }
 }
@@ -120,12 +124,20 @@ impl Quota {
         used.results = used.results.saturating_sub(before).saturating_add(bytes);
     }
 
-    /// What a job of the user's left was removed: logs and results, in bytes.
-    pub(crate) fn removed(&self, user: &UserName, job: JobId, logs: u64, results: u64) {
+    /// A part of a checkpoint of the user's was stored.
+    pub(crate) fn stored_checkpoint(&self, user: &UserName, bytes: u64) {
         let mut users = self.users.lock();
         let used = users.entry(user.clone()).or_default();
-        used.logs = used.logs.saturating_sub(logs);
-        used.results = used.results.saturating_sub(results);
+        used.checkpoints = used.checkpoints.saturating_add(bytes);
+    }
+
+    /// What a job of the user's left was removed, which `gone` has in bytes.
+    pub(crate) fn removed(&self, user: &UserName, job: JobId, gone: &Used) {
+        let mut users = self.users.lock();
+        let used = users.entry(user.clone()).or_default();
+        used.logs = used.logs.saturating_sub(gone.logs);
+        used.results = used.results.saturating_sub(gone.results);
+        used.checkpoints = used.checkpoints.saturating_sub(gone.checkpoints);
         used.largest.retain(|(largest, _)| *largest != job);
     }
 
@@ -163,26 +175,32 @@ mod tests {
         let used = Used {
             bundles: 0,
             logs: 2 << 30,
-            results: 6 << 30,
+            results: 5 << 30,
+            checkpoints: 1 << 30,
             largest: vec![(JobId(7), 5 << 30), (JobId(9), 1 << 30)],
         };
         quota.counted([(anna.clone(), used)].into());
         quota.uploaded(&anna, 1 << 30);
         assert!(quota.check(&anna).is_ok());
-        quota.stored(&anna, 0, 1 << 30);
-        quota.stored(&anna, 1 << 30, 1 << 30);
+        quota.stored(&anna, 0, 1 << 29);
+        quota.stored(&anna, 1 << 29, 1 << 29);
+        quota.stored_checkpoint(&anna, 1 << 29);
         let exceeded = quota.check(&anna).expect_err("too much");
         assert_eq!(
             exceeded.to_string(),
             "you keep 10 GiB in the bundle store, and 10 GiB are allowed: \
-             7 GiB of results, 2 GiB of logs, 1 GiB of bundles"
+             5.5 GiB of results, 1.5 GiB of checkpoints, 2 GiB of logs, 1 GiB of bundles"
         );
         assert_eq!(
             exceeded.hint(),
             "remove what ended jobs left: dopq prune 7 9 frees 6 GiB"
         );
         assert!(quota.check(&bert).is_ok());
-        quota.removed(&anna, JobId(9), 0, 1 << 30);
+        let gone = Used {
+            checkpoints: 1 << 30,
+            ..Used::default()
+        };
+        quota.removed(&anna, JobId(9), &gone);
         assert!(quota.check(&anna).is_ok());
         assert!(Quota::new(None).check(&anna).is_ok());
     }

@@ -161,6 +161,7 @@ impl Bench {
             image_env: &image.env,
             secrets: &[],
             outdir: None,
+            checkpoint: None,
         };
         let mut plan = plan(&input, &settings()).expect("allowed");
         // Most cases need no network, and containers are made faster without.

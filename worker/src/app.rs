@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+use crate::checkpoint::Checkpoints;
 use crate::clock::Clock;
 use crate::data::DataPlane;
 use crate::docker::{
@@ -42,6 +43,8 @@ use crate::{Options, live, outdir, retry};
 const INPUTS: usize = 1024;
 /// Processes and threads in one container.
 const PIDS: i64 = 4096;
+/// The folder of all /checkpoint folders.
+const CHECKPOINTS: &str = "checkpoints";
 const RETRY: Duration = Duration::from_secs(2);
 const DOCKER_SOCKET: &str = "unix:///var/run/docker.sock";
 /// How long tasks may take to end once the worker does.
@@ -185,13 +188,14 @@ pub(crate) async fn run_with(
     };
     let known = (loaded.images, loaded.unlabelled);
     let retention = Retention::resume(retention, known, &state).await;
+    let checkpoints = Checkpoints::new(prepared.checkpoints.clone(), &options.settings, &state);
     let context = context(
         options,
         &broker,
         engine,
         prepared,
         &probed,
-        (clock, retention),
+        (clock, retention, checkpoints),
         (inputs, life.clone()),
     )?;
     let context = Arc::new(context);
@@ -245,6 +249,10 @@ pub(crate) async fn run_with(
         let context = Arc::clone(&context);
         async move { context.networks.run().await }
     });
+    parts.spawn({
+        let context = Arc::clone(&context);
+        async move { context.checkpoints.run().await }
+    });
     tracing::info!(worker.id = %context.options.name, "worker ready");
 
     let driven = tokio::select! {
@@ -280,6 +288,7 @@ struct Prepared {
     records: Records,
     loaded: Loaded,
     outdir: HostFolder,
+    checkpoints: HostFolder,
     imgdir: Option<HostFolder>,
     names: NameKey,
 }
@@ -305,7 +314,7 @@ fn prepare(options: &Options) -> Result<Prepared, Error> {
     folder(&data_dir)?;
     // Orders hold tokens, and bundles and logs are their users' own.
     restrict(&data_dir, 0o711)?;
-    for private in ["attempts", "bundles"] {
+    for private in ["attempts", "bundles", CHECKPOINTS] {
         folder(&data_dir.join(private))?;
         restrict(&data_dir.join(private), 0o700)?;
     }
@@ -324,6 +333,7 @@ fn prepare(options: &Options) -> Result<Prepared, Error> {
         loaded,
         names: name_key(&data_dir.join("names.key"))?,
         outdir: mount(&outdir)?,
+        checkpoints: mount(&data_dir.join(CHECKPOINTS))?,
         imgdir: options.settings.imgdir.as_deref().map(mount).transpose()?,
     })
 }
@@ -431,7 +441,7 @@ fn context(
     engine: Engine,
     prepared: Prepared,
     probed: &EngineProbe,
-    (clock, retention): (Clock, Retention),
+    (clock, retention, checkpoints): (Clock, Retention, Checkpoints),
     (inputs, life): (mpsc::Sender<Input>, CancellationToken),
 ) -> Result<Context, Error> {
     let urls = options.settings.master_urls.iter();
@@ -463,6 +473,7 @@ fn context(
             retention.unlabelled(),
         ),
         retention,
+        checkpoints,
         run_settings: RunSettings {
             worker: options.name.clone(),
             bridge: bridge(&options),

@@ -1,13 +1,15 @@
-//! The masters' data plane as a worker sees it: bundles out, logs and results in, with the attempt's token.
+//! The masters' data plane as a worker sees it: bundles out, logs and results in, checkpoints
+//! both ways, with the attempt's token.
 //!
 //! Any master will do: those that the order names are tried in turn, then those of the worker's own
 //! settings. Retrying over time is left to the callers.
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use dopq_common::agent::Run;
-use dopq_common::id::{AttemptId, WorkerId};
+use dopq_common::checkpoint::{CHUNK_MAX_BYTES, MANIFEST_MAX_BYTES};
+use dopq_common::id::{AttemptId, Digest, WorkerId};
 use dopq_common::secret::Secret;
 use reqwest::{Body, Method, Response, StatusCode, header};
 use url::Url;
@@ -155,6 +157,54 @@ impl DataPlane {
             .map(drop)
     }
 
+    /// The manifest of the job's checkpoint, if it has one.
+    pub(crate) async fn checkpoint(&self, access: &Access) -> Result<Option<Bytes>, Error> {
+        let response = self
+            .send(&self.short, Method::GET, access, "checkpoint", || None)
+            .await?;
+        if response.status() == StatusCode::NO_CONTENT {
+            return Ok(None);
+        }
+        read(response, MANIFEST_MAX_BYTES).await.map(Some)
+    }
+
+    /// A chunk of the job's checkpoint.
+    pub(crate) async fn chunk(&self, access: &Access, digest: Digest) -> Result<Bytes, Error> {
+        let path = format!("checkpoint/chunks/{digest}");
+        let response = self
+            .send(&self.short, Method::GET, access, &path, || None)
+            .await?;
+        let most = usize::try_from(CHUNK_MAX_BYTES).unwrap_or(usize::MAX);
+        read(response, most).await
+    }
+
+    /// Stores a chunk of the job's checkpoint.
+    pub(crate) async fn put_chunk(
+        &self,
+        access: &Access,
+        digest: Digest,
+        bytes: Bytes,
+    ) -> Result<(), Error> {
+        let path = format!("checkpoint/chunks/{digest}");
+        let body = || Some(Body::from(bytes.clone()));
+        self.send(&self.short, Method::PUT, access, &path, body)
+            .await
+            .map(drop)
+    }
+
+    /// Stores the manifest of the job's checkpoint, if no chunk of it is missing. Gives the masters' answer.
+    pub(crate) async fn put_checkpoint(
+        &self,
+        access: &Access,
+        manifest: Bytes,
+    ) -> Result<Bytes, Error> {
+        let body = || Some(Body::from(manifest.clone()));
+        let response = self
+            .send(&self.short, Method::PUT, access, "checkpoint", body)
+            .await?;
+        read(response, MANIFEST_MAX_BYTES).await
+    }
+
     async fn send(
         &self,
         client: &reqwest::Client,
@@ -198,7 +248,8 @@ impl DataPlane {
         let mut url = first;
         for _ in 0..REDIRECTS {
             let mut request = client.request(method.clone(), url.clone());
-            if access.urls.iter().any(|base| base.origin() == url.origin()) {
+            let is_known = access.urls.iter().any(|base| base.origin() == url.origin());
+            if is_known {
                 request = request
                     .bearer_auth(access.token.reveal())
                     .header("Dopq-Worker", self.worker.as_str());
@@ -228,7 +279,10 @@ impl DataPlane {
                 .and_then(|location| url.join(location).ok());
             match next {
                 Some(next) => url = next,
-                None if is_denial(status) => return Err(Error::Denied { status }),
+                // Who was not shown the token has not judged it.
+                None if is_denial(status) && (is_known || status != StatusCode::UNAUTHORIZED) => {
+                    return Err(Error::Denied { status });
+                }
                 None => {
                     url.set_query(None);
                     return Err(Error::Failed { url, status });
@@ -241,6 +295,31 @@ impl DataPlane {
             status: StatusCode::LOOP_DETECTED,
         })
     }
+}
+
+/// The body of an answer that has at most so many bytes.
+async fn read(mut response: Response, most: usize) -> Result<Bytes, Error> {
+    let (url, status) = (without_query(response.url()), response.status());
+    let mut body = BytesMut::new();
+    loop {
+        match response.chunk().await {
+            Ok(None) => return Ok(body.freeze()),
+            Ok(Some(piece)) if piece.len() <= most.saturating_sub(body.len()) => {
+                body.extend_from_slice(&piece);
+            }
+            Ok(Some(_)) => return Err(Error::Failed { url, status }),
+            Err(source) => {
+                let source = source.without_url();
+                return Err(Error::Unreachable { url, source });
+            }
+        }
+    }
+}
+
+fn without_query(url: &Url) -> Url {
+    let mut url = url.clone();
+    url.set_query(None);
+    url
 }
 
 const fn is_denial(status: StatusCode) -> bool {

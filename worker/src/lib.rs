@@ -5,6 +5,7 @@
 //! whole of it, for the program and for the standalone master alike.
 
 mod app;
+mod checkpoint;
 mod clock;
 mod config;
 mod data;

@@ -145,6 +145,8 @@ dopq_common::settings! {
         pub build_time: Duration = Duration::from_secs(3600);
         /// Give a log and results up that the masters do not have after this time; the job ends without them
         pub publish_time: Duration = Duration::from_secs(24 * 3600), at_least(Duration::from_secs(1));
+        /// Store the /checkpoint of a running job at most this often, and this often if the job does not say
+        pub checkpoint_every: Duration = Duration::from_secs(600), at_least(Duration::from_secs(1));
         /// Stop strict_once jobs after this time without broker; keep it below scheduler.lost_after
         pub lease: Duration = Duration::from_secs(8 * 60);
     }
@@ -160,6 +162,8 @@ dopq_common::settings! {
         pub images_low: Share = Share(0.75);
         /// Size of the engine's build cache
         pub build_cache: ByteSize = ByteSize(20 * ByteSize::GIB);
+        /// Keep an ended attempt's /checkpoint for so long, so that the job need not fetch it if it runs here again
+        pub checkpoints: Duration = Duration::from_secs(24 * 3600);
         /// Keep /outdir folders after their results are stored
         pub keep_outdir: bool = false;
     }

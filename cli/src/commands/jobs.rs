@@ -1,10 +1,10 @@
 //! How jobs look in tables.
 
-use chrono::{DateTime, Utc};
-use dopq_common::api::{Array, ExpectedStart, Job, JobPage, Results};
+use chrono::{DateTime, TimeZone, Utc};
+use dopq_common::api::{Array, Checkpoint, ExpectedStart, Job, JobPage, Results};
 use dopq_common::id::{JobId, JobName};
 
-use crate::output::text::{self, age, between, bytes, count};
+use crate::output::text::{self, age, between, bytes, count, instant};
 use crate::output::{Cell, Column, Table, Tone};
 
 /// A job's name: its id, or the array and index of a task.
@@ -85,6 +85,20 @@ pub(super) fn results(results: &Results) -> String {
         0 => stored,
         left_out => format!("incomplete: {stored}, {left_out} left out"),
     }
+}
+
+/// What is stored of its checkpoint, in one line.
+pub(super) fn checkpoint<Z: TimeZone>(checkpoint: &Checkpoint, zone: &Z) -> String
+where
+    Z::Offset: std::fmt::Display,
+{
+    format!(
+        "{}, {}, of attempt {}, {}",
+        count(checkpoint.files, "file", "files"),
+        bytes(checkpoint.bytes),
+        checkpoint.attempt,
+        instant(checkpoint.taken_at, zone)
+    )
 }
 
 /// How long it ran, or runs.

@@ -13,7 +13,7 @@ use crate::select::{Selection, resolve};
 /// Arguments of `dopq prune`.
 #[derive(Debug, Args)]
 pub(crate) struct PruneArguments {
-    /// Jobs whose logs and results go: 1423, 3-7, 3,5-7 or last; without any, admins prune the whole bundle store
+    /// Jobs whose logs, results and checkpoints go: 1423, 3-7, 3,5-7 or last; without any, admins prune the whole bundle store
     #[arg(value_name = "JOB", conflicts_with = "dry_run")]
     jobs: Vec<Selection>,
     /// Remove nothing, only show what would be removed

@@ -130,6 +130,12 @@ where
             add("Left out", text(&line));
         }
     }
+    add(
+        "Checkpoint",
+        job.checkpoint
+            .as_ref()
+            .map(|checkpoint| jobs::checkpoint(checkpoint, zone).into()),
+    );
     add("Bundle", job.bundle.as_deref().map(Cell::from));
     let labels: Vec<String> = job
         .labels
@@ -208,6 +214,7 @@ mod tests {
             "priority": 2, "num_gpus": 2, "bundle": "00ff", "labels": {"team": "vision"}, "log_bytes": 2048,
             "results": {"complete": false, "files": 2, "bytes": 3072, "left_out": 1,
                         "left_out_first": [{"path": "model.bin", "reason": "too large"}]},
+            "checkpoint": {"attempt": 1, "taken_at": "2026-11-24T07:03:20Z", "files": 3, "bytes": 4096},
             "expected_seconds": 180.0, "expected_most_seconds": 240.5, "expected_by": "learned from 12 runs", "ran_seconds": 199.5,
             "timeline": [
                 {"at": "2026-11-24T07:00:00Z", "state": "queued", "attempt": null, "note": ""},
@@ -250,6 +257,7 @@ mod tests {
         Log           2.0 KiB
         Results       incomplete: 2 files, 3.0 KiB, 1 left out
         Left out      model.bin: too large
+        Checkpoint    3 files, 4.0 KiB, of attempt 1, 2026-11-24 07:03:20
         Bundle        00ff
         Labels        team=vision
 

@@ -138,6 +138,8 @@ pub struct Stored {
     pub gpu_memory: Option<String>,
     /// What became of the results, if they were to be published.
     pub results: Option<Results>,
+    /// Why the checkpoint could not be stored, if it was to be.
+    pub checkpoint_lost: Option<String>,
 }
 
 /// A container that exists.

@@ -137,6 +137,18 @@ pub(super) fn blame_gpu_memory(outcome: Outcome, said: Option<&str>) -> Outcome 
     }
 }
 
+/// Tells that the next attempt does not continue where this one ended.
+#[must_use]
+pub(super) fn without_checkpoint(outcome: Outcome, why: Option<&str>) -> Outcome {
+    match why {
+        Some(why) => Outcome {
+            detail: format!("{}; its checkpoint is not stored: {why}", outcome.detail),
+            ..outcome
+        },
+        None => outcome,
+    }
+}
+
 const fn signal_name(signal: i64) -> &'static str {
     match signal {
         1 => " (SIGHUP)",

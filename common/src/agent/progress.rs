@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 
 use super::effect::Act;
 use super::event::{Created, Rejected, StartFault, Status, Stored};
-use super::exit::{Ender, Exit, blame_gpu_memory, classify};
+use super::exit::{Ender, Exit, blame_gpu_memory, classify, without_checkpoint};
 use super::state::{Ended, Stage};
 use super::step::Step;
 
@@ -345,6 +345,7 @@ impl Step<'_> {
             },
             Some(_) | None => outcome,
         };
+        let outcome = without_checkpoint(outcome, stored.checkpoint_lost.as_deref());
         let ended = Ended {
             outcome,
             ran_ms: ended.ran_ms,

@@ -60,6 +60,9 @@ pub struct Job {
     /// What became of the last attempt's results, once it has finished; absent if none were to be published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub results: Option<Results>,
+    /// The checkpoint from which its next attempt continues. Only `GET /v1/jobs/{id}` fills it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Checkpoint>,
     /// How long it probably runs: what was expected of its current or last attempt when it was placed, or of a
     /// job that waits what is expected now. Absent when nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -206,6 +209,19 @@ pub struct Results {
     /// Why nothing is stored although something was to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<String>,
+}
+
+/// What is stored of a job's `/checkpoint`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The number of the attempt that wrote it.
+    pub attempt: u32,
+    /// When it was taken.
+    pub taken_at: DateTime<Utc>,
+    /// How many files it has.
+    pub files: u64,
+    /// Their size in bytes.
+    pub bytes: u64,
 }
 
 /// One that was left out.

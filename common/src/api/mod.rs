@@ -14,8 +14,8 @@ mod usage;
 pub use error::{ErrorBody, ErrorCode, ErrorResponse, Fault};
 pub use group::{Group, GroupList};
 pub use job::{
-    Array, ExpectedStart, Explanation, Job, JobPage, LeftOut, Outcome, PriorityRequest, Queue,
-    QueueEntry, REASON_WIDTH, Results, RetryRequest, Task, TimelineEntry,
+    Array, Checkpoint, ExpectedStart, Explanation, Job, JobPage, LeftOut, Outcome, PriorityRequest,
+    Queue, QueueEntry, REASON_WIDTH, Results, RetryRequest, Task, TimelineEntry,
 };
 pub use request::{
     Bundle, CancelRequest, CordonRequest, LockRequest, LogEnd, LogEvent, NewToken, NewUser,

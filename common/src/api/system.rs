@@ -211,7 +211,7 @@ pub struct Pruned {
     pub version: u32,
     /// Whether nothing was removed.
     pub dry_run: bool,
-    /// By kind: `bundles`, `logs`, `results` and `archive`.
+    /// By kind: `bundles`, `logs`, `results`, `checkpoints` and `archive`.
     pub kinds: Vec<PrunedKind>,
 }
 

@@ -58,6 +58,10 @@ pub struct JobSpec {
     pub secrets: Vec<String>,
     /// Values of the Dockerfile's `ARG`s.
     pub build_args: BTreeMap<String, String>,
+    /// Whether it has a `/checkpoint`.
+    pub checkpoint: bool,
+    /// How often `/checkpoint` is stored while it runs; the worker's own interval when `None`.
+    pub checkpoint_every: Option<Duration>,
 }
 
 /// Where the image comes from.

@@ -59,5 +59,7 @@ pub fn spec(user: UserName, request: Request) -> JobSpec {
         labels: BTreeMap::new(),
         secrets: Vec::new(),
         build_args: BTreeMap::new(),
+        checkpoint: true,
+        checkpoint_every: None,
     }
 }

@@ -84,4 +84,7 @@ pub struct RunOrder {
     /// The most that the masters take as results.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub results_max_bytes: Option<u64>,
+    /// The most that the masters take as a checkpoint; 0 for none. Masters that do not say keep no checkpoints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_max_bytes: Option<u64>,
 }

@@ -38,6 +38,7 @@ fn run(array: Option<(u64, u32)>) -> AttemptOrder {
             token: "token".into(),
             data_urls: vec!["http://m:7070".to_owned()],
             results_max_bytes: array.map(|_| 1 << 30),
+            checkpoint_max_bytes: array.map(|_| 1 << 31),
         })),
     }
 }
@@ -181,6 +182,7 @@ fn an_order_of_a_master_without_arrays_is_read() {
     fields.remove("array_job");
     fields.remove("array_index");
     fields.remove("results_max_bytes");
+    fields.remove("checkpoint_max_bytes");
     let read: AttemptOrder = serde_json::from_value(order).expect("read");
     assert_eq!(read, run(None));
 }

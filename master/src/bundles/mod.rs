@@ -1,9 +1,12 @@
-//! The bundle store: bundles by digest, and each job's logs, results, and the archive of their records.
+//! The bundle store: bundles by digest, and each job's logs, results and checkpoint, and the archive of their
+//! records.
 //!
 //! A URL selects a local folder, a share or a bucket. [`Intake`] is the only way in: it spools, digests and
 //! validates a bundle before it stores it. [`dopq_common::bundle`] has the rules of a bundle; [`crate::http`]
 //! decides who may read it.
 
+mod checkpoints;
+mod commits;
 mod error;
 mod in_use;
 mod intake;
@@ -21,6 +24,7 @@ pub use intake::{Intake, Judged, Taken};
 pub use spool::Spooled;
 pub use store::{Bundles, ByteStream, Chunk, Stored};
 
+pub(crate) use checkpoints::{Commit, manifest_name};
 pub(crate) use in_use::Removal;
 pub(crate) use objects::{Objects, local_path, private_folder};
 pub(crate) use segments::segment_path;

@@ -6,6 +6,7 @@
 //! uploaders/<digest>/<user>      an empty object for each user who uploaded it and so may use it
 //! jobs/<id>-<key>/logs/<try>/<offset>  pieces of an attempt's log stream
 //! jobs/<id>-<key>/results/<try>.tar    what an attempt left in /outdir
+//! jobs/<id>-<key>/checkpoint/…   manifests and chunks of /checkpoint, see `checkpoints`
 //! archive/<day>/<name>.jsonl     jobs' records, see [`crate::archive`]
 //! ```
 //!
@@ -27,6 +28,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::commits::Commits;
 use super::in_use::InUse;
 use super::objects::Objects;
 use super::{Error, Spooled, local};
@@ -72,6 +74,7 @@ struct BundleRecord {
 pub struct Bundles {
     objects: Objects,
     pub(super) in_use: InUse,
+    pub(super) commits: Commits,
 }
 
 impl Bundles {
@@ -85,6 +88,7 @@ impl Bundles {
         Ok(Self {
             objects,
             in_use: InUse::default(),
+            commits: Commits::default(),
         })
     }
 
@@ -94,6 +98,7 @@ impl Bundles {
         Self {
             objects,
             in_use: InUse::default(),
+            commits: Commits::default(),
         }
     }
 
@@ -437,7 +442,7 @@ impl Bundles {
 }
 
 /// The job's key keeps out what a lost store's job of the same id left.
-fn job_folder(attempt: AttemptId) -> String {
+pub(super) fn job_folder(attempt: AttemptId) -> String {
     format!("{}-{}", attempt.job, attempt.key)
 }
 

@@ -128,6 +128,8 @@ dopq_common::settings! {
         pub ratio: u64 = 200, at_least(1);
         /// The largest results of one attempt
         pub results_size: ByteSize = ByteSize(50 * ByteSize::GIB);
+        /// The largest checkpoint of a job; 0 turns /checkpoint off
+        pub checkpoint_size: ByteSize = ByteSize(50 * ByteSize::GIB);
         /// Uploads must leave this much of the data folder's disk free
         pub min_free: ByteSize = ByteSize(ByteSize::GIB);
         /// The most that one user may keep in the bundle store; above it the user can neither upload nor submit
@@ -147,6 +149,8 @@ dopq_common::settings! {
         pub logs: Duration = Duration::from_secs(90 * DAY_SECONDS);
         /// Keep results for so long after their job ended
         pub results: Duration = Duration::from_secs(90 * DAY_SECONDS);
+        /// Keep a checkpoint for so long after its job ended
+        pub checkpoints: Duration = Duration::from_secs(DAY_SECONDS);
         /// Keep the archive's records for so long; by default for ever
         pub archive: Option<Duration> = None;
         /// Size of all bundles, logs and results; above it those of the jobs that ended first go early

@@ -42,6 +42,8 @@ pub struct Orders {
     pub data_urls: Vec<String>,
     /// The most that the data plane takes as results.
     pub results_max_bytes: u64,
+    /// The most that the data plane takes as a checkpoint.
+    pub checkpoint_max_bytes: u64,
     /// The leadership that gives them.
     pub epoch: Epoch,
     /// What is counted.
@@ -202,6 +204,7 @@ impl Sender {
             cluster: &orders.cluster,
             data_urls: &orders.data_urls,
             results_max_bytes: orders.results_max_bytes,
+            checkpoint_max_bytes: orders.checkpoint_max_bytes,
         };
         let order = orders
             .view

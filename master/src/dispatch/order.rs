@@ -31,6 +31,7 @@ pub(super) struct Filler<'a> {
     pub(super) cluster: &'a str,
     pub(super) data_urls: &'a [String],
     pub(super) results_max_bytes: u64,
+    pub(super) checkpoint_max_bytes: u64,
 }
 
 impl Filler<'_> {
@@ -72,6 +73,7 @@ impl Filler<'_> {
             token: self.key.token(attempt, worker),
             data_urls: self.data_urls.to_vec(),
             results_max_bytes: Some(self.results_max_bytes),
+            checkpoint_max_bytes: Some(self.checkpoint_max_bytes),
         })
     }
 }
@@ -167,6 +169,7 @@ mod tests {
             cluster: "lab",
             data_urls: &["http://m:7070".to_owned()],
             results_max_bytes: 1 << 30,
+            checkpoint_max_bytes: 1 << 31,
         };
         filler.fill(state, &worker(to), attempt, kind)
     }

@@ -63,6 +63,8 @@ pub struct Parts {
     pub data_urls: Vec<String>,
     /// The most that the data plane takes as results.
     pub results_max_bytes: u64,
+    /// The most that the data plane takes as a checkpoint.
+    pub checkpoint_max_bytes: u64,
     /// The scheduler's settings.
     pub settings: Settings,
     /// How this master's own reports reach the owner.
@@ -133,6 +135,7 @@ impl<'a> Leader<'a> {
             cluster: parts.cluster.clone(),
             data_urls: parts.data_urls.clone(),
             results_max_bytes: parts.results_max_bytes,
+            checkpoint_max_bytes: parts.checkpoint_max_bytes,
             epoch,
             metrics: parts.metrics.clone(),
         };

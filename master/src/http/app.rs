@@ -60,6 +60,8 @@ pub struct Settings {
     pub bundle_max_bytes: u64,
     /// The largest results archive of one attempt.
     pub results_max_bytes: u64,
+    /// The largest checkpoint of a job.
+    pub checkpoint_max_bytes: u64,
     /// Uploads must leave this much of the intake's disk free.
     pub min_free_bytes: u64,
     /// Lifetime of a bundle's signed URL.

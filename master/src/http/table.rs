@@ -7,8 +7,8 @@ use dopq_common::api::Role;
 use super::access::{Access, Pace, Rule, Who};
 use super::app::Ctx;
 use super::routes::{
-    accounts, bundles, data, events, groups, health, jobs, logs, nodes, prune, queue, results,
-    retry, submit, system,
+    accounts, bundles, checkpoints, data, events, groups, health, jobs, logs, nodes, prune, queue,
+    results, retry, submit, system,
 };
 
 /// A route.
@@ -200,6 +200,36 @@ pub(super) fn table() -> Vec<Route> {
         "/data/v1/attempts/{attempt}/results",
         Attempt,
         data::put_results,
+    )
+    .streams()
+    .anywhere();
+    t.add(
+        Get,
+        "/data/v1/attempts/{attempt}/checkpoint",
+        Attempt,
+        checkpoints::manifest,
+    )
+    .streams();
+    // Only the leader stores it, so that no two masters remove chunks of one job.
+    t.add(
+        Put,
+        "/data/v1/attempts/{attempt}/checkpoint",
+        Attempt,
+        checkpoints::put_manifest,
+    )
+    .streams();
+    t.add(
+        Get,
+        "/data/v1/attempts/{attempt}/checkpoint/chunks/{digest}",
+        Attempt,
+        checkpoints::chunk,
+    )
+    .streams();
+    t.add(
+        Put,
+        "/data/v1/attempts/{attempt}/checkpoint/chunks/{digest}",
+        Attempt,
+        checkpoints::put_chunk,
     )
     .streams()
     .anywhere();

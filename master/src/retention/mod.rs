@@ -1,4 +1,5 @@
-//! Removes from the bundle store what nobody needs any more: bundles, logs, results, and old records of the archive.
+//! Removes from the bundle store what nobody needs any more: bundles, logs, results, checkpoints, and old
+//! records of the archive.
 //!
 //! The leader sweeps every `retention.every`, and when an admin asks. A sweep lists the store in pages and never holds
 //! all of it. It ends with the leadership.
@@ -94,7 +95,7 @@ impl Pruner {
     }
 }
 
-/// Removes the logs and results of a job that has ended.
+/// Removes the logs, results and checkpoint of a job that has ended.
 ///
 /// # Errors
 /// The bundle store's.

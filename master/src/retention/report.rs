@@ -15,13 +15,21 @@ pub enum Kind {
     Logs,
     /// Results.
     Results,
+    /// Checkpoints.
+    Checkpoints,
     /// The archive's records.
     Archive,
 }
 
 impl Kind {
     /// Each.
-    pub const ALL: [Self; 4] = [Self::Bundles, Self::Logs, Self::Results, Self::Archive];
+    pub const ALL: [Self; 5] = [
+        Self::Bundles,
+        Self::Logs,
+        Self::Results,
+        Self::Checkpoints,
+        Self::Archive,
+    ];
 
     /// The word that the API and the metrics use.
     #[must_use]
@@ -30,6 +38,7 @@ impl Kind {
             Self::Bundles => "bundles",
             Self::Logs => "logs",
             Self::Results => "results",
+            Self::Checkpoints => "checkpoints",
             Self::Archive => "archive",
         }
     }

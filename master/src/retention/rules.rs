@@ -1,6 +1,6 @@
 //! Decides what of the bundle store may go. Pure.
 //!
-//! A job that is not over keeps its bundle, its logs and its results. What DoPQ did not write is never touched.
+//! A job that is not over keeps its bundle, its logs, its results and its checkpoint. What DoPQ did not write is never touched.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use dopq_common::id::{Digest, JobId, JobKey, UserName};
 use dopq_common::sched::State;
 use dopq_common::time::Timestamp;
 
-use crate::bundles::Listed;
+use crate::bundles::{Listed, manifest_name};
 use crate::config::Retention;
 
 /// A job's folder in the store.
@@ -25,6 +25,8 @@ pub(super) enum Object {
     Log(JobName),
     /// Results.
     Results(JobName),
+    /// A manifest or a chunk of a checkpoint.
+    Checkpoint(JobName),
 }
 
 impl Object {
@@ -42,6 +44,12 @@ impl Object {
             }
             ["jobs", job, "results", file] if is_number(file.strip_suffix(".tar")?) => {
                 Some(Self::Results(job_name(job)?))
+            }
+            ["jobs", job, "checkpoint", "manifests", name] if manifest_name(name).is_some() => {
+                Some(Self::Checkpoint(job_name(job)?))
+            }
+            ["jobs", job, "checkpoint", "chunks", digest] if digest.parse::<Digest>().is_ok() => {
+                Some(Self::Checkpoint(job_name(job)?))
             }
             _ => None,
         }
@@ -119,7 +127,7 @@ impl Needs {
     }
 }
 
-/// Whether a job needs its logs and results, and whose it is.
+/// Whether a job needs its logs, results and checkpoint, and whose it is.
 pub(super) fn output(state: &State, (id, key): JobName) -> (Need, Option<UserName>) {
     let Some(job) = state.job(id).filter(|job| job.key == key) else {
         return (Need::Unknown, None);
@@ -151,6 +159,7 @@ pub(super) fn is_over(
         Object::Zip(_) | Object::Record(_) => settings.bundles,
         Object::Log(_) => settings.logs,
         Object::Results(_) => settings.results,
+        Object::Checkpoint(_) => settings.checkpoints,
     };
     now.since(since) > keep.max(settings.min_age)
 }
@@ -173,7 +182,7 @@ pub(super) fn old_days(settings: &Retention, now: Timestamp, mut days: Vec<Strin
 pub(super) enum Group {
     /// A bundle.
     Bundle(Digest),
-    /// A job's logs and results.
+    /// A job's logs, results and checkpoint.
     Job(JobName),
 }
 
@@ -240,6 +249,16 @@ mod tests {
             (format!("jobs/7-{KEY}/logs/1/00000000000000000000"), true),
             (format!("jobs/7-{KEY}/results/12.tar"), true),
             (format!("jobs/7-{KEY}/results/notes.tar"), false),
+            (
+                format!("jobs/7-{KEY}/checkpoint/manifests/0000000001-0000000002.json"),
+                true,
+            ),
+            (format!("jobs/7-{KEY}/checkpoint/chunks/{digest}"), true),
+            (format!("jobs/7-{KEY}/checkpoint/chunks/mine"), false),
+            (
+                format!("jobs/7-{KEY}/checkpoint/manifests/mine.json"),
+                false,
+            ),
             (format!("jobs/7-{KEY}/mine"), false),
             (format!("jobs/mine/logs/1/{KEY}"), false),
             ("archive/2026-01-01/x.jsonl".to_owned(), false),
@@ -286,11 +305,11 @@ mod tests {
             modified in 0_u64..200,
             ended in prop::option::of(0_u64..200),
             is_needed in any::<bool>(),
-            limits in prop::array::uniform4(0_u64..100),
+            limits in prop::array::uniform5(0_u64..100),
             now in 0_u64..400,
         ) {
-            let [bundles, logs, results, min_age] = limits.map(Duration::from_millis);
-            let settings = Retention { bundles, logs, results, min_age, ..Retention::default() };
+            let [bundles, logs, results, checkpoints, min_age] = limits.map(Duration::from_millis);
+            let settings = Retention { bundles, logs, results, checkpoints, min_age, ..Retention::default() };
             let now = Timestamp::from_millis(now);
             let listed = listed(modified);
             let need = match (is_needed, ended) {
@@ -305,6 +324,7 @@ mod tests {
                 (Object::Record(digest), bundles),
                 (Object::Log(job), logs),
                 (Object::Results(job), results),
+                (Object::Checkpoint(job), checkpoints),
             ] {
                 let since = unused_since(&listed, need);
                 let goes = since.is_some_and(|since| is_over(&settings, now, object, since));

@@ -137,7 +137,7 @@ impl<'a> Sweep<'a> {
         });
     }
 
-    /// Logs and results.
+    /// Logs, results and checkpoints.
     async fn outputs(&mut self) -> Result<(), Error> {
         let mut pages = self.bundles.pages("jobs");
         while let Some(page) = pages.next().await {
@@ -145,7 +145,9 @@ impl<'a> Sweep<'a> {
             let view = self.view;
             let needs: Vec<(Need, Option<UserName>)> = view.read(|model| {
                 let needs = page.iter().map(|(object, _)| match object {
-                    Object::Log(job) | Object::Results(job) => rules::output(&model.state, *job),
+                    Object::Log(job) | Object::Results(job) | Object::Checkpoint(job) => {
+                        rules::output(&model.state, *job)
+                    }
                     Object::Zip(_) | Object::Record(_) => (Need::Now, None),
                 });
                 needs.collect()
@@ -158,6 +160,7 @@ impl<'a> Sweep<'a> {
                     let used = self.used.entry(user).or_default();
                     let bytes = match object {
                         Object::Results(_) => &mut used.results,
+                        Object::Checkpoint(_) => &mut used.checkpoints,
                         Object::Log(_) | Object::Zip(_) | Object::Record(_) => &mut used.logs,
                     };
                     *bytes = bytes.saturating_add(listed.size_bytes);
@@ -237,7 +240,7 @@ impl<'a> Sweep<'a> {
         }
         let group = match object {
             Object::Zip(digest) | Object::Record(digest) => Group::Bundle(digest),
-            Object::Log(job) | Object::Results(job) => Group::Job(job),
+            Object::Log(job) | Object::Results(job) | Object::Checkpoint(job) => Group::Job(job),
         };
         let unused = self
             .unused
@@ -415,6 +418,7 @@ impl Kind {
             Object::Zip(_) | Object::Record(_) => Self::Bundles,
             Object::Log(_) => Self::Logs,
             Object::Results(_) => Self::Results,
+            Object::Checkpoint(_) => Self::Checkpoints,
         }
     }
 }

@@ -9,6 +9,9 @@ use dopq_common::secret::Secret;
 
 use super::plan_input::PlanInput;
 
+/// Where containers see their job's checkpoint.
+pub(super) const CHECKPOINT_DIR: &str = "/checkpoint";
+
 /// Switches of NVIDIA's runtime that give access to more than the assigned GPUs.
 const NVIDIA_SWITCHES: [&str; 8] = [
     "NVIDIA_MIG_CONFIG_DEVICES",
@@ -58,6 +61,12 @@ pub(super) fn merge(input: &PlanInput<'_>, gpus: &[GpuId]) -> Vec<(String, Secre
     }
     if let Some(array) = input.array_job {
         env.set("DOPQ_ARRAY_JOB_ID", &array.to_string());
+    }
+    if let Some(checkpoint) = &input.checkpoint {
+        env.set("DOPQ_CHECKPOINT_DIR", CHECKPOINT_DIR);
+        if checkpoint.resumed {
+            env.set("DOPQ_RESUMED", "1");
+        }
     }
     env.0
 }

@@ -43,7 +43,7 @@ pub use plan::{
     LABEL_INSTANCE, LABEL_JOB, LABEL_USER, LABEL_WORKER, Plan, PlanError, PlanMount, PlanNetwork,
     RunSettings, UserPart, container_name, plan,
 };
-pub use plan_input::PlanInput;
+pub use plan_input::{CheckpointFolder, PlanInput};
 pub use types::{
     Builder, Container, Created, EngineInfo, Exit, ImageInfo, LogPiece, Signal, Status, Usage,
 };

@@ -82,10 +82,22 @@ impl HostFolder {
     /// # Errors
     /// [`MountError`] if a component is a link, not a folder, or cannot be created.
     pub fn for_attempt(&self, user: &UserName, attempt: AttemptId) -> Result<Self, MountError> {
+        self.for_user(user, &[job_folder(attempt), attempt.number.to_string()])
+    }
+
+    /// The folder of all attempts of the job, `<user>/<job>-<key>`, likewise.
+    ///
+    /// # Errors
+    /// [`MountError`] if a component is a link, not a folder, or cannot be created.
+    pub fn for_job(&self, user: &UserName, attempt: AttemptId) -> Result<Self, MountError> {
+        self.for_user(user, &[job_folder(attempt)])
+    }
+
+    fn for_user(&self, user: &UserName, below: &[String]) -> Result<Self, MountError> {
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.make(user, attempt) {
+            match self.make(user, below) {
                 // The folder of the job's last attempt was removed just now.
                 Err(MountError::Io { source, .. })
                     if source.kind() == io::ErrorKind::NotFound && tries < TRIES => {}
@@ -94,13 +106,10 @@ impl HostFolder {
         }
     }
 
-    fn make(&self, user: &UserName, attempt: AttemptId) -> Result<Self, MountError> {
+    fn make(&self, user: &UserName, below: &[String]) -> Result<Self, MountError> {
         let mut folder = self.0.clone();
-        for part in [
-            user.to_string(),
-            job_folder(attempt),
-            attempt.number.to_string(),
-        ] {
+        let of_user = folder.join(user.as_str());
+        for part in std::iter::once(user.as_str()).chain(below.iter().map(String::as_str)) {
             folder.push(part);
             match std::fs::DirBuilder::new().mode(OWN_ONLY).create(&folder) {
                 Ok(()) => {}
@@ -114,9 +123,7 @@ impl HostFolder {
             }
             look(&folder)?;
         }
-        if let Some(of_user) = folder.ancestors().nth(2) {
-            close(of_user);
-        }
+        close(&of_user);
         Ok(Self(folder))
     }
 

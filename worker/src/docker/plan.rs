@@ -14,7 +14,7 @@ use dopq_common::resources::{ByteSize, MilliCpu};
 use dopq_common::secret::Secret;
 use dopq_common::settings::ClusterName;
 
-use super::environment;
+use super::environment::{self, CHECKPOINT_DIR};
 use super::mounts::HostFolder;
 use super::plan_input::PlanInput;
 
@@ -300,7 +300,12 @@ fn mounts(input: &PlanInput<'_>, settings: &RunSettings) -> Vec<PlanMount> {
         target: "/outdir",
         read_only: false,
     });
-    imgdir.into_iter().chain(outdir).collect()
+    let checkpoint = input.checkpoint.clone().map(|checkpoint| PlanMount {
+        source: checkpoint.folder,
+        target: CHECKPOINT_DIR,
+        read_only: false,
+    });
+    imgdir.into_iter().chain(outdir).chain(checkpoint).collect()
 }
 
 /// The engine's CPU weight: 1024 for each core, within the kernel's bounds.

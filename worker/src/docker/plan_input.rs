@@ -7,6 +7,15 @@ use dopq_common::secret::Secret;
 
 use super::mounts::HostFolder;
 
+/// The job's folder for `/checkpoint`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointFolder {
+    /// Where it is.
+    pub folder: HostFolder,
+    /// Whether an earlier attempt left something in it.
+    pub resumed: bool,
+}
+
 /// The input of a plan.
 #[derive(Debug, Clone)]
 pub struct PlanInput<'a> {
@@ -36,4 +45,6 @@ pub struct PlanInput<'a> {
     pub secrets: &'a [(String, Secret)],
     /// The attempt's own folder for `/outdir`.
     pub outdir: Option<HostFolder>,
+    /// The job's folder for `/checkpoint`.
+    pub checkpoint: Option<CheckpointFolder>,
 }

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Options;
+use crate::checkpoint::Checkpoints;
 use crate::clock::Clock;
 use crate::data::DataPlane;
 use crate::docker::{Engine, HostFolder, RunSettings};
@@ -41,6 +42,7 @@ pub(crate) struct Context {
     pub(crate) bundles: Bundles,
     pub(crate) images: Images,
     pub(crate) retention: Retention,
+    pub(crate) checkpoints: Checkpoints,
     pub(crate) run_settings: RunSettings,
     pub(crate) networks: Networks,
     pub(crate) outdir: HostFolder,

@@ -13,7 +13,8 @@ use dopq_common::secret::Secret;
 
 use super::context::Context;
 use super::observe::{own_attempt, status};
-use crate::docker::{self, LABEL_INSTANCE, MountError, PlanInput, plan};
+use crate::checkpoint::is_wanted;
+use crate::docker::{self, CheckpointFolder, LABEL_INSTANCE, MountError, PlanInput, plan};
 use crate::images::engine_outcome;
 use crate::retry::{self, Pauses};
 
@@ -37,12 +38,21 @@ pub(super) async fn create(
         .map_err(|error| {
             Outcome::new(Cause::EngineError, format!("failed to {}", chain(&error)))
         })?;
+    let checkpoint = checkpoint(context, attempt, run)?;
+    let folders = Folders { outdir, checkpoint };
     let secrets = secrets(context, run).await?;
     let _permit = context.starts.acquire().await;
     let (mut pauses, mut kept) = (Pauses::new(retry::ENGINE), None);
     let created = loop {
-        let error = match create_once(context, attempt, run, image, (&outdir, &secrets), &mut kept)
-            .await
+        let error = match create_once(
+            context,
+            attempt,
+            run,
+            image,
+            (&folders, &secrets),
+            &mut kept,
+        )
+        .await
         {
             Ok(created) => break Ok(created),
             Err(CreateError::Outcome(outcome)) => break Err(outcome),
@@ -72,6 +82,32 @@ struct Kept {
     own_network: docker::PlanNetwork,
 }
 
+/// The attempt's own folders.
+struct Folders {
+    outdir: docker::HostFolder,
+    checkpoint: Option<CheckpointFolder>,
+}
+
+/// The folder for `/checkpoint`, if the job has one. It is ready by now; two looks at it do not block for long.
+fn checkpoint(
+    context: &Context,
+    attempt: AttemptId,
+    run: &Run,
+) -> Result<Option<CheckpointFolder>, Outcome> {
+    if !is_wanted(run) {
+        return Ok(None);
+    }
+    let failed = |error: &dyn std::error::Error| {
+        Outcome::new(Cause::EngineError, format!("failed to {}", chain(error)))
+    };
+    let (folder, resumed) = context
+        .checkpoints
+        .folder(attempt, run)
+        .map_err(|error| failed(&error))?;
+    open_to_all(folder.as_path()).map_err(|error| failed(&error))?;
+    Ok(Some(CheckpointFolder { folder, resumed }))
+}
+
 enum CreateError {
     Outcome(Outcome),
     Engine(docker::Error),
@@ -88,7 +124,7 @@ async fn create_once(
     attempt: AttemptId,
     run: &Run,
     image: &str,
-    (outdir, secrets): (&docker::HostFolder, &[(String, Secret)]),
+    (folders, secrets): (&Folders, &[(String, Secret)]),
     kept: &mut Option<Kept>,
 ) -> Result<Created, CreateError> {
     let engine = &context.engine;
@@ -109,7 +145,8 @@ async fn create_once(
                 image,
                 image_env: &found.env,
                 secrets,
-                outdir: Some(outdir.clone()),
+                outdir: Some(folders.outdir.clone()),
+                checkpoint: folders.checkpoint.clone(),
             };
             let mut plan = plan(&input, &context.run_settings).map_err(|error| {
                 CreateError::Outcome(Outcome::new(Cause::BundleInvalid, error.to_string()))

@@ -10,6 +10,7 @@ use dopq_common::id::AttemptId;
 use dopq_common::job::{Artifacts, Cause, Results};
 use tokio_util::sync::CancellationToken;
 
+use super::checkpoint;
 use super::context::Context;
 use super::work::{Work, note};
 use crate::docker;
@@ -35,6 +36,7 @@ struct Ending {
     /// A container that must go before anything is told.
     discard: Option<Arc<str>>,
     results: bool,
+    checkpoint: bool,
     /// Ends the storing.
     stop: CancellationToken,
     /// Whether the output is looked through for a GPU's memory that ran out.
@@ -55,7 +57,13 @@ pub(super) fn finish(work: &mut Work, attempt: AttemptId, discard: Option<Arc<st
     let has_gpus = run
         .as_ref()
         .is_some_and(|run| !run.order.allocation.gpus.is_empty());
+    work.tasks_of(attempt).checkpoints.cancel();
+    let runs_again = checkpoint::may_run_again(ended.outcome.cause, run.as_deref());
+    if !runs_again {
+        work.context.checkpoints.is_last(attempt);
+    }
     let ending = Ending {
+        checkpoint: ran && runs_again,
         attempt,
         container: container.filter(|_| ran),
         discard,
@@ -105,10 +113,11 @@ async fn end(context: &Context, ending: &Ending) -> (Stored, io::Result<Option<R
     } else {
         None
     };
-    let stored = |log_bytes| Stored {
+    let stored = |log_bytes, checkpoint_lost| Stored {
         log_bytes,
         gpu_memory,
         results: None,
+        checkpoint_lost,
     };
     let wanted = ending.run.as_ref().filter(|_| ending.results);
     let limit = context.options.settings.limits.publish_time;
@@ -120,9 +129,16 @@ async fn end(context: &Context, ending: &Ending) -> (Stored, io::Result<Option<R
         };
         (log_bytes, results)
     };
+    let checkpoint = async {
+        match ending.run.as_ref().filter(|_| ending.checkpoint) {
+            Some(run) => checkpoint::store_last(context, attempt, run, &ending.stop).await,
+            None => None,
+        }
+    };
+    let storing = async { tokio::join!(storing, Box::pin(checkpoint)) };
     let storing = tokio::time::timeout(limit, storing);
     let why = match ending.stop.run_until_cancelled(storing).await {
-        Some(Ok((log_bytes, results))) => return (stored(log_bytes), results),
+        Some(Ok(((log_bytes, results), lost))) => return (stored(log_bytes, lost), results),
         Some(Err(_)) => format!(
             "not stored within limits.publish_time of {} s",
             limit.as_secs()
@@ -130,8 +146,9 @@ async fn end(context: &Context, ending: &Ending) -> (Stored, io::Result<Option<R
         None => "the job was cancelled while they were being stored".to_owned(),
     };
     tracing::warn!(%attempt, why, "log and results are given up");
+    let no_checkpoint = ending.checkpoint.then(|| why.clone());
     let lost = wanted.map(|_| Results::lost(why));
-    (stored(log.stored()), Ok(lost))
+    (stored(log.stored(), no_checkpoint), Ok(lost))
 }
 
 async fn publish(

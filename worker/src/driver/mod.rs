@@ -2,8 +2,10 @@
 //!
 //! - [`owner`]: the one loop that owns the state
 //! - [`context`]: what acts need
+//! - [`checkpoint`]: what is done for `/checkpoint`
 //! - [`perform`], [`create`] and [`finish`]: the acts, as tasks that send back what came of them
 
+mod checkpoint;
 mod context;
 mod create;
 mod finish;

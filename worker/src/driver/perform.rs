@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dopq_common::agent::{Act, Event, Run, StartFault};
+use dopq_common::agent::{Act, Event, Run, Stage, StartFault};
 use dopq_common::id::AttemptId;
 use dopq_common::job::{Cause, Outcome};
 use dopq_common::time::Timestamp;
@@ -15,6 +15,7 @@ use dopq_common::wire::log::Source;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::checkpoint;
 use super::context::{Context, disk_outcome};
 use super::create::create;
 use super::finish;
@@ -59,11 +60,14 @@ pub(super) fn perform(work: &mut Work, act: Act) {
         Act::Build(_) => {
             let cancel = work.tasks_of(attempt).prepare.clone();
             let run = work.run_of(attempt);
+            let busy = work.busy_beside(attempt);
             prepare(&context, attempt, cancel.clone(), {
                 let context = Arc::clone(&context);
                 async move {
                     let run = run?;
-                    let image = Box::pin(build(&context, attempt, &run, &cancel)).await?;
+                    let building = Box::pin(build(&context, attempt, &run, &cancel));
+                    let restoring = Box::pin(checkpoint::prepare(&context, attempt, &run, busy));
+                    let (image, ()) = tokio::try_join!(building, restoring)?;
                     Ok(image.map(|image| Event::ImageReady { attempt, image }))
                 }
             });
@@ -86,7 +90,11 @@ pub(super) fn perform(work: &mut Work, act: Act) {
             if std::mem::replace(&mut tasks.watched, true) {
                 return;
             }
+            let stop = tasks.checkpoints.clone();
             let run = work.run_of(attempt).ok();
+            if let Some(run) = &run {
+                checkpoint::keep_stored(&context, attempt, Arc::clone(run), stop);
+            }
             watch(&context, attempt, &container, run);
         }
         Act::Terminate {
@@ -143,10 +151,16 @@ pub(super) fn perform(work: &mut Work, act: Act) {
             finish::remove(&context, attempt, &container).await;
             None
         }),
-        Act::Clean { container, .. } => work.context.spawn_for(attempt, async move {
-            finish::clean(&context, attempt, container).await;
-            None
-        }),
+        Act::Clean { container, .. } => {
+            let stage = work.state.attempt(attempt).map(|known| &known.stage);
+            let runs_again = matches!(stage, Some(Stage::Forgotten { ended, .. })
+                if checkpoint::may_run_again(ended.outcome.cause, None));
+            work.context.spawn_for(attempt, async move {
+                finish::clean(&context, attempt, container).await;
+                context.checkpoints.forgotten(attempt, runs_again).await;
+                None
+            });
+        }
     }
 }
 

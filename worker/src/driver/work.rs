@@ -1,6 +1,6 @@
 //! What acts work on: the attempts of this machine and the tasks that run for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dopq_common::agent::{Run, State};
@@ -18,6 +18,8 @@ pub(super) struct AttemptTasks {
     pub(super) prepare: CancellationToken,
     /// Ends the storing of log and results.
     pub(super) store: CancellationToken,
+    /// Ends the storing of checkpoints while its container runs.
+    pub(super) checkpoints: CancellationToken,
     /// Whether its container is being watched.
     pub(super) watched: bool,
 }
@@ -44,8 +46,21 @@ impl Work {
         self.tasks.entry(id).or_insert_with(|| AttemptTasks {
             prepare: shutdown.child_token(),
             store: CancellationToken::new(),
+            checkpoints: shutdown.child_token(),
             watched: false,
         })
+    }
+
+    /// Other attempts of the same job whose containers may run.
+    pub(super) fn busy_beside(&self, attempt: AttemptId) -> BTreeSet<u32> {
+        let is_other = |id: AttemptId| {
+            id.job == attempt.job && id.key == attempt.key && id.number != attempt.number
+        };
+        let known = self.state.attempts();
+        known
+            .filter(|known| is_other(known.id) && !known.stage.is_over())
+            .map(|known| known.id.number)
+            .collect()
     }
 
     /// What to run. An order that is not understood any more after an upgrade cannot be prepared.

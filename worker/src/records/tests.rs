@@ -31,6 +31,7 @@ fn run() -> Arc<Run> {
         token: "token".into(),
         data_urls: vec!["http://m:7070".to_owned()],
         results_max_bytes: None,
+        checkpoint_max_bytes: None,
     };
     Arc::new(Run::read(order).expect("order"))
 }

@@ -47,6 +47,7 @@ fn order(strict: bool) -> RunOrder {
         token: "t".into(),
         data_urls: vec!["http://127.0.0.1:1".to_owned()],
         results_max_bytes: None,
+        checkpoint_max_bytes: None,
     }
 }
 

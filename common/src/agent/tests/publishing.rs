@@ -64,6 +64,30 @@ fn a_preemption_that_comes_too_late_cuts_nothing() {
 }
 
 #[test]
+fn a_checkpoint_that_is_not_stored_is_told() {
+    let (a, mut state) = (id("1.1"), fresh());
+    let ended = Event::Inspected {
+        attempt: a,
+        status: Some(exit(3)),
+    };
+    after(&mut state, to_running(a).into_iter().chain([ended]));
+    let stored = Stored {
+        checkpoint_lost: Some("it has 3 GiB, and 2 GiB are allowed".to_owned()),
+        ..Stored::default()
+    };
+    let uploaded = Event::Uploaded { attempt: a, stored };
+    let effects = after(&mut state, [uploaded]);
+    let [(_, Report::Finished { outcome, .. })] = &effects.reports[..] else {
+        panic!("{:?}", effects.reports);
+    };
+    assert_eq!(outcome.cause, Cause::UserError);
+    assert_eq!(
+        outcome.detail,
+        "exited with code 3; its checkpoint is not stored: it has 3 GiB, and 2 GiB are allowed"
+    );
+}
+
+#[test]
 fn what_became_of_the_results_is_told_again_when_asked() {
     let (a, mut state) = (id("1.1"), fresh());
     after(&mut state, to_uploading(a));

@@ -155,6 +155,8 @@ fn spec(map: &Map<String, Value>, faults: &mut Faults) -> Option<JobSpec> {
     let strict_once = fields.take("strict_once", shape::boolean);
     let secrets = fields.take("secrets", secrets);
     let build_args = fields.take("build_args", build_args);
+    let checkpoint = fields.take("checkpoint", shape::boolean);
+    let checkpoint_every = fields.take("checkpoint_every", positive_duration);
     fields.refuse_rest(|name, _, known| Some(unknown(name, known)));
     Some(JobSpec {
         name: name?,
@@ -179,6 +181,8 @@ fn spec(map: &Map<String, Value>, faults: &mut Faults) -> Option<JobSpec> {
         strict_once: strict_once.unwrap_or_default(),
         secrets: secrets.unwrap_or_default(),
         build_args: build_args.unwrap_or_default(),
+        checkpoint: checkpoint.unwrap_or(true),
+        checkpoint_every,
     })
 }
 
@@ -400,4 +404,35 @@ fn unknown(name: &str, known: &BTreeSet<&'static str>) -> (&'static str, String)
         format!("unknown field{}", shape::nearest(name, known))
     };
     ("config_unknown_field", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(more: &Value) -> Result<JobSpec, Vec<Fault>> {
+        let mut document = json!({"name": "train", "executor_name": "anna"});
+        for (name, value) in more.as_object().into_iter().flatten() {
+            document[name] = value.clone();
+        }
+        parse(&document.to_string())
+    }
+
+    #[test]
+    fn every_job_has_a_checkpoint_unless_it_wants_none() {
+        let spec = read(&json!({})).expect("valid");
+        assert_eq!((spec.checkpoint, spec.checkpoint_every), (true, None));
+        let spec = read(&json!({"checkpoint": false, "checkpoint_every": "30m"})).expect("valid");
+        let half_an_hour = Some(Duration::from_secs(1800));
+        assert_eq!(
+            (spec.checkpoint, spec.checkpoint_every),
+            (false, half_an_hour)
+        );
+        for wrong in [json!({"checkpoint": "no"}), json!({"checkpoint_every": 0})] {
+            let faults = read(&wrong).expect_err("refused");
+            assert_eq!(faults.len(), 1, "{wrong}: {faults:?}");
+        }
+    }
 }

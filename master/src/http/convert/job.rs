@@ -64,6 +64,7 @@ pub(in crate::http) fn job_page_item(
             index: task.index,
         }),
         expected_start: None,
+        checkpoint: None,
         timeline: Vec::new(),
     }
 }

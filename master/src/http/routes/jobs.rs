@@ -21,7 +21,7 @@ use crate::http::convert::{
 };
 use crate::http::error::{Error, Result};
 use crate::http::extract::{self, Named, Params};
-use crate::http::routes::{AT_ONCE, audit};
+use crate::http::routes::{AT_ONCE, audit, checkpoints};
 use crate::view::Model;
 
 const PAGE_DEFAULT: usize = 100;
@@ -146,6 +146,7 @@ pub(in crate::http) async fn show(
     Named(id): Named,
 ) -> Result<Json<api::Job>> {
     let mut job = shown(&context, id)?;
+    job.checkpoint = checkpoints::of_job(&context, id).await;
     // Only queued jobs need a forecast.
     if job.reason.is_some()
         && let Some(forecast) = context.forecasts.of(context.view()).await

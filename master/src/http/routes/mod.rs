@@ -2,6 +2,7 @@
 
 pub(super) mod accounts;
 pub(super) mod bundles;
+pub(super) mod checkpoints;
 pub(super) mod data;
 pub(super) mod events;
 pub(super) mod groups;

@@ -10,6 +10,7 @@ use crate::http::caller::Caller;
 use crate::http::error::{Error, Result};
 use crate::http::extract::{self, Named};
 use crate::http::routes::audit;
+use crate::quota::Used;
 use crate::retention::{self, Kind, Report};
 
 /// Sweeps now. The answer comes when all is removed.
@@ -32,7 +33,7 @@ pub(in crate::http) async fn prune(
     }
 }
 
-/// Removes the logs and results of a job that has ended.
+/// Removes the logs, results and checkpoint of a job that has ended.
 pub(in crate::http) async fn output(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
@@ -53,8 +54,13 @@ pub(in crate::http) async fn output(
     let report =
         report.map_err(|error| Error::unavailable("the bundle store does not answer", &error))?;
     let bytes = |kind| report.removed.get(&kind).map_or(0, |count| count.bytes);
-    let (logs, results) = (bytes(Kind::Logs), bytes(Kind::Results));
-    context.app.intake.quota().removed(&user, id, logs, results);
+    let gone = Used {
+        logs: bytes(Kind::Logs),
+        results: bytes(Kind::Results),
+        checkpoints: bytes(Kind::Checkpoints),
+        ..Used::default()
+    };
+    context.app.intake.quota().removed(&user, id, &gone);
     Ok(Json(pruned(&report)))
 }
 

@@ -89,6 +89,18 @@ const MAY: &[(&str, &str, &[Asker])] = &[
         &[Worker],
     ),
     ("PUT", "/data/v1/attempts/{attempt}/results", &[Worker]),
+    ("GET", "/data/v1/attempts/{attempt}/checkpoint", &[Worker]),
+    ("PUT", "/data/v1/attempts/{attempt}/checkpoint", &[Worker]),
+    (
+        "GET",
+        "/data/v1/attempts/{attempt}/checkpoint/chunks/{digest}",
+        &[Worker],
+    ),
+    (
+        "PUT",
+        "/data/v1/attempts/{attempt}/checkpoint/chunks/{digest}",
+        &[Worker],
+    ),
 ];
 
 #[test]
@@ -104,8 +116,9 @@ fn the_tables_name_the_same_routes() {
 #[test]
 fn only_the_leader_changes_anything() {
     for route in table() {
-        // Only the leader knows what users keep, and excludes its own sweeps.
-        let expected = if route.verb == Verb::Get || route.path.starts_with("/data/") {
+        // Only the leader knows what users keep, excludes its own sweeps, and stores checkpoints.
+        let anywhere = route.path.starts_with("/data/") && !route.path.ends_with("/checkpoint");
+        let expected = if route.verb == Verb::Get || anywhere {
             Who::Any
         } else {
             Who::Leader

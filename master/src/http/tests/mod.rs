@@ -3,6 +3,7 @@
 mod access;
 mod arrays;
 mod ask;
+mod checkpoints;
 mod data;
 mod errors;
 mod estimates;

@@ -62,6 +62,7 @@ fn retention_parts(app: &App, bundles: &Bundles) -> retention::Parts {
             bundles: keep,
             logs: keep,
             results: keep,
+            checkpoints: keep,
             min_age: Duration::ZERO,
             ..config::Retention::default()
         },
@@ -125,6 +126,7 @@ impl World {
             cluster: "default".to_owned(),
             data_urls: Vec::new(),
             results_max_bytes: 1 << 30,
+            checkpoint_max_bytes: 1 << 31,
             settings: scheduler(),
             handle: world.handle.clone(),
             heard: Heard::default(),
@@ -203,6 +205,7 @@ impl World {
             cluster: "default".to_owned(),
             bundle_max_bytes: 1 << 30,
             results_max_bytes: 1 << 30,
+            checkpoint_max_bytes: 1 << 31,
             min_free_bytes: 0,
             signed_url_ttl: Duration::from_secs(60),
             open_metrics_on_loopback: false,

@@ -159,6 +159,15 @@ impl Fake {
             .map_or(0, |record| record.starts)
     }
 
+    /// The value of a variable in the named container's environment.
+    #[must_use]
+    pub fn variable(&self, name: &str, variable: &str) -> Option<String> {
+        let mut state = self.shared.state.lock();
+        let env = &state.find(name).ok()?.plan.env;
+        let mut named = env.iter().filter(|(known, _)| known == variable);
+        named.next().map(|(_, value)| value.reveal().to_owned())
+    }
+
     /// Every call so far, such as `start dopq-1-1`.
     #[must_use]
     pub fn calls(&self) -> Vec<String> {

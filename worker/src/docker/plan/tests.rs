@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::HostFolder;
+use super::super::{CheckpointFolder, HostFolder};
 use super::*;
 use dopq_common::bundle::config;
 use dopq_common::id::{Digest, JobId, JobKey};
@@ -81,6 +81,7 @@ struct Case {
     allocation: Allocation,
     image_env: Vec<String>,
     settings: RunSettings,
+    checkpoint: Option<CheckpointFolder>,
 }
 
 impl Case {
@@ -90,6 +91,7 @@ impl Case {
             allocation: gpus(0),
             image_env: Vec::new(),
             settings: settings(),
+            checkpoint: None,
         }
     }
 
@@ -112,6 +114,7 @@ impl Case {
             image_env: &self.image_env,
             secrets: &[("TOKEN".to_owned(), "s".into())],
             outdir: None,
+            checkpoint: self.checkpoint.clone(),
         };
         plan(&input, &self.settings)
     }

@@ -1,5 +1,7 @@
 //! The whole worker with a pretended engine, an in-process broker and a small data plane.
 
+mod checkpoint_store;
+mod checkpoints;
 mod networks;
 mod panics;
 mod plane;

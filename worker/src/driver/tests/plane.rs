@@ -10,7 +10,9 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, put};
 use dopq_common::wire::log::{self, Source};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
+
+use super::checkpoint_store::{self, Jobs};
 
 /// The id of an attempt that a test names without its job's key, such as `1.1`.
 pub(super) fn id(attempt: &str) -> String {
@@ -30,6 +32,7 @@ struct Shared {
     token: Mutex<String>,
     logs: Mutex<BTreeMap<String, BTreeMap<u64, Bytes>>>,
     results: Mutex<BTreeMap<String, Bytes>>,
+    checkpoints: Mutex<Jobs>,
     /// So many requests are answered with 503 first.
     failing: AtomicU32,
     served: AtomicU32,
@@ -42,6 +45,7 @@ impl Plane {
             .route("/data/v1/attempts/{attempt}/bundle", get(bundle))
             .route("/data/v1/attempts/{attempt}/logs/{offset}", put(put_log))
             .route("/data/v1/attempts/{attempt}/results", put(put_results))
+            .merge(checkpoint_store::routes())
             .with_state(self.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
             .await
@@ -102,7 +106,12 @@ impl Plane {
         printed
     }
 
-    fn admit(&self, headers: &HeaderMap) -> Result<(), StatusCode> {
+    /// What is stored of checkpoints.
+    pub(super) fn checkpoints(&self) -> MutexGuard<'_, Jobs> {
+        self.0.checkpoints.lock()
+    }
+
+    pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), StatusCode> {
         let failing = &self.0.failing;
         let failed = failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
         if failed.is_ok() {

@@ -50,6 +50,7 @@ pub(super) struct Rig {
     /// Networks that are kept ready.
     pub(super) networks: usize,
     pub(super) results_max_bytes: Option<u64>,
+    pub(super) checkpoint_max_bytes: Option<u64>,
     key: ClusterKey,
     url: String,
     reports: Deliveries,
@@ -81,6 +82,7 @@ impl Rig {
             retention: crate::Retention::default(),
             networks: 0,
             results_max_bytes: None,
+            checkpoint_max_bytes: Some(1 << 30),
             key: ClusterKey::from_secret("s"),
             url,
             reported: VecDeque::new(),
@@ -217,6 +219,7 @@ impl Rig {
             token: TOKEN.into(),
             data_urls: vec![self.url.clone()],
             results_max_bytes: self.results_max_bytes,
+            checkpoint_max_bytes: self.checkpoint_max_bytes,
         }
     }
 
