@@ -88,6 +88,58 @@ fn modes_are_one_of_two_and_links_stay_inside() {
 
 #[cfg(unix)]
 #[test]
+fn links_to_folders_are_followed_but_not_for_ever() {
+    use std::os::unix::fs::symlink;
+    let root = tempfile::tempdir().unwrap();
+    put(root.path(), "runs/2024/model.pt", "weights");
+    put(root.path(), "runs/2024/tmp/x", "x");
+    put(root.path(), "sub/a", "a");
+    put(root.path(), ".dockerignore", "runs/latest/tmp\n");
+    symlink("2024", root.path().join("runs/latest")).unwrap();
+    symlink("../runs/latest", root.path().join("sub/best")).unwrap();
+    symlink("latest/model.pt", root.path().join("runs/model.pt")).unwrap();
+    let found = read(&packed(root.path()));
+    let names: Vec<&str> = found.keys().map(String::as_str).collect();
+    let expected = [
+        ".dockerignore",
+        "runs/2024/model.pt",
+        "runs/2024/tmp/x",
+        "runs/latest/model.pt",
+        "runs/model.pt",
+        "sub/a",
+        "sub/best/model.pt",
+        "sub/best/tmp/x",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!(found["sub/best/model.pt"].0, "weights");
+
+    // Folders that contain each other by links.
+    symlink("../runs", root.path().join("sub/runs")).unwrap();
+    symlink("../sub", root.path().join("runs/sub")).unwrap();
+    // One link more than are followed.
+    for n in 0..6 {
+        put(root.path(), &format!("deep/{n}/file"), "");
+        symlink(
+            format!("../{}", n + 1),
+            root.path().join(format!("deep/{n}/next")),
+        )
+        .unwrap();
+    }
+    put(root.path(), "deep/6/file", "");
+    let Err(Error::Entries(faults)) = pack(root.path(), &ProgressBar::hidden()) else {
+        panic!("links that go round are refused");
+    };
+    let expected = [
+        "deep/0/next/next/next/next/next is a link to a folder, below 4 others",
+        "deep/1/next/next/next/next/next is a link to a folder, below 4 others",
+        "runs/sub/runs is a link to a folder above it; remove the link",
+        "sub/runs/sub is a link to a folder above it; remove the link",
+    ];
+    assert_eq!(faults, expected);
+}
+
+#[cfg(unix)]
+#[test]
 fn what_dockerignore_names_is_neither_walked_nor_judged_nor_sent() {
     use std::os::unix::fs::symlink;
     let root = tempfile::tempdir().unwrap();
@@ -104,7 +156,7 @@ fn what_dockerignore_names_is_neither_walked_nor_judged_nor_sent() {
     ] {
         put(root.path(), name, name);
     }
-    // Each of these is refused where it is not ignored.
+    // Where they are not ignored, these are refused or packed.
     symlink("/usr/lib", root.path().join("venv/lib64")).unwrap();
     symlink("run-1", root.path().join("wandb/latest-run")).unwrap();
     symlink("nowhere", root.path().join("broken.tmp")).unwrap();

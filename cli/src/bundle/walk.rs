@@ -1,8 +1,8 @@
 //! Lists the files of a folder in a fixed order, without what never belongs in a bundle.
 //!
 //! What `.dockerignore` leaves out of a build is not packed; an ignored folder is not even looked into, unless the file
-//! takes something back with `!`. Links to files inside the folder are followed; links that leave it are refused, so
-//! that no other file gets into a bundle by accident.
+//! takes something back with `!`. Links inside the folder are followed, because a bundle has none; links that leave it
+//! are refused, so that no other file gets into a bundle by accident.
 
 use std::collections::BTreeMap;
 use std::fs::{self, FileType};
@@ -41,6 +41,9 @@ const ALWAYS: [&str; 5] = [
     "image.tar",
 ];
 
+/// Links to folders within folders that links lead to; more are refused. Each can double what is packed.
+const MOST_NESTED_LINKS: usize = 4;
+
 /// A file to pack, or an empty folder.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -62,6 +65,8 @@ pub(super) struct Walk {
     /// What was left out, besides what `.dockerignore` names.
     pub(super) left_out: Vec<String>,
     ignore: Ignore,
+    /// The folders with the links to folders that are being followed.
+    followed: Vec<PathBuf>,
     refused: Vec<String>,
 }
 
@@ -76,7 +81,7 @@ pub(super) fn walk(root: &Path) -> Result<Walk, Error> {
         Ok(ignore) => walk.ignore = ignore,
         Err(refused) => walk.refused.push(refused),
     }
-    walk.folder(&real_root, root, "")?;
+    walk.folder(&real_root, &real_root, "")?;
     if !walk.refused.is_empty() {
         walk.refused.sort();
         return Err(Error::Entries(walk.refused));
@@ -177,6 +182,9 @@ impl Walk {
         }
         let path = if kind.is_symlink() {
             match fs::canonicalize(&path) {
+                Ok(target) if target.starts_with(real_root) && target.is_dir() => {
+                    return self.linked_folder(real_root, &path, &target, &name);
+                }
                 Ok(target) if target.starts_with(real_root) => target,
                 Ok(target) => {
                     self.refused.push(format!(
@@ -198,11 +206,7 @@ impl Walk {
             path: path.clone(),
             source,
         })?;
-        if facts.is_dir() {
-            self.refused.push(format!(
-                "{name} is a link to a folder; copy the folder instead"
-            ));
-        } else if facts.is_file() {
+        if facts.is_file() {
             self.entries.push(Entry {
                 name,
                 executable: is_executable(&facts),
@@ -214,6 +218,33 @@ impl Walk {
             self.left_out.push(name);
         }
         Ok(())
+    }
+
+    /// Packs the folder at `target` as `name`, where `link` leads to it.
+    fn linked_folder(
+        &mut self,
+        real_root: &Path,
+        link: &Path,
+        target: &Path,
+        name: &str,
+    ) -> Result<(), Error> {
+        // Paths of folders have no links in them: the walk starts at a real one and goes on at a link's target.
+        let folder = link.parent().unwrap_or(real_root).to_owned();
+        let is_below = |folder: &PathBuf| folder.starts_with(target);
+        if is_below(&folder) || self.followed.iter().any(is_below) {
+            let refused = format!("{name} is a link to a folder above it; remove the link");
+            self.refused.push(refused);
+            return Ok(());
+        }
+        if self.followed.len() == MOST_NESTED_LINKS {
+            let refused = format!("{name} is a link to a folder, below {MOST_NESTED_LINKS} others");
+            self.refused.push(refused);
+            return Ok(());
+        }
+        self.followed.push(folder);
+        let walked = self.folder(real_root, target, &format!("{name}/"));
+        self.followed.pop();
+        walked
     }
 }
 
