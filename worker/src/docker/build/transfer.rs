@@ -112,8 +112,10 @@ impl FileSync for Transfers {
         tokio::task::spawn_blocking(move || match files.send(&wish, &out, requests) {
             Ok(()) | Err(ContextError::Unwanted) => {}
             Err(error) => {
-                out.error(&error);
+                let message = error.to_string();
+                // Before the engine fails the build for it.
                 files.failure.lock().get_or_insert(error);
+                out.error(message);
             }
         });
         tokio::spawn(receive(request.into_inner(), asked, Out(packets)));
@@ -231,10 +233,10 @@ impl Out {
         })
     }
 
-    fn error(&self, error: &ContextError) {
+    fn error(&self, message: String) {
         let packet = Packet {
             r#type: PacketType::PacketErr.into(),
-            data: error.to_string().into_bytes(),
+            data: message.into_bytes(),
             ..Packet::default()
         };
         // An engine that is gone needs no reason.
@@ -246,3 +248,6 @@ impl Out {
         sent.map_err(|_| ContextError::Unwanted)
     }
 }
+
+#[cfg(test)]
+mod tests;
