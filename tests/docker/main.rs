@@ -3,6 +3,7 @@
 //! Everything made in the engine bears `dopq.cluster=<unique name>` and is removed when the test ends,
 //! however it ends.
 
+mod admin;
 mod bench;
 mod build;
 mod conformance;

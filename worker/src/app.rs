@@ -65,6 +65,9 @@ pub enum Error {
     /// A folder cannot be mounted.
     #[error("prepare a folder for containers")]
     Mount(#[source] MountError),
+    /// A file cannot be shared with containers.
+    #[error("prepare a file for containers")]
+    SharedFile(#[source] docker::SharedFileError),
     /// The records cannot be read or written.
     #[error("keep records")]
     Records(#[source] records::Error),
@@ -85,7 +88,11 @@ impl Error {
         match self {
             Self::Records(error) => again || error.is_passing(),
             Self::Panicked(_) => true,
-            Self::Folder { .. } | Self::Mount(_) | Self::Http(_) | Self::Random(_) => false,
+            Self::Folder { .. }
+            | Self::Mount(_)
+            | Self::SharedFile(_)
+            | Self::Http(_)
+            | Self::Random(_) => false,
         }
     }
 }
@@ -108,6 +115,7 @@ pub async fn run(
     let engine = Engine::Docker(Client::with_config(
         host.as_deref().unwrap_or(DOCKER_SOCKET),
         options.settings.docker.config.clone(),
+        options.settings.docker.files.clone(),
     ));
     let mut went_on = false;
     loop {
@@ -317,6 +325,9 @@ fn prepare(options: &Options) -> Result<Prepared, Error> {
     for private in ["attempts", "bundles", CHECKPOINTS] {
         folder(&data_dir.join(private))?;
         restrict(&data_dir.join(private), 0o700)?;
+    }
+    for file in &options.settings.docker.files {
+        file.check().map_err(Error::SharedFile)?;
     }
     let outdir = match &options.settings.outdir {
         Some(outdir) => outdir.clone(),

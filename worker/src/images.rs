@@ -65,7 +65,7 @@ impl Images {
             secrets_dir: settings.secrets_dir.clone(),
             pull: settings.docker.pull,
             limits: BuildLimits {
-                pull: settings.docker.pull == Pull::Always,
+                pull: settings.docker.pull,
                 total: settings.limits.build_time,
                 network: settings.build.network,
                 ..BuildLimits::default()

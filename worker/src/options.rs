@@ -12,7 +12,9 @@ use dopq_common::resources::{ByteSize, MilliCpu};
 use dopq_common::settings::{BaseUrl, ClusterName, Named, Share, at_least, between};
 use dopq_common::wire::WorkerKey;
 
-use crate::docker::BuildNetwork;
+use crate::docker::{BuildNetwork, SharedFile};
+
+pub use crate::docker::Pull;
 
 /// Who a worker is, and its settings.
 #[derive(Debug, Clone)]
@@ -72,30 +74,13 @@ dopq_common::settings! {
     pub struct DockerOptions {
         /// The container engine; by default DOCKER_HOST or unix:///var/run/docker.sock
         pub host: Option<String> = None;
-        /// Docker's config.json with logins for registries and proxies for builds
+        /// Docker's config.json with logins for registries, and proxies for builds and containers
         pub config: Option<PathBuf> = None;
-        /// When to pull images: missing, always or never; builds pull a missing base image always
+        /// Files that containers and build steps see read-only, such as certificates: /here:/inside
+        pub files: Vec<SharedFile> = Vec::new();
+        /// When to pull images, those that builds are based on too: missing, always or never
         pub pull: Pull = Pull::Missing;
     }
-}
-
-/// When images are pulled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pull {
-    /// If the engine lacks them.
-    Missing,
-    /// Before each use.
-    Always,
-    /// Never.
-    Never,
-}
-
-impl Named for Pull {
-    const NAMES: &'static [(&'static str, Self)] = &[
-        ("missing", Self::Missing),
-        ("always", Self::Always),
-        ("never", Self::Never),
-    ];
 }
 
 dopq_common::settings! {

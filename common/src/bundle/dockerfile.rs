@@ -69,6 +69,39 @@ pub fn for_old_frontend(text: &str) -> Result<String, String> {
     lower::lower(&for_builtin_frontend(text))
 }
 
+/// The text in which each `RUN` mounts the secrets of these paths there, for all users; not those of `ONBUILD`, which
+/// other builds run. A step's own mount in the same place stays. Lines keep their numbers.
+#[must_use]
+pub fn with_secrets(text: &str, paths: &[String]) -> String {
+    let text = text.trim_start_matches('\u{feff}');
+    let mut lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
+    let escape = head(text).escape();
+    for instruction in instructions(text, escape) {
+        let Some(line) = lines.get_mut(instruction.line - 1) else {
+            continue;
+        };
+        let (indent, rest) = line.split_at(line.len() - line.trim_start().len());
+        let Some((word, rest)) = rest.split_at_checked("RUN".len()) else {
+            continue;
+        };
+        let ends = rest.is_empty() || rest.starts_with(|c: char| c.is_whitespace() || c == escape);
+        if !ends || !word.eq_ignore_ascii_case("RUN") {
+            continue;
+        }
+        let (own, _) = flags(instruction.split().1);
+        let is_taken = |path: &str| {
+            let mut parts = own.iter().flat_map(|flag| flag.split(','));
+            parts.any(|part| part.split_once('=').is_some_and(|(_, value)| value == path))
+        };
+        let free = paths.iter().filter(|path| !is_taken(path));
+        let mounts: String = free
+            .map(|path| format!(" --mount=type=secret,id={path},target={path},mode=0444"))
+            .collect();
+        *line = format!("{indent}{word}{mounts}{rest}");
+    }
+    lines.concat()
+}
+
 /// Whether a `syntax=` line names Docker's own frontend, in whatever version.
 fn is_docker_s(value: &str) -> bool {
     let image = value.split_whitespace().next().unwrap_or_default();
@@ -230,6 +263,41 @@ mod tests {
             ),
         ] {
             assert_eq!(for_builtin_frontend(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_mounted_by_each_run_and_by_nothing_else() {
+        let paths = ["/a".to_owned(), "/b/c".to_owned()];
+        let mounts = "--mount=type=secret,id=/a,target=/a,mode=0444 --mount=type=secret,id=/b/c,target=/b/c,mode=0444";
+        for (text, expected) in [
+            ("", ""),
+            (
+                "FROM a\nRUN b\nrun\tc\r\nRUN",
+                "FROM a\nRUN @ b\nrun @\tc\r\nRUN @",
+            ),
+            (
+                "FROM a\n  RUN \\\n# RUN\n  RUN x\nRUN\\\n y",
+                "FROM a\n  RUN @ \\\n# RUN\n  RUN x\nRUN @\\\n y",
+            ),
+            (
+                "FROM a\nRUN --network=none <<E\nRUN y\nE\nCOPY <<E /\nRUN z\nE\n",
+                "FROM a\nRUN @ --network=none <<E\nRUN y\nE\nCOPY <<E /\nRUN z\nE\n",
+            ),
+            (
+                "FROM a\nRUN --mount=type=secret,id=x,dst=/b/c \\\n x /a",
+                "FROM a\nRUN --mount=type=secret,id=/a,target=/a,mode=0444 --mount=type=secret,id=x,dst=/b/c \\\n x /a",
+            ),
+            ("\u{feff}# escape=`\nRUN`\n x", "# escape=`\nRUN @`\n x"),
+            (
+                "ONBUILD RUN x\nRUNNER x\n# RUN\n",
+                "ONBUILD RUN x\nRUNNER x\n# RUN\n",
+            ),
+        ] {
+            let expected = expected.replace('@', mounts);
+            assert_eq!(with_secrets(text, &paths), expected, "{text:?}");
+            let plain = text.trim_start_matches('\u{feff}');
+            assert_eq!(with_secrets(text, &[]), plain);
         }
     }
 

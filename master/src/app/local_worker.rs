@@ -24,6 +24,8 @@ pub(super) fn options(
         simulated_gpus,
         slots_per_gpu,
         docker_host,
+        docker_config,
+        docker_files,
         imgdir,
         outdir,
     } = settings.worker.clone();
@@ -36,6 +38,8 @@ pub(super) fn options(
             master_urls: BaseUrl::read(url).into_iter().collect(),
             docker: DockerOptions {
                 host: docker_host,
+                config: docker_config,
+                files: docker_files,
                 ..DockerOptions::default()
             },
             gpu: GpuOptions {

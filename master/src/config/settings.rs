@@ -9,6 +9,7 @@ use dopq_common::broker::amqp;
 use dopq_common::resources::ByteSize;
 use dopq_common::sched;
 use dopq_common::settings::{BaseUrl, ClusterName, ServiceUrl, Share, at_least, between};
+use dopq_worker::docker::SharedFile;
 use secrecy::SecretString;
 
 const DAY_SECONDS: u64 = 24 * 3600;
@@ -183,6 +184,10 @@ dopq_common::settings! {
         pub slots_per_gpu: u32 = 1, between(1, 1000);
         /// Standalone: the container engine; by default DOCKER_HOST or unix:///var/run/docker.sock
         pub docker_host: Option<String> = None;
+        /// Standalone: Docker's config.json with logins for registries, and proxies for builds and containers
+        pub docker_config: Option<PathBuf> = None;
+        /// Standalone: files that containers and build steps see read-only, such as certificates: /here:/inside
+        pub docker_files: Vec<SharedFile> = Vec::new();
         /// Standalone: a folder that every container sees read-only as /imgdir
         pub imgdir: Option<PathBuf> = None;
         /// Standalone: the folder below which every attempt gets its /outdir

@@ -18,6 +18,7 @@ use tokio::sync::OnceCell;
 
 use super::error::Error;
 use super::registries::Registries;
+use super::shared_files::SharedFile;
 use super::types::{Builder, EngineInfo};
 use crate::disk::Disk;
 
@@ -50,6 +51,8 @@ struct Shared {
     host: String,
     /// The administrator's Docker configuration.
     config: Option<PathBuf>,
+    /// What every container and build step sees of this machine.
+    files: Vec<SharedFile>,
     call_deadline: Duration,
     /// Where it keeps images and containers, since the last probe.
     folders: Mutex<Vec<PathBuf>>,
@@ -69,26 +72,33 @@ impl Client {
     /// An engine at `host`, such as `unix:///var/run/docker.sock` or `tcp://127.0.0.1:2375`. Does not connect yet.
     #[must_use]
     pub fn new(host: &str) -> Self {
-        Self::made(host, CALL_DEADLINE, None)
+        Self::made(host, CALL_DEADLINE, None, Vec::new())
     }
 
-    /// The same with the logins and proxies of a Docker configuration, `config.json`.
+    /// The same with the logins and proxies of a Docker configuration, `config.json`, and with files that containers and
+    /// build steps see.
     #[must_use]
-    pub fn with_config(host: &str, config: Option<PathBuf>) -> Self {
-        Self::made(host, CALL_DEADLINE, config)
+    pub fn with_config(host: &str, config: Option<PathBuf>, files: Vec<SharedFile>) -> Self {
+        Self::made(host, CALL_DEADLINE, config, files)
     }
 
     /// The same with another deadline for ordinary calls.
     #[must_use]
     pub fn with_deadline(host: &str, call_deadline: Duration) -> Self {
-        Self::made(host, call_deadline, None)
+        Self::made(host, call_deadline, None, Vec::new())
     }
 
-    fn made(host: &str, call_deadline: Duration, config: Option<PathBuf>) -> Self {
+    fn made(
+        host: &str,
+        call_deadline: Duration,
+        config: Option<PathBuf>,
+        files: Vec<SharedFile>,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 host: host.to_owned(),
                 config,
+                files,
                 call_deadline,
                 folders: Mutex::default(),
                 docker: OnceCell::new(),
@@ -185,6 +195,11 @@ impl Client {
     /// The administrator's logins and proxies.
     pub(super) async fn registries(&self) -> Registries {
         Registries::read(self.shared.config.as_deref()).await
+    }
+
+    /// What every container and build step sees of this machine.
+    pub(super) fn shared_files(&self) -> &[SharedFile] {
+        &self.shared.files
     }
 
     /// The deadline of ordinary calls.

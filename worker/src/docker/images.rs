@@ -179,11 +179,12 @@ impl Client {
 
 /// Only a registry's answer means that the image is missing; one that cannot be reached has not answered.
 fn unpulled(message: String) -> Error {
-    const REFUSALS: [&str; 6] = [
+    const REFUSALS: [&str; 7] = [
         "manifest unknown",
         "not found",
         "denied",
         "unauthorized",
+        "no basic auth credentials",
         "name unknown",
         "invalid reference format",
     ];

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bollard::errors::Error as ApiError;
-use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
+use bollard::models::{ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum};
 use bollard::query_parameters::{
     CreateContainerOptions, KillContainerOptions, ListContainersOptions, RemoveContainerOptions,
     StopContainerOptions, WaitContainerOptions,
@@ -16,6 +16,7 @@ use futures::StreamExt;
 use super::client::{Client, translate, within};
 use super::error::Error;
 use super::plan::{LABEL_ATTEMPT, LABEL_CLUSTER, LABEL_WORKER, Plan};
+use super::shared_files::SharedFile;
 use super::types::{Container, Created, Exit, Signal, Status};
 
 /// Concurrent inspections of a listing.
@@ -34,7 +35,8 @@ impl Client {
             name: Some(plan.name.clone()),
             ..CreateContainerOptions::default()
         };
-        let answer = docker.create_container(Some(options), plan.to_body());
+        let body = self.completed(plan.to_body()).await;
+        let answer = docker.create_container(Some(options), body);
         let conflict = match self.call(CALL, answer).await {
             Ok(created) => {
                 return Ok(Created {
@@ -52,6 +54,22 @@ impl Client {
             }),
             Some(_) | None => Err(Error::Conflict { message: conflict }),
         }
+    }
+
+    /// The request with what the administrator gives to every container: files, and the proxies that the job does not
+    /// set itself.
+    async fn completed(&self, mut body: ContainerCreateBody) -> ContainerCreateBody {
+        let host = body.host_config.get_or_insert_default();
+        let mounts = host.mounts.get_or_insert_default();
+        mounts.extend(self.shared_files().iter().map(SharedFile::mount));
+        let env = body.env.get_or_insert_default();
+        for (name, value) in self.registries().await.proxy_args() {
+            let is_it = |line: &String| line.split_once('=').is_some_and(|(set, _)| set == name);
+            if !env.iter().any(is_it) {
+                env.push(format!("{name}={value}"));
+            }
+        }
+        body
     }
 
     /// Starts a container that was never started. Does nothing if it runs. The engine would start an ended one again, so

@@ -25,12 +25,13 @@ mod plan;
 mod plan_input;
 mod raw;
 mod registries;
+mod shared_files;
 mod signals;
 mod stats;
 mod types;
 mod wait_program;
 
-pub use build::{BuildLimits, BuildNetwork, BuildRequest, SecretFiles};
+pub use build::{BuildLimits, BuildNetwork, BuildRequest, Pull, SecretFiles};
 pub use client::Client;
 pub use engine::Engine;
 pub use error::{BuildError, Error, Source};
@@ -44,6 +45,7 @@ pub use plan::{
     RunSettings, UserPart, container_name, plan,
 };
 pub use plan_input::{CheckpointFolder, PlanInput};
+pub use shared_files::{SharedFile, SharedFileError};
 pub use types::{
     Builder, Container, Created, EngineInfo, Exit, ImageInfo, LogPiece, Signal, Status, Usage,
 };

@@ -1,4 +1,4 @@
-//! The administrator's Docker configuration (`config.json`): logins for registries, and proxies for builds.
+//! The administrator's Docker configuration (`config.json`): logins for registries, and proxies.
 //!
 //! It is read at each use, so that a new login counts at once. Helper programs for credentials are not asked.
 
@@ -98,7 +98,7 @@ impl Registries {
         (login != Login::default()).then_some(login)
     }
 
-    /// The predefined build arguments for proxies, in both spellings.
+    /// The variables for proxies, in both spellings. As build arguments they are predefined.
     pub(super) fn proxy_args(&self) -> BTreeMap<String, String> {
         let Some(proxies) = self.proxies.get("default") else {
             return BTreeMap::new();

@@ -157,9 +157,14 @@ impl Bundle {
         Ok(Ignore::default())
     }
 
-    /// The Dockerfile for the engine's built-in frontend.
-    pub(super) fn dockerfile(&self, builder: Builder) -> Result<String, ContextError> {
+    /// The Dockerfile for the engine's built-in frontend, whose steps see the secrets of these paths.
+    pub(super) fn dockerfile(
+        &self,
+        builder: Builder,
+        secrets: &[String],
+    ) -> Result<String, ContextError> {
         let text = self.text(DOCKERFILE, DOCKERFILE_MAX_BYTES)?;
+        let text = dockerfile::with_secrets(&text, secrets);
         match builder {
             Builder::Old => dockerfile::for_old_frontend(&text)
                 .map_err(|why| ContextError::Invalid(format!("{DOCKERFILE}: {why}"))),

@@ -14,7 +14,7 @@ use super::pieces::Sending;
 use super::solve::{bounded, dockerfile_alone};
 use super::transfer::Files;
 use super::tree::Tree;
-use super::{BuildRequest, image_tar, verdict};
+use super::{BuildRequest, Pull, image_tar, verdict};
 use crate::docker::client::{Client, translate};
 use crate::docker::error::{BuildError, Error};
 use crate::docker::names::loaded_name;
@@ -75,8 +75,8 @@ impl Client {
         };
         let mut request = request.clone();
         // The base is an image that no registry has.
-        request.limits.pull = false;
-        self.solve(&request, files, output).await
+        request.limits.pull = Pull::Missing;
+        Box::pin(self.solve(&request, files, output)).await
     }
 
     async fn has_triggers(&self, image: &str) -> Result<bool, Error> {

@@ -53,13 +53,32 @@ impl BuildNetwork {
     }
 }
 
+/// When images are pulled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pull {
+    /// If the engine lacks them.
+    Missing,
+    /// Before each use.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Named for Pull {
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("missing", Self::Missing),
+        ("always", Self::Always),
+        ("never", Self::Never),
+    ];
+}
+
 /// The limits of every build and load; worker settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildLimits {
     /// The network of build steps.
     pub network: BuildNetwork,
-    /// Whether base images are pulled although the engine has them.
-    pub pull: bool,
+    /// When base images are pulled.
+    pub pull: Pull,
     /// Time-out of the whole build.
     pub total: Duration,
     /// Time-out without output; sending the context counts as output.
@@ -76,7 +95,7 @@ impl Default for BuildLimits {
     fn default() -> Self {
         Self {
             network: BuildNetwork::Default,
-            pull: false,
+            pull: Pull::Missing,
             total: Duration::from_secs(3600),
             silent: Duration::from_secs(20 * 60),
             image: ByteSize(100 * ByteSize::GIB),

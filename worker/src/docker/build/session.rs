@@ -18,7 +18,7 @@ use tonic::Status;
 use tonic::service::Routes;
 
 use super::logins::Logins;
-use super::secrets::SecretFiles;
+use super::secrets::StepSecrets;
 use super::transfer::Transfers;
 use crate::docker::error::Error;
 use crate::docker::raw;
@@ -36,7 +36,7 @@ const METHODS: [&str; 4] = [
 /// What a session serves.
 pub(super) struct Services {
     pub(super) transfers: Transfers,
-    pub(super) secrets: SecretFiles,
+    pub(super) secrets: StepSecrets,
     pub(super) logins: Logins,
 }
 

@@ -17,14 +17,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::{Bundle, ContextError, DOCKERFILE};
 use super::logins::Logins;
+use super::secrets::StepSecrets;
 use super::session::{Services, Session};
 use super::trace::Trace;
 use super::transfer::{Files, Transfers};
 use super::tree::{Content, Tree};
-use super::{BuildRequest, verdict};
+use super::{BuildRequest, Pull, verdict};
 use crate::docker::client::Client;
 use crate::docker::error::{BuildError, Error};
 use crate::docker::raw::Raw;
+use crate::docker::shared_files;
 use crate::docker::types::Builder;
 
 const CALL: &str = "build";
@@ -62,8 +64,10 @@ impl Client {
             if builder == Builder::Absent {
                 return Err(BuildError::NoBuildKit);
             }
-            let files = open(request, builder).await?;
-            self.solve(request, files, &output).await
+            let shared = self.shared_files().iter();
+            let secrets = shared.map(|file| file.target().to_owned()).collect();
+            let files = open(request, builder, secrets).await?;
+            Box::pin(self.solve(request, files, &output)).await
         };
         let image = bounded(building, request.limits.total, cancel).await?;
         self.judge_size(&image, request).await?;
@@ -86,7 +90,10 @@ impl Client {
         args.extend(request.args.clone());
         let services = Services {
             transfers: Transfers(Arc::clone(&files)),
-            secrets: request.secrets.clone(),
+            secrets: StepSecrets {
+                user: request.secrets.clone(),
+                shared: self.shared_contents().await?,
+            },
             logins: Logins(registries),
         };
         let session = Session::open(
@@ -100,11 +107,16 @@ impl Client {
         let path = format!("{api}/build?{}", query(request, args, &id)?);
         let answer = Raw::send(CALL, self.host(), Request::post(path)).await;
         let built = match answer {
-            Ok(answer) => listen(answer, output, request.limits.silent).await,
+            Ok(answer) => listen(self, answer, output, request).await,
             Err(Error::Other { message, .. }) => Err(verdict::judge(&message, &Trace::default())),
             Err(error) => Err(error.into()),
         };
         drop(session);
+        if request.limits.pull == Pull::Never && built.is_err() {
+            // A build that needs nothing but the base's description may have ended before it was given up. If its image
+            // cannot be removed now, the error of the build is still the one to tell.
+            drop(self.remove_image(&request.tag).await);
+        }
         let sent_bytes = *files.sent_bytes.lock();
         tracing::debug!(
             image = request.tag,
@@ -116,6 +128,31 @@ impl Client {
             Some(error) if built.is_err() => Err(error.into()),
             Some(_) | None => built,
         }
+    }
+
+    /// Fails if a step asks for a base image that the engine lacks.
+    async fn refuse_pulls(&self, trace: &mut Trace) -> Result<(), BuildError> {
+        for base in trace.take_bases() {
+            let mut found = self.find_image(&base).await?;
+            // A name with a tag may have got the digest that the tag has here.
+            let tagged = base.split_once('@').map(|(name, _)| name);
+            let has_tag = |name: &&str| name.rsplit('/').next().is_some_and(|n| n.contains(':'));
+            if let (None, Some(name)) = (&found, tagged.filter(has_tag)) {
+                found = self.find_image(name).await?;
+            }
+            if found.is_none() {
+                return Err(verdict::unpulled(&base));
+            }
+        }
+        Ok(())
+    }
+
+    async fn shared_contents(&self) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+        let read = shared_files::contents(self.shared_files()).await;
+        read.map_err(|error| Error::Other {
+            call: CALL,
+            message: dopq_common::chain::chain(&error),
+        })
     }
 
     /// Removes an image that exceeds the size limit.
@@ -141,11 +178,15 @@ impl Client {
 }
 
 /// Lists the bundle's files on a thread of its own.
-async fn open(request: &BuildRequest, builder: Builder) -> Result<Files, BuildError> {
+async fn open(
+    request: &BuildRequest,
+    builder: Builder,
+    secrets: Vec<String>,
+) -> Result<Files, BuildError> {
     let (path, limits) = (request.bundle.clone(), request.limits.bundle.clone());
     let opened = tokio::task::spawn_blocking(move || {
         let bundle = Bundle::open(&path, &limits)?;
-        let text = bundle.dockerfile(builder)?;
+        let text = bundle.dockerfile(builder, &secrets)?;
         Ok(Files {
             dockerfile: dockerfile_alone(text),
             context: bundle.tree(),
@@ -198,7 +239,7 @@ fn query(
         .append_pair("labels", &labels)
         .append_pair("extrahosts", &host)
         .append_pair("networkmode", request.limits.network.as_str());
-    if request.limits.pull {
+    if request.limits.pull == Pull::Always {
         query.append_pair("pull", "1");
     }
     Ok(query.finish())
@@ -206,10 +247,12 @@ fn query(
 
 /// Reads all messages of the engine, forwards the lines, and returns the image's id.
 async fn listen(
+    client: &Client,
     mut answer: Raw,
     output: &mpsc::Sender<Bytes>,
-    silent: Duration,
+    request: &BuildRequest,
 ) -> Result<String, BuildError> {
+    let silent = request.limits.silent;
     let mut trace = Trace::default();
     let mut image = None;
     let mut unread = Vec::new();
@@ -237,6 +280,9 @@ async fn listen(
             for line in read(&message, &mut trace, &mut image) {
                 // Ignore a missing reader of the lines; the image is still needed.
                 drop(output.send(line).await);
+            }
+            if request.limits.pull == Pull::Never {
+                client.refuse_pulls(&mut trace).await?;
             }
             if let Some(error) = message.error {
                 if trace.failed().is_none() {

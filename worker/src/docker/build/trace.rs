@@ -15,6 +15,16 @@ const LINE_MAX_BYTES: usize = 16 * 1024;
 /// The least time between two states of a progress bar, which a program writes over each other.
 const BAR_PAUSE: Duration = Duration::from_secs(1);
 
+/// The step that asks for a base image's description, before the image's whole name.
+pub(super) const METADATA: &str = "[internal] load metadata for ";
+
+/// The step that gets an image for `COPY --from` or `RUN --mount=from`, before the image's whole name.
+const IMAGE: &str = "FROM ";
+
+/// The begin of the flags that steps have for the administrator's files; see
+/// [`with_secrets`](dopq_common::bundle::dockerfile::with_secrets).
+const SHARED: &str = "--mount=type=secret,id=/";
+
 /// The longest name of a step that is printed, in characters.
 const NAME_MAX_CHARS: usize = 200;
 
@@ -26,6 +36,8 @@ const CANCELED: &str = "context canceled";
 pub(super) struct Trace {
     steps: BTreeMap<String, Step>,
     numbers: u32,
+    /// Base images that steps have begun to ask for, and that nobody has taken.
+    bases: Vec<String>,
 }
 
 /// One of BuildKit's vertices.
@@ -89,6 +101,11 @@ impl Trace {
         failed.min_by_key(|step| step.number.unwrap_or(u32::MAX))
     }
 
+    /// The base images that steps have asked for since the last call.
+    pub(super) fn take_bases(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.bases)
+    }
+
     /// Whether a step of this name came to its end.
     pub(super) fn has_done(&self, begin: &str) -> bool {
         let mut steps = self.steps.values();
@@ -98,7 +115,13 @@ impl Trace {
     fn begin(&mut self, vertex: &mut Vertex, lines: &mut Vec<Bytes>) {
         let step = self.steps.entry(vertex.digest.clone()).or_default();
         if !vertex.name.is_empty() {
-            step.name = brief(&std::mem::take(&mut vertex.name));
+            let name = std::mem::take(&mut vertex.name);
+            let base = [METADATA, IMAGE]
+                .iter()
+                .find_map(|begin| name.strip_prefix(begin));
+            self.bases
+                .extend(base.filter(|_| step.name.is_empty()).map(str::to_owned));
+            step.name = brief(&as_written(&name));
         }
         step.started = vertex.started.map(since_epoch).or(step.started);
         if step.number.is_none() && (step.started.is_some() || !vertex.error.is_empty()) {
@@ -214,6 +237,12 @@ fn since_epoch(time: Timestamp) -> Duration {
     )
 }
 
+/// A step's name as the user wrote it.
+fn as_written(name: &str) -> String {
+    let words = name.split(' ').filter(|word| !word.starts_with(SHARED));
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// One line that is not too long.
 fn brief(name: &str) -> String {
     let name = name.replace(['\n', '\r'], " ");
@@ -284,6 +313,33 @@ mod tests {
             "only what has begun is told"
         );
         trace
+    }
+
+    #[test]
+    fn base_images_are_known_once_and_flags_of_our_own_are_not_told() {
+        let mut trace = Trace::default();
+        let begun = |digest: &str, name: &str| Vertex {
+            started: at(10, 0),
+            ..vertex(digest, name)
+        };
+        let asked = begun("a", "[internal] load metadata for docker.io/library/x:1");
+        let news = steps([
+            asked.clone(),
+            begun("b", "FROM y:2"),
+            begun("c", "[1/2] FROM docker.io/library/x:1"),
+            begun(
+                "d",
+                "[2/2] RUN --mount=type=secret,id=/a,target=/a,mode=0444 --network=none FROM z",
+            ),
+        ]);
+        let lines = told(&mut trace, news);
+        assert_eq!(
+            lines.last().expect("a line"),
+            "#4 [2/2] RUN --network=none FROM z\n"
+        );
+        assert_eq!(trace.take_bases(), ["docker.io/library/x:1", "y:2"]);
+        told(&mut trace, steps([asked]));
+        assert!(trace.take_bases().is_empty());
     }
 
     #[test]

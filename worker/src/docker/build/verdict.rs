@@ -4,7 +4,7 @@
 //! It goes by what BuildKit says of itself: which step failed, and how its message begins or ends. What a user's
 //! program prints is no part of that message, and what a user writes stands in its middle.
 
-use super::trace::{Step, Trace};
+use super::trace::{METADATA, Step, Trace};
 use crate::docker::error::{BuildError, Error};
 
 const CALL: &str = "build";
@@ -12,19 +12,19 @@ const CALL: &str = "build";
 /// BuildKit's begin of the names of steps that are no instruction.
 const INTERNAL: &str = "[internal] ";
 
-/// The step that asks a registry for a base image's description.
-const METADATA: &str = "[internal] load metadata for ";
-
 /// The step that reads the Dockerfile.
 const DEFINITION: &str = "[internal] load build definition";
 
 /// Ends of a registry's answers that the user can mend. Any other failure to get an image is of the network.
-const REFUSALS: [&str; 7] = [
+const REFUSALS: [&str; 10] = [
     ": not found",
     "manifest unknown",
     "name unknown",
     "insufficient_scope: authorization failed",
     "authorization failed",
+    "no basic auth credentials",
+    ": 401 Unauthorized",
+    ": 403 Forbidden",
     "no match for platform in manifest",
     ": access denied",
 ];
@@ -65,6 +65,12 @@ pub(super) fn judge(message: &str, trace: &Trace) -> BuildError {
         }
         None => engine(message),
     }
+}
+
+/// The end of a build whose base image this machine lacks and does not pull.
+pub(super) fn unpulled(base: &str) -> BuildError {
+    let step = format!("{METADATA}{base}");
+    failed(Some(&step), "this machine lacks it and pulls none")
 }
 
 /// Says what the engine's message about an image archive means.
@@ -111,9 +117,12 @@ fn exit_code(error: &str) -> Option<&str> {
     (!code.is_empty() && code.bytes().all(|b| b.is_ascii_digit())).then_some(code)
 }
 
-/// Whether a step such as `[build 1/4] FROM image` gets an image.
+/// Whether a step gets an image: `[build 1/4] FROM image`, or `FROM image` for `COPY --from`.
 fn is_from(name: &str) -> bool {
-    let instruction = name.split_once("] ").map(|(_, instruction)| instruction);
+    let instruction = match name.starts_with('[') {
+        true => name.split_once("] ").map(|(_, instruction)| instruction),
+        false => Some(name),
+    };
     instruction.is_some_and(|instruction| instruction.starts_with("FROM "))
 }
 
@@ -250,6 +259,8 @@ mod tests {
             matches!(registry, BuildError::Registry { .. }),
             "{registry:?}"
         );
+        let copied = verdict(&[("FROM 127.0.0.1:9/x:1", "dial tcp: refused")], "");
+        assert!(matches!(copied, BuildError::Registry { .. }), "{copied:?}");
         for (name, error) in [
             (
                 "[2/3] COPY a b",
