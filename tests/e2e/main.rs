@@ -1,6 +1,7 @@
 //! The whole path, through the programs as users run them: real processes, real engine, real services.
 
 mod arrays;
+mod bundles;
 mod checkpoints;
 mod cluster;
 mod crashes;

@@ -96,3 +96,19 @@ pub fn sweep(cluster: &str) {
         list(&["network", "ls", "--quiet", "--filter", &filter]),
     );
 }
+
+/// The engine's major version.
+///
+/// # Panics
+/// When the engine does not answer.
+#[must_use]
+pub fn major_version() -> u32 {
+    let mut command = Command::new("docker");
+    command.args(["version", "--format", "{{.Server.Version}}"]);
+    let output = command.output().expect("docker runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let major = text.split('.').next().unwrap_or_default();
+    major
+        .parse()
+        .unwrap_or_else(|error| panic!("{error}: {text}"))
+}

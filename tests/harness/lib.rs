@@ -2,6 +2,7 @@
 //!
 //! Everything started here has its own folder and free ports, and is stopped when it is dropped.
 
+pub mod bases;
 pub mod bundle;
 pub mod cli;
 pub mod engine;

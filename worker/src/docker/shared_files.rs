@@ -14,7 +14,15 @@ use dopq_common::settings::Scalar;
 const MAX_BYTES: u64 = 500 * 1024;
 
 /// Folders of a container that are not an image's, where nothing is added.
-const RESERVED: [&str; 5] = ["/dev/", "/imgdir/", "/outdir/", "/proc/", "/sys/"];
+const RESERVED: [&str; 7] = [
+    "/checkpoint/",
+    "/dev/",
+    "/imgdir/",
+    "/outdir/",
+    "/proc/",
+    "/sys/",
+    "/workspace/",
+];
 
 /// One such file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,1 @@
+__global__ void add(float *a, const float *b) { a[threadIdx.x] += b[threadIdx.x]; }

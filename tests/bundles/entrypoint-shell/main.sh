@@ -1,0 +1,1 @@
+echo "mode $1, $# argument"

@@ -1,0 +1,2 @@
+#!/bin/sh
+echo "result of $(id -u)" > /outdir/result
