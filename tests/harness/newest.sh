@@ -11,32 +11,18 @@
 set -euo pipefail
 
 say() { printf 'newest: %s\n' "$*" >&2; }
-as_root() {
-  if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
-}
+# shellcheck source=tests/harness/debian.sh
+. "$(dirname "$0")/debian.sh"
 
 root=$(realpath -m "${DOPQ_NEWEST:-/var/tmp/dopq-newest}")
 checkout=$(cd "$(dirname "$0")/../.." && pwd)
 packages=docker.io,docker-cli,iptables,nftables,iproute2,ca-certificates,curl,git
 packages+=,redis-server,valkey-server,rabbitmq-server,busybox-static
+# Base images for bundles; nothing can be fetched inside.
+bases=$("$(dirname "$0")/bases.sh" folder)
 
 make_root() {
-  local log source
-  command -v debootstrap >/dev/null || {
-    say "installing debootstrap"
-    as_root apt-get update -qq >/dev/null
-    as_root apt-get install -y -qq debootstrap >/dev/null
-  }
-  # The package source of this machine, which may be a mirror.
-  source=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
-    sed -nE 's/^URIs: *([^ ]+).*/\1/p; s/^deb +(\[[^]]*\] +)?([^ ]+).*/\2/p' | grep -m1 -v security)
-  say "making $root from Debian's unstable suite"
-  log=$(mktemp)
-  as_root debootstrap --variant=minbase --include="$packages" sid "$root" "$source" >"$log" 2>&1 || {
-    tail -n 20 "$log" >&2
-    say "could not make $root; remove it and try again"
-    exit 1
-  }
+  debian_root "$root" sid "$packages"
   as_root touch "$root/.complete"
 }
 
@@ -51,7 +37,7 @@ inside() {
   mount --rbind /dev "$root/dev"
   mount -t tmpfs tmpfs "$root/run"
   local path
-  for path in "$checkout" "$target" "$checkout/../shared"; do
+  for path in "$checkout" "$target" "$bases" "$checkout/../shared"; do
     [ -d "$path" ] || continue
     path=$(realpath "$path")
     mkdir -p "$root$path"
@@ -59,8 +45,12 @@ inside() {
   done
   mkdir -p "$root/opt/valkey"
   ln -sf /usr/bin/valkey-server "$root/opt/valkey/redis-server"
-  exec chroot "$root" /usr/bin/env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-    CARGO_TARGET_DIR="$target" bash -c "cd '$checkout' && exec tests/harness/setup.sh docker redis rabbitmq -- \
+  # Not chroot alone: whoever joins a container's mounts, as `docker exec` does, gets the top of all mounts as its root.
+  mkdir -p "$root/.machine"
+  cd "$root"
+  pivot_root . .machine
+  exec chroot . /usr/bin/env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    CARGO_TARGET_DIR="$target" DOPQ_BASES="$bases" bash -c "umount -l /.machine && cd '$checkout' && exec tests/harness/setup.sh docker redis rabbitmq -- \
       '$checkout/tests/harness/newest.sh' --run \"\$@\"" newest "$@"
 }
 
@@ -86,6 +76,7 @@ case ${1:-} in
 --run) shift; suites=$1; shift; run "$@" ;;
 *)
   [ -e "$root/.complete" ] || make_root
+  "$(dirname "$0")/bases.sh" root
   suites=$(cd "$checkout" && cargo test -p dopq-tests --no-run --message-format=json --test contract --test control \
     --test docker --test e2e 2>/dev/null | sed -n 's/.*"executable":"\([^"]*\/deps\/[^"]*\)".*/\1/p')
   [ -n "$suites" ] || { say "the tests do not compile; see \`make test\`"; exit 1; }
