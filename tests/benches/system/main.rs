@@ -7,6 +7,7 @@
 use std::process::ExitCode;
 
 mod backlog;
+mod builds;
 mod client;
 mod compat;
 mod containers;

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::row::Row;
 use crate::table::Report;
-use crate::{Scale, backlog, containers, control, logs, restart, scheduler, worker};
+use crate::{Scale, backlog, builds, containers, control, logs, restart, scheduler, worker};
 
 /// The argument that makes this process measure one thing.
 pub(crate) const MEASURE: &str = "--measure";
@@ -48,13 +48,14 @@ const fn docker(name: &'static str, minutes: u64) -> Measurement {
     }
 }
 
-const MEASUREMENTS: [Measurement; 9] = [
+const MEASUREMENTS: [Measurement; 10] = [
     measurement("control-disk", Place::Disk, 4),
     measurement("control-tmpfs", Place::Tmpfs, 4),
     measurement("freed", Place::Disk, 2),
     measurement("worker", Place::Disk, 4),
     docker("containers", 5),
     docker("logs", 4),
+    docker("builds", 4),
     measurement("backlog", Place::Tmpfs, 8),
     measurement("restart", Place::Disk, 15),
     measurement("scheduler", Place::Disk, 5),
@@ -70,6 +71,7 @@ pub(crate) async fn measure(name: &str, scale: Scale) -> ExitCode {
         "worker" => worker::measure(scale).await,
         "containers" => containers::measure(scale).await,
         "logs" => logs::measure(scale).await,
+        "builds" => builds::measure(scale).await,
         "backlog" => backlog::measure(scale).await,
         "restart" => restart::measure(scale).await,
         "scheduler" => {
