@@ -4,13 +4,17 @@
 //! of their own. Here stands only what needs no knowledge of variables or other images: which frontend reads the file,
 //! and which instructions builds never allow.
 
+use std::collections::BTreeSet;
+
 use super::Fault;
 use super::fault::{Faults, quote};
 
 mod lower;
 mod read;
+mod words;
 
-use read::{Instruction, flags, head, instructions};
+use read::{Parts, head, instructions, json};
+use words::Version;
 
 /// The images of Docker's own frontend, which a `syntax=` line may name. The engine's built-in frontend is used.
 const FRONTENDS: [&str; 2] = ["docker/dockerfile", "docker/dockerfile-upstream"];
@@ -36,9 +40,33 @@ pub fn check(text: &str, place: &str) -> Vec<Fault> {
         let message = "it starts with a JSON object";
         faults.add("dockerfile_syntax", at(head.lines + 1), message);
     }
+    // What the engine reads. The workers' engines differ, so no version may find anything else in it.
+    let text = for_builtin_frontend(text);
     let escape = head.escape();
-    for instruction in instructions(text, escape) {
-        judge(&instruction, escape, &at(instruction.line), &mut faults);
+    let versions: &[Version] = match text.contains("<<") {
+        true => &Version::ALL,
+        false => &[Version::NEWEST],
+    };
+    let mut refused = BTreeSet::new();
+    let mut troubles = Vec::new();
+    for version in versions {
+        for instruction in instructions(&text, escape, *version) {
+            let line = instruction.line;
+            if !refused.contains(&line) && !judge(&instruction.text, escape, &at(line), &mut faults)
+            {
+                refused.insert(line);
+            }
+            if let Some(trouble) = instruction.trouble {
+                troubles.push((*version, line, trouble));
+            }
+        }
+    }
+    // An engine whose version cannot read it refuses it by itself.
+    let is_unreadable = |version: &Version| troubles.iter().any(|(other, ..)| other == version);
+    if versions.iter().all(is_unreadable)
+        && let Some((_, line, trouble)) = troubles.first()
+    {
+        faults.add("dockerfile_document", at(*line), trouble.text());
     }
     faults.into_list()
 }
@@ -76,7 +104,7 @@ pub fn with_secrets(text: &str, paths: &[String]) -> String {
     let text = text.trim_start_matches('\u{feff}');
     let mut lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
     let escape = head(text).escape();
-    for instruction in instructions(text, escape) {
+    for instruction in instructions(text, escape, Version::NEWEST) {
         let Some(line) = lines.get_mut(instruction.line - 1) else {
             continue;
         };
@@ -88,9 +116,9 @@ pub fn with_secrets(text: &str, paths: &[String]) -> String {
         if !ends || !word.eq_ignore_ascii_case("RUN") {
             continue;
         }
-        let (own, _) = flags(instruction.split().1);
+        let own = Parts::of(&instruction.text, escape).flags;
         let is_taken = |path: &str| {
-            let mut parts = own.iter().flat_map(|flag| flag.split(','));
+            let mut parts = own.iter().flat_map(|flag| flag.value.split(','));
             parts.any(|part| part.split_once('=').is_some_and(|(_, value)| value == path))
         };
         let free = paths.iter().filter(|path| !is_taken(path));
@@ -110,17 +138,26 @@ fn is_docker_s(value: &str) -> bool {
     FRONTENDS.contains(&name)
 }
 
-fn judge(instruction: &Instruction<'_>, escape: char, place: &str, faults: &mut Faults) {
-    let (mut word, mut rest) = instruction.split();
-    if word == "ONBUILD" {
-        let (next, after) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-        (word, rest) = (next.to_ascii_uppercase(), after.trim_start());
-    }
-    let (flags, arguments) = flags(rest);
-    match word.as_str() {
+/// Records what of an instruction builds never allow; whether there is nothing.
+fn judge(text: &str, escape: char, place: &str, faults: &mut Faults) -> bool {
+    let mut is_fine = true;
+    let mut refuse = |rule, message: String| {
+        is_fine = false;
+        faults.add(rule, place, message);
+    };
+    let parts = Parts::of(text, escape).run(escape);
+    match parts.word.as_str() {
         "RUN" => {
+            // Before version 0.21 flags have the default escape character.
+            let default = Parts::of(text, '\\').run('\\');
+            let new = default
+                .flags
+                .into_iter()
+                .filter(|flag| !parts.flags.contains(flag));
+            let mut flags: Vec<_> = new.collect();
+            flags.extend(parts.flags);
             for flag in flags {
-                let why = match flag.split_once('=').unwrap_or((flag, "")) {
+                let why = match flag.value.split_once('=').unwrap_or((&flag.value, "")) {
                     ("--security", "insecure") => "builds have no privileges",
                     ("--network", "host") => "the administrator sets the network of builds",
                     ("--mount", mount) if mount.split(',').any(|part| part == "type=ssh") => {
@@ -128,32 +165,40 @@ fn judge(instruction: &Instruction<'_>, escape: char, place: &str, faults: &mut 
                     }
                     _ => continue,
                 };
-                let message = format!("`{}` is not allowed: {why}", quote(flag));
-                faults.add("dockerfile_run_flag", place, message);
+                let message = format!("`{}` is not allowed: {why}", quote(&flag.raw));
+                refuse("dockerfile_run_flag", message);
             }
         }
         "ADD" => {
-            if let Some(source) = sources(arguments, escape).iter().find(|s| may_be_remote(s)) {
+            if let Some(source) = remote_source(&parts.arguments, escape) {
                 let message = format!(
                     "ADD of `{}` is not allowed: the engine would fetch it past the network of builds; \
                      name files of the bundle without variables, or fetch it with RUN",
-                    quote(source)
+                    quote(&source)
                 );
-                faults.add("dockerfile_add", place, message);
+                refuse("dockerfile_add", message);
             }
         }
         _ => {}
     }
+    is_fine
 }
 
-/// The sources of an `ADD`, without quotes: all words but the last, which is the destination.
-fn sources(arguments: &str, escape: char) -> Vec<String> {
-    let mut words: Vec<String> = serde_json::from_str(arguments).unwrap_or_else(|_| {
-        let plain = |word: &str| word.replace(['"', '\'', escape], "");
-        arguments.split_whitespace().map(plain).collect()
-    });
-    words.pop();
-    words
+/// What an `ADD` could fetch. All words but the last are sources.
+fn remote_source(arguments: &str, escape: char) -> Option<String> {
+    let plain = |word: &str| word.replace(['"', '\'', escape], "");
+    let words = arguments.split_whitespace().map(str::to_owned).collect();
+    // Some versions read an array although text follows it.
+    let lists = [Some(words), json(arguments, Version::V10)];
+    lists.into_iter().flatten().find_map(|words: Vec<String>| {
+        let mut words: Vec<String> = words.iter().map(|word| plain(word)).collect();
+        let destination = words.pop();
+        let is_url = |destination: &String| destination.contains("://");
+        words
+            .into_iter()
+            .find(|source| may_be_remote(source))
+            .or_else(|| destination.filter(is_url))
+    })
 }
 
 /// Whether the builder could take a source for a URL or a repository. A variable can contain anything.
@@ -184,6 +229,7 @@ mod tests {
             "# a comment = with a sign\nFROM a\nRUN echo --network=host\nRUN tool --security=insecure\n",
             "FROM a\nRUN --mount=type=cache,target=/x --network=none make\nRUN <<E\nADD http://x /\nE",
             "ARG A=python B=3\nFROM ${A:-x}:$B-slim AS build\nFROM abc\nCOPY --from=build $A b",
+            "FROM a\nRUN echo $((1 << 3)) && x\nRUN cat << E\nADD a b\nE\nRUN y",
             "FROM a\nADD a.tar.gz b $HOME/x\nADD [\"a b\", \"/c\"]\nADD --chown=a:b x@y /d\nADD <<E /f\n$x\nE",
         ] {
             assert_eq!(rules(text), [], "{text}");
@@ -237,6 +283,60 @@ mod tests {
                 "dockerfile_add",
                 4,
             ),
+            ("FROM a\nADD http://x\\\n    /x", "dockerfile_add", 2),
+            (
+                "FROM a\nRUN <<\\EOF\ntrue\nEOF\nADD http://x /",
+                "dockerfile_add",
+                5,
+            ),
+            (
+                "FROM a\nRUN true # <<E '\nADD http://x /",
+                "dockerfile_add",
+                3,
+            ),
+            (
+                "FROM a\nRUN true \\\u{a0}\nADD http://x /",
+                "dockerfile_add",
+                3,
+            ),
+            (
+                "FROM a\nRUN [\"a\"] <<E\nADD http://x /\nE",
+                "dockerfile_add",
+                3,
+            ),
+            (
+                "FROM a\nRUN << E\nRUN <<F\nE\nADD http://x /\nF",
+                "dockerfile_add",
+                5,
+            ),
+            (
+                "FROM a\nRUN ${a%b} <<E\nADD http://x /\nE",
+                "dockerfile_add",
+                3,
+            ),
+            (
+                "FROM a\nADD [\"http:\\\\/\\\\/x\", \"/\"]",
+                "dockerfile_add",
+                2,
+            ),
+            (
+                "FROM a\nADD [\"http\\u003a\\u002f/x\\ud800\", \"/\"] b",
+                "dockerfile_add",
+                2,
+            ),
+            ("FROM a\nADD b http://x", "dockerfile_add", 2),
+            ("// \\\nFROM a\nADD http://x /", "dockerfile_add", 3),
+            (
+                "FROM a\nRUN --mount=target=\"/a b\" --network='host' c",
+                "dockerfile_run_flag",
+                2,
+            ),
+            (
+                "# escape=`\nFROM a\nRUN --x=a\\ b --network=host c",
+                "dockerfile_run_flag",
+                3,
+            ),
+            ("FROM a\nRUN <<E\nx", "dockerfile_document", 2),
         ] {
             assert_eq!(
                 rules(text),
@@ -304,7 +404,13 @@ mod tests {
     #[test]
     fn a_hostile_file_takes_time_in_proportion_to_its_length() {
         let text = "ARG A1=$A0$A0\n".repeat(20_000) + &"ADD <<A ".repeat(50_000);
-        assert_eq!(rules(&text), []);
+        let endless = ("dockerfile_document", "Dockerfile: line 20001".to_owned());
+        assert_eq!(rules(&text), [endless]);
         assert_eq!(for_builtin_frontend(&text), text);
+        let text = "RUN <<A ".to_owned() + &"${A:-".repeat(50_000);
+        assert_eq!(
+            rules(&text),
+            [("dockerfile_document", "Dockerfile: line 1".to_owned())]
+        );
     }
 }

@@ -4,7 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use super::read::{Document, Instruction, flags, head, instructions};
+use super::read::{Document, Flag, Instruction, Parts, continued, head, instructions};
+use super::words::Version;
+
+/// The version of BuildKit whose here-documents are rewritten. In later ones a blank may follow `<<`, which is a shift
+/// in most files for such engines.
+const VERSION: Version = Version::V15;
 
 /// The shell of a stage without `SHELL`.
 const SHELL: [&str; 2] = ["/bin/sh", "-c"];
@@ -21,12 +26,29 @@ pub(super) fn lower(text: &str) -> Result<String, String> {
     let mut shells = Shells::default();
     let mut out = String::with_capacity(text.len());
     let mut written = 0;
-    for instruction in instructions(text, head(text).escape()) {
-        shells.follow(&instruction);
-        let Some(rewritten) = rewrite(&instruction, &shells.current)? else {
+    let escape = head(text).escape();
+    for instruction in instructions(text, escape, VERSION) {
+        let line = instruction.line;
+        if let Some(trouble) = &instruction.trouble {
+            return Err(format!("line {line}: {}", trouble.text()));
+        }
+        let parts = Parts::of(&instruction.text, escape);
+        shells.follow(&parts);
+        let rewritten = rewrite(&instruction, &parts, &shells.current)?;
+        let before = line - 1;
+        let as_it_is = lines.iter().skip(before).take(instruction.lines).copied();
+        let read: Vec<&str> = match &rewritten {
+            Some(rewritten) => vec![rewritten],
+            None => as_it_is.collect(),
+        };
+        if read.iter().any(|line| is_read_differently(line, escape)) {
+            return Err(format!(
+                "line {line}: this machine's engine is too old for a line that ends with two `{escape}`"
+            ));
+        }
+        let Some(rewritten) = rewritten else {
             continue;
         };
-        let before = instruction.line - 1;
         out.extend(lines.iter().take(before).skip(written).copied());
         out.push_str(&rewritten);
         out.push('\n');
@@ -55,12 +77,10 @@ impl Default for Shells {
 }
 
 impl Shells {
-    fn follow(&mut self, instruction: &Instruction<'_>) {
-        let (word, rest) = instruction.split();
-        match word.as_str() {
+    fn follow(&mut self, parts: &Parts) {
+        match parts.word.as_str() {
             "FROM" => {
-                let (_, rest) = flags(rest);
-                let mut words = rest.split_whitespace();
+                let mut words = parts.arguments.split_whitespace();
                 let base = words.next().unwrap_or_default().to_ascii_lowercase();
                 let name = words.nth(1).map(str::to_ascii_lowercase);
                 let inherited = self.of_stages.get(&base).cloned();
@@ -69,7 +89,7 @@ impl Shells {
                 self.keep();
             }
             "SHELL" => {
-                if let Ok(shell) = serde_json::from_str(rest) {
+                if let Ok(shell) = serde_json::from_str(&parts.arguments) {
                     self.current = shell;
                     self.keep();
                 }
@@ -85,10 +105,28 @@ impl Shells {
     }
 }
 
+/// Whether such an engine disagrees about whether a line is continued: it does not ask what precedes the escape
+/// character, and drops one carriage return only.
+fn is_read_differently(line: &str, escape: char) -> bool {
+    let content = line.trim_start();
+    let text = line.trim_end_matches(['\r', '\n']);
+    let old = line.strip_suffix('\n').unwrap_or(line);
+    let old = old.strip_suffix('\r').unwrap_or(old);
+    let old = old.trim_end_matches([' ', '\t']).ends_with(escape);
+    !content.starts_with('#') && old != continued(text, escape).is_some()
+}
+
 /// The instruction on one line; `None` if it stays as it is.
-fn rewrite(instruction: &Instruction<'_>, shell: &[String]) -> Result<Option<String>, String> {
-    let (word, rest) = instruction.split();
-    let (flags, arguments) = flags(rest);
+fn rewrite(
+    instruction: &Instruction<'_>,
+    parts: &Parts,
+    shell: &[String],
+) -> Result<Option<String>, String> {
+    let Parts {
+        word,
+        flags,
+        arguments,
+    } = parts;
     let too_new = |what: &str| {
         Err(format!(
             "line {}: this machine's engine is too old for {what}; its administrator can install engine 23 or newer",
@@ -98,21 +136,25 @@ fn rewrite(instruction: &Instruction<'_>, shell: &[String]) -> Result<Option<Str
     match (word.as_str(), &instruction.documents[..]) {
         ("RUN", [_, ..]) => {
             let (mount, command) = command(arguments, &instruction.documents, shell);
-            let flags = flags.iter().copied().chain(mount.as_deref());
+            let flags = flags.iter().map(|flag| &*flag.raw).chain(mount.as_deref());
             let flags: String = flags.map(|flag| format!("{flag} ")).collect();
             Ok(Some(format!("RUN {flags}{}", serde_json::json!(command))))
         }
         (_, [_, ..]) => too_new(&format!("here-documents in {word}")),
         ("COPY" | "ADD", []) => {
-            if flags.iter().any(|flag| flag.starts_with("--exclude=")) {
+            if flags
+                .iter()
+                .any(|flag| flag.value.starts_with("--exclude="))
+            {
                 return too_new("--exclude");
             }
-            let is_link = |flag: &&str| *flag == "--link" || flag.starts_with("--link=");
-            if !flags.iter().any(is_link) {
+            let is_link =
+                |flag: &&Flag| flag.value == "--link" || flag.value.starts_with("--link=");
+            if !flags.iter().any(|flag| is_link(&flag)) {
                 return Ok(None);
             }
             let kept = flags.iter().filter(|flag| !is_link(flag));
-            let kept: String = kept.map(|flag| format!("{flag} ")).collect();
+            let kept: String = kept.map(|flag| format!("{} ", flag.raw)).collect();
             Ok(Some(format!("{word} {kept}{arguments}")))
         }
         _ => Ok(None),
@@ -194,7 +236,7 @@ mod tests {
             ),
             (
                 "FROM a\nRUN <<A cat > x &&\\\n cat <<'B'\n1\nA\n2\nB\n",
-                "FROM a\nRUN [\"/bin/sh\",\"-c\",\"<<A cat > x &&cat <<'B'\\n1\\nA\\n2\\nB\"]\n#\n#\n#\n#\n#\n",
+                "FROM a\nRUN [\"/bin/sh\",\"-c\",\"<<A cat > x && cat <<'B'\\n1\\nA\\n2\\nB\"]\n#\n#\n#\n#\n#\n",
             ),
             (
                 "FROM a\nRUN <<E\n#!/bin/x\ny\nE",
@@ -205,8 +247,12 @@ mod tests {
                 "FROM a AS b\nSHELL [\"/x\"]\nFROM c\nRUN [\"/bin/sh\",\"-c\",\"\"]\n#\nFROM --platform=p B\nRUN [\"/x\",\"\"]\n#\n",
             ),
             (
-                "FROM a\nCOPY --link --chown=1 a \\\n b\nADD --link=true a b\nCOPY a --link",
-                "FROM a\nCOPY --chown=1 a b\n#\nADD a b\nCOPY a --link",
+                "FROM a\nCOPY --link --chown=1 a\\\n  b\nADD --link=true a b\nCOPY a --link",
+                "FROM a\nCOPY --chown=1 a  b\n#\nADD a b\nCOPY a --link",
+            ),
+            (
+                "FROM a\nRUN echo $((1 << 3))\nRUN a \\\n\n  b",
+                "FROM a\nRUN echo $((1 << 3))\nRUN a \\\n\n  b",
             ),
         ] {
             assert_eq!(lower(text).as_deref(), Ok(lowered), "{text}");
@@ -222,6 +268,19 @@ mod tests {
             ),
             ("FROM a\nONBUILD RUN <<E\nE\n", "in ONBUILD"),
             ("FROM a\nCOPY --exclude=x . /", "--exclude"),
+            (
+                "FROM a\nRUN x\\\\\nADD b /",
+                "line 2: this machine's engine is too old for a line that ends",
+            ),
+            ("FROM a\nRUN x \\\r\r\n b", "too old for a line that ends"),
+            (
+                "FROM a\nCOPY --link a b\\\\",
+                "too old for a line that ends",
+            ),
+            (
+                "FROM a\nRUN <<E\n",
+                "line 2: no line ends its here-document",
+            ),
         ] {
             let error = lower(text).expect_err("too new");
             assert!(error.contains(words), "{error}");
