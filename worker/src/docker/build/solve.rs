@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bollard_buildkit_proto::moby::buildkit::v1::StatusResponse;
 use bytes::Bytes;
+use dopq_common::chain::chain;
 use hyper::Request;
 use parking_lot::Mutex;
 use prost::Message as _;
@@ -106,16 +107,18 @@ impl Client {
         .await?;
         let path = format!("{api}/build?{}", query(request, args, &id)?);
         let answer = Raw::send(CALL, self.host(), Request::post(path)).await;
+        let mut trace = Trace::default();
         let built = match answer {
-            Ok(answer) => listen(self, answer, output, request).await,
-            Err(Error::Other { message, .. }) => Err(verdict::judge(&message, &Trace::default())),
+            Ok(answer) => listen(self, answer, &mut trace, output, request).await,
+            Err(Error::Other { message, .. }) => Err(verdict::judge(&message, &trace)),
             Err(error) => Err(error.into()),
         };
         drop(session);
-        if request.limits.pull == Pull::Never && built.is_err() {
-            // A build that needs nothing but the base's description may have ended before it was given up. If its image
-            // cannot be removed now, the error of the build is still the one to tell.
-            drop(self.remove_image(&request.tag).await);
+        let is_given_up = request.limits.pull == Pull::Never && built.is_err();
+        if is_given_up || trace.remote().is_some() {
+            // The engine may have been faster. If the image cannot be removed now, the error of the build is still the
+            // one to tell.
+            self.remove_quietly(&request.tag).await;
         }
         let sent_bytes = *files.sent_bytes.lock();
         tracing::debug!(
@@ -151,8 +154,19 @@ impl Client {
         let read = shared_files::contents(self.shared_files()).await;
         read.map_err(|error| Error::Other {
             call: CALL,
-            message: dopq_common::chain::chain(&error),
+            message: chain(&error),
         })
+    }
+
+    /// Removes a name; a failure is logged only.
+    pub(super) async fn remove_quietly(&self, name: &str) {
+        if let Err(error) = self.remove_image(name).await {
+            tracing::warn!(
+                image = name,
+                error = chain(&error),
+                "failed to remove an image"
+            );
+        }
     }
 
     /// Removes an image that exceeds the size limit.
@@ -164,7 +178,7 @@ impl Client {
         let size = self.find_image(image).await?.map(|image| image.size_bytes);
         let limit = request.limits.image;
         if size.is_some_and(|size| size > limit.0) {
-            self.remove_image(&request.tag).await?;
+            self.remove_quietly(&request.tag).await;
             return Err(BuildError::Failed {
                 step: None,
                 detail: format!(
@@ -249,11 +263,11 @@ fn query(
 async fn listen(
     client: &Client,
     mut answer: Raw,
+    trace: &mut Trace,
     output: &mpsc::Sender<Bytes>,
     request: &BuildRequest,
 ) -> Result<String, BuildError> {
     let silent = request.limits.silent;
-    let mut trace = Trace::default();
     let mut image = None;
     let mut unread = Vec::new();
     loop {
@@ -277,19 +291,22 @@ async fn listen(
                     call: CALL,
                     message: error.to_string(),
                 })?;
-            for line in read(&message, &mut trace, &mut image) {
+            for line in read(&message, trace, &mut image) {
                 // Ignore a missing reader of the lines; the image is still needed.
                 drop(output.send(line).await);
             }
             if request.limits.pull == Pull::Never {
-                client.refuse_pulls(&mut trace).await?;
+                client.refuse_pulls(trace).await?;
+            }
+            if let Some(step) = trace.remote() {
+                return Err(verdict::remote(step));
             }
             if let Some(error) = message.error {
                 if trace.failed().is_none() {
                     let line = format!("ERROR: {}\n", error.trim_end());
                     drop(output.send(Bytes::from(line)).await);
                 }
-                return Err(verdict::judge(&error, &trace));
+                return Err(verdict::judge(&error, trace));
             }
         }
     }

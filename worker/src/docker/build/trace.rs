@@ -31,6 +31,9 @@ const NAME_MAX_CHARS: usize = 200;
 /// BuildKit's end of the message of a step that it stopped because another failed.
 const CANCELED: &str = "context canceled";
 
+/// Begins of the names of sources on the network.
+const REMOTE: [&str; 4] = ["http://", "https://", "git://", "ssh://"];
+
 /// A build's steps so far.
 #[derive(Debug, Default)]
 pub(super) struct Trace {
@@ -38,6 +41,7 @@ pub(super) struct Trace {
     numbers: u32,
     /// Base images that steps have begun to ask for, and that nobody has taken.
     bases: Vec<String>,
+    remote: Option<String>,
 }
 
 /// One of BuildKit's vertices.
@@ -106,6 +110,11 @@ impl Trace {
         std::mem::take(&mut self.bases)
     }
 
+    /// The name of a step that fetches a URL or a repository from the machine's network.
+    pub(super) fn remote(&self) -> Option<&str> {
+        self.remote.as_deref()
+    }
+
     /// Whether a step of this name came to its end.
     pub(super) fn has_done(&self, begin: &str) -> bool {
         let mut steps = self.steps.values();
@@ -113,6 +122,9 @@ impl Trace {
     }
 
     fn begin(&mut self, vertex: &mut Vertex, lines: &mut Vec<Bytes>) {
+        if self.remote.is_none() && is_remote(vertex) {
+            self.remote = Some(brief(&vertex.name));
+        }
         let step = self.steps.entry(vertex.digest.clone()).or_default();
         if !vertex.name.is_empty() {
             let name = std::mem::take(&mut vertex.name);
@@ -216,6 +228,19 @@ impl Trace {
             lines.push(line(number, None, &text));
         }
     }
+}
+
+/// Whether a vertex is a source on the network, other than an image. Its name is its URL or, since BuildKit 0.14, the
+/// instruction. An `ADD` of files has those as an input.
+fn is_remote(vertex: &Vertex) -> bool {
+    let name = vertex.name.as_str();
+    let instruction = name
+        .split_once("] ")
+        .filter(|(begin, _)| begin.starts_with('['))
+        .map_or(name, |(_, instruction)| instruction);
+    let instruction = instruction.strip_prefix("ONBUILD ").unwrap_or(instruction);
+    let is_url = REMOTE.iter().any(|scheme| name.starts_with(scheme));
+    is_url || (instruction.starts_with("ADD ") && vertex.inputs.is_empty())
 }
 
 fn line(number: u32, after: Option<Duration>, text: &[u8]) -> Bytes {
@@ -423,6 +448,32 @@ mod tests {
             trace.failed().map(|step| &*step.name),
             Some("[3/4] COPY x y")
         );
+    }
+
+    #[test]
+    fn a_source_on_the_network_is_seen() {
+        let local = |name: &str| Vertex {
+            inputs: vec!["sha256:0".to_owned()],
+            ..vertex("x", name)
+        };
+        for (vertex, is_remote) in [
+            (vertex("x", "http://h/x"), true),
+            (vertex("x", "https://h/x"), true),
+            (vertex("x", "git://h/x#main"), true),
+            (vertex("x", "[build 2/3] ADD http://h/x /"), true),
+            (vertex("x", "[2/3] ONBUILD ADD  /"), true),
+            (local("[2/3] ADD http://h/x /"), false),
+            (local("[2/3] ADD a b"), false),
+            (vertex("x", "[1/2] FROM docker.io/library/a"), false),
+            (vertex("x", "[internal] load build context"), false),
+            (vertex("x", "[2/3] RUN x] ADD http://h /"), false),
+            (vertex("x", "[2/3] RUN curl http://h"), false),
+        ] {
+            let name = vertex.name.clone();
+            let mut trace = started();
+            trace.take(steps([vertex]));
+            assert_eq!(trace.remote().is_some(), is_remote, "{name}");
+        }
     }
 
     #[test]

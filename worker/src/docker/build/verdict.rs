@@ -73,6 +73,12 @@ pub(super) fn unpulled(base: &str) -> BuildError {
     failed(Some(&step), "this machine lacks it and pulls none")
 }
 
+/// Says that a build was ended at a step that fetches from the machine's network.
+pub(super) fn remote(step: &str) -> BuildError {
+    let why = "builds fetch over their own network only; fetch it with RUN";
+    failed(Some(step), why)
+}
+
 /// Says what the engine's message about an image archive means.
 pub(super) fn judge_archive(message: &str) -> BuildError {
     if DISK_FULL.iter().any(|end| message.ends_with(end)) {
