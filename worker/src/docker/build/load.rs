@@ -43,7 +43,7 @@ impl Client {
         };
         let image = bounded(loading, request.limits.total, cancel).await;
         // The name was needed for the build alone.
-        self.remove_image(&base).await?;
+        self.remove_quietly(&base).await;
         let image = image?;
         self.judge_size(&image, request).await?;
         Ok(image)
