@@ -29,7 +29,7 @@ pub(super) enum Reason {
     Name,
     /// The folder is nested too deep for what is in it.
     Depth,
-    /// There are too many entries for what is in it.
+    /// There are too many entries for what is in it, or for the link.
     Count,
 }
 
@@ -47,7 +47,7 @@ impl Reason {
             Self::Special => "a pipe, socket or device".to_owned(),
             Self::Name => "its path is too long, or its name is the manifest's".to_owned(),
             Self::Depth => "its content: folders are nested too deep".to_owned(),
-            Self::Count => "some of its content: there are too many files".to_owned(),
+            Self::Count => "it, or some of its content: there are too many files".to_owned(),
         }
     }
 }
@@ -56,6 +56,13 @@ impl Reason {
 pub(super) fn can_be_named(parent: Option<usize>, name: &OsStr) -> bool {
     parent.is_some() || name != NAME
 }
+
+/// What the lines of each of the two lists take at the most; further ones are counted. They are in memory until the end
+/// of the archive.
+const LIST_MAX_BYTES: u64 = 32 << 20;
+
+/// What both lists take at the most.
+pub(super) const LISTS_MAX_BYTES: u64 = 2 * LIST_MAX_BYTES;
 
 /// What the rest of the manifest and the archive's end take at the most.
 pub(super) const HEAD_BYTES: u64 = 8192;
@@ -69,9 +76,17 @@ pub(super) const fn line_bytes(path: u64) -> u64 {
 /// The manifest while it is written.
 #[derive(Debug)]
 pub(super) struct Manifest {
-    files: Vec<u8>,
-    left_out: Vec<u8>,
+    files: List,
+    left_out: List,
     results: Results,
+}
+
+/// Lines of JSON.
+#[derive(Debug, Default)]
+struct List {
+    lines: Vec<u8>,
+    /// Number of those that have no room.
+    more: u64,
 }
 
 #[derive(Serialize)]
@@ -100,8 +115,8 @@ struct LeftOutLine<'a> {
 impl Manifest {
     pub(super) fn new() -> Self {
         Self {
-            files: Vec::new(),
-            left_out: Vec::new(),
+            files: List::default(),
+            left_out: List::default(),
             results: Results::default(),
         }
     }
@@ -120,7 +135,7 @@ impl Manifest {
             bytes,
             blake3: digest.map(|digest| digest.to_hex().to_string()),
         };
-        push(&mut self.files, &line)
+        self.files.push(&line)
     }
 
     pub(super) fn link(&mut self, path: &Path, target: &Path) -> io::Result<()> {
@@ -130,7 +145,7 @@ impl Manifest {
             path: &path,
             link: &target,
         };
-        push(&mut self.files, &line)
+        self.files.push(&line)
     }
 
     pub(super) fn left_out(
@@ -153,30 +168,72 @@ impl Manifest {
             bytes,
             reason: &reason,
         };
-        push(&mut self.left_out, &line)
+        self.left_out.push(&line)
     }
 
-    /// The document, and the summary that is told with the job.
-    pub(super) fn finish(self, attempt: AttemptId) -> (Vec<u8>, Results) {
+    /// The document's parts, and the summary that is told with the job.
+    pub(super) fn finish(self, attempt: AttemptId) -> ([Vec<u8>; 5], Results) {
         let AttemptId { job, number, .. } = attempt;
         let head = format!(
-            "{{\"job\":{job},\"attempt\":{number},\"complete\":{},\"files\":[",
-            self.results.is_complete()
+            "{{\"job\":{job},\"attempt\":{number},\"complete\":{},\"more_files\":{},\"more_left_out\":{},\"files\":[",
+            self.results.is_complete(),
+            self.files.more,
+            self.left_out.more,
         );
-        let parts: [&[u8]; 5] = [
-            head.as_bytes(),
-            &self.files,
-            b"\n],\"left_out\":[",
-            &self.left_out,
-            b"\n]}\n",
+        let parts = [
+            head.into_bytes(),
+            self.files.lines,
+            b"\n],\"left_out\":[".to_vec(),
+            self.left_out.lines,
+            b"\n]}\n".to_vec(),
         ];
-        (parts.concat(), self.results)
+        (parts, self.results)
     }
 }
 
-/// Adds a line to a list.
-fn push(list: &mut Vec<u8>, line: &impl Serialize) -> io::Result<()> {
-    let separator = if list.is_empty() { "\n" } else { ",\n" };
-    list.extend_from_slice(separator.as_bytes());
-    serde_json::to_writer(list, line).map_err(io::Error::other)
+impl List {
+    fn push(&mut self, line: &impl Serialize) -> io::Result<()> {
+        let separator = if self.lines.is_empty() { "\n" } else { ",\n" };
+        let line = serde_json::to_vec(line)?;
+        let length = self.lines.len() + separator.len() + line.len();
+        if u64::try_from(length).is_ok_and(|length| length <= LIST_MAX_BYTES) {
+            self.lines.extend_from_slice(separator.as_bytes());
+            self.lines.extend_from_slice(&line);
+        } else {
+            self.more += 1;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn lines_without_room_are_counted() {
+        let mut manifest = Manifest::new();
+        // Each character becomes six.
+        let path = PathBuf::from("\u{1}".repeat(4000));
+        for _ in 0..3000 {
+            manifest.file(&path, 1, None).expect("told");
+            let told = manifest.left_out(&path, None, &Reason::Special);
+            told.expect("told");
+        }
+        let attempt = "7.2-07070707070707070707070707070707".parse().expect("id");
+        let (parts, results) = manifest.finish(attempt);
+        assert_eq!((results.files, results.left_out), (3000, 3000));
+        let document = parts.concat();
+        let most = LISTS_MAX_BYTES + HEAD_BYTES;
+        assert!(u64::try_from(document.len()).is_ok_and(|length| length <= most));
+        let document: serde_json::Value = serde_json::from_slice(&document).expect("JSON");
+        for (list, more) in [("files", "more_files"), ("left_out", "more_left_out")] {
+            let listed = document[list].as_array().map_or(0, Vec::len);
+            let more = document[more].as_u64().expect("a number");
+            assert!(more > 0);
+            assert_eq!(listed as u64 + more, 3000, "{list}");
+        }
+    }
 }

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::data::{Access, DataPlane, Error};
 use crate::retry;
 use pack::pack;
-use walk::{Found, Measure, walk};
+use walk::{Found, MOST, Measure, walk};
 
 /// Pieces between the reader of the files and the connection; 16 of 64 KiB keep both busy.
 const AHEAD: usize = 16;
@@ -91,7 +91,7 @@ async fn find(folder: PathBuf, stop: CancellationToken) -> io::Result<Found> {
     let mut tries = 1;
     loop {
         let (folder, stop) = (folder.clone(), stop.clone());
-        let walked = tokio::task::spawn_blocking(move || walk(&folder, &stop)).await;
+        let walked = tokio::task::spawn_blocking(move || walk(&folder, MOST, &stop)).await;
         match walked.map_err(io::Error::other).flatten() {
             Err(error) if tries < READS_MAX => {
                 tracing::warn!(%error, "reading the results again");

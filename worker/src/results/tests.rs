@@ -23,7 +23,7 @@ struct Stored {
 
 /// The entries by name, the manifest, and the archive's length.
 fn packed(folder: &Path, max_bytes: u64) -> (BTreeMap<String, Stored>, Value, Results, usize) {
-    let mut found = walk(folder, &CancellationToken::new()).expect("walked");
+    let mut found = walk(folder, MOST, &CancellationToken::new()).expect("walked");
     found.choose(max_bytes, Measure::OnDisk);
     let mut bytes = Vec::new();
     let results = pack(folder, &found, attempt(), &mut bytes).expect("packed");
@@ -206,7 +206,7 @@ fn holes_stay_holes() {
     let file = fs::File::create(path.join("sparse")).expect("made");
     file.set_len(3 << 30).expect("a hole");
     file.write_all_at(b"end", (3 << 30) - 3).expect("written");
-    let mut found = walk(path, &CancellationToken::new()).expect("walked");
+    let mut found = walk(path, MOST, &CancellationToken::new()).expect("walked");
     found.choose(1 << 20, Measure::OnDisk);
     let mut bytes = Vec::new();
     let results = pack(path, &found, attempt(), &mut bytes).expect("packed");
@@ -241,12 +241,47 @@ fn nests_and_names_beyond_measure_are_told_within_seconds() {
 }
 
 #[test]
+fn a_walk_ends_where_memory_would() {
+    let home = tempfile::tempdir().expect("folder");
+    let path = home.path();
+    for folder in ["a", "b", "c", "d"] {
+        fs::create_dir(path.join(folder)).expect("made");
+        for name in ["1", "2", "3"] {
+            symlink("x".repeat(100), path.join(folder).join(name)).expect("linked");
+        }
+    }
+    let told = |entries, text_bytes| {
+        let most = walk::Most {
+            entries,
+            text_bytes,
+        };
+        let found = walk(path, most, &CancellationToken::new()).expect("walked");
+        let path = |parent, name: &std::ffi::OsStr| found.path(parent, name).display().to_string();
+        let kept = found.entries.iter().map(|e| path(e.parent, &e.name));
+        let gone = found.left_out.iter().map(|e| path(e.parent, &e.name));
+        let (kept, gone): (Vec<_>, Vec<_>) = (kept.collect(), gone.collect());
+        (kept.join(" "), gone.join(" "))
+    };
+    let (kept, gone) = told(2, usize::MAX);
+    let counted = (kept.split(' ').count(), gone.split(' ').count());
+    assert_eq!(counted, (2, 3), "{kept}, {gone}");
+    assert!(gone.starts_with('.'), "{gone}");
+    fs::create_dir(path.join("empty")).expect("made");
+    let (kept, gone) = told(7, usize::MAX);
+    assert_eq!(kept.split(' ').count(), 7, "{kept}");
+    assert_eq!(gone, "a b c d");
+    // Nine bytes of folders, three of links, and two targets.
+    let (_, gone) = told(usize::MAX, 212);
+    assert_eq!(gone, "a/3 b c d");
+}
+
+#[test]
 fn what_cannot_be_opened_is_told() {
     let home = tempfile::tempdir().expect("folder");
     let path = home.path();
     fs::write(path.join("secret"), b"x").expect("written");
     fs::write(path.join("open"), b"x").expect("written");
-    let mut found = walk(path, &CancellationToken::new()).expect("walked");
+    let mut found = walk(path, MOST, &CancellationToken::new()).expect("walked");
     found.choose(PLENTY, Measure::OnDisk);
     // As a file that the worker may not read; root may read any.
     fs::remove_file(path.join("secret")).expect("removed");

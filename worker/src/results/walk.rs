@@ -15,8 +15,20 @@ use tokio_util::sync::CancellationToken;
 use super::links;
 use super::manifest::{self, Reason};
 
-/// The most entries that are looked at.
-const ENTRIES_MAX: usize = 500_000;
+/// How much is kept in memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Most {
+    /// Entries that are looked at.
+    pub(super) entries: usize,
+    /// Bytes of their names, and of links' targets.
+    pub(super) text_bytes: usize,
+}
+
+/// A few hundred megabytes.
+pub(super) const MOST: Most = Most {
+    entries: 500_000,
+    text_bytes: 32 << 20,
+};
 /// The deepest nest of folders; each level keeps a handle open.
 const DEPTH_MAX: usize = 128;
 /// The longest path, so that every program can open what is fetched.
@@ -125,10 +137,19 @@ const FOLDER: OFlags = OFlags::RDONLY
 ///
 /// # Errors
 /// When the folder itself cannot be read, or `stop` ends it.
-pub(super) fn walk(folder: &Path, stop: &CancellationToken) -> io::Result<Found> {
-    let mut walk = Walk::default();
+pub(super) fn walk(folder: &Path, most: Most, stop: &CancellationToken) -> io::Result<Found> {
+    let mut walk = Walk {
+        most,
+        found: Found::default(),
+        levels: Vec::new(),
+        seen: 0,
+        text_bytes: 0,
+    };
     let root = open_root(folder)?;
-    let names = walk.names(&root)?;
+    let (names, are_all) = walk.names(&root)?;
+    if !are_all {
+        walk.leave_out(None, ".".into(), Reason::Count);
+    }
     walk.levels.push(Level {
         handle: root,
         at: None,
@@ -149,32 +170,42 @@ pub(super) fn walk(folder: &Path, stop: &CancellationToken) -> io::Result<Found>
     Ok(walk.found)
 }
 
-#[derive(Default)]
 struct Walk {
+    most: Most,
     found: Found,
     levels: Vec<Level>,
     /// Names that were read.
     seen: usize,
+    /// Bytes of those names, and of links' targets.
+    text_bytes: usize,
 }
 
 impl Walk {
-    /// The names in a folder, in order.
-    fn names(&mut self, folder: &File) -> io::Result<Vec<OsString>> {
+    /// Whether no more may be kept.
+    const fn is_full(&self) -> bool {
+        self.seen >= self.most.entries || self.text_bytes >= self.most.text_bytes
+    }
+
+    /// The names in a folder, in order, and whether they are all.
+    fn names(&mut self, folder: &File) -> io::Result<(Vec<OsString>, bool)> {
         let mut names = Vec::new();
+        let mut are_all = true;
         for entry in Dir::read_from(folder)? {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if name == b"." || name == b".." {
                 continue;
             }
-            names.push(OsStr::from_bytes(name).to_owned());
-            self.seen += 1;
-            if self.seen >= ENTRIES_MAX {
+            if self.is_full() {
+                are_all = false;
                 break;
             }
+            names.push(OsStr::from_bytes(name).to_owned());
+            self.seen += 1;
+            self.text_bytes += name.len();
         }
         names.sort();
-        Ok(names)
+        Ok((names, are_all))
     }
 
     /// Looks at one entry of the innermost folder.
@@ -190,10 +221,18 @@ impl Walk {
             kind(&level.handle, &name, depth - 1)
         };
         let kind = match kind {
-            Ok(kind) if self.can_be_stored(parent, &name, &kind) => kind,
-            Ok(_) => return self.leave_out(parent, name, Reason::Name),
+            Ok(kind) if !self.can_be_stored(parent, &name, &kind) => {
+                return self.leave_out(parent, name, Reason::Name);
+            }
+            Ok(Kind::Link { .. }) if self.text_bytes >= self.most.text_bytes => {
+                return self.leave_out(parent, name, Reason::Count);
+            }
+            Ok(kind) => kind,
             Err(reason) => return self.leave_out(parent, name, reason),
         };
+        if let Kind::Link { target } = &kind {
+            self.text_bytes += target.as_os_str().len();
+        }
         let is_folder = matches!(kind, Kind::Folder);
         let handle = is_folder.then(|| open_folder(&level.handle, &name));
         let at = self.found.entries.len();
@@ -207,8 +246,8 @@ impl Walk {
             Some(_) if depth >= DEPTH_MAX => self.leave_out(parent, name, Reason::Depth),
             Some(Err(error)) => self.leave_out(parent, name, Reason::unreadable(&error)),
             Some(Ok(handle)) => match self.names(&handle) {
-                Ok(names) => {
-                    if self.seen >= ENTRIES_MAX {
+                Ok((names, are_all)) => {
+                    if !are_all {
                         self.leave_out(parent, name, Reason::Count);
                     }
                     self.levels.push(Level {
@@ -298,14 +337,14 @@ impl Found {
         let mut files = Vec::new();
         let length = |parent, name| as_u64(self.path(parent, name).as_os_str().len());
         left = left.saturating_sub(manifest::HEAD_BYTES);
-        for gone in &self.left_out {
-            let line = manifest::line_bytes(length(gone.parent, &gone.name));
-            left = left.saturating_sub(line);
-        }
+        let gone = self.left_out.iter();
+        let mut lines: u64 = gone
+            .map(|gone| manifest::line_bytes(length(gone.parent, &gone.name)))
+            .sum();
         for (at, entry) in self.entries.iter().enumerate() {
             let path = length(entry.parent, &entry.name);
             let names = BLOCK + 2 * round_up(path + 1);
-            left = left.saturating_sub(manifest::line_bytes(path));
+            lines += manifest::line_bytes(path);
             match &entry.kind {
                 Kind::Folder => left = left.saturating_sub(names),
                 Kind::Link { target } => {
@@ -321,6 +360,7 @@ impl Found {
                 }
             }
         }
+        left = left.saturating_sub(lines.min(manifest::LISTS_MAX_BYTES));
         files.sort_unstable();
         for (cost, at) in files {
             let has_room = cost <= left;
