@@ -27,6 +27,7 @@ mod outbox;
 mod outdir;
 pub mod program;
 pub mod records;
+mod remove;
 mod results;
 mod retention;
 mod retry;

@@ -8,6 +8,7 @@ use dopq_common::agent::State;
 use dopq_common::id::AttemptId;
 
 use crate::docker::job_folder;
+use crate::remove;
 
 /// Removes the folder of a forgotten attempt, and its job's if that was the last. Blocks.
 pub(crate) fn remove(outdir: &Path, attempt: AttemptId) -> io::Result<()> {
@@ -15,7 +16,7 @@ pub(crate) fn remove(outdir: &Path, attempt: AttemptId) -> io::Result<()> {
         let job = user.join(job_folder(attempt));
         let folder = job.join(attempt.number.to_string());
         if is_folder(&folder) {
-            std::fs::remove_dir_all(&folder)?;
+            remove::remove(&folder)?;
             remove_if_empty(&job);
         }
     }
@@ -44,7 +45,7 @@ pub(crate) fn leftovers(outdir: &Path, is_own: bool, state: &State) -> io::Resul
 /// Removes leftovers. Blocks.
 pub(crate) fn remove_all(leftovers: &[PathBuf]) {
     for folder in leftovers {
-        match std::fs::remove_dir_all(folder) {
+        match remove::remove(folder) {
             Ok(()) => folder.parent().map_or((), remove_if_empty),
             Err(error) => {
                 tracing::warn!(%error, folder = %folder.display(), "failed to remove a leftover");
