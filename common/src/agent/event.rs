@@ -136,6 +136,8 @@ pub struct Stored {
     pub log_bytes: u64,
     /// The last line in which the program said that a GPU's memory ran out.
     pub gpu_memory: Option<String>,
+    /// Why output is missing in the log, where its disk failed.
+    pub log_cut: Option<String>,
     /// What became of the results, if they were to be published.
     pub results: Option<Results>,
     /// Why the checkpoint could not be stored, if it was to be.

@@ -346,6 +346,13 @@ impl Step<'_> {
             Some(_) | None => outcome,
         };
         let outcome = without_checkpoint(outcome, stored.checkpoint_lost.as_deref());
+        let outcome = match &stored.log_cut {
+            Some(why) => Outcome {
+                detail: format!("{}; the log is cut: {why}", outcome.detail),
+                ..outcome
+            },
+            None => outcome,
+        };
         let ended = Ended {
             outcome,
             ran_ms: ended.ran_ms,

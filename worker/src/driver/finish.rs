@@ -8,6 +8,7 @@ use std::time::Duration;
 use dopq_common::agent::{Event, Run, Stage, Stored};
 use dopq_common::id::AttemptId;
 use dopq_common::job::{Artifacts, Cause, Results};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::checkpoint;
@@ -15,6 +16,7 @@ use super::context::Context;
 use super::work::{Work, note};
 use crate::docker;
 use crate::logs::{CaptureError, Log, capture, ran_out};
+use crate::retry::Pauses;
 use crate::{outdir, results, retry};
 use dopq_common::chain::chain;
 
@@ -26,6 +28,11 @@ const OUTPUT_UNCERTAIN: &str =
     "the container engine was away when the container ended: the end of the output may be missing";
 const OUTPUT_REMOVED: &str =
     "the container was removed before its output was read: the end of the output may be missing";
+
+/// Begins the line that says that the log's disk failed.
+const LOG_CUT: &str = "the log is cut here: it cannot be written";
+/// After so many tries, the log cannot be opened.
+const OPENS_MAX: usize = 5;
 
 /// What is to be done at the end of one attempt.
 struct Ending {
@@ -41,6 +48,13 @@ struct Ending {
     stop: CancellationToken,
     /// Whether the output is looked through for a GPU's memory that ran out.
     may_exhaust_gpu: bool,
+}
+
+impl Ending {
+    /// The run whose results are wanted.
+    fn wanted_results(&self) -> Option<&Run> {
+        self.run.as_deref().filter(|_| self.results)
+    }
 }
 
 /// Begins it.
@@ -98,57 +112,97 @@ pub(super) fn finish(work: &mut Work, attempt: AttemptId, discard: Option<Arc<st
     });
 }
 
-/// What is stored, and what became of the results, if there were to be any.
+/// What is known while log and results are being stored.
+#[derive(Default)]
+struct Known {
+    log: Option<Arc<Log>>,
+    /// Its whole length, once it is stored.
+    log_bytes: Option<u64>,
+    gpu_memory: Option<String>,
+    /// Why output is missing in the log.
+    log_cut: Option<String>,
+}
+
+/// What is stored, and what became of the results, if there were to be any. Only the removal of a container that never
+/// may run has no limit.
 async fn end(context: &Context, ending: &Ending) -> (Stored, io::Result<Option<Results>>) {
     let attempt = ending.attempt;
     if let Some(container) = &ending.discard {
         remove(context, attempt, container).await;
     }
-    let log = open(context, ending).await;
-    if let Some(container) = &ending.container {
-        rest_of_output(context, ending, container, &log).await;
-    }
-    let gpu_memory = if ending.may_exhaust_gpu {
-        gpu_memory(attempt, &log).await
-    } else {
-        None
-    };
-    let stored = |log_bytes, checkpoint_lost| Stored {
-        log_bytes,
-        gpu_memory,
-        results: None,
-        checkpoint_lost,
-    };
-    let wanted = ending.run.as_ref().filter(|_| ending.results);
+    let known = Mutex::new(Known::default());
     let limit = context.options.settings.limits.publish_time;
-    let storing = async {
-        let log_bytes = log.finish().await;
-        let results = match wanted {
-            Some(run) => publish(context, attempt, run, &ending.stop).await.map(Some),
-            None => Ok(None),
-        };
-        (log_bytes, results)
-    };
     let checkpoint = async {
         match ending.run.as_ref().filter(|_| ending.checkpoint) {
             Some(run) => checkpoint::store_last(context, attempt, run, &ending.stop).await,
             None => None,
         }
     };
-    let storing = async { tokio::join!(storing, Box::pin(checkpoint)) };
+    let storing = async { tokio::join!(store(context, ending, &known), Box::pin(checkpoint)) };
     let storing = tokio::time::timeout(limit, storing);
-    let why = match ending.stop.run_until_cancelled(storing).await {
-        Some(Ok(((log_bytes, results), lost))) => return (stored(log_bytes, lost), results),
-        Some(Err(_)) => format!(
-            "not stored within limits.publish_time of {} s",
-            limit.as_secs()
-        ),
-        None => "the job was cancelled while they were being stored".to_owned(),
+    let (results, checkpoint_lost) = match ending.stop.run_until_cancelled(storing).await {
+        Some(Ok(done)) => done,
+        cut => {
+            let why = match cut {
+                Some(_) => format!(
+                    "not stored within limits.publish_time of {} s",
+                    limit.as_secs()
+                ),
+                None => "the job was cancelled while they were being stored".to_owned(),
+            };
+            tracing::warn!(%attempt, why, "log and results are given up");
+            let no_checkpoint = ending.checkpoint.then(|| why.clone());
+            let lost = ending.wanted_results().map(|_| Results::lost(why));
+            (Ok(lost), no_checkpoint)
+        }
     };
-    tracing::warn!(%attempt, why, "log and results are given up");
-    let no_checkpoint = ending.checkpoint.then(|| why.clone());
-    let lost = wanted.map(|_| Results::lost(why));
-    (stored(log.stored(), no_checkpoint), Ok(lost))
+    let known = known.into_inner();
+    let log_bytes = known.log_bytes;
+    let stored = Stored {
+        log_bytes: log_bytes.unwrap_or_else(|| known.log.map_or(0, |log| log.stored())),
+        gpu_memory: known.gpu_memory,
+        log_cut: known.log_cut,
+        results: None,
+        checkpoint_lost,
+    };
+    (stored, results)
+}
+
+/// Stores the log and the results.
+async fn store(
+    context: &Context,
+    ending: &Ending,
+    known: &Mutex<Known>,
+) -> io::Result<Option<Results>> {
+    let attempt = ending.attempt;
+    let cut = |error: &io::Error| known.lock().log_cut = Some(error.to_string());
+    match open(context, ending).await {
+        Ok(log) => {
+            known.lock().log = Some(Arc::clone(&log));
+            if let Some(container) = &ending.container
+                && let Err(error) = rest_of_output(context, ending, container, &log).await
+            {
+                tracing::error!(%attempt, %error, "cannot write the log: the end of the output is lost");
+                // There may be room for a line.
+                note(context, attempt, &log, &format!("{LOG_CUT}: {error}")).await;
+                cut(&error);
+            }
+            if ending.may_exhaust_gpu {
+                let gpu_memory = gpu_memory(attempt, &log).await;
+                known.lock().gpu_memory = gpu_memory;
+            }
+            let length = log.finish().await;
+            known.lock().log_bytes = Some(length);
+        }
+        Err(error) => {
+            tracing::error!(%attempt, %error, "cannot open the log: it is lost");
+            cut(&error);
+        }
+    }
+    match ending.wanted_results() {
+        Some(run) => publish(context, attempt, run, &ending.stop).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 async fn publish(
@@ -181,20 +235,32 @@ async fn gpu_memory(attempt: AttemptId, log: &Log) -> Option<String> {
     }
 }
 
-async fn open(context: &Context, ending: &Ending) -> Arc<Log> {
-    retry::until(retry::FINISH, || async {
-        let opened = context.log(ending.attempt, ending.run.as_deref());
-        opened
-            .inspect_err(|error| {
-                tracing::warn!(attempt = %ending.attempt, %error, "cannot open the log; trying again");
-            })
-            .ok()
-    })
-    .await
+/// Opens the log. A disk that fails [`OPENS_MAX`] times is taken to fail for ever.
+async fn open(context: &Context, ending: &Ending) -> io::Result<Arc<Log>> {
+    let mut pauses = Pauses::new(retry::FINISH);
+    let mut tries = 1;
+    loop {
+        let error = match context.log(ending.attempt, ending.run.as_deref()) {
+            Ok(log) => return Ok(log),
+            Err(error) if tries == OPENS_MAX => return Err(error),
+            Err(error) => error,
+        };
+        tracing::warn!(attempt = %ending.attempt, %error, "cannot open the log; trying again");
+        tries += 1;
+        pauses.wait().await;
+    }
 }
 
 /// Reads once more from the engine what the live reading may have missed.
-async fn rest_of_output(context: &Context, ending: &Ending, container: &str, log: &Log) {
+///
+/// # Errors
+/// When the log cannot be written. A full disk may only be emptied by this end.
+async fn rest_of_output(
+    context: &Context,
+    ending: &Ending,
+    container: &str,
+    log: &Log,
+) -> io::Result<()> {
     let attempt = ending.attempt;
     if tokio::time::timeout(DRAIN, log.capturing.lock())
         .await
@@ -205,15 +271,21 @@ async fn rest_of_output(context: &Context, ending: &Ending, container: &str, log
     log.capture_ends.cancel();
     let _capturing = log.capturing.lock().await;
     if !log.captured.load(Ordering::Relaxed) {
-        read_again(context, ending, container, log).await;
+        read_again(context, ending, container, log).await?;
     }
     if log.engine_lost.load(Ordering::Relaxed) && !log.spool.is_cut().await {
         note(context, attempt, log, OUTPUT_UNCERTAIN).await;
     }
+    Ok(())
 }
 
 /// Reads the whole output again and keeps what is new.
-async fn read_again(context: &Context, ending: &Ending, container: &str, log: &Log) {
+async fn read_again(
+    context: &Context,
+    ending: &Ending,
+    container: &str,
+    log: &Log,
+) -> io::Result<()> {
     let attempt = ending.attempt;
     let tty = ending
         .run
@@ -221,18 +293,19 @@ async fn read_again(context: &Context, ending: &Ending, container: &str, log: &L
         .is_some_and(|run| run.spec.container.tty);
     retry::until(retry::FINISH, || async {
         match capture(&context.engine, container, tty, false, &log.spool).await {
-            Ok(()) => Some(()),
+            Ok(()) => Some(Ok(())),
             Err(CaptureError::Engine(docker::Error::NotFound { .. })) => {
                 note(context, attempt, log, OUTPUT_REMOVED).await;
-                Some(())
+                Some(Ok(()))
             }
+            Err(CaptureError::Spool(error)) => Some(Err(error)),
             Err(error) => {
                 tracing::warn!(%attempt, error = chain(&error), "reading the rest of the output again");
                 None
             }
         }
     })
-    .await;
+    .await
 }
 
 /// Removes a container, for as long as it takes.

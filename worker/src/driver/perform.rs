@@ -1,6 +1,7 @@
 //! Performs acts: each as a task that sends back what came of it.
 
 use dopq_common::chain::chain;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -227,8 +228,13 @@ async fn build(
 ) -> Result<Option<Arc<str>>, Outcome> {
     let log = open_log(context, attempt, run)?;
     let (output, lines) = mpsc::channel(BUILD_OUTPUT);
-    let ensure = ensure_image(context, attempt, run, output, cancel);
-    let (image, ()) = tokio::join!(ensure, write_lines(context, attempt, &log, lines));
+    let ensure = async { Ok(ensure_image(context, attempt, run, output, cancel).await) };
+    // A build whose log cannot be written is given up: it would hold its GPUs for as long as the disk fails.
+    let write = async {
+        let written = write_lines(context, &log, lines).await;
+        written.map_err(|error| disk_outcome("write the log", &error))
+    };
+    let (image, ()) = tokio::try_join!(ensure, write)?;
     image
 }
 
@@ -255,25 +261,21 @@ async fn ensure_image(
     }
 }
 
-/// Writes what a build prints. A disk that is full holds the build up rather than lose a line.
+/// Writes what a build prints.
 async fn write_lines(
     context: &Context,
-    attempt: AttemptId,
     log: &Log,
     mut lines: mpsc::Receiver<Bytes>,
-) {
+) -> io::Result<()> {
     while let Some(bytes) = lines.recv().await {
         let piece = Piece {
             source: Source::Build,
             at: context.clock.now(),
             bytes,
         };
-        let mut pauses = Pauses::new(retry::ENGINE);
-        while let Err(error) = log.spool.append(std::slice::from_ref(&piece)).await {
-            tracing::warn!(%attempt, %error, "cannot write the log; trying again");
-            pauses.wait().await;
-        }
+        log.spool.append(&[piece]).await?;
     }
+    Ok(())
 }
 
 async fn start(context: &Context, attempt: AttemptId, container: &str) -> Event {

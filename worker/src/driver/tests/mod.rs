@@ -2,6 +2,7 @@
 
 mod checkpoint_store;
 mod checkpoints;
+mod disks;
 mod networks;
 mod panics;
 mod plane;
