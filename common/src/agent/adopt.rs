@@ -102,6 +102,9 @@ impl Step<'_> {
                     attempt: id,
                     discard: discard.map(|seen| Arc::clone(&seen.container)),
                 });
+                if attempt.cut {
+                    self.act(Act::Cut(id));
+                }
             }
             Stage::Reported { .. } | Stage::Forgotten { .. } | Stage::Refused { .. } => {}
         }
@@ -205,6 +208,7 @@ impl Step<'_> {
             outcome,
             grace: self.own_grace(id),
             forget: false,
+            insists: false,
         };
         self.stop(id, stop);
     }

@@ -96,6 +96,9 @@ pub struct Attempt {
     /// How it was told to end, once it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop: Option<StopOrder>,
+    /// Whether the storing of its log and results was cut short.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
     /// Where it stands.
     pub stage: Stage,
 }
@@ -118,6 +121,9 @@ pub struct StopOrder {
     /// Whether the masters have given it up, so that its end interests nobody.
     #[serde(default)]
     pub forget: bool,
+    /// Whether a user asked again while it was ending. Not kept: it only tells what to do now.
+    #[serde(skip)]
+    pub insists: bool,
 }
 
 /// Where an attempt stands. A stop order in a stage before `Running` leads to `Uploading` as soon as

@@ -219,11 +219,16 @@ impl Step<'_> {
                 self.ordered_run(id, Err(fault));
                 Ok(())
             }
-            Ok(Order::Stop { outcome, grace }) => {
+            Ok(Order::Stop {
+                outcome,
+                grace,
+                insists,
+            }) => {
                 let stop = StopOrder {
                     outcome,
                     grace,
                     forget: false,
+                    insists,
                 };
                 self.ordered_stop(id, stop)
             }
@@ -341,6 +346,7 @@ impl Step<'_> {
             run,
             boot: Arc::clone(&self.state.boot),
             stop: None,
+            cut: false,
             stage,
         };
         if !attempt.stage.is_over() {
@@ -394,12 +400,15 @@ impl Step<'_> {
                 let storing = matches!(stage, Stage::Uploading { .. });
                 let known = attempt.stop.as_ref();
                 let cancelled = known.is_some_and(StopOrder::is_cancel);
-                let cut = storing && (stop.forget || stop.is_cancel() && !cancelled);
+                // The masters repeat the cancel that ended the container; only a user's own repeat means the storing.
+                let is_meant = stop.forget || stop.is_cancel() && (!cancelled || stop.insists);
+                let cut = storing && !attempt.cut && is_meant;
                 if !stop.forget && !cut {
                     return Err(self.stale(id));
                 }
                 if let Some(attempt) = self.state.attempts.get_mut(&id) {
                     attempt.stop = Some(stop);
+                    attempt.cut |= cut;
                     self.effects.attempts.insert(id);
                 }
                 if cut {
@@ -474,6 +483,7 @@ impl Step<'_> {
                     outcome: Outcome::new(Cause::WorkerLost, detail),
                     grace: Duration::from_secs(10),
                     forget: true,
+                    insists: false,
                 };
                 self.ordered_stop(id, stop)
             }

@@ -45,6 +45,9 @@ pub enum Order {
         /// Between SIGTERM and SIGKILL.
         #[serde(rename = "grace_ms", with = "millis")]
         grace: Duration,
+        /// Whether the user cancels it again while its log and results are being stored, so that this ends too.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        insists: bool,
     },
     /// Freeze its container.
     Pause,

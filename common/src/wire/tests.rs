@@ -85,6 +85,7 @@ fn orders_keep_their_form() {
     let stop = Order::Stop {
         outcome: outcome(Cause::Cancelled),
         grace: Duration::from_millis(1500),
+        insists: false,
     };
     for (name, orders) in [
         ("order-run", vec![run(None)]),

@@ -61,9 +61,15 @@ impl Dispatch {
                 attempt,
                 outcome,
                 grace,
-            } => self
-                .lane(worker)
-                .give(attempt, Kind::Stop { outcome, grace }),
+                insists,
+            } => {
+                let kind = Kind::Stop {
+                    outcome,
+                    grace,
+                    insists,
+                };
+                self.lane(worker).give(attempt, kind);
+            }
             Effect::Forget { worker, attempt } => self.lane(worker).give(attempt, Kind::Forget),
             Effect::Accepted { new: false, .. } => {}
             Effect::Accepted { job, new: true } => {

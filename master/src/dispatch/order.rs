@@ -19,6 +19,8 @@ pub(super) enum Kind {
         outcome: Outcome,
         /// Between SIGTERM and SIGKILL.
         grace: Duration,
+        /// Whether the user cancels it again while it is being stored.
+        insists: bool,
     },
     /// Forget it.
     Forget,
@@ -47,9 +49,14 @@ impl Filler<'_> {
         state.worker(worker)?;
         let order = match kind {
             Kind::Run => Order::Run(Box::new(self.run(state, worker, attempt)?)),
-            Kind::Stop { outcome, grace } => Order::Stop {
+            Kind::Stop {
+                outcome,
+                grace,
+                insists,
+            } => Order::Stop {
                 outcome: outcome.clone(),
                 grace: *grace,
+                insists: *insists,
             },
             Kind::Forget => Order::Forget,
         };
@@ -218,10 +225,11 @@ mod tests {
         let stop = Kind::Stop {
             outcome: Outcome::new(Cause::TimeLimit, "it ran for 1 h"),
             grace: Duration::from_millis(1500),
+            insists: false,
         };
         let order = fill(&running, "w", attempt(1), &stop).expect("sent");
         assert_eq!(order.attempt, attempt(1));
-        let Order::Stop { outcome, grace } = order.order else {
+        let Order::Stop { outcome, grace, .. } = order.order else {
             panic!("{order:?}");
         };
         assert_eq!((outcome.cause, grace.as_millis()), (Cause::TimeLimit, 1500));

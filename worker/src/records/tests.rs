@@ -117,7 +117,9 @@ fn attempts() -> Vec<Attempt> {
                 outcome: ended().outcome,
                 grace: Duration::from_secs(10),
                 forget: false,
+                insists: false,
             }),
+            cut: false,
             stage,
         })
         .collect()
@@ -235,6 +237,7 @@ fn only_what_a_crash_may_undo_is_not_synced() {
             outcome: ended().outcome,
             grace: Duration::from_secs(10),
             forget: false,
+            insists: false,
         });
         for (attempt, expected) in [
             (Some(attempt), is_building),

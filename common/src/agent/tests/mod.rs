@@ -74,6 +74,7 @@ fn stop_event(attempt: AttemptId) -> Event {
         Order::Stop {
             outcome: cancelled(),
             grace: Duration::from_secs(10),
+            insists: false,
         },
     )
 }

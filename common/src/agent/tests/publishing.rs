@@ -49,6 +49,53 @@ fn results_that_were_stored_before_the_cancel_came_make_a_success() {
 }
 
 #[test]
+fn a_job_that_was_cancelled_while_it_ran_is_cut_only_when_somebody_insists() {
+    let (a, mut state) = (id("1.1"), fresh());
+    after(&mut state, to_running(a));
+    after(&mut state, [stop_event(a)]);
+    let ended = Event::Inspected {
+        attempt: a,
+        status: Some(exit(0)),
+    };
+    after(&mut state, [ended]);
+    let repeated = step(&mut state, NOW, stop_event(a), &mut Effects::default());
+    assert!(
+        repeated.is_err(),
+        "the masters repeat what they do not know to have arrived"
+    );
+    let insisting = || {
+        let stop = Order::Stop {
+            outcome: cancelled(),
+            grace: Duration::from_secs(10),
+            insists: true,
+        };
+        ordered(1, a, stop)
+    };
+    assert_eq!(after(&mut state, [insisting()]).acts, [Act::Cut(a)]);
+    let again = step(&mut state, NOW, insisting(), &mut Effects::default());
+    assert!(again.is_err(), "it is cut already");
+}
+
+#[test]
+fn what_was_cut_is_cut_again_after_a_restart() {
+    let (a, mut state) = (id("1.1"), fresh());
+    after(&mut state, to_uploading(a));
+    after(&mut state, [stop_event(a)]);
+    let stored = serde_json::to_vec(state.attempt(a).expect("known")).expect("stored");
+    let read = serde_json::from_slice(&stored).expect("read");
+    let mut state = State::new(Settings::default(), Meta::default(), [read], NOW);
+    let resumed = Event::Resumed {
+        boot: Arc::from("boot"),
+        containers: Vec::new(),
+    };
+    let acts = after(&mut state, [resumed]).acts;
+    assert!(
+        matches!(acts[..], [Act::Finish { .. }, Act::Cut(_)]),
+        "{acts:?}"
+    );
+}
+
+#[test]
 fn a_preemption_that_comes_too_late_cuts_nothing() {
     let (a, mut state) = (id("1.1"), fresh());
     after(&mut state, to_uploading(a));
@@ -58,6 +105,7 @@ fn a_preemption_that_comes_too_late_cuts_nothing() {
         Order::Stop {
             outcome: Outcome::new(Cause::Preempted, "stopped for a job that goes first"),
             grace: Duration::from_secs(10),
+            insists: false,
         },
     );
     assert!(step(&mut state, NOW, stop, &mut Effects::default()).is_err());

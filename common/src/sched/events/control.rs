@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::id::{JobId, UserName, WorkerId};
 use crate::job::{Hold, Job, JobState, Phase, StopReason};
 
+use crate::sched::model::effect::Effect;
 use crate::sched::model::entities::{Cordon, QueueLock};
 use crate::sched::model::event::Rejected;
 use crate::sched::place::stop::stop_order;
@@ -40,13 +41,16 @@ impl Step<'_> {
                     let active = active.as_ref().clone();
                     self.stop(id, active, reason);
                 }
-                // It is ending already. The order is repeated in case it got lost.
+                // It is ending already. The order is repeated in case it got lost; it also ends the storing.
                 Some(
                     reason @ (StopReason::Cancelled(_)
                     | StopReason::TimeLimit
                     | StopReason::TooManyFailed),
                 ) => {
-                    let effect = stop_order(job, active, reason);
+                    let mut effect = stop_order(job, active, reason);
+                    if let Effect::Stop { insists, .. } = &mut effect {
+                        *insists = active.ended_at.is_some();
+                    }
                     self.act(effect);
                 }
             },

@@ -98,6 +98,7 @@ impl Step<'_> {
                 attempt,
                 outcome,
                 grace: job.map(|job| job.spec.grace).unwrap_or_default(),
+                insists: false,
             }
         };
         self.act(effect);

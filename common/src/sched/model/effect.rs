@@ -85,6 +85,8 @@ pub enum Effect {
         outcome: Outcome,
         /// Between SIGTERM and SIGKILL.
         grace: Duration,
+        /// Whether the user cancels it again while its log and results are being stored.
+        insists: bool,
     },
     /// The attempt's end is committed, or it is stale: the worker may forget it.
     Forget {

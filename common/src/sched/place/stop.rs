@@ -47,5 +47,6 @@ pub(crate) fn stop_order(job: &Job, active: &Active, reason: &StopReason) -> Eff
         attempt: job.attempt_id(active.attempt),
         outcome: reason.outcome(job),
         grace: job.spec.grace,
+        insists: false,
     }
 }

@@ -130,6 +130,26 @@ fn cancelling_ends_it() {
 }
 
 #[test]
+fn only_a_user_who_cancels_again_insists() {
+    let insists = |c: &Cluster| match &c.acts[..] {
+        [Effect::Stop { insists, .. }] => *insists,
+        acts => panic!("{acts:?}"),
+    };
+    let mut c = Cluster::new();
+    c.join("w1", 1);
+    c.submit("anna", |_| {});
+    c.report("w1", "1.1", phase(AttemptPhase::Running)).unwrap();
+    c.cancel(1).unwrap();
+    assert!(!insists(&c));
+    c.cancel(1).unwrap();
+    assert!(!insists(&c), "its container runs");
+    c.report("w1", "1.1", phase(AttemptPhase::Uploading))
+        .unwrap();
+    c.cancel(1).unwrap();
+    assert!(insists(&c));
+}
+
+#[test]
 fn cancelling_ends_what_its_time_limit_stopped_before() {
     let mut c = Cluster::new();
     c.join("w1", 1);

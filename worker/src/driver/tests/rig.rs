@@ -226,7 +226,12 @@ impl Rig {
     pub(super) async fn stop(&self, attempt: &str, grace_ms: u64) {
         let outcome = Outcome::cancelled(&"anna".parse().expect("a name"), "cancelled by anna");
         let grace = Duration::from_millis(grace_ms);
-        self.order(attempt, Order::Stop { outcome, grace }).await;
+        let stop = Order::Stop {
+            outcome,
+            grace,
+            insists: false,
+        };
+        self.order(attempt, stop).await;
     }
 
     /// The next report; its number is the next one, unless it comes again.
