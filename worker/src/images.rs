@@ -2,6 +2,7 @@
 
 use dopq_common::chain::chain;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -280,7 +281,14 @@ fn build_outcome(error: &BuildError) -> Outcome {
         BuildError::Registry { .. } | BuildError::NoBuildKit => {
             Outcome::new(Cause::EngineError, format!("failed to {error}"))
         }
-        BuildError::Bundle(_) => Outcome::new(Cause::BundleInvalid, chain(error)),
+        BuildError::Bundle(source) => {
+            let kind = source.downcast_ref().map(std::io::Error::kind);
+            let cause = match kind {
+                Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => Cause::DiskFull,
+                _other => Cause::EngineError,
+            };
+            Outcome::new(cause, format!("failed to {}", chain(error)))
+        }
         BuildError::Engine(error) => engine_outcome(error),
         BuildError::Cancelled => Outcome::new(Cause::EngineError, "the build was cancelled"),
     }
@@ -353,6 +361,17 @@ mod tests {
         for prefix in [&id, id.split_at(5).0] {
             let refused = images.named(prefix, &bob).await;
             assert_eq!(refused.expect_err("an id").cause, Cause::ImageMissing);
+        }
+    }
+
+    #[test]
+    fn a_machine_that_cannot_read_a_bundle_is_not_the_users_fault() {
+        for (error, cause) in [
+            (std::io::Error::from_raw_os_error(24), Cause::EngineError),
+            (ErrorKind::StorageFull.into(), Cause::DiskFull),
+        ] {
+            let told = build_outcome(&BuildError::Bundle(Box::new(error)));
+            assert_eq!(told.cause, cause, "{told:?}");
         }
     }
 }

@@ -138,7 +138,7 @@ pub enum BuildError {
         /// The allowed time without output.
         after: Duration,
     },
-    /// The bundle could not be read.
+    /// This machine failed to read the bundle.
     #[error("read the bundle")]
     Bundle(#[source] Source),
     /// The engine failed.

@@ -2,8 +2,9 @@
 //!
 //! The validator checks the bundle; this module finds the user's `.dockerignore` and Dockerfile.
 
+use std::cell::RefCell;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use dopq_common::bundle::archive::{EntryInfo, Files, FilesError};
@@ -47,7 +48,7 @@ pub(super) enum ContextError {
     /// The receiver is gone; it knows why.
     #[error("nobody takes the context any more")]
     Unwanted,
-    /// Reading or writing failed.
+    /// This machine failed to read it.
     #[error("cannot read the bundle")]
     Io(#[source] Source),
 }
@@ -56,8 +57,10 @@ impl From<io::Error> for ContextError {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
             Self::Unwanted
-        } else {
+        } else if error.raw_os_error().is_some() {
             Self::Io(Box::new(error))
+        } else {
+            Self::Invalid(error.to_string())
         }
     }
 }
@@ -65,7 +68,7 @@ impl From<io::Error> for ContextError {
 impl From<FilesError> for ContextError {
     fn from(error: FilesError) -> Self {
         match error {
-            FilesError::Read(error) => Self::Io(Box::new(error)),
+            FilesError::Read(error) => error.into(),
             FilesError::Invalid(faults) => {
                 let faults: Vec<String> = faults
                     .into_iter()
@@ -93,6 +96,44 @@ impl From<ContextError> for BuildError {
     }
 }
 
+/// The bundle's file. A failed read is kept: the readers of formats tell it as a fault of what they read.
+struct Zip<'a> {
+    file: File,
+    failed: &'a RefCell<Option<io::Error>>,
+}
+
+impl<'a> Zip<'a> {
+    fn open(path: &Path, failed: &'a RefCell<Option<io::Error>>) -> io::Result<Self> {
+        let file = File::open(path)?;
+        Ok(Self { file, failed })
+    }
+}
+
+impl Read for Zip<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.read(buffer).inspect_err(|error| {
+            if error.kind() != io::ErrorKind::Interrupted {
+                let error = io::Error::new(error.kind(), error.to_string());
+                self.failed.replace(Some(error));
+            }
+        })
+    }
+}
+
+impl Seek for Zip<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
+/// The error, or the failed read that led to it.
+fn explained(error: ContextError, failed: &RefCell<Option<io::Error>>) -> ContextError {
+    match failed.take() {
+        Some(failed) => ContextError::Io(Box::new(failed)),
+        None => error,
+    }
+}
+
 /// An open bundle.
 #[derive(Debug)]
 pub(super) struct Bundle {
@@ -103,10 +144,12 @@ pub(super) struct Bundle {
 impl Bundle {
     /// Reads its directory. Blocking.
     pub(super) fn open(path: &Path, limits: &Limits) -> Result<Self, ContextError> {
-        let files = Files::list(BufReader::new(File::open(path)?), limits)?;
+        let failed = RefCell::new(None);
+        let zip = Zip::open(path, &failed)?;
+        let files = Files::list(BufReader::new(zip), limits);
         Ok(Self {
             path: path.to_owned(),
-            files,
+            files: files.map_err(|error| explained(error.into(), &failed))?,
         })
     }
 
@@ -116,8 +159,10 @@ impl Bundle {
         index: usize,
         take: impl FnOnce(&mut dyn Read) -> Result<T, ContextError>,
     ) -> Result<T, ContextError> {
-        let reader = BufReader::new(File::open(&self.path)?);
-        self.files.read(reader, index, take)
+        let failed = RefCell::new(None);
+        let zip = Zip::open(&self.path, &failed)?;
+        let read = self.files.read(BufReader::new(zip), index, take);
+        read.map_err(|error| explained(error, &failed))
     }
 
     /// Passes the content of the file of this name to `take`. Blocking.
@@ -188,5 +233,27 @@ impl Bundle {
             }
         }
         tree
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::BuildLimits;
+    use super::*;
+
+    #[test]
+    fn what_the_machine_cannot_read_is_no_fault_of_the_bundle() {
+        let limits = BuildLimits::default().bundle;
+        // A folder can be opened, but not read.
+        let folder = tempfile::tempdir().expect("a folder");
+        for path in [folder.path(), Path::new("/no/such/bundle.zip")] {
+            let error = Bundle::open(path, &limits).expect_err("not read");
+            let told = BuildError::from(error);
+            assert!(matches!(told, BuildError::Bundle(_)), "{told:?}");
+        }
+        let text = folder.path().join("text");
+        std::fs::write(&text, "no zip").expect("written");
+        let told = BuildError::from(Bundle::open(&text, &limits).expect_err("no zip"));
+        assert!(matches!(told, BuildError::Failed { .. }), "{told:?}");
     }
 }

@@ -49,6 +49,19 @@ const FRONTEND: [&str; 2] = [
     "failed to create LLB definition: ",
 ];
 
+/// Begins and ends of messages of a build that lost the engine or its session, or was stopped.
+const CUT_OFF: [&str; 3] = [
+    "no active session",
+    "rpc error: code = Unavailable",
+    "rpc error: code = Canceled",
+];
+const CUT_OFF_ENDS: [&str; 4] = [
+    "context canceled",
+    "context deadline exceeded",
+    "transport is closing",
+    "error reading from server: EOF",
+];
+
 /// Exit code after SIGKILL.
 const KILLED: &str = "137";
 
@@ -61,7 +74,12 @@ pub(super) fn judge(message: &str, trace: &Trace) -> BuildError {
             let words = FRONTEND.iter().fold(message, |words, begin| {
                 words.strip_prefix(begin).unwrap_or(words)
             });
-            failed(None, words)
+            let is_cut_off = CUT_OFF.iter().any(|begin| words.starts_with(begin))
+                || CUT_OFF_ENDS.iter().any(|end| words.ends_with(end));
+            match is_cut_off {
+                true => engine(message),
+                false => failed(None, words),
+            }
         }
         None => engine(message),
     }
@@ -247,6 +265,16 @@ mod tests {
             matches!(judged, BuildError::Failed { step: None, .. }),
             "{judged:?}"
         );
+        for message in [
+            "failed to solve: Canceled: context canceled",
+            "failed to create LLB definition: no active session for x: context deadline exceeded",
+            "rpc error: code = Unavailable desc = transport is closing",
+            "write /x: no space left on device",
+        ] {
+            let judged = verdict(&[read], message);
+            let is_the_users = matches!(judged, BuildError::Failed { .. });
+            assert_eq!(is_the_users, message.starts_with("write"), "{message}");
+        }
         let unread = verdict(&[], "no active session for x: context deadline exceeded");
         assert!(matches!(unread, BuildError::Engine(_)), "{unread:?}");
     }
