@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use url::form_urlencoded::byte_serialize;
+
 use crate::bundle::fault::{Faults, quote};
 use crate::job::JobSpec;
 
@@ -10,6 +12,10 @@ const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Programs that watch the engine act on containers with labels of such names; names with a dot are others' as well.
 const OTHERS: [&str; 3] = ["autoheal", "caddy", "ofelia"];
+
+/// The most that build arguments take in the address of a build, where quotes, blanks and letters beyond ASCII take up to
+/// eight bytes each. The HTTP client takes addresses of 65,534 bytes; labels and proxies are in them too.
+const BUILD_ARGS_MAX_ENCODED: usize = 48 * 1024;
 
 /// The name space of facts about an image, on which nothing acts.
 const FACTS: &str = "org.opencontainers.image.";
@@ -27,6 +33,15 @@ pub(super) fn check(spec: &JobSpec) -> Faults {
             "it must be at least 5000000000 (5 s)",
         );
     }
+    let args = serde_json::to_vec(&spec.build_args).unwrap_or_default();
+    let encoded: usize = byte_serialize(&args).map(str::len).sum();
+    if encoded > BUILD_ARGS_MAX_ENCODED {
+        let message = format!(
+            "they take {encoded} bytes in an address, where special characters take up to 8; at most \
+             {BUILD_ARGS_MAX_ENCODED} are allowed"
+        );
+        faults.add("config_value", "build_args", message);
+    }
     for name in spec.container.labels.keys() {
         let lower = name.to_ascii_lowercase();
         let is_foreign = lower.contains('.') || OTHERS.iter().any(|other| lower.starts_with(other));
@@ -39,4 +54,28 @@ pub(super) fn check(spec: &JobSpec) -> Faults {
         }
     }
     faults
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::bundle::config::{accept, parse};
+
+    #[test]
+    fn build_arguments_fit_into_an_address() {
+        for (value, fits) in [
+            ("x".repeat(16_000), true),
+            ("\"".repeat(8_000), true),
+            ("\"".repeat(16_000), false),
+            ("\u{1}".repeat(7_000), false),
+        ] {
+            let config = serde_json::json!({
+                "name": "train", "executor_name": "anna", "required_memory": "1g", "num_gpus": 1,
+                "build_args": {"A": value},
+            });
+            let config = config.to_string();
+            let accepted = accept(&config).map_err(|faults| faults[0].to_string());
+            assert_eq!(accepted.is_ok(), fits, "{accepted:?}");
+            assert!(parse(&config).is_ok(), "a stored one stays valid");
+        }
+    }
 }
