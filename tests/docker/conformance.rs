@@ -169,7 +169,6 @@ async fn what_is_not_there_is_told(bench: Bench) {
         engine.start(GONE).await.expect_err("start"),
         engine.wait(GONE).await.expect_err("wait"),
         engine.kill(GONE, &Signal::kill()).await.expect_err("kill"),
-        engine.stop(GONE, Duration::ZERO).await.expect_err("stop"),
         engine.pause(GONE).await.expect_err("pause"),
         engine.unpause(GONE).await.expect_err("unpause"),
         engine.stats(GONE).await.expect_err("stats"),
@@ -221,17 +220,11 @@ async fn a_stop_asks_and_then_kills(bench: Bench) {
         .expect("asked")
         .expect("there");
     assert_eq!(seen.status, Status::Running);
-    bench
-        .engine
-        .stop(&id, Duration::from_secs(1))
-        .await
-        .expect("stopped");
+    let kill = async || bench.engine.kill(&id, &Signal::kill()).await;
+    kill().await.expect("killed");
     assert_eq!(bench.code(&id).await, 137);
-    bench
-        .engine
-        .stop(&id, Duration::from_secs(1))
-        .await
-        .expect("stopped already");
+    let error = kill().await.expect_err("it has ended");
+    assert!(matches!(error, Error::Conflict { .. }), "{error:?}");
 }
 
 async fn a_trapped_stop_gives_the_programs_own_code(bench: Bench) {
@@ -240,7 +233,7 @@ async fn a_trapped_stop_gives_the_programs_own_code(bench: Bench) {
     bench.script(TRAP, on().exits_when_stopped(85));
     let id = bench.run(&bench.plan(1, TRAP)).await;
     bench.printed(&id, "ready").await;
-    bench.engine.stop(&id, PATIENCE).await.expect("stopped");
+    bench.engine.kill(&id, &Signal::term()).await.expect("sent");
     assert_eq!(bench.code(&id).await, 85);
 }
 
@@ -293,11 +286,12 @@ async fn a_frozen_one_can_be_killed_and_stopped(bench: Bench) {
         .await
         .expect("killed");
     assert_eq!(bench.code(&killed).await, 137);
+    bench.engine.unpause(&stopped).await.expect("thawed");
     bench
         .engine
-        .stop(&stopped, PATIENCE)
+        .kill(&stopped, &Signal::term())
         .await
-        .expect("stopped");
+        .expect("sent");
     assert_eq!(bench.code(&stopped).await, 143);
 }
 

@@ -25,10 +25,6 @@ async fn every_call(engine: &Engine) -> Vec<(&'static str, Error)> {
             "kill",
             engine.kill(id, &Signal::kill()).await.expect_err("kill"),
         ),
-        (
-            "stop",
-            engine.stop(id, Duration::ZERO).await.expect_err("stop"),
-        ),
         ("remove", engine.remove(id, true).await.expect_err("remove")),
         ("list", engine.list(&[]).await.expect_err("list")),
         (

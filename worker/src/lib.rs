@@ -25,6 +25,7 @@ mod networks;
 mod options;
 mod outbox;
 mod outdir;
+mod pieces;
 pub mod program;
 pub mod records;
 mod remove;

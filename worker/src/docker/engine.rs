@@ -192,14 +192,6 @@ impl Engine {
         either!(self, engine => engine.wait(id).await)
     }
 
-    /// Sends the stop signal, and SIGKILL after `grace`; returns when it has ended.
-    ///
-    /// # Errors
-    /// Any.
-    pub async fn stop(&self, id: &str, grace: Duration) -> Result<(), Error> {
-        either!(self, engine => engine.stop(id, grace).await)
-    }
-
     /// Sends a signal.
     ///
     /// # Errors

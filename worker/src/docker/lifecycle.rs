@@ -1,19 +1,18 @@
 //! Containers: create, start, inspect, wait, signal, pause, remove.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use bollard::errors::Error as ApiError;
 use bollard::models::{ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum};
 use bollard::query_parameters::{
     CreateContainerOptions, KillContainerOptions, ListContainersOptions, RemoveContainerOptions,
-    StopContainerOptions, WaitContainerOptions,
+    WaitContainerOptions,
 };
 use chrono::{DateTime, Utc};
 use dopq_common::time::Timestamp;
 use futures::StreamExt;
 
-use super::client::{Client, translate, within};
+use super::client::{Client, translate};
 use super::error::Error;
 use super::plan::{LABEL_ATTEMPT, LABEL_CLUSTER, LABEL_WORKER, Plan};
 use super::shared_files::SharedFile;
@@ -151,21 +150,6 @@ impl Client {
         Ok(Exit {
             code: i32::try_from(code).unwrap_or(i32::MAX),
         })
-    }
-
-    /// Sends the container's stop signal, and SIGKILL after `grace`. Does nothing if it does not run.
-    ///
-    /// # Errors
-    /// Any.
-    pub async fn stop(&self, id: &str, grace: Duration) -> Result<(), Error> {
-        const CALL: &str = "stop";
-        let docker = self.docker(CALL).await?;
-        let options = StopContainerOptions {
-            signal: None,
-            t: Some(i32::try_from(grace.as_secs()).unwrap_or(i32::MAX)),
-        };
-        let deadline = grace.saturating_add(self.call_deadline());
-        within(CALL, deadline, docker.stop_container(id, Some(options))).await
     }
 
     /// Sends a signal.

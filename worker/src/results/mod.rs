@@ -10,7 +10,7 @@ mod pack;
 mod tests;
 mod walk;
 
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -23,13 +23,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::data::{Access, DataPlane, Error};
+use crate::pieces::Pieces;
 use crate::retry;
 use pack::pack;
 use walk::{Found, MOST, Measure, walk};
 
-/// Pieces between the reader of the files and the connection; 16 of 64 KiB keep both busy.
-const AHEAD: usize = 16;
-const PIECE_BYTES: usize = 64 * 1024;
+/// Pieces between the reader of the files and the connection; a mebibyte keeps both busy.
+const AHEAD: usize = 8;
 
 /// After so many tries that failed on this machine, the results cannot be read.
 const READS_MAX: usize = 3;
@@ -132,10 +132,7 @@ fn pieces(
     tries: SharedTries,
 ) -> ReceiverStream<io::Result<Bytes>> {
     let (sender, receiver) = mpsc::channel(AHEAD);
-    let writer = Pieces {
-        sender: sender.clone(),
-        buffer: Vec::with_capacity(PIECE_BYTES),
-    };
+    let writer = Pieces::new(sender.clone());
     let packing = tokio::task::spawn_blocking(move || pack(writer));
     tokio::spawn(async move {
         let error = match packing.await.map_err(io::Error::other).flatten() {
@@ -154,30 +151,4 @@ fn pieces(
         sender.send(Err(cut)).await.unwrap_or_default();
     });
     ReceiverStream::new(receiver)
-}
-
-/// Hands what is written on in pieces, waiting for their taker.
-struct Pieces {
-    sender: mpsc::Sender<io::Result<Bytes>>,
-    buffer: Vec<u8>,
-}
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= PIECE_BYTES {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        let piece = std::mem::replace(&mut self.buffer, Vec::with_capacity(PIECE_BYTES));
-        self.sender
-            .blocking_send(Ok(Bytes::from(piece)))
-            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
-    }
 }

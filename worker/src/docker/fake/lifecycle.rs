@@ -1,7 +1,5 @@
 //! The pretended containers' life, with the real engine's answers.
 
-use std::time::Duration;
-
 use dopq_common::time::Timestamp;
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -174,30 +172,6 @@ impl Fake {
                 _ = up.changed() => {}
             }
         }
-    }
-
-    /// See [`Engine::stop`](crate::docker::Engine::stop).
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn stop(&self, id: &str, grace: Duration) -> Result<(), Error> {
-        let now = self.now();
-        self.call("stop", id, |state| {
-            let record = state.find(id)?;
-            if record.seen.status == Status::Paused {
-                record.seen.status = Status::Running;
-            }
-            ask_to_end(record, now);
-            Ok(())
-        })
-        .await?;
-        if tokio::time::timeout(grace, self.wait(id)).await.is_err() {
-            let now = self.now();
-            if let Ok(record) = self.shared.state.lock().find(id) {
-                record.end(now, KILLED, false);
-            }
-        }
-        Ok(())
     }
 
     /// See [`Engine::kill`](crate::docker::Engine::kill).
