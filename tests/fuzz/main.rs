@@ -14,5 +14,7 @@ mod bend;
 mod config;
 mod dice;
 mod dockerfile;
+mod ignore;
+mod image_tar;
 mod run;
 mod wire;

@@ -31,6 +31,8 @@ mod stats;
 mod types;
 mod wait_program;
 
+#[cfg(any(test, feature = "fake-engine"))]
+pub use build::without_names;
 pub use build::{BuildLimits, BuildNetwork, BuildRequest, Pull, SecretFiles};
 pub use client::Client;
 pub use engine::Engine;

@@ -29,6 +29,18 @@ use dopq_common::settings::Named;
 
 use super::names::BuildSpace;
 
+/// Copies an `image.tar` as it is loaded; for fuzz tests.
+///
+/// # Errors
+/// Why it is refused.
+#[cfg(any(test, feature = "fake-engine"))]
+pub fn without_names(
+    archive: &mut dyn std::io::Read,
+    to: &mut dyn std::io::Write,
+) -> Result<(), String> {
+    image_tar::copy(archive, to).map_err(|error| error.to_string())
+}
+
 /// The network of build steps; BuildKit has no other that is not the machine's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BuildNetwork {
