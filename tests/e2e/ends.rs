@@ -66,6 +66,15 @@ fn a_job_ends_soon_whatever_it_wrote_and_tells_what_is_missing() {
     let left_out = manifest["left_out"].as_array().expect("a list");
     assert_eq!(left_out.len(), 3, "{manifest:#}");
     assert_eq!(admin.finished(next)["outcome"]["cause"], json!("succeeded"));
+    let out = master.data_dir().join("worker/out/admin");
+    wait_for(
+        "the folders of both jobs to go",
+        Duration::from_secs(60),
+        || {
+            let jobs = fs::read_dir(&out).expect("the user's folder").count();
+            (jobs == 0).then_some(())
+        },
+    );
 }
 
 #[test]
