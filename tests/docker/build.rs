@@ -405,6 +405,22 @@ async fn a_working_directory_in_a_kernel_tree_does_not_reach_the_machine() {
 }
 
 #[tokio::test]
+async fn a_url_is_not_fetched_past_the_network_of_builds() {
+    let bench = Bench::docker().await;
+    let request = from_bench(&bench, "ADD http://127.0.0.1:9/x /x\n", &[]);
+    let detail = refused(&bench, &request).await;
+    assert!(detail.contains("over their own network"), "{detail}");
+    let found = bench.engine.find_image(&request.tag).await;
+    assert_eq!(found.expect("asked"), None);
+    let files: [(&str, &[u8]); 1] = [("a file", b"x")];
+    built(
+        &bench,
+        &from_bench(&bench, "ADD [\"a file\", \"/x\"]\n", &files),
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn an_image_that_is_too_large_is_removed() {
     let bench = Bench::docker().await;
     let mut request = from_bench(&bench, "RUN echo x > /x\n", &[]);
