@@ -254,7 +254,7 @@ pub(super) fn is_same_attempt(
 
 /// Whether the engine or its runtime cannot join another container's network.
 fn is_network_gone(message: &str) -> bool {
-    ["join network of", "joining network namespace", "/ns/net"]
+    ["join network", "joining network", "/ns/net"]
         .iter()
         .any(|words| message.contains(words))
 }
