@@ -29,7 +29,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Administer",
         &[
-            "cordon", "uncordon", "lock", "unlock", "prune", "users", "user", "group",
+            "cordon", "uncordon", "lock", "unlock", "prune", "users", "user", "group", "node",
         ],
     ),
     ("Simulate", &["sim"]),
@@ -168,6 +168,9 @@ pub(crate) enum Command {
     /// Manage groups of users that share one weight
     #[command(subcommand)]
     Group(commands::groups::GroupCommand),
+    /// Manage the keys of nodes
+    #[command(subcommand)]
+    Node(commands::node_keys::NodeCommand),
     /// Simulate a scheduling policy on a workload
     #[command(subcommand)]
     Sim(commands::sim::SimCommand),

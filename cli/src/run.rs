@@ -2,8 +2,8 @@
 
 use crate::args::{self, Cli, Command};
 use crate::commands::{
-    Context, change, check, completions, explain, fetch, groups, login, logs, nodes, prune, ps,
-    queue, retry, show, sim, status, submit, usage, users, wait,
+    Context, change, check, completions, explain, fetch, groups, login, logs, node_keys, nodes,
+    prune, ps, queue, retry, show, sim, status, submit, usage, users, wait,
 };
 use crate::exit;
 use crate::failure::Failure;
@@ -61,6 +61,7 @@ async fn perform(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Usage(arguments) => usage::run(context, &arguments).await,
         Command::User(command) => users::run(context, command).await,
         Command::Group(command) => groups::run(context, command).await,
+        Command::Node(command) => node_keys::run(context, command).await,
         Command::Sim(command) => sim::run(context, &command).await,
         Command::Login(arguments) => login::run(context, arguments).await,
         Command::Whoami => login::whoami(context).await,

@@ -15,6 +15,7 @@ pub mod driver;
 pub mod http;
 pub mod ingest;
 mod judging;
+pub mod keys;
 pub mod leader;
 pub mod logs;
 pub mod metrics;

@@ -11,3 +11,13 @@ pub(crate) fn job_key() -> Result<JobKey, getrandom::Error> {
     getrandom::fill(&mut bytes)?;
     Ok(JobKey(bytes))
 }
+
+/// 128 random bits in hexadecimal.
+///
+/// # Errors
+/// When the machine gives no random numbers.
+pub(crate) fn hex() -> Result<String, getrandom::Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    Ok(hex::encode(bytes))
+}

@@ -14,13 +14,14 @@ use dopq_common::broker::{Broker, Delivery};
 use dopq_common::id::{AttemptId, WorkerId};
 use dopq_common::sched::{Event, Progress};
 use dopq_common::wire::{
-    ClusterKey, EnvelopeError, Hello, NumberedReport, OpenError, Report, ReportEnvelope, Sealed,
+    EnvelopeError, Hello, NumberedReport, OpenError, Report, ReportEnvelope, Sealed, WorkerKeys,
     read_envelope,
 };
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::Handle;
+use crate::keys::NodeKeys;
 use crate::metrics::Metrics;
 
 /// Between two attempts to consume.
@@ -33,7 +34,7 @@ const TOLD_MAX: usize = 256;
 #[derive(Debug, Clone)]
 pub struct Intake {
     /// Opens the seals.
-    pub key: ClusterKey,
+    pub keys: NodeKeys,
     /// Where events go.
     pub handle: Handle,
     /// What is counted.
@@ -68,6 +69,7 @@ impl Unusable {
     const fn kind(&self) -> &'static str {
         match self {
             Self::Seal(OpenError::Forged(_)) | Self::Impostor { .. } => "forged_report",
+            Self::Seal(OpenError::NoKey(_)) => "unknown_worker",
             Self::Envelope {
                 source: EnvelopeError::Version(_),
                 ..
@@ -138,7 +140,7 @@ struct Taker {
 impl Taker {
     async fn take(&mut self, delivery: Delivery) {
         let mut events = Vec::new();
-        match read(&self.intake.key, &delivery.body) {
+        match read(&self.intake.keys, &delivery.body) {
             Ok(reports) => {
                 for report in reports {
                     events.extend(self.events(report));
@@ -200,8 +202,8 @@ struct Read {
 }
 
 /// The reports of one message.
-fn read(key: &ClusterKey, body: &[u8]) -> Result<Vec<Result<Read, Unusable>>, Unusable> {
-    let (worker, text) = Sealed::open::<Box<RawValue>>(key, body)?;
+fn read(keys: &dyn WorkerKeys, body: &[u8]) -> Result<Vec<Result<Read, Unusable>>, Unusable> {
+    let (worker, text) = Sealed::open::<Box<RawValue>>(keys, body)?;
     let read = read_envelope::<ReportEnvelope>(text.get().as_bytes());
     let envelope = read.map_err(|source| Unusable::Envelope {
         worker: worker.clone(),

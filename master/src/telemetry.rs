@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use dopq_common::broker::Broker;
 use dopq_common::id::WorkerId;
-use dopq_common::wire::{ClusterKey, Heartbeat, Live, OpenError, Sealed, topic};
+use dopq_common::wire::{Heartbeat, Live, OpenError, Sealed, WorkerKeys, topic};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
+use crate::keys::NodeKeys;
 use crate::metrics::Metrics;
 use crate::view::View;
 
@@ -41,7 +42,7 @@ impl Heard {
 /// Listens until `shutdown`.
 pub async fn run(
     broker: Broker,
-    key: ClusterKey,
+    keys: NodeKeys,
     view: View,
     heard: Heard,
     metrics: Metrics,
@@ -52,7 +53,7 @@ pub async fn run(
             match broker.subscribe_live(&[topic::HEARTBEATS]).await {
                 Ok(mut stream) => {
                     while let Some(message) = stream.next().await {
-                        match read(&key, &message.body) {
+                        match read(&keys, &message.body) {
                             Ok(Some((worker, beat))) => {
                                 heard.note(worker.clone(), &beat.session);
                                 view.beat(worker, clock::now(), beat);
@@ -77,8 +78,8 @@ pub async fn run(
 }
 
 /// Who beats, proven by the seal; `None` for another kind of message.
-fn read(key: &ClusterKey, body: &[u8]) -> Result<Option<(WorkerId, Heartbeat)>, OpenError> {
-    let (worker, live) = Sealed::open::<Live>(key, body)?;
+fn read(keys: &dyn WorkerKeys, body: &[u8]) -> Result<Option<(WorkerId, Heartbeat)>, OpenError> {
+    let (worker, live) = Sealed::open::<Live>(keys, body)?;
     match live {
         Live::Heartbeat(beat) if beat.worker == worker => Ok(Some((worker, *beat))),
         Live::Heartbeat(_) => Err(OpenError::Forged(worker)),

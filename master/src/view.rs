@@ -14,7 +14,7 @@ use dopq_common::wire::{Heartbeat, Hello};
 use parking_lot::RwLock;
 use tokio::sync::broadcast;
 
-use crate::store::{Account, AccountChange, Batch, Delta, Loaded};
+use crate::store::{Account, AccountChange, Batch, Delta, Loaded, NodeKey};
 
 /// What one worker last told.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +48,8 @@ pub struct Model {
     pub state: State,
     /// Accounts by name.
     pub accounts: BTreeMap<UserName, Account>,
+    /// The keys of the workers that have one of their own.
+    pub nodes: BTreeMap<WorkerId, NodeKey>,
     /// What the workers' heartbeats say, by worker.
     pub live: BTreeMap<WorkerId, Telemetry>,
     /// Whether this master leads.
@@ -91,6 +93,7 @@ impl View {
         let model = Model {
             state: State::new(settings),
             accounts: BTreeMap::new(),
+            nodes: BTreeMap::new(),
             live: BTreeMap::new(),
             role: Role::Standby { leader_url: None },
             epoch: Epoch::default(),
@@ -220,6 +223,8 @@ fn replace(model: &mut Model, settings: Settings, loaded: Loaded) {
     model.accounts = accounts
         .map(|account| (account.name.clone(), account))
         .collect();
+    let nodes = loaded.nodes.into_iter();
+    model.nodes = nodes.map(|node| (node.worker.clone(), node)).collect();
     model.state = state;
     model.seq = loaded.seq;
     model.epoch = loaded.epoch;
@@ -229,6 +234,8 @@ fn change_account(model: &mut Model, change: AccountChange) {
     match change {
         AccountChange::Set(account) => drop(model.accounts.insert(account.name.clone(), account)),
         AccountChange::Removed(name) => drop(model.accounts.remove(&name)),
+        AccountChange::NodeSet(node) => drop(model.nodes.insert(node.worker.clone(), node)),
+        AccountChange::NodeRemoved(worker) => drop(model.nodes.remove(&worker)),
     }
 }
 

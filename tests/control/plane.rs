@@ -12,10 +12,11 @@ use dopq_common::resources::{ByteSize, Capacity, GpuDevice, MilliCpu};
 use dopq_common::sched::{Settings, Submission};
 use dopq_common::wire::{
     AttemptOrder, AttemptPhase, ClusterKey, Heartbeat, Hello, HostUse, Live, NumberedReport, Order,
-    OrderEnvelope, Packer, Report, ReportEnvelope, WIRE_VERSION, read_envelope, topic,
+    OrderEnvelope, Packer, Report, ReportEnvelope, ToWorker, WIRE_VERSION, read_envelope, topic,
 };
 use dopq_master::bundles::Bundles;
 use dopq_master::driver::{self, ActError, Handle, Parts};
+use dopq_master::keys::NodeKeys;
 use dopq_master::leader::{self, Standing};
 use dopq_master::metrics::{Board, Metrics};
 use dopq_master::store::{LeaderInfo, Options, RedisOptions, Store};
@@ -77,12 +78,14 @@ impl Plane {
     pub(crate) async fn master(&self, id: &str) -> Master {
         let options = Options::Redis(RedisOptions::new(self.redis.url(), "test"));
         let folder = self.folder.path().display().to_string();
-        let (handle, inputs) = driver::channel(View::new(Settings::default()));
+        let view = View::new(Settings::default());
+        let keys = NodeKeys::new(self.key.clone(), view.clone(), true);
+        let (handle, inputs) = driver::channel(view);
         let parts = Parts {
             store: Store::open(options).await.expect("opens"),
             broker: self.broker(id),
             bundles: Bundles::open(&folder, &BTreeMap::new()).expect("opens"),
-            key: self.key.clone(),
+            keys: keys.clone(),
             cluster: "test".to_owned(),
             data_urls: vec![format!("http://{id}")],
             results_max_bytes: 1 << 30,
@@ -105,7 +108,7 @@ impl Plane {
         let stop = CancellationToken::new();
         tokio::spawn(telemetry::run(
             parts.broker.clone(),
-            self.key.clone(),
+            keys,
             handle.view().clone(),
             parts.heard.clone(),
             parts.metrics.clone(),
@@ -260,7 +263,7 @@ impl Worker {
             let hello = (vec![self.hello(gpus)], None);
             answered.send(hello).await.expect("it reports");
             while let Some(delivery) = orders.next().await {
-                let reports = answers_to(&delivery.body);
+                let reports = self.answers_to(&delivery.body);
                 if !reports.is_empty() {
                     self.turns.ordered();
                 }
@@ -320,6 +323,15 @@ impl Worker {
         while self.broker.publish_report(sealed.clone()).await.is_err() {}
     }
 
+    fn answers_to(&self, sealed: &[u8]) -> Vec<Report> {
+        let key = self.key.worker(&self.id);
+        let body = key.open_to(ToWorker::Orders, &self.id, sealed);
+        let envelope: OrderEnvelope = read_envelope(body.expect("sealed")).expect("orders");
+        let orders = envelope.orders.iter();
+        let orders = orders.map(|order| serde_json::from_str(order.get()).expect("an order"));
+        orders.flat_map(|order| answers(&order)).collect()
+    }
+
     async fn beat(&self) {
         let beat = Live::Heartbeat(Box::new(Heartbeat {
             worker: self.id.clone(),
@@ -366,13 +378,6 @@ impl Worker {
             attempts: Vec::new(),
         }))
     }
-}
-
-fn answers_to(body: &[u8]) -> Vec<Report> {
-    let envelope: OrderEnvelope = read_envelope(body).expect("orders");
-    let orders = envelope.orders.iter();
-    let orders = orders.map(|order| serde_json::from_str(order.get()).expect("an order"));
-    orders.flat_map(|order| answers(&order)).collect()
 }
 
 /// What a worker reports that is done with everything at once. Repeated orders are answered again.

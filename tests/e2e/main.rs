@@ -10,3 +10,4 @@ mod logs;
 mod networks;
 mod outcomes;
 mod share;
+mod walls;

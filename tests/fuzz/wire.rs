@@ -1,9 +1,10 @@
 //! What peers send: orders, reports, frames of logs; and stored records.
 
 use dopq_common::agent;
+use dopq_common::id::WorkerId;
 use dopq_common::record;
 use dopq_common::time::Timestamp;
-use dopq_common::wire::{ClusterKey, ReportEnvelope, Sealed, log, read_envelope};
+use dopq_common::wire::{ClusterKey, ReportEnvelope, Sealed, ToWorker, log, read_envelope};
 
 use crate::dice::Dice;
 use crate::run::Target;
@@ -72,13 +73,18 @@ fn generate(dice: &mut Dice) -> Vec<u8> {
 }
 
 fn check(bytes: &[u8]) {
-    if let Ok(orders) = agent::read(bytes) {
-        for order in orders {
+    let key = ClusterKey::from_secret("a secret of at least thirty-two characters");
+    let worker: WorkerId = "w".parse().expect("a name");
+    let own = key.worker(&worker);
+    let unsealed = agent::read(&own, &worker, bytes);
+    assert!(unsealed.is_err(), "nothing is obeyed that nobody sealed");
+    let sealed = own.seal_to(ToWorker::Orders, &worker, bytes);
+    if let Ok(read) = agent::read(&own, &worker, &sealed) {
+        for order in read.orders {
             drop(order);
         }
     }
     drop(read_envelope::<ReportEnvelope>(bytes));
-    let key = ClusterKey::from_secret("a secret of at least thirty-two characters");
     let opened = Sealed::open::<ReportEnvelope>(&key, bytes);
     assert!(opened.is_err(), "nothing is opened that nobody sealed");
     frames(bytes);

@@ -17,6 +17,7 @@ use dopq_common::wire::ClusterKey;
 use dopq_master::bundles::{Bundles, Intake};
 use dopq_master::config::Retention;
 use dopq_master::driver::{self, Parts};
+use dopq_master::keys::NodeKeys;
 use dopq_master::leader::{self, Standing};
 use dopq_master::metrics::{Board, Metrics};
 use dopq_master::quota::Quota;
@@ -70,14 +71,16 @@ impl Cluster {
         let bundles = folder("bundles").display().to_string();
         let bundles = Bundles::open(&bundles, &BTreeMap::new()).expect("a store");
 
-        let (handle, inputs) = driver::channel(View::new(sched::Settings::default()));
+        let view = View::new(sched::Settings::default());
+        let keys = NodeKeys::new(key.clone(), view.clone(), true);
+        let (handle, inputs) = driver::channel(view);
         let dir = folder("store");
         let store = Store::open(Options::Embedded { dir }).await;
         let parts = Parts {
             store: store.expect("a store"),
             broker: broker.clone(),
             bundles: bundles.clone(),
-            key: key.clone(),
+            keys: keys.clone(),
             cluster: ClusterName::default().to_string(),
             data_urls: vec![url.clone()],
             settings: sched::Settings::default(),
@@ -90,7 +93,7 @@ impl Cluster {
         };
         tasks.spawn(telemetry::run(
             broker.clone(),
-            key.clone(),
+            keys.clone(),
             handle.view().clone(),
             parts.heard.clone(),
             parts.metrics.clone(),
@@ -151,7 +154,7 @@ impl Cluster {
             intake: intake.expect("a spool"),
             pruner,
             broker: broker.clone(),
-            key: key.clone(),
+            keys,
             settings: http::Settings {
                 cluster: ClusterName::default().to_string(),
                 bundle_max_bytes: 1 << 30,

@@ -13,7 +13,7 @@ use dopq_common::agent::{Event, Seen, Settings, State};
 use dopq_common::broker::Broker;
 use dopq_common::id::AttemptId;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -37,7 +37,7 @@ use crate::networks::{Identity, Networks, kept_ready};
 use crate::outbox::{self, Outbox};
 use crate::records::{self, Loaded, Records};
 use crate::retention::{self, Retention};
-use crate::{Options, live, outdir, retry};
+use crate::{Options, live, outdir, retry, standing};
 
 /// Inputs that may wait for the driver; more only wait at their senders instead.
 const INPUTS: usize = 1024;
@@ -247,6 +247,7 @@ pub(crate) async fn run_with(
     parts.spawn(outbox.run(sender, life.clone()));
     parts.spawn(orders(Arc::clone(&context), broker.clone()));
     parts.spawn(live::requests(Arc::clone(&context), broker.clone()));
+    context.spawn(standing::watch(Arc::clone(&context)));
     parts.spawn(live::heartbeats(own, host, probed.gpus, session, running));
     parts.spawn(inventory.run());
     parts.spawn({
@@ -471,7 +472,8 @@ fn context(
         instance: instance.clone(),
         clock,
         health: Health::default(),
-        data: DataPlane::new(options.name.clone(), urls).map_err(Error::Http)?,
+        data: DataPlane::new(options.name.clone(), options.key.clone(), urls)
+            .map_err(Error::Http)?,
         bundles: Bundles::new(
             options.settings.data_dir.join("bundles"),
             options.settings.limits.bundles,
@@ -502,6 +504,8 @@ fn context(
         },
         starts: Semaphore::new(starts),
         logs: Mutex::new(BTreeMap::new()),
+        introduce: Notify::new(),
+        asking: tokio::sync::Mutex::new(()),
         inputs,
         tasks: TaskTracker::new(),
         shutdown: life,

@@ -1,5 +1,5 @@
 //! The masters' data plane as a worker sees it: bundles out, logs and results in, checkpoints
-//! both ways, with the attempt's token.
+//! both ways, with the attempt's token and a proof that this worker sends it.
 //!
 //! Any master will do: those that the order names are tried in turn, then those of the worker's own
 //! settings. Retrying over time is left to the callers.
@@ -9,13 +9,16 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use dopq_common::agent::Run;
 use dopq_common::checkpoint::{CHUNK_MAX_BYTES, MANIFEST_MAX_BYTES};
-use dopq_common::id::{AttemptId, Digest, WorkerId};
+use dopq_common::id::{AttemptId, Digest, Epoch, WorkerId};
 use dopq_common::secret::Secret;
+use dopq_common::wire::{Standing, ToWorker, WorkerKey};
 use reqwest::{Body, Method, Response, StatusCode, header};
 use url::Url;
 
 /// How often an answer may send us on.
 const REDIRECTS: usize = 5;
+/// More than any answer to how a worker stands.
+const STANDING_MAX_BYTES: usize = 4096;
 const CONNECT: Duration = Duration::from_secs(5);
 /// The longest that a master may be silent.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -46,6 +49,12 @@ pub(crate) enum Error {
         #[source]
         source: reqwest::Error,
     },
+    /// A master's answer is not one to this question.
+    #[error("believe the answer of {url}")]
+    Unbelievable {
+        /// Which.
+        url: Url,
+    },
     /// No usable address is known.
     #[error("find a master's address")]
     NoAddress,
@@ -56,8 +65,16 @@ impl Error {
     pub(crate) const fn is_final(&self) -> bool {
         match self {
             Self::Denied { .. } => true,
-            Self::Failed { .. } | Self::Unreachable { .. } | Self::NoAddress => false,
+            Self::Failed { .. }
+            | Self::Unreachable { .. }
+            | Self::Unbelievable { .. }
+            | Self::NoAddress => false,
         }
+    }
+
+    /// Whether a master does not know this worker's key.
+    pub(crate) const fn is_unknown_key(&self) -> bool {
+        matches!(self, Self::Denied { status } if status.as_u16() == 401)
     }
 }
 
@@ -65,7 +82,8 @@ impl Error {
 #[derive(Debug, Clone)]
 pub(crate) struct Access {
     pub(crate) attempt: AttemptId,
-    token: Secret,
+    /// Of this worker's key and the attempt's token.
+    proof: Secret,
     urls: Vec<Url>,
 }
 
@@ -74,7 +92,7 @@ impl Access {
     pub(crate) fn of(attempt: AttemptId, urls: Vec<Url>) -> Self {
         Self {
             attempt,
-            token: "token".into(),
+            proof: "proof".into(),
             urls,
         }
     }
@@ -88,6 +106,7 @@ pub(crate) struct DataPlane {
     /// For bodies that take as long as they take.
     long: reqwest::Client,
     worker: WorkerId,
+    key: WorkerKey,
     own_urls: Vec<Url>,
 }
 
@@ -100,11 +119,16 @@ fn builder() -> reqwest::ClientBuilder {
 
 impl DataPlane {
     /// With the masters of the worker's own settings.
-    pub(crate) fn new(worker: WorkerId, own_urls: Vec<Url>) -> Result<Self, reqwest::Error> {
+    pub(crate) fn new(
+        worker: WorkerId,
+        key: WorkerKey,
+        own_urls: Vec<Url>,
+    ) -> Result<Self, reqwest::Error> {
         Ok(Self {
             short: builder().read_timeout(SILENCE).build()?,
             long: builder().build()?,
             worker,
+            key,
             own_urls,
         })
     }
@@ -121,9 +145,68 @@ impl DataPlane {
         }
         Access {
             attempt,
-            token: run.order.token.clone(),
+            proof: self.key.proof(run.order.token.reveal()),
             urls,
         }
+    }
+
+    /// The leadership that the masters of the worker's own settings know of, which also shows that they accept its key:
+    /// the highest of those that answer; `None` if the settings name no master.
+    pub(crate) async fn standing(&self, nonce: &str) -> Result<Option<Epoch>, Error> {
+        let proof = self.key.proof(&Standing::question(nonce));
+        let mut told = None;
+        let mut last = Error::NoAddress;
+        for base in &self.own_urls {
+            let mut url = base.clone();
+            if let Ok(mut segments) = url.path_segments_mut() {
+                segments
+                    .pop_if_empty()
+                    .extend(["data", "v1", "standing", nonce]);
+            }
+            match self.ask(url, &proof, nonce).await {
+                Ok(epoch) => told = told.max(Some(epoch)),
+                Err(error) => last = error,
+            }
+        }
+        match (told, self.own_urls.is_empty()) {
+            (None, false) => Err(last),
+            (told, _) => Ok(told),
+        }
+    }
+
+    async fn ask(&self, url: Url, proof: &Secret, nonce: &str) -> Result<Epoch, Error> {
+        let request = self
+            .short
+            .get(url.clone())
+            .bearer_auth(proof.reveal())
+            .header("Dopq-Worker", self.worker.as_str());
+        let unreachable = |source: reqwest::Error| Error::Unreachable {
+            url: url.clone(),
+            source: source.without_url(),
+        };
+        let mut response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(if is_denial(status) {
+                Error::Denied { status }
+            } else {
+                Error::Failed { url, status }
+            });
+        }
+        let mut sealed = Vec::new();
+        while let Some(part) = response.chunk().await.map_err(unreachable)? {
+            sealed.extend_from_slice(&part);
+            if sealed.len() > STANDING_MAX_BYTES {
+                return Err(Error::Unbelievable { url });
+            }
+        }
+        let opened = self.key.open_to(ToWorker::Standing, &self.worker, &sealed);
+        let standing = opened
+            .ok()
+            .and_then(|body| serde_json::from_slice::<Standing>(body).ok())
+            .filter(|standing| standing.nonce == nonce);
+        let standing = standing.ok_or(Error::Unbelievable { url })?;
+        Ok(standing.epoch)
     }
 
     /// The bundle's bytes.
@@ -251,7 +334,7 @@ impl DataPlane {
             let is_known = access.urls.iter().any(|base| base.origin() == url.origin());
             if is_known {
                 request = request
-                    .bearer_auth(access.token.reveal())
+                    .bearer_auth(access.proof.reveal())
                     .header("Dopq-Worker", self.worker.as_str());
             }
             if let Some(body) = body() {

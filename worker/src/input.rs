@@ -2,6 +2,7 @@
 
 use dopq_common::agent::Event;
 use dopq_common::broker::Delivery;
+use dopq_common::id::Epoch;
 
 /// Whatever the driver takes in.
 #[derive(Debug)]
@@ -10,6 +11,14 @@ pub(crate) enum Input {
     Core(Event),
     /// A master's orders, to be acknowledged once they are committed.
     Orders(Delivery),
+    /// Orders whose epoch is far above what was known, and the leadership that the masters told; `None` if the settings
+    /// name no master.
+    Checked {
+        /// The orders.
+        delivery: Delivery,
+        /// The leadership.
+        told: Option<Epoch>,
+    },
     /// The broker confirmed these reports.
     Confirmed(Vec<u64>),
 }

@@ -56,6 +56,10 @@ impl Inventory {
             }
             tokio::select! {
                 _ = every.tick() => {}
+                () = self.context.introduce.notified() => {
+                    self.hello(&devices, &images, &low).await;
+                    continue;
+                }
                 changed = self.link.changed() => {
                     if changed.is_err() {
                         return;

@@ -32,6 +32,7 @@ mod remove;
 mod results;
 mod retention;
 mod retry;
+mod standing;
 
 #[cfg(feature = "fake-engine")]
 pub use app::run_on;

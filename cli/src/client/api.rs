@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use dopq_common::api::{
     Bundle, CordonRequest, ErrorCode, Explanation, Group, GroupList, Job, JobPage, Limits,
-    LockRequest, NewToken, NewUser, NodeList, PriorityRequest, PruneRequest, Pruned, Queue,
-    RetryRequest, Status, SubmitRequest, TokenCreated, Usage, User, UserList, WhoAmI,
+    LockRequest, NewNodeKey, NewToken, NewUser, NodeKeyCreated, NodeKeyList, NodeList,
+    PriorityRequest, PruneRequest, Pruned, Queue, RetryRequest, Status, SubmitRequest,
+    TokenCreated, Usage, User, UserList, WhoAmI,
 };
 use dopq_common::id::{Digest, JobId, JobName};
 use indicatif::ProgressBar;
@@ -278,6 +279,23 @@ impl Client {
     pub(crate) async fn uncordon(&self, node: &str) -> Result<(), Error> {
         let call = Call::new(Method::POST, &["nodes", node, "uncordon"]);
         self.send(&call.repeatable()).await.map(drop)
+    }
+
+    /// `GET /v1/node-keys`.
+    pub(crate) async fn node_keys(&self) -> Result<NodeKeyList, Error> {
+        self.fetch(&Call::new(Method::GET, &["node-keys"])).await
+    }
+
+    /// `POST /v1/node-keys`.
+    pub(crate) async fn add_node_key(&self, key: &NewNodeKey) -> Result<NodeKeyCreated, Error> {
+        self.fetch(&Call::new(Method::POST, &["node-keys"]).json(key))
+            .await
+    }
+
+    /// `DELETE /v1/node-keys/{id}`.
+    pub(crate) async fn remove_node_key(&self, node: &str) -> Result<(), Error> {
+        let call = Call::new(Method::DELETE, &["node-keys", node]);
+        self.send(&call).await.map(drop)
     }
 
     /// `POST /v1/prune`.

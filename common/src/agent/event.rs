@@ -121,6 +121,8 @@ pub enum Event {
         /// Whether it is up.
         up: bool,
     },
+    /// A master told which leadership it knows of.
+    EpochTold(Epoch),
     /// The agent is to introduce itself; its attempts are filled in here.
     HelloDue(Box<Hello>),
     /// The agent goes away on purpose.
@@ -203,6 +205,14 @@ pub enum Rejected {
     /// A former leader gave the order.
     #[error("the order has epoch {given}, but epoch {highest} is known")]
     OldEpoch {
+        /// The order's.
+        given: Epoch,
+        /// The highest seen.
+        highest: Epoch,
+    },
+    /// The order's epoch is so far ahead that a master must confirm it first.
+    #[error("the order has epoch {given}, far above {highest}, and no master confirms it")]
+    EpochJump {
         /// The order's.
         given: Epoch,
         /// The highest seen.

@@ -27,7 +27,7 @@ mod tests;
 pub use effect::{Act, Effects};
 pub use event::{Created, Event, Rejected, Seen, StartFault, Status, Stored};
 pub use exit::{Ender, Exit, classify};
-pub use read::{ReadError, read};
+pub use read::{Orders, ReadError, read};
 pub use run::{Run, Unreadable};
 pub use state::{Attempt, Ended, Gate, Meta, Settings, Stage, State, StopOrder};
 pub use step::step;

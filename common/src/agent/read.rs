@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use crate::id::{AttemptId, Epoch};
-use crate::wire::{self, AttemptOrder, Order};
+use crate::id::{AttemptId, Epoch, WorkerId};
+use crate::wire::{self, AttemptOrder, Order, ToWorker, WorkerKey};
 
 use super::event::Event;
 use super::run::Unreadable;
@@ -11,6 +11,9 @@ use super::run::Unreadable;
 /// A message, or one order in it, that is not for this agent.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
+    /// No master said it to this worker.
+    #[error(transparent)]
+    Seal(#[from] wire::Unsealed),
     /// The whole message is refused.
     #[error(transparent)]
     Envelope(#[from] wire::EnvelopeError),
@@ -22,15 +25,28 @@ pub enum ReadError {
     Kind(AttemptId),
 }
 
-/// Reads the bytes of a [`wire::OrderEnvelope`]: each of its orders, or why that one is dropped.
+/// The orders of one message.
+#[derive(Debug)]
+pub struct Orders {
+    /// The leadership that gave them.
+    pub epoch: Epoch,
+    /// Each of them, or why that one is dropped.
+    pub orders: Vec<Result<Event, ReadError>>,
+}
+
+/// Opens the seal of a [`wire::OrderEnvelope`] to `worker` and reads it.
 ///
 /// # Errors
-/// [`ReadError::Envelope`] when nothing in it can be read.
-pub fn read(bytes: &[u8]) -> Result<Vec<Result<Event, ReadError>>, ReadError> {
+/// [`ReadError::Seal`] and [`ReadError::Envelope`] when nothing in it can be believed or read.
+pub fn read(key: &WorkerKey, worker: &WorkerId, sealed: &[u8]) -> Result<Orders, ReadError> {
+    let bytes = key.open_to(ToWorker::Orders, worker, sealed)?;
     let envelope: wire::OrderEnvelope = wire::read_envelope(bytes)?;
     let orders = envelope.orders.iter();
     let orders = orders.map(|order| ordered(envelope.epoch, order.get()));
-    Ok(orders.collect())
+    Ok(Orders {
+        epoch: envelope.epoch,
+        orders: orders.collect(),
+    })
 }
 
 fn ordered(epoch: Epoch, text: &str) -> Result<Event, ReadError> {
@@ -75,6 +91,12 @@ mod tests {
 
     const KEY: &str = "-00112233445566778899aabbccddeeff";
 
+    fn read(text: &[u8]) -> Result<Orders, ReadError> {
+        let worker: WorkerId = "w".parse().expect("a name");
+        let key = wire::ClusterKey::from_secret("s").own(&worker, "1");
+        super::read(&key, &worker, &key.seal_to(ToWorker::Orders, &worker, text))
+    }
+
     #[test]
     fn one_bad_order_hides_no_other() {
         let text = br#"{"version":1,"epoch":3,"orders":[
@@ -85,8 +107,10 @@ mod tests {
             {"attempt":"9.1-00112233445566778899aabbccddeeff","order":{"kind":"of the future"}},
             "no order",
             {"attempt":"10.1-00112233445566778899aabbccddeeff","order":{"kind":"pause"},"later":1}]}"#;
-        let read: Vec<_> = super::read(text).expect("an envelope");
+        let read = read(text).expect("an envelope");
+        assert_eq!(read.epoch, Epoch(3));
         let read: Vec<Result<String, ReadError>> = read
+            .orders
             .into_iter()
             .map(|order| {
                 order.map(|event| match event {
@@ -116,8 +140,17 @@ mod tests {
 
     #[test]
     fn a_message_of_a_version_too_far_away_is_refused_as_a_whole() {
-        let refused = super::read(br#"{"version":3,"epoch":3,"orders":[]}"#);
+        let refused = read(br#"{"version":3,"epoch":3,"orders":[]}"#);
         let error = refused.expect_err("refused").to_string();
         assert!(error.contains("has version 3"), "{error}");
+    }
+
+    #[test]
+    fn orders_that_no_master_sealed_are_refused() {
+        let worker: WorkerId = "w".parse().expect("a name");
+        let key = wire::ClusterKey::from_secret("s").own(&worker, "1");
+        let stop = br#"{"version":1,"epoch":3,"orders":[]}"#;
+        let refused = super::read(&key, &worker, stop);
+        assert!(matches!(refused, Err(ReadError::Seal(_))), "{refused:?}");
     }
 }

@@ -15,6 +15,10 @@ use crate::wire::{AttemptPhase, KnownAttempt};
 use super::exit::Exit;
 use super::run::Run;
 
+/// No cluster has so many leaderships between two messages of one broker. An epoch that is further ahead is believed
+/// only once a master confirms it: with it a single order would make every later leader an old one.
+const EPOCH_JUMP_MAX: u64 = 1000;
+
 /// How long the agent's patience is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
@@ -402,6 +406,12 @@ impl State {
     #[must_use]
     pub const fn meta(&self) -> &Meta {
         &self.meta
+    }
+
+    /// Whether an order of `epoch` is believed without asking the masters.
+    #[must_use]
+    pub const fn believes(&self, epoch: Epoch) -> bool {
+        epoch.0 <= self.meta.epoch.0.saturating_add(EPOCH_JUMP_MAX)
     }
 
     /// One attempt.

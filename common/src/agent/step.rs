@@ -77,6 +77,10 @@ pub fn step(
             step.link_changed(up);
             Ok(())
         }
+        Event::EpochTold(epoch) => {
+            step.saw(epoch);
+            Ok(())
+        }
         Event::HelloDue(mut hello) => {
             hello.attempts = step.state.known();
             step.report(Report::Hello(hello));
@@ -193,6 +197,14 @@ impl Step<'_> {
 
     // Orders.
 
+    /// Notes a leadership, so that no earlier one is obeyed any more.
+    fn saw(&mut self, epoch: Epoch) {
+        if epoch > self.state.meta.epoch {
+            self.state.meta.epoch = epoch;
+            self.effects.meta = true;
+        }
+    }
+
     fn ordered(
         &mut self,
         epoch: Epoch,
@@ -206,10 +218,13 @@ impl Step<'_> {
                 highest,
             });
         }
-        if epoch > highest {
-            self.state.meta.epoch = epoch;
-            self.effects.meta = true;
+        if !self.state.believes(epoch) {
+            return Err(Rejected::EpochJump {
+                given: epoch,
+                highest,
+            });
         }
+        self.saw(epoch);
         match order {
             Ok(Order::Run(order)) => {
                 self.ordered_run(id, Run::read(*order));

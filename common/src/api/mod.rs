@@ -6,6 +6,7 @@
 mod error;
 mod group;
 mod job;
+mod node_key;
 mod request;
 mod system;
 mod token;
@@ -17,6 +18,7 @@ pub use job::{
     Array, Checkpoint, ExpectedStart, Explanation, Job, JobPage, LeftOut, Outcome, PriorityRequest,
     Queue, QueueEntry, REASON_WIDTH, Results, RetryRequest, Task, TimelineEntry,
 };
+pub use node_key::{BrokerRights, NewNodeKey, NodeKey, NodeKeyCreated, NodeKeyList};
 pub use request::{
     Bundle, CancelRequest, CordonRequest, LockRequest, LogEnd, LogEvent, NewToken, NewUser,
     PruneRequest, SubmitRequest, TokenCreated,

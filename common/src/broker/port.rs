@@ -46,6 +46,15 @@ pub struct DeadLetter {
 }
 
 impl Broker {
+    /// The rights of `worker`'s account, where the broker has accounts.
+    #[must_use]
+    pub fn rights(&self, worker: &WorkerId) -> Option<amqp::Rights> {
+        match self {
+            Self::Inproc(_) => None,
+            Self::Amqp(broker) => Some(broker.rights(worker)),
+        }
+    }
+
     /// Makes sure that `worker` has a queue. Repeats are harmless.
     ///
     /// # Errors

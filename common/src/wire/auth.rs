@@ -1,7 +1,8 @@
-//! Who may say what: worker keys that seal reports, and tokens that open one attempt's data.
+//! Who may say what: worker keys that seal reports and orders, and tokens that open one attempt's data.
 //!
-//! Everything is derived from one cluster secret with BLAKE3's key derivation, so masters keep no
-//! table of keys, and a worker that holds only its own key can seal as nobody else.
+//! Everything is derived from one cluster secret with BLAKE3's key derivation, so the store holds no key, and a
+//! worker that has only its own key can seal as nobody else. A worker's key has a salt that the store keeps; without
+//! the salt the key is worth nothing, which is how a key is revoked.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -15,8 +16,12 @@ use crate::id::{AttemptId, Digest, WorkerId};
 use crate::secret::Secret;
 
 const CLUSTER_CONTEXT: &str = "dopq 2026-11 cluster key";
-const WORKER_CONTEXT: &str = "dopq 2026-11 worker key";
+const SHARED_CONTEXT: &str = "dopq 2026-11 worker key";
+const OWN_CONTEXT: &str = "dopq 2026-12 worker key with salt";
 const TOKEN_CONTEXT: &str = "dopq 2026-11 attempt token key";
+const PROOF_CONTEXT: &str = "dopq 2026-12 worker proof";
+const ORDERS_CONTEXT: &str = "dopq 2026-12 orders to a worker";
+const STANDING_CONTEXT: &str = "dopq 2026-12 standing of a worker";
 
 /// The key that a cluster's secret gives; masters hold it.
 #[derive(Debug, Clone)]
@@ -43,12 +48,23 @@ impl ClusterKey {
         )))
     }
 
-    /// The key of one worker.
+    /// The key that whoever knows the secret makes for a worker of that name.
     #[must_use]
     pub fn worker(&self, worker: &WorkerId) -> WorkerKey {
-        let base = blake3::derive_key(WORKER_CONTEXT, self.0.expose_secret());
-        let key = blake3::keyed_hash(&base, worker.as_str().as_bytes());
-        WorkerKey(hidden(*key.as_bytes()))
+        self.derived(SHARED_CONTEXT, worker.as_str())
+    }
+
+    /// A worker's own key, which only masters can make.
+    #[must_use]
+    pub fn own(&self, worker: &WorkerId, salt: &str) -> WorkerKey {
+        self.derived(OWN_CONTEXT, &format!("{worker} {salt}"))
+    }
+
+    fn derived(&self, context: &str, name: &str) -> WorkerKey {
+        let base = blake3::derive_key(context, self.0.expose_secret());
+        WorkerKey(hidden(
+            *blake3::keyed_hash(&base, name.as_bytes()).as_bytes(),
+        ))
     }
 
     /// The token that opens the bundle, the log and the results of one attempt on one worker.
@@ -88,11 +104,116 @@ impl WorkerKey {
     }
 }
 
+/// What a master says to one worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToWorker {
+    /// An [`super::OrderEnvelope`].
+    Orders,
+    /// A [`super::Standing`].
+    Standing,
+}
+
+impl ToWorker {
+    const fn context(self) -> &'static str {
+        match self {
+            Self::Orders => ORDERS_CONTEXT,
+            Self::Standing => STANDING_CONTEXT,
+        }
+    }
+}
+
+/// What was said to a worker and cannot be believed.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsealed {
+    /// It is no sealed message at all.
+    #[error("the message is not sealed")]
+    NotSealed,
+    /// It is for another worker.
+    #[error("the message is for worker {0:?}")]
+    NotForUs(String),
+    /// The proof is wrong: another key, or changed on the way.
+    #[error("the seal is wrong: it was not made with this worker's key")]
+    Forged,
+}
+
+impl WorkerKey {
+    /// Seals what a master says to `worker`: the proof and the name in one line, then `body` as it is.
+    #[must_use]
+    pub fn seal_to(&self, what: ToWorker, worker: &WorkerId, body: &[u8]) -> Vec<u8> {
+        let mac = self.mac_to(what, worker, body);
+        [
+            mac.as_bytes(),
+            b" ",
+            worker.as_str().as_bytes(),
+            b"\n",
+            body,
+        ]
+        .concat()
+    }
+
+    /// Checks the seal of what a master said to `worker`; returns the body.
+    ///
+    /// # Errors
+    /// [`Unsealed`] when it cannot be believed.
+    pub fn open_to<'s>(
+        &self,
+        what: ToWorker,
+        worker: &WorkerId,
+        sealed: &'s [u8],
+    ) -> Result<&'s [u8], Unsealed> {
+        let line = sealed.iter().position(|byte| *byte == b'\n');
+        let (line, body) = line
+            .and_then(|end| Some((sealed.get(..end)?, sealed.get(end + 1..)?)))
+            .ok_or(Unsealed::NotSealed)?;
+        let line = std::str::from_utf8(line).map_err(|_| Unsealed::NotSealed)?;
+        let (mac, name) = line.split_once(' ').ok_or(Unsealed::NotSealed)?;
+        if name != worker.as_str() {
+            let name = name.chars().take(64).collect();
+            return Err(Unsealed::NotForUs(name));
+        }
+        let expected = self.mac_to(what, worker, body);
+        if bool::from(expected.as_bytes().ct_eq(mac.as_bytes())) {
+            Ok(body)
+        } else {
+            Err(Unsealed::Forged)
+        }
+    }
+
+    fn mac_to(&self, what: ToWorker, worker: &WorkerId, body: &[u8]) -> String {
+        let key = blake3::derive_key(what.context(), self.0.expose_secret());
+        let mut hasher = blake3::Hasher::new_keyed(&key);
+        hasher.update(worker.as_str().as_bytes());
+        hasher.update(b"\n");
+        hasher.update(body);
+        hex::encode(hasher.finalize().as_bytes())
+    }
+
+    /// Proves over HTTP that the sender has this key and knows `token`, and gives neither away.
+    #[must_use]
+    pub fn proof(&self, token: &str) -> Secret {
+        let key = blake3::derive_key(PROOF_CONTEXT, self.0.expose_secret());
+        hex::encode(blake3::keyed_hash(&key, token.as_bytes()).as_bytes()).into()
+    }
+}
+
 impl FromStr for WorkerKey {
     type Err = crate::id::ParseIdError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(Self(hidden(text.parse::<Digest>()?.0)))
+    }
+}
+
+/// Whose seals are believed.
+pub trait WorkerKeys {
+    /// The worker's key; `None` when it has none.
+    fn of(&self, worker: &WorkerId) -> Option<WorkerKey>;
+}
+
+/// Whoever knows the secret is believed.
+impl WorkerKeys for ClusterKey {
+    fn of(&self, worker: &WorkerId) -> Option<WorkerKey> {
+        Some(self.worker(worker))
     }
 }
 
@@ -113,6 +234,9 @@ pub enum OpenError {
     /// It is no sealed message at all.
     #[error("the message is not sealed")]
     NotSealed(#[source] serde_json::Error),
+    /// No such worker may speak.
+    #[error("worker {0} has no key here")]
+    NoKey(WorkerId),
     /// The proof is wrong: another key, or changed on the way.
     #[error("the seal of worker {0} is wrong")]
     Forged(WorkerId),
@@ -128,17 +252,19 @@ pub enum OpenError {
 }
 
 impl Sealed {
-    /// Checks the seal in `bytes` against the cluster's key; returns who says what.
+    /// Checks the seal in `bytes` against its worker's key; returns who says what.
     ///
     /// # Errors
     /// [`OpenError`] when it cannot be believed or understood.
     pub fn open<T: DeserializeOwned>(
-        key: &ClusterKey,
+        keys: &dyn WorkerKeys,
         bytes: &[u8],
     ) -> Result<(WorkerId, T), OpenError> {
         let sealed: Self = serde_json::from_slice(bytes).map_err(OpenError::NotSealed)?;
         let worker = sealed.worker;
-        let key = key.worker(&worker);
+        let Some(key) = keys.of(&worker) else {
+            return Err(OpenError::NoKey(worker));
+        };
         let expected = blake3::keyed_hash(key.0.expose_secret(), sealed.body.as_bytes());
         let expected = hex::encode(expected.as_bytes());
         if !bool::from(expected.as_bytes().ct_eq(sealed.mac.as_bytes())) {
@@ -213,5 +339,83 @@ mod tests {
         assert!(!format!("{first:?}").contains(first.reveal()));
         let read: WorkerKey = cluster.worker(&worker).reveal().parse().expect("hex");
         assert_eq!(read.reveal(), cluster.worker(&worker).reveal());
+    }
+
+    #[test]
+    fn an_own_key_cannot_be_made_from_the_name_and_ends_with_its_salt() {
+        struct Nobody;
+        impl WorkerKeys for Nobody {
+            fn of(&self, _: &WorkerId) -> Option<WorkerKey> {
+                None
+            }
+        }
+        let cluster = ClusterKey::from_secret("s");
+        let (a, b): (WorkerId, WorkerId) = ("a".parse().expect("name"), "b".parse().expect("name"));
+        let own = cluster.own(&a, "1").reveal();
+        for other in [
+            cluster.worker(&a),
+            cluster.own(&a, "2"),
+            cluster.own(&b, "1"),
+            ClusterKey::from_secret("t").own(&a, "1"),
+        ] {
+            assert_ne!(other.reveal(), own);
+        }
+        let sealed = cluster.own(&a, "1").seal(&a, &7).expect("sealed");
+        assert!(matches!(
+            Sealed::open::<i32>(&Nobody, &sealed),
+            Err(OpenError::NoKey(_))
+        ));
+    }
+
+    #[test]
+    fn what_is_said_to_a_worker_is_for_it_alone() {
+        let cluster = ClusterKey::from_secret("s");
+        let (a, b): (WorkerId, WorkerId) = ("a".parse().expect("name"), "b".parse().expect("name"));
+        let (of_a, of_b) = (cluster.own(&a, "1"), cluster.own(&b, "1"));
+        let body = b"{\"epoch\":1}\n";
+        let sealed = of_a.seal_to(ToWorker::Orders, &a, body);
+        let open = |sealed: &[u8]| {
+            of_a.open_to(ToWorker::Orders, &a, sealed)
+                .map(<[u8]>::to_vec)
+        };
+        assert_eq!(open(&sealed).expect("opens"), body);
+
+        let mut changed = sealed;
+        if let Some(last) = changed.iter_mut().rev().nth(2) {
+            *last = b'2';
+        }
+        for (what, forged) in [
+            ("changed on the way", changed),
+            (
+                "by another worker's key",
+                of_b.seal_to(ToWorker::Orders, &a, body),
+            ),
+            (
+                "said for another purpose",
+                of_a.seal_to(ToWorker::Standing, &a, body),
+            ),
+        ] {
+            assert!(matches!(open(&forged), Err(Unsealed::Forged)), "{what}");
+        }
+        let to_b = of_b.seal_to(ToWorker::Orders, &b, body);
+        assert!(matches!(open(&to_b), Err(Unsealed::NotForUs(_))));
+        for plain in [&b""[..], b"{}", b"\n", b"\xff \n", b"{\"version\":1}\n"] {
+            assert!(matches!(open(plain), Err(Unsealed::NotSealed)), "{plain:?}");
+        }
+    }
+
+    #[test]
+    fn a_proof_needs_the_key_and_the_token() {
+        let cluster = ClusterKey::from_secret("s");
+        let (a, b): (WorkerId, WorkerId) = ("a".parse().expect("name"), "b".parse().expect("name"));
+        let proof = cluster.own(&a, "1").proof("token");
+        assert!(proof.matches(cluster.own(&a, "1").proof("token").reveal()));
+        for other in [
+            cluster.own(&a, "1").proof("another"),
+            cluster.own(&a, "2").proof("token"),
+            cluster.own(&b, "1").proof("token"),
+        ] {
+            assert!(!proof.matches(other.reveal()));
+        }
     }
 }

@@ -14,10 +14,10 @@ mod report;
 mod tests;
 mod version;
 
-pub use auth::{ClusterKey, OpenError, Sealed, WorkerKey};
+pub use auth::{ClusterKey, OpenError, Sealed, ToWorker, Unsealed, WorkerKey, WorkerKeys};
 pub use batch::Packer;
 pub use live::{GpuUse, Heartbeat, HostUse, JobUse, Kept, Live, topic};
-pub use order::{AttemptOrder, Order, OrderEnvelope, RunOrder};
+pub use order::{AttemptOrder, Order, OrderEnvelope, RunOrder, Standing};
 pub use report::{AttemptPhase, Hello, KnownAttempt, NumberedReport, Report, ReportEnvelope};
 pub use version::{EnvelopeError, WIRE_VERSION, read_envelope};
 

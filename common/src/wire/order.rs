@@ -11,7 +11,7 @@ use crate::resources::Allocation;
 use crate::secret::Secret;
 use crate::time::millis;
 
-/// Orders for one worker with what fences them: one message.
+/// Orders for one worker with what fences them: one message, sealed with the worker's key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct OrderEnvelope {
     /// [`super::WIRE_VERSION`] of the writer.
@@ -80,7 +80,7 @@ pub struct RunOrder {
     /// The array's own job id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub array_job: Option<JobId>,
-    /// Opens `/data/…` for this attempt alone.
+    /// Opens `/data/…` for this attempt alone, with a proof by the worker's key.
     pub token: Secret,
     /// Base URLs of the masters, to be tried in order.
     pub data_urls: Vec<String>,
@@ -90,4 +90,21 @@ pub struct RunOrder {
     /// The most that the masters take as a checkpoint; 0 for none. Masters that do not say keep no checkpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_max_bytes: Option<u64>,
+}
+
+/// What a master tells a worker that asks how it stands, sealed with the worker's key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// What the worker sent, so that no earlier answer passes for this one.
+    pub nonce: String,
+    /// The leadership that this master knows of.
+    pub epoch: Epoch,
+}
+
+impl Standing {
+    /// What a worker proves to know when it asks with `nonce`.
+    #[must_use]
+    pub fn question(nonce: &str) -> String {
+        format!("standing {nonce}")
+    }
 }

@@ -21,6 +21,7 @@ use crate::bundles::Intake;
 use crate::clock;
 use crate::config::{Config, Limits, Settings};
 use crate::driver::{self, Inputs, Parts};
+use crate::keys::NodeKeys;
 use crate::leader::{self, Standing};
 use crate::metrics::{Board, Metrics, Part, PartState};
 use crate::quota::Quota;
@@ -44,6 +45,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    if !config.shared_secret {
+        tracing::info!(
+            "only workers with a key of their own may join; make one with: dopq node add NAME"
+        );
+    }
     match Box::pin(Master::build(config, &shutdown)).await? {
         Some(master) => Box::pin(master.run(shutdown)).await,
         None => Ok(()),
@@ -56,6 +62,7 @@ struct Master {
     data_dir: Arc<DataDir>,
     listener: TcpListener,
     tls: Option<Arc<http::Tls>>,
+    key: ClusterKey,
     /// Where others reach this master.
     url: String,
     parts: Parts,
@@ -88,12 +95,13 @@ impl Master {
         let intake = Intake::new(bundles.clone(), &spool, limits).map_err(Error::Bundles)?;
         let intake = intake.with_quota(Quota::new(config.settings.limits.user_storage));
         note_parts(&config, bundles.name(), &board);
-        let (handle, inputs) = driver::channel(View::new(config.settings.scheduler.clone()));
+        let view = View::new(config.settings.scheduler.clone());
+        let (handle, inputs) = driver::channel(view.clone());
         let parts = Parts {
             store,
             broker: open::broker(&config)?,
             bundles,
-            key,
+            keys: NodeKeys::new(key.clone(), view, config.shared_secret),
             cluster: config.settings.cluster.to_string(),
             data_urls: vec![url.clone()],
             results_max_bytes: config.settings.limits.results_size.0,
@@ -109,6 +117,7 @@ impl Master {
             data_dir: Arc::new(data_dir),
             listener,
             tls,
+            key,
             url,
             parts,
             inputs,
@@ -123,6 +132,7 @@ impl Master {
             data_dir,
             listener,
             tls,
+            key: _,
             url,
             parts,
             inputs,
@@ -154,7 +164,7 @@ impl Master {
         ));
         feeders.spawn(telemetry::run(
             broker.clone(),
-            parts.key.clone(),
+            parts.keys.clone(),
             parts.handle.view().clone(),
             parts.heard.clone(),
             parts.metrics.clone(),
@@ -213,7 +223,7 @@ impl Master {
         }
         let options = local_worker::options(
             &self.config.settings,
-            &self.parts.key,
+            &self.key,
             self.data_dir.path(),
             &self.url,
         );
@@ -234,7 +244,7 @@ fn app(
         bundles: parts.bundles.clone(),
         intake: intake.clone(),
         broker: parts.broker.clone(),
-        key: parts.key.clone(),
+        keys: parts.keys.clone(),
         settings: http_settings(config),
         metrics: parts.metrics.clone(),
         board: parts.board.clone(),

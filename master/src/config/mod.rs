@@ -26,6 +26,8 @@ pub struct Config {
     pub settings: Settings,
     /// What workers' keys and attempts' tokens are derived from; `None` to keep one in the data folder.
     pub secret: Option<SecretString>,
+    /// Whether a worker may have the cluster's secret instead of a key of its own.
+    pub shared_secret: bool,
     /// Redis and RabbitMQ; `None` for a standalone master, which has its own.
     pub services: Option<Services>,
     /// Things that are not wrong but should be known, told once at the start.

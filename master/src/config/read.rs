@@ -55,10 +55,12 @@ pub fn read(
     } else {
         services(&mut layers, &settings, &mut warnings)
     };
+    let shared_secret = shared_secret(&settings, &mut warnings);
     layers.check()?;
     let config = Config {
         settings,
         secret,
+        shared_secret,
         services,
         warnings,
     };
@@ -93,6 +95,23 @@ fn secret(layers: &mut Layers, settings: &Settings) -> Option<SecretString> {
         ),
     );
     Some(secret.into())
+}
+
+/// Whether a worker may have the cluster's secret instead of a key of its own: only where all of the cluster is on this
+/// machine, because with the secret one worker can speak for every other.
+fn shared_secret(settings: &Settings, warnings: &mut Vec<String>) -> bool {
+    let url = settings.broker.url.as_ref();
+    if settings.standalone || url.is_some_and(ServiceUrl::is_loopback) {
+        return true;
+    }
+    if settings.insecure_shared_secret {
+        warnings.push(
+            "insecure_shared_secret is set: a worker that has the cluster's secret can speak for every worker without a key \
+             of its own; make keys with: dopq node add NAME"
+                .to_owned(),
+        );
+    }
+    settings.insecure_shared_secret
 }
 
 /// What other machines reach, and whether with TLS.

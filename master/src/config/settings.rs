@@ -36,6 +36,8 @@ dopq_common::settings! {
         pub secret: Option<SecretString> = None;
         /// A file that holds the secret, instead of `secret`
         pub secret_file: Option<PathBuf> = None;
+        /// Accept workers that have the cluster's secret instead of a key of their own although the broker is not on this machine's loopback address
+        pub insecure_shared_secret: bool = false;
         /// Certificate and key of the API
         pub tls: Tls = Tls::default();
         /// Redis

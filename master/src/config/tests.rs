@@ -156,6 +156,27 @@ fn what_is_insecure_by_choice_says_so_each_time() {
 }
 
 #[test]
+fn the_secret_is_a_workers_key_on_one_machine_only() {
+    let broker = |url| {
+        let mut environment = set(&CLUSTER);
+        environment.extend(set(&[("DOPQ_BROKER_URL", url)]));
+        environment
+    };
+    let shared = |given: &[&str], environment| {
+        let (config, _) = read(&args(given), environment).expect("allowed");
+        let warned = config.warnings.iter();
+        let warned = warned.filter(|warning| warning.contains("insecure_shared_secret"));
+        (config.shared_secret, warned.count())
+    };
+    assert_eq!(shared(&[], set(&CLUSTER)), (true, 0));
+    assert_eq!(shared(&["--standalone"], Vec::new()), (true, 0));
+    assert_eq!(shared(&[], broker("amqp://u:p@r/")), (false, 0));
+    assert_eq!(shared(&[], broker("amqp://u:p@0.0.0.0/")), (false, 0));
+    let allowed = ["--set", "insecure_shared_secret=true"];
+    assert_eq!(shared(&allowed, broker("amqp://u:p@r/")), (true, 1));
+}
+
+#[test]
 fn every_setting_is_documented() {
     let document = include_str!("../../../docs/CONFIGURATION.md");
     let (_, master) = document.split_once("\n## Master\n").expect("its part");

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use dopq_common::broker::{Broker, Link};
 use dopq_common::id::{AttemptId, Epoch, WorkerId};
-use dopq_common::wire::{ClusterKey, OrderEnvelope, Packer, WIRE_VERSION};
+use dopq_common::wire::{
+    OrderEnvelope, Packer, ToWorker, WIRE_VERSION, WorkerKey, WorkerKeys as _,
+};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
@@ -19,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::order::{Filler, Kind};
+use crate::keys::NodeKeys;
 use crate::metrics::Metrics;
 use crate::retry::{self, Pauses};
 use crate::view::View;
@@ -34,8 +37,8 @@ pub struct Orders {
     pub broker: Broker,
     /// The committed state, which they are filled from.
     pub view: View,
-    /// Makes the attempts' tokens.
-    pub key: ClusterKey,
+    /// Seals orders and makes the attempts' tokens.
+    pub keys: NodeKeys,
     /// The cluster's name.
     pub cluster: String,
     /// Where workers reach the data plane.
@@ -177,6 +180,10 @@ impl Sender {
     /// Sends everything that is pending; false when something was not confirmed and is pending again.
     async fn send(&self) -> bool {
         let due = std::mem::take(&mut *self.pending.orders.lock());
+        let Some(key) = self.orders.keys.of(&self.worker) else {
+            tracing::debug!(worker.id = %self.worker, orders = due.len(), "dropped the orders of a worker without a key");
+            return true;
+        };
         let mut orders = due
             .into_iter()
             .filter_map(|(attempt, due)| self.fill(attempt, due));
@@ -187,7 +194,7 @@ impl Sender {
             while in_flight.len() < IN_FLIGHT_MAX
                 && let Some(message) = Message::pack(&mut left_over, &mut orders)
             {
-                in_flight.push(self.publish(message));
+                in_flight.push(self.publish(&key, message));
             }
             match in_flight.next().await {
                 Some(confirmed) => all_confirmed &= confirmed,
@@ -200,7 +207,7 @@ impl Sender {
     fn fill(&self, attempt: AttemptId, due: Due) -> Option<Filled> {
         let orders = &self.orders;
         let filler = Filler {
-            key: &orders.key,
+            keys: &orders.keys,
             cluster: &orders.cluster,
             data_urls: &orders.data_urls,
             results_max_bytes: orders.results_max_bytes,
@@ -219,7 +226,7 @@ impl Sender {
     }
 
     /// True when the message is confirmed; what it holds is pending again otherwise.
-    async fn publish(&self, message: Message) -> bool {
+    async fn publish(&self, key: &WorkerKey, message: Message) -> bool {
         let orders = &self.orders;
         let Message { about, json } = message;
         let envelope = OrderEnvelope {
@@ -228,15 +235,22 @@ impl Sender {
             orders: json,
         };
         let error = match serde_json::to_vec(&envelope) {
-            Ok(body) => match orders.broker.publish_order(&self.worker, body.into()).await {
-                Ok(()) => {
-                    for (_, due) in &about {
-                        orders.metrics.dispatched(due.since.elapsed());
+            Ok(body) => {
+                let sealed = key.seal_to(ToWorker::Orders, &self.worker, &body);
+                match orders
+                    .broker
+                    .publish_order(&self.worker, sealed.into())
+                    .await
+                {
+                    Ok(()) => {
+                        for (_, due) in &about {
+                            orders.metrics.dispatched(due.since.elapsed());
+                        }
+                        return true;
                     }
-                    return true;
+                    Err(error) => error.to_string(),
                 }
-                Err(error) => error.to_string(),
-            },
+            }
             Err(error) => error.to_string(),
         };
         tracing::debug!(worker.id = %self.worker, orders = about.len(), error, "the broker did not confirm orders; sending them again");

@@ -6,7 +6,9 @@ use std::time::Duration;
 use dopq_common::id::{AttemptId, WorkerId};
 use dopq_common::job::{JobState, Outcome, Stage};
 use dopq_common::sched::State;
-use dopq_common::wire::{AttemptOrder, ClusterKey, Order, RunOrder};
+use dopq_common::wire::{AttemptOrder, Order, RunOrder};
+
+use crate::keys::NodeKeys;
 
 /// What is ordered.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +31,7 @@ pub(super) enum Kind {
 /// What every order of a leadership has in common.
 #[derive(Debug)]
 pub(super) struct Filler<'a> {
-    pub(super) key: &'a ClusterKey,
+    pub(super) keys: &'a NodeKeys,
     pub(super) cluster: &'a str,
     pub(super) data_urls: &'a [String],
     pub(super) results_max_bytes: u64,
@@ -77,7 +79,7 @@ impl Filler<'_> {
             allocation: active.allocation.clone(),
             array_index: job.task.map(|task| task.index),
             array_job: job.task.map(|task| task.array),
-            token: self.key.token(attempt, worker),
+            token: self.keys.token(attempt, worker),
             data_urls: self.data_urls.to_vec(),
             results_max_bytes: Some(self.results_max_bytes),
             checkpoint_max_bytes: Some(self.checkpoint_max_bytes),
@@ -95,8 +97,10 @@ mod tests {
     use dopq_common::resources::{Allocation, ByteSize, Capacity, GpuShare, MilliCpu, MilliGpu};
     use dopq_common::sched::{Change, Health, Settings, Worker};
     use dopq_common::time::Timestamp;
+    use dopq_common::wire::ClusterKey;
 
     use super::*;
+    use crate::view::View;
 
     const CONFIG: &str = r#"{"name": "train", "executor_name": "anna", "required_memory": "1g"}"#;
 
@@ -171,8 +175,10 @@ mod tests {
     }
 
     fn fill(state: &State, to: &str, attempt: AttemptId, kind: &Kind) -> Option<AttemptOrder> {
+        let key = ClusterKey::from_secret("a secret for tests");
+        let keys = NodeKeys::new(key, View::new(Settings::default()), true);
         let filler = Filler {
-            key: &ClusterKey::from_secret("a secret for tests"),
+            keys: &keys,
             cluster: "lab",
             data_urls: &["http://m:7070".to_owned()],
             results_max_bytes: 1 << 30,

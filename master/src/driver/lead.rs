@@ -11,7 +11,6 @@ use dopq_common::id::Epoch;
 use dopq_common::job::{Cause, ExpectedBy, Finished};
 use dopq_common::sched::{Effect, Event, Planner, Settings, State};
 use dopq_common::time::Timestamp;
-use dopq_common::wire::ClusterKey;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,6 +26,7 @@ use crate::archive;
 use crate::bundles::Bundles;
 use crate::clock::{self, Clock};
 use crate::dispatch::{Dispatch, Orders};
+use crate::keys::NodeKeys;
 use crate::metrics::{Board, Metrics};
 use crate::reports;
 use crate::store::Store;
@@ -56,7 +56,7 @@ pub struct Parts {
     /// Where records are archived.
     pub bundles: Bundles,
     /// Opens reports and makes tokens.
-    pub key: ClusterKey,
+    pub keys: NodeKeys,
     /// The cluster's name.
     pub cluster: String,
     /// Where workers reach the data plane, in the order to be tried.
@@ -122,7 +122,7 @@ impl<'a> Leader<'a> {
         tasks.spawn(reports::run(
             parts.broker.clone(),
             reports::Intake {
-                key: parts.key.clone(),
+                keys: parts.keys.clone(),
                 handle: parts.handle.clone(),
                 metrics: parts.metrics.clone(),
             },
@@ -131,7 +131,7 @@ impl<'a> Leader<'a> {
         let orders = Orders {
             broker: parts.broker.clone(),
             view: view.clone(),
-            key: parts.key.clone(),
+            keys: parts.keys.clone(),
             cluster: parts.cluster.clone(),
             data_urls: parts.data_urls.clone(),
             results_max_bytes: parts.results_max_bytes,

@@ -20,8 +20,10 @@ pub(super) enum Access {
     Job(Role),
     /// The user `{name}`, and everybody with at least this role.
     Account(Role),
-    /// The worker that runs attempt `{attempt}`, by the attempt's token.
+    /// The worker that runs attempt `{attempt}`, by the attempt's token and the worker's key.
     Attempt,
+    /// Every worker with a key, by a proof for this `{nonce}`.
+    Worker,
 }
 
 /// The time-out of an answer.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use dopq_common::broker::Broker;
 use dopq_common::time::Timestamp;
-use dopq_common::wire::ClusterKey;
 use prometheus_client::registry::Registry;
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +17,7 @@ use super::uploads::Uploads;
 use crate::bundles::{Bundles, Intake};
 use crate::clock;
 use crate::driver::Handle;
+use crate::keys::NodeKeys;
 use crate::logs;
 use crate::metrics::{Board, Metrics};
 use crate::retention::Pruner;
@@ -39,8 +39,8 @@ pub struct App {
     pub pruner: Pruner,
     /// Live tails of logs.
     pub broker: Broker,
-    /// The cluster's key, which verifies attempt tokens.
-    pub key: ClusterKey,
+    /// The workers' keys, which verify attempt tokens.
+    pub keys: NodeKeys,
     /// Limits and names.
     pub settings: Settings,
     /// The counters.
@@ -117,7 +117,7 @@ impl Context {
             view: self.view().clone(),
             bundles: self.app.bundles.clone(),
             broker: self.app.broker.clone(),
-            key: self.app.key.clone(),
+            keys: self.app.keys.clone(),
         }
     }
 }

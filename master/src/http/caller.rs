@@ -21,6 +21,10 @@ impl Caller {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NamedJob(pub(super) JobId);
 
+/// The authenticated worker that asks how it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct WorkerCaller(pub(super) WorkerId);
+
 /// The authenticated worker with its current attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AttemptCaller {

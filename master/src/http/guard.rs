@@ -9,10 +9,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use dopq_common::api::{ErrorCode, Role};
 use dopq_common::id::{AttemptId, JobId, JobName, UserName, WorkerId};
+use dopq_common::wire::{Standing as Told, WorkerKeys as _};
 
 use super::access::{Access, Pace, QUICK, Rule, Who};
 use super::app::{Context, Ctx};
-use super::caller::{AttemptCaller, Caller, NamedJob};
+use super::caller::{AttemptCaller, Caller, NamedJob, WorkerCaller};
 use super::convert;
 use super::error::{Error, LeaderAt, Result};
 use super::streams::Slot;
@@ -133,6 +134,11 @@ fn admit(
             let attempt = attempt(context, params, request)?;
             request.extensions_mut().insert(attempt);
         }
+        Access::Worker => {
+            let question = Told::question(param(params, "nonce")?);
+            let worker = worker(context, request, &question)?;
+            request.extensions_mut().insert(WorkerCaller(worker));
+        }
     }
     let role = context.view().read(|model| model.role.clone());
     match (rule.who, role) {
@@ -219,15 +225,10 @@ fn failed(context: &Context, request: &Request, what: &str) -> Error {
 }
 
 fn attempt(context: &Context, params: &RawPathParams, request: &Request) -> Result<AttemptCaller> {
-    let presented = bearer(request.headers()).ok_or_else(no_token)?;
     let attempt: AttemptId = param(params, "attempt")?.parse()?;
-    let worker = request.headers().get("dopq-worker");
-    let worker = worker.and_then(|value| value.to_str().ok());
-    let worker: WorkerId = worker.unwrap_or_default().parse()?;
-    if !context.app.key.token(attempt, &worker).matches(presented) {
-        let what = "the token does not belong to this attempt on this worker";
-        return Err(failed(context, request, what));
-    }
+    let worker = named_worker(request)?;
+    let token = context.app.keys.token(attempt, &worker);
+    let worker = proven(context, request, worker, token.reveal())?;
     let known = context
         .view()
         .read(|model| match model.state.job(attempt.job) {
@@ -259,6 +260,30 @@ fn attempt(context: &Context, params: &RawPathParams, request: &Request) -> Resu
             .hint("stop it and drop its uploads"))
         }
     }
+}
+
+/// The worker that asks `question`.
+fn worker(context: &Context, request: &Request, question: &str) -> Result<WorkerId> {
+    proven(context, request, named_worker(request)?, question)
+}
+
+/// The worker that the request names.
+fn named_worker(request: &Request) -> Result<WorkerId> {
+    bearer(request.headers()).ok_or_else(no_token)?;
+    let worker = request.headers().get("dopq-worker");
+    let worker = worker.and_then(|value| value.to_str().ok());
+    Ok(worker.unwrap_or_default().parse()?)
+}
+
+/// The worker, if the request proves that it has the worker's key and knows `token`.
+fn proven(context: &Context, request: &Request, worker: WorkerId, token: &str) -> Result<WorkerId> {
+    let presented = bearer(request.headers()).ok_or_else(no_token)?;
+    let proof = context.app.keys.of(&worker).map(|key| key.proof(token));
+    if proof.is_some_and(|proof| proof.matches(presented)) {
+        return Ok(worker);
+    }
+    let what = format!("the request does not prove that it comes from worker {worker}");
+    Err(failed(context, request, &what))
 }
 
 /// An attempt's state in the read model.

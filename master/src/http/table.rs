@@ -7,8 +7,8 @@ use dopq_common::api::Role;
 use super::access::{Access, Pace, Rule, Who};
 use super::app::Ctx;
 use super::routes::{
-    accounts, bundles, checkpoints, data, events, groups, health, jobs, logs, nodes, prune, queue,
-    results, retry, submit, system,
+    accounts, bundles, checkpoints, data, events, groups, health, jobs, logs, node_keys, nodes,
+    prune, queue, results, retry, submit, system,
 };
 
 /// A route.
@@ -90,7 +90,7 @@ impl Table {
 
 /// Every route.
 pub(super) fn table() -> Vec<Route> {
-    use Access::{Account, Attempt, Job, Open, Scrape};
+    use Access::{Account, Attempt, Job, Open, Scrape, Worker};
     use Role::{Admin, Operator, User};
     use Verb::{Delete, Get, Post, Put};
     let by = Access::Role;
@@ -113,6 +113,9 @@ pub(super) fn table() -> Vec<Route> {
         by(Operator),
         nodes::uncordon,
     );
+    t.add(Get, "/v1/node-keys", by(Operator), node_keys::list);
+    t.add(Post, "/v1/node-keys", by(Admin), node_keys::add);
+    t.add(Delete, "/v1/node-keys/{id}", by(Admin), node_keys::remove);
     t.add(Get, "/v1/users", by(Operator), accounts::list);
     t.add(Post, "/v1/users", by(Admin), accounts::create);
     t.add(
@@ -233,5 +236,6 @@ pub(super) fn table() -> Vec<Route> {
     )
     .streams()
     .anywhere();
+    t.add(Get, "/data/v1/standing/{nonce}", Worker, data::standing);
     t.0
 }

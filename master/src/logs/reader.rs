@@ -13,13 +13,14 @@ use dopq_common::broker::{Broker, LiveMessage, LiveStream};
 use dopq_common::id::{AttemptId, JobId, WorkerId};
 use dopq_common::job::Job;
 use dopq_common::wire::log::Damaged;
-use dopq_common::wire::{ClusterKey, Live, Sealed, topic};
+use dopq_common::wire::{Live, Sealed, WorkerKeys, topic};
 use tokio::time::Instant;
 
 use super::frames::{Entry, Frames};
 use super::join::Joiner;
 use super::place::Place;
 use crate::bundles::{self, Bundles, Chunk};
+use crate::keys::NodeKeys;
 use crate::view::View;
 
 /// How often a follower renews its request to the worker and looks for stored chunks.
@@ -42,7 +43,7 @@ pub struct Sources {
     /// The live tail.
     pub broker: Broker,
     /// Verifies that a live piece comes from the attempt's worker.
-    pub key: ClusterKey,
+    pub keys: NodeKeys,
 }
 
 /// What a reader wants.
@@ -227,7 +228,7 @@ impl Reader {
                 Stand::Live(worker) => {
                     current.listen(&self.sources.broker, worker).await?;
                     tokio::select! {
-                        done = current.hear(&self.sources.key) => done?,
+                        done = current.hear(&self.sources.keys) => done?,
                         () = changed(&mut changes, attempt.job) => {}
                     }
                 }
@@ -335,7 +336,7 @@ impl Current {
     }
 
     /// Waits for a live piece or until the next look into the store.
-    async fn hear(&mut self, key: &ClusterKey) -> Result<(), Error> {
+    async fn hear(&mut self, keys: &NodeKeys) -> Result<(), Error> {
         let early = self.joiner.has_gap();
         loop {
             let Some(tail) = &mut self.tail else {
@@ -350,7 +351,7 @@ impl Current {
                 Err(_) => return Ok(()),
                 Ok(None) => return Err(Error::Stopping),
                 Ok(Some(message)) => {
-                    let piece = tail_piece(key, self.attempt, &tail.worker, &message);
+                    let piece = tail_piece(keys, self.attempt, &tail.worker, &message);
                     if let Some((offset, piece)) = piece
                         && (self.offer(offset, piece) || (!early && self.joiner.has_gap()))
                     {
@@ -373,12 +374,12 @@ fn holding(chunks: &[Chunk], next: u64) -> Option<u64> {
 
 /// The offset and bytes of a live message from `worker`.
 fn tail_piece(
-    key: &ClusterKey,
+    keys: &dyn WorkerKeys,
     attempt: AttemptId,
     worker: &WorkerId,
     message: &LiveMessage,
 ) -> Option<(u64, Bytes)> {
-    match Sealed::open(key, &message.body) {
+    match Sealed::open(keys, &message.body) {
         Ok((
             from,
             Live::LogTail {

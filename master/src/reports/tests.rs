@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dopq_common::id::{AttemptId, JobId, JobKey};
 use dopq_common::job::{Cause, Outcome};
 use dopq_common::resources::{ByteSize, Capacity, GpuDevice, MilliCpu};
-use dopq_common::wire::{AttemptPhase, KnownAttempt, WIRE_VERSION};
+use dopq_common::wire::{AttemptPhase, ClusterKey, KnownAttempt, WIRE_VERSION};
 
 use serde_json::value::to_raw_value;
 

@@ -1,7 +1,7 @@
 //! Between batches and what is stored of them: named JSON records, the same in every adapter.
 //!
 //! A record's name is `job:1423`, `user:anna`, `group:vision`, `worker:gpu-01`, `account:anna`,
-//! `key:<idempotency key>` or `meta`. A record without a value is one that was removed.
+//! `node:gpu-01` (a worker's key), `key:<idempotency key>` or `meta`. A record without a value is one that was removed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,6 +69,12 @@ pub(super) fn encode(batch: &Batch) -> Result<Encoded, Error> {
                 place: Place::None,
             },
             AccountChange::Removed(name) => removed(format!("account:{name}")),
+            AccountChange::NodeSet(node) => Entry {
+                name: format!("node:{}", node.worker),
+                value: Some(write("node", node)?),
+                place: Place::None,
+            },
+            AccountChange::NodeRemoved(worker) => removed(format!("node:{worker}")),
         });
     }
     let marks = batch.ingested.iter();
@@ -263,6 +269,7 @@ impl Decoder {
             "key" => Change::Key(Arc::from(id), value.parse()?),
             "meta" => Change::Meta(Box::new(record::read(value)?)),
             "account" => return Ok(Item::Account(AccountChange::Set(read(value)?))),
+            "node" => return Ok(Item::Account(AccountChange::NodeSet(read(value)?))),
             _ => return Ok(Item::Ignored),
         }))
     }
@@ -274,6 +281,7 @@ fn removal(kind: &str, id: &str) -> Result<Item, Cause> {
         "group" => Item::Change(Change::GroupDropped(id.parse()?)),
         "worker" => Item::Change(Change::WorkerDropped(id.parse()?)),
         "account" => Item::Account(AccountChange::Removed(id.parse()?)),
+        "node" => Item::Account(AccountChange::NodeRemoved(id.parse()?)),
         _ => Item::Ignored,
     })
 }
@@ -297,13 +305,15 @@ impl Loading {
             Item::Change(Change::Key(key, job)) => drop(self.keys.insert(key, job)),
             // Nothing that was removed is in an empty state.
             Item::Change(Change::GroupDropped(_) | Change::WorkerDropped(_))
-            | Item::Account(AccountChange::Removed(_)) => drop(self.others.remove(name)),
+            | Item::Account(AccountChange::Removed(_) | AccountChange::NodeRemoved(_)) => {
+                drop(self.others.remove(name));
+            }
             Item::Ignored => {
                 if let Some(key) = name.strip_prefix("key:") {
                     self.keys.remove(key);
                 }
             }
-            item @ (Item::Account(AccountChange::Set(_))
+            item @ (Item::Account(AccountChange::Set(_) | AccountChange::NodeSet(_))
             | Item::Change(
                 Change::User(_) | Change::Group(_) | Change::Worker(_) | Change::Meta(_),
             )) => drop(self.others.insert(name.to_owned(), item)),
@@ -322,12 +332,14 @@ impl Loading {
         let mut changes = Vec::with_capacity(jobs.len() + keys.len() + others.len());
         changes.extend(jobs.into_values().map(Change::Job));
         changes.extend(keys);
-        let mut accounts = Vec::new();
+        let (mut accounts, mut nodes) = (Vec::new(), Vec::new());
         for item in others.into_values() {
             match item {
                 Item::Change(change) => changes.push(change),
                 Item::Account(AccountChange::Set(account)) => accounts.push(account),
-                Item::Account(AccountChange::Removed(_)) | Item::Ignored => {}
+                Item::Account(AccountChange::NodeSet(node)) => nodes.push(node),
+                Item::Account(AccountChange::Removed(_) | AccountChange::NodeRemoved(_))
+                | Item::Ignored => {}
             }
         }
         Loaded {
@@ -335,6 +347,7 @@ impl Loading {
             epoch,
             changes,
             accounts,
+            nodes,
         }
     }
 }

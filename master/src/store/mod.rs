@@ -18,7 +18,8 @@ pub use error::Error;
 pub use port::{Options, Store};
 pub use redis::{Redis, RedisOptions};
 pub use types::{
-    Account, AccountChange, AuditEntry, Batch, Delta, IngestMark, LeaderInfo, Loaded, TokenRecord,
+    Account, AccountChange, AuditEntry, Batch, Delta, IngestMark, LeaderInfo, Loaded, NodeKey,
+    TokenRecord,
 };
 
 /// How long idempotency keys and marks of ingested files are kept: longer than anybody retries.

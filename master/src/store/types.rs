@@ -3,7 +3,7 @@
 use std::fmt;
 
 use dopq_common::api::Role;
-use dopq_common::id::{Epoch, JobId, UserName};
+use dopq_common::id::{Epoch, JobId, UserName, WorkerId};
 use dopq_common::sched::Change;
 use dopq_common::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ pub struct Batch {
     pub seq: u64,
     /// The scheduler's changes.
     pub changes: Vec<Change>,
-    /// Changes to accounts.
+    /// Changes to accounts of users and keys of workers.
     pub accounts: Vec<AccountChange>,
     /// Ingested files, with their jobs.
     pub ingested: Vec<(IngestMark, JobId)>,
@@ -86,13 +86,31 @@ impl fmt::Debug for TokenRecord {
     }
 }
 
-/// One change to the accounts.
+/// That a worker has a key of its own. The key is derived from this and the cluster's secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeKey {
+    /// Whose.
+    pub worker: WorkerId,
+    /// Random; another salt is another key.
+    pub salt: String,
+    /// When it was made.
+    #[serde(rename = "added_at_ms")]
+    pub added_at: Timestamp,
+    /// Who made it.
+    pub added_by: UserName,
+}
+
+/// One change to the accounts of users or the keys of workers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccountChange {
     /// The account's new value.
     Set(Account),
     /// The account is gone, and its tokens with it.
     Removed(UserName),
+    /// The worker has this key, and no earlier one.
+    NodeSet(NodeKey),
+    /// The worker has no key any more.
+    NodeRemoved(WorkerId),
 }
 
 /// An ingested file.
@@ -140,6 +158,8 @@ pub struct Loaded {
     pub changes: Vec<Change>,
     /// Every account, by name.
     pub accounts: Vec<Account>,
+    /// The key of every worker that has one of its own, by name.
+    pub nodes: Vec<NodeKey>,
 }
 
 /// The changes since a batch.
@@ -151,7 +171,7 @@ pub struct Delta {
     pub epoch: Epoch,
     /// To apply to the state of the earlier batch, in order.
     pub changes: Vec<Change>,
-    /// Accounts that changed or went away.
+    /// Accounts and keys that changed or went away.
     pub accounts: Vec<AccountChange>,
 }
 
@@ -192,6 +212,16 @@ mod tests {
         stored(
             &account,
             &format!(r#"{{"name":"anna","role":"user",{tokens}"#),
+        );
+        let node = NodeKey {
+            worker: "gpu-01".parse().expect("a name"),
+            salt: "ab".to_owned(),
+            added_at: Timestamp::from_millis(5),
+            added_by: "root".parse().expect("a name"),
+        };
+        stored(
+            &node,
+            r#"{"worker":"gpu-01","salt":"ab","added_at_ms":5,"added_by":"root"}"#,
         );
         let line = AuditEntry {
             at: Timestamp::from_millis(7),

@@ -94,24 +94,28 @@ pub(crate) fn only_a_known_certificate_is_trusted(
 fn a_workers_account_is_enough(runtime: &Runtime, server: &mut RabbitMq) {
     let Bench { master, .. } = runtime.block_on(connect(server));
     let account = || {
-        let mut options = options(server, "wide", "gpu-01");
-        options.url = server.url_as("gpu-01", "secret").into();
+        let mut options = options(server, "wide", &amqp::worker_client("gpu-01"));
+        options.url = server.url_as("dopq-worker.gpu-01", "secret").into();
         options
     };
-    server.ctl(&["add_user", "gpu-01", "secret"]);
-    // Configure its live queues; write reports and live messages; read its own orders and live queues.
+    drop(master);
+    let master = runtime.block_on(open(options(server, "wide", "master")));
+    let of = master.rights(&gpu(1)).expect("RabbitMQ has accounts");
+    let (user, vhost) = (of.user.as_str(), of.vhost.as_str());
+    server.ctl(&["add_user", user, "secret"]);
+    let (configure, write, read) = (&of.configure, &of.write, &of.read);
+    server.ctl(&["set_permissions", "-p", vhost, user, configure, write, read]);
+    let (exchange, write, read) = (&of.exchange, &of.topic_write, &of.topic_read);
     server.ctl(&[
-        "set_permissions",
+        "set_topic_permissions",
         "-p",
-        "dopq",
-        "gpu-01",
-        r"^wide\.lab\.live\.gpu-01\..*$",
-        r"^wide\.lab\.(reports|live|live\.gpu-01\..*)$",
-        r"^wide\.lab\.(orders\.gpu-01|live|live\.gpu-01\..*)$",
+        vhost,
+        user,
+        exchange,
+        write,
+        read,
     ]);
     runtime.block_on(async {
-        drop(master);
-        let master = open(options(server, "wide", "master")).await;
         master.declare_worker(&gpu(1)).await.expect("declared");
         master.declare_worker(&gpu(2)).await.expect("declared");
         let worker = open(account()).await;
@@ -143,6 +147,18 @@ fn a_workers_account_is_enough(runtime: &Runtime, server: &mut RabbitMq) {
         assert!(
             stolen.is_err(),
             "a worker read another's orders: {stolen:?}"
+        );
+        // Nor what others say live; what it says itself arrives.
+        let mut foreign = worker.subscribe_live(&["log.#"]).await.expect("open");
+        let mut heard = master.subscribe_live(&["#"]).await.expect("open");
+        let beat = worker.publish_live("heartbeat.gpu-01", body(6)).await;
+        beat.expect("open");
+        assert!(soon("a live message", heard.next()).await.is_some());
+        master.publish_live("log.1.1", body(7)).await.expect("open");
+        let overheard = tokio::time::timeout(Duration::from_secs(1), foreign.next()).await;
+        assert!(
+            overheard.is_err(),
+            "a worker read another's log: {overheard:?}"
         );
     });
 }

@@ -17,7 +17,7 @@ use dopq_common::resources::{
 };
 use dopq_common::sched::{Change, Cordon, Group, Guards, Health, Meta, QueueLock, User, Worker};
 use dopq_common::time::Timestamp;
-use dopq_master::store::{Account, TokenRecord};
+use dopq_master::store::{Account, NodeKey, TokenRecord};
 use proptest::prelude::*;
 
 pub(crate) const fn at(millis: u64) -> Timestamp {
@@ -263,6 +263,15 @@ pub(crate) fn account(number: u64, tokens: u64) -> Account {
         name: user_name(number),
         role: Role::Operator,
         tokens: tokens.collect(),
+    }
+}
+
+pub(crate) fn node_key(number: u64) -> NodeKey {
+    NodeKey {
+        worker: worker_id(number),
+        salt: "ab".repeat(16),
+        added_at: at(number),
+        added_by: user_name(0),
     }
 }
 

@@ -13,7 +13,8 @@ use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::TestRunner;
 
 use super::records::{
-    account, any_change, at, group, group_name, job, meta, states, user, worker, worker_id,
+    account, any_change, at, group, group_name, job, meta, node_key, states, user, worker,
+    worker_id,
 };
 use super::{Bench, commit, lead, master};
 use crate::soon;
@@ -28,6 +29,7 @@ pub(crate) async fn an_empty_store_is_empty(bench: Bench) {
         epoch: Epoch(0),
         changes: Vec::new(),
         accounts: Vec::new(),
+        nodes: Vec::new(),
     };
     assert_eq!(loaded, empty);
     assert_eq!(bench.store.seq().await.expect("it is read"), 0);
@@ -73,6 +75,8 @@ pub(crate) async fn every_kind_of_change_is_read_back(bench: Bench) {
     batch.changes.push(Change::Meta(meta(11, true).into()));
     batch.accounts.push(AccountChange::Set(account(0, 3)));
     batch.accounts.push(AccountChange::Set(account(1, 0)));
+    batch.accounts.push(AccountChange::NodeSet(node_key(0)));
+    batch.accounts.push(AccountChange::NodeSet(node_key(1)));
     let mut expected = Contents::new();
     apply(&mut expected, &batch);
     commit(&bench.store, &batch).await;
@@ -89,6 +93,9 @@ pub(crate) async fn every_kind_of_change_is_read_back(bench: Bench) {
     removal
         .accounts
         .push(AccountChange::Removed(account(1, 0).name));
+    removal
+        .accounts
+        .push(AccountChange::NodeRemoved(node_key(1).worker));
     // What is not there can be removed as well.
     removal.changes.push(Change::JobDropped(JobId(99)));
     apply(&mut expected, &removal);
@@ -435,6 +442,9 @@ fn of_loaded(loaded: &Loaded) -> Contents {
     for account in &loaded.accounts {
         put_account(&mut contents, &AccountChange::Set(account.clone()));
     }
+    for node in &loaded.nodes {
+        put_account(&mut contents, &AccountChange::NodeSet(node.clone()));
+    }
     contents
 }
 
@@ -493,5 +503,9 @@ fn put_account(contents: &mut Contents, change: &AccountChange) {
             contents.insert(format!("account:{}", account.name), text);
         }
         AccountChange::Removed(name) => drop(contents.remove(&format!("account:{name}"))),
+        AccountChange::NodeSet(node) => {
+            contents.insert(format!("node:{}", node.worker), format!("{node:?}"));
+        }
+        AccountChange::NodeRemoved(worker) => drop(contents.remove(&format!("node:{worker}"))),
     }
 }

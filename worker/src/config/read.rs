@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use dopq_common::broker::amqp;
+use dopq_common::broker::amqp::{self, worker_client};
 use dopq_common::id::WorkerId;
 use dopq_common::settings::{Field as _, Layers, Mistakes, Named, Scalar as _, ServiceUrl};
 use dopq_common::wire::{ClusterKey, WorkerKey};
@@ -33,11 +33,11 @@ dopq_common::settings! {
         name: Option<WorkerId> = None;
         /// The settings of the worker
         worker as "": options::Settings = options::Settings::default();
-        /// The cluster's secret, from which this worker derives its key
+        /// The cluster's secret, where all of the cluster is on this machine
         secret: Option<SecretString> = None;
         /// File that contains the cluster's secret
         secret_file: Option<PathBuf> = None;
-        /// This worker's own key, instead of the cluster's secret
+        /// This worker's own key, from `dopq node add`
         key: Option<SecretString> = None;
         /// File that contains this worker's own key
         key_file: Option<PathBuf> = None;
@@ -86,12 +86,26 @@ pub(crate) fn read(
     let settings = Program::from_layers(&mut layers);
     let name = worker_name(&mut layers, settings.name.clone());
     let key = worker_key(&mut layers, &settings, name.as_ref());
-    let client = format!("dopq-worker.{}", name.as_ref().map_or("", WorkerId::as_str));
+    let client = worker_client(name.as_ref().map_or("", WorkerId::as_str));
     let cluster = &settings.worker.cluster;
     let broker = settings
         .broker
         .options(&mut layers, "broker", cluster, client);
     layers.check()?;
+    let mut hints = layers.hints().to_vec();
+    let is_shared = settings.secret.is_some() || settings.secret_file.is_some();
+    let is_local = settings
+        .broker
+        .url
+        .as_ref()
+        .is_none_or(ServiceUrl::is_loopback);
+    if is_shared && !is_local {
+        hints.push(
+            "this worker has the cluster's secret, which masters accept from other machines only with \
+             insecure_shared_secret; make a key for it with: dopq node add NAME"
+                .to_owned(),
+        );
+    }
     // Without a mistake all of them are there.
     let (Some(name), Some(key), Some(broker)) = (name, key, broker) else {
         return Err(Mistakes(Vec::new()));
@@ -106,7 +120,7 @@ pub(crate) fn read(
         log_format: settings.log_format,
         log_level: settings.log_level,
         printed: layers.print(),
-        hints: layers.hints().to_vec(),
+        hints,
     })
 }
 

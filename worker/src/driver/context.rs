@@ -14,7 +14,7 @@ use dopq_common::id::AttemptId;
 use dopq_common::job::{Cause, Outcome};
 use futures::FutureExt as _;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -50,6 +50,10 @@ pub(crate) struct Context {
     /// Container creations and starts at once.
     pub(crate) starts: Semaphore,
     pub(crate) logs: Mutex<BTreeMap<AttemptId, Arc<Log>>>,
+    /// Asks for an introduction to the masters.
+    pub(crate) introduce: Notify,
+    /// Held while the masters are asked how this worker stands.
+    pub(crate) asking: tokio::sync::Mutex<()>,
     pub(crate) inputs: mpsc::Sender<Input>,
     pub(crate) tasks: TaskTracker,
     pub(crate) shutdown: CancellationToken,

@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dopq_common::agent::{self, Act, Attempt, Effects, Event, State};
+use dopq_common::agent::{self, Act, Attempt, Effects, Event, Orders, State};
 use dopq_common::broker::Delivery;
-use dopq_common::id::AttemptId;
+use dopq_common::id::{AttemptId, Epoch};
 use dopq_common::wire::NumberedReport;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use super::work::Work;
 use crate::input::Input;
 use crate::outbox::{Outbox, Report};
 use crate::records::{self, Commit, Records};
+use crate::standing;
 use dopq_common::chain::chain;
 
 /// A batch takes no more inputs once it has this many events. One message of orders can exceed it by a
@@ -242,6 +243,16 @@ struct UnderWay {
     acts: Vec<Act>,
 }
 
+/// Opens and reads a message of orders; `None` when it is not a master's.
+fn open(driver: &Driver, delivery: &Delivery) -> Option<Orders> {
+    let options = &driver.work.context.options;
+    agent::read(&options.key, &options.name, &delivery.body)
+        .inspect_err(|error| {
+            tracing::error!(error = chain(error), "dropped a message of orders");
+        })
+        .ok()
+}
+
 /// Waits until it is written; for ever when nothing is.
 async fn written(under_way: &mut Option<UnderWay>) -> Result<(), records::Error> {
     match under_way {
@@ -272,21 +283,46 @@ impl Batch {
         match input {
             Input::Core(event) => self.event(driver, event),
             Input::Confirmed(seqs) => self.confirmed.extend(seqs),
-            Input::Orders(delivery) => {
-                let read = agent::read(&delivery.body);
-                // Also what is not understood is acknowledged: it would come again for ever.
-                self.deliveries.push(delivery);
-                match read {
-                    Ok(orders) => orders.into_iter().for_each(|order| match order {
-                        Ok(event) => self.event(driver, event),
-                        Err(error) => {
-                            tracing::warn!(error = chain(&error), "dropped an order");
-                        }
-                    }),
-                    Err(error) => {
-                        tracing::error!(error = chain(&error), "dropped a message of orders");
-                    }
+            Input::Orders(delivery) => match open(driver, &delivery) {
+                Some(orders) if !driver.work.state.believes(orders.epoch) => {
+                    let context = Arc::clone(&driver.work.context);
+                    driver
+                        .work
+                        .context
+                        .spawn(standing::check(context, delivery));
                 }
+                orders => self.orders(driver, delivery, orders),
+            },
+            Input::Checked { delivery, told } => {
+                let orders = open(driver, &delivery);
+                // A worker that knows no master and has never heard of a leadership believes the first one.
+                let is_new = driver.work.state.meta().epoch == Epoch::default();
+                let first = orders.as_ref().filter(|_| is_new);
+                if let Some(epoch) = told.or_else(|| first.map(|orders| orders.epoch)) {
+                    self.event(driver, Event::EpochTold(epoch));
+                }
+                let refused = orders
+                    .as_ref()
+                    .filter(|orders| !driver.work.state.believes(orders.epoch));
+                if let Some(orders) = refused {
+                    tracing::error!(
+                        epoch = orders.epoch.0,
+                        known = driver.work.state.meta().epoch.0,
+                        "refused orders of a leadership that no master knows of; if there is one, set master_urls"
+                    );
+                }
+                self.orders(driver, delivery, orders);
+            }
+        }
+    }
+
+    /// Takes what a message of orders holds. Also what is not understood is acknowledged: it would come again for ever.
+    fn orders(&mut self, driver: &mut Driver, delivery: Delivery, orders: Option<Orders>) {
+        self.deliveries.push(delivery);
+        for order in orders.into_iter().flat_map(|orders| orders.orders) {
+            match order {
+                Ok(event) => self.event(driver, event),
+                Err(error) => tracing::warn!(error = chain(&error), "dropped an order"),
             }
         }
     }

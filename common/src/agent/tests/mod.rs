@@ -220,6 +220,36 @@ fn an_older_leader_is_not_obeyed() {
 }
 
 #[test]
+fn an_epoch_that_jumps_is_believed_once_a_master_told_of_it() {
+    let (a, mut state) = (id("1.1"), fresh());
+    after(&mut state, [ordered(5, a, run(false))]);
+    let far = 5 + 1001;
+    for epoch in [far, u64::MAX] {
+        assert!(!state.believes(Epoch(epoch)));
+        let mut effects = Effects::default();
+        let refused = step(
+            &mut state,
+            NOW,
+            ordered(epoch, a, Order::Forget),
+            &mut effects,
+        );
+        assert!(matches!(refused, Err(Rejected::EpochJump { .. })));
+        assert_eq!(
+            (effects, state.meta().epoch),
+            (Effects::default(), Epoch(5))
+        );
+    }
+    // The leader is obeyed as before.
+    after(&mut state, [ordered(6, a, run(false))]);
+    let effects = after(&mut state, [Event::EpochTold(Epoch(far))]);
+    assert!(effects.meta);
+    assert!(state.believes(Epoch(far)));
+    // What a master that lags tells changes nothing.
+    after(&mut state, [Event::EpochTold(Epoch(7))]);
+    assert_eq!(state.meta().epoch, Epoch(far));
+}
+
+#[test]
 fn stopping_what_never_came_leaves_a_tombstone() {
     let (a, mut state) = (id("1.1"), fresh());
     let effects = after(&mut state, [stop_event(a)]);

@@ -230,6 +230,7 @@ fn every_stage_knows_every_event() {
                         Rejected::Unknown(_) => "unknown".to_owned(),
                         Rejected::Repeated(_) => "repeated".to_owned(),
                         Rejected::OldEpoch { .. } => "old epoch".to_owned(),
+                        Rejected::EpochJump { .. } => "epoch jump".to_owned(),
                     }
                 }
                 Ok(()) => {

@@ -14,6 +14,7 @@ use super::consumer::Consumer;
 use super::lane::{Lane, Purpose};
 use super::options::Options;
 use super::publisher::Sent;
+use super::rights::Rights;
 use super::topology::{Names, Post};
 use crate::broker::{DeadLetter, Error, Link, LiveStream, OptionsError};
 use crate::id::WorkerId;
@@ -55,6 +56,12 @@ impl Drop for Tasks {
 }
 
 impl Broker {
+    /// The rights of `worker`'s account.
+    #[must_use]
+    pub fn rights(&self, worker: &WorkerId) -> Rights {
+        Rights::of(&self.shared.names, &self.shared.uri, worker)
+    }
+
     /// Begins to connect, in the background; [`super::super::Broker::link`] tells when it is up. Must be
     /// called within a tokio runtime.
     ///

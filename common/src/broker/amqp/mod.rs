@@ -12,6 +12,7 @@ mod lane;
 mod live;
 mod options;
 mod publisher;
+mod rights;
 mod settings;
 mod topology;
 
@@ -19,4 +20,5 @@ pub use broker::Broker;
 pub(super) use consumer::{Claim, Consumer};
 pub use options::Options;
 pub(super) use publisher::Sent;
+pub use rights::{Rights, worker_client};
 pub use settings::Settings;

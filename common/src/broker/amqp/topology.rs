@@ -68,6 +68,11 @@ impl Names {
         Self(format!("{}.{}", options.prefix, options.cluster))
     }
 
+    /// What all of them begin with.
+    pub(super) fn all(&self) -> &str {
+        &self.0
+    }
+
     /// The exchange that a message for `post` goes to.
     pub(super) fn exchange(&self, post: &Post) -> ShortString {
         match post {

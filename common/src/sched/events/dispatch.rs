@@ -46,6 +46,7 @@ impl Step<'_> {
             }
             Event::WorkerHeard { worker, session } => self.worker_heard(&worker, &session),
             Event::WorkerLeft { worker } => self.worker_left(&worker),
+            Event::WorkerRemoved { worker } => self.worker_removed(&worker),
             Event::WorkerClosed { worker, why } => self.worker_closed(&worker, why),
             Event::CordonSet { worker, cordon } => self.cordon_set(&worker, cordon),
             Event::Reported {

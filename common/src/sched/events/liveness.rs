@@ -42,6 +42,20 @@ impl Step<'_> {
         Ok(())
     }
 
+    pub(crate) fn worker_removed(&mut self, id: &WorkerId) -> Result<(), Rejected> {
+        let known = self.state.worker(id);
+        let health = known
+            .ok_or_else(|| Rejected::NoSuchWorker(id.clone()))?
+            .health;
+        match health {
+            Health::Up | Health::Suspect { .. } => {
+                self.lose(id, &format!("{id} was removed from the cluster"));
+            }
+            Health::Lost { .. } => {}
+        }
+        Ok(())
+    }
+
     /// The lead was taken with a state from the store: what its orders were is given again, and every
     /// worker's time starts anew.
     pub(crate) fn leadership_acquired(&mut self) {
@@ -114,7 +128,9 @@ impl Step<'_> {
         for (id, health) in workers {
             let silence = self.state.watch_mut().silence(&id, self.now);
             match health {
-                Health::Up | Health::Suspect { .. } if silence >= lost_after => self.lose(&id),
+                Health::Up | Health::Suspect { .. } if silence >= lost_after => {
+                    self.lose(&id, &format!("{id} has fallen silent"));
+                }
                 Health::Up if silence >= suspect_after => {
                     self.set_health(&id, Health::Suspect { since: self.now });
                 }
@@ -123,8 +139,8 @@ impl Step<'_> {
         }
     }
 
-    /// Gives a silent worker's jobs to others, and orders it to end them should it come back.
-    fn lose(&mut self, id: &WorkerId) {
+    /// Gives a worker's jobs to others, and orders it to end them should it come back.
+    fn lose(&mut self, id: &WorkerId, why: &str) {
         self.set_health(id, Health::Lost { since: self.now });
         let node = self.state.index().node(id);
         let jobs: Vec<JobId> =
@@ -132,7 +148,7 @@ impl Step<'_> {
         for job in jobs {
             let attempt = self.state.job(job).and_then(|job| job.attempt());
             let ended = Ended {
-                outcome: Outcome::new(Cause::WorkerLost, format!("{id} has fallen silent")),
+                outcome: Outcome::new(Cause::WorkerLost, why),
                 ran: Duration::ZERO,
                 log_bytes: None,
                 results: None,

@@ -68,6 +68,11 @@ pub enum Event {
         /// Which.
         worker: WorkerId,
     },
+    /// An admin took a worker's key, so that nothing it says is believed any more.
+    WorkerRemoved {
+        /// Which.
+        worker: WorkerId,
+    },
     /// An operator closes a worker to new jobs, or opens it again.
     CordonSet {
         /// Which.

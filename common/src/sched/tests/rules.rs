@@ -364,6 +364,29 @@ fn a_clock_that_jumps_loses_nobody() {
 }
 
 #[test]
+fn a_removed_worker_loses_its_jobs_at_once() {
+    let mut c = Cluster::new();
+    c.join("w1", 1);
+    c.submit("anna", |_| {});
+    c.report("w1", "1.1", phase(AttemptPhase::Running)).unwrap();
+    let gone = |name| Event::WorkerRemoved {
+        worker: worker(name),
+    };
+    c.ok(gone("w1"));
+    assert_eq!(c.phase(1), Phase::Queued);
+    let health = c.state.worker(&worker("w1")).unwrap().health;
+    assert_eq!(health, Health::Lost { since: c.now });
+    c.ok(gone("w1"));
+    assert_eq!(
+        c.step(gone("w2")),
+        Err(Rejected::NoSuchWorker(worker("w2")))
+    );
+    c.join("w2", 1);
+    c.pass(5, &["w2"]);
+    assert_eq!(c.worker_of(1), Some("w2"));
+}
+
+#[test]
 fn a_goodbye_gives_ten_minutes_more() {
     let mut c = Cluster::new();
     c.join("w1", 1);

@@ -14,7 +14,7 @@ use dopq_common::resources::{ByteSize, Capacity, GpuDevice, MilliCpu};
 use dopq_common::sched::{Settings, Submission};
 use dopq_common::wire::{
     AttemptOrder, AttemptPhase, ClusterKey, Hello, NumberedReport, Order, OrderEnvelope, Report,
-    ReportEnvelope, WIRE_VERSION, WorkerKey, read_envelope,
+    ReportEnvelope, ToWorker, WIRE_VERSION, WorkerKey, read_envelope,
 };
 use serde_json::value::to_raw_value;
 use tokio::sync::watch;
@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::archive::{self, Entry, Kind};
 use crate::bundles::Bundles;
 use crate::driver::{Handle, Parts, channel};
+use crate::keys::NodeKeys;
 use crate::leader::{self, Standing};
 use crate::metrics::{Board, Metrics};
 use crate::store::{LeaderInfo, Options, Store};
@@ -117,13 +118,14 @@ impl Cluster {
     /// A master that leads when it can.
     pub(crate) fn start(&self, id: &str) -> Master {
         let view = View::new(self.settings.clone());
+        let keys = NodeKeys::new(self.key.clone(), view.clone(), true);
         let (handle, inputs) = channel(view);
         let heard = Heard::default();
         let parts = Parts {
             store: self.store.clone(),
             broker: self.broker.clone(),
             bundles: self.bundles.clone(),
-            key: self.key.clone(),
+            keys,
             cluster: "test".to_owned(),
             data_urls: vec![format!("http://{id}")],
             results_max_bytes: 1 << 30,
@@ -390,7 +392,8 @@ impl FakeWorker {
     pub(crate) async fn next_order(&mut self) -> Ordered {
         while self.ordered.is_empty() {
             let delivery = within("an order", self.orders.next()).await.expect("open");
-            let envelope: OrderEnvelope = read_envelope(&delivery.body).expect("orders");
+            let opened = self.key.open_to(ToWorker::Orders, &self.id, &delivery.body);
+            let envelope: OrderEnvelope = read_envelope(opened.expect("sealed")).expect("orders");
             for order in &envelope.orders {
                 let order: AttemptOrder = serde_json::from_str(order.get()).expect("an order");
                 self.ordered.push_back(Ordered {

@@ -10,13 +10,14 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use dopq_common::api::ErrorCode;
+use dopq_common::wire::{Standing, ToWorker, WorkerKeys as _};
 use futures::stream::try_unfold;
 use futures::{Stream, StreamExt};
 use parking_lot::Mutex;
 
 use crate::bundles;
 use crate::http::app::Ctx;
-use crate::http::caller::AttemptCaller;
+use crate::http::caller::{AttemptCaller, WorkerCaller};
 use crate::http::error::{Error, Result};
 use crate::http::extract::collect;
 use crate::http::uploads;
@@ -24,6 +25,30 @@ use crate::view::Model;
 
 /// The largest piece of a log; a worker sends about 1 MiB.
 const LOG_CHUNK_MAX_BYTES: usize = 4 << 20;
+
+/// A nonce needs no more characters.
+const NONCE_MAX_CHARS: usize = 64;
+
+/// That the worker's key is good, and which leadership this master knows of; sealed for the worker.
+pub(in crate::http) async fn standing(
+    State(context): State<Ctx>,
+    Extension(WorkerCaller(worker)): Extension<WorkerCaller>,
+    Path(nonce): Path<String>,
+) -> Result<Vec<u8>> {
+    if nonce.len() > NONCE_MAX_CHARS {
+        let message = format!("the nonce has more than {NONCE_MAX_CHARS} characters");
+        return Err(Error::new(ErrorCode::BadRequest, message));
+    }
+    let standing = Standing {
+        nonce,
+        epoch: context.view().read(|model| model.epoch),
+    };
+    let key = context.app.keys.of(&worker);
+    let key = key.ok_or_else(|| Error::new(ErrorCode::Unauthorized, "the key was taken away"))?;
+    let body = serde_json::to_vec(&standing)
+        .map_err(|error| Error::internal("cannot encode the answer", &error))?;
+    Ok(key.seal_to(ToWorker::Standing, &worker, &body))
+}
 
 /// The bundle: a redirect to its signed URL if the store can sign, otherwise its bytes.
 pub(in crate::http) async fn bundle(

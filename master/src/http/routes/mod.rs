@@ -9,6 +9,7 @@ pub(super) mod groups;
 pub(super) mod health;
 pub(super) mod jobs;
 pub(super) mod logs;
+pub(super) mod node_keys;
 pub(super) mod nodes;
 pub(super) mod prune;
 pub(super) mod queue;

@@ -16,9 +16,9 @@ enum Asker {
     Bert,
     Operator,
     Admin,
-    /// The worker that runs the attempt, with the attempt's token.
+    /// The worker that runs the attempt, with its proof.
     Worker,
-    /// Another worker, with the token that it would have for the attempt.
+    /// Another worker, with the proof that it would have for the attempt.
     OtherWorker,
 }
 
@@ -49,6 +49,9 @@ const MAY: &[(&str, &str, &[Asker])] = &[
     ("GET", "/v1/nodes", &[Anna, Bert, Operator, Admin]),
     ("POST", "/v1/nodes/{id}/cordon", &[Operator, Admin]),
     ("POST", "/v1/nodes/{id}/uncordon", &[Operator, Admin]),
+    ("GET", "/v1/node-keys", &[Operator, Admin]),
+    ("POST", "/v1/node-keys", &[Admin]),
+    ("DELETE", "/v1/node-keys/{id}", &[Admin]),
     ("GET", "/v1/users", &[Operator, Admin]),
     ("POST", "/v1/users", &[Admin]),
     ("POST", "/v1/users/{name}/tokens", &[Anna, Admin]),
@@ -101,6 +104,7 @@ const MAY: &[(&str, &str, &[Asker])] = &[
         "/data/v1/attempts/{attempt}/checkpoint/chunks/{digest}",
         &[Worker],
     ),
+    ("GET", "/data/v1/standing/{nonce}", &[Worker, OtherWorker]),
 ];
 
 #[test]
@@ -144,6 +148,8 @@ async fn everybody_gets_exactly_what_is_theirs() {
     for (verb, pattern, may) in MAY {
         let path = pattern
             .replace("/nodes/{id}", "/nodes/gpu-1")
+            .replace("/node-keys/{id}", "/node-keys/gpu-1")
+            .replace("{nonce}", "abc")
             .replace("{id}", &job.to_string())
             .replace("{name}", "anna")
             .replace("{group}", "vision")
@@ -151,6 +157,13 @@ async fn everybody_gets_exactly_what_is_theirs() {
             .replace("{digest}", &"ab".repeat(32))
             .replace("{attempt}", &attempt)
             .replace("{offset}", "0");
+        let proof = |worker: &str| {
+            if pattern.contains("{nonce}") {
+                world.standing_proof("abc", worker)
+            } else {
+                world.attempt_token(&attempt, worker)
+            }
+        };
         for asker in ASKERS {
             let request = world.request(verb, &path);
             let request = match asker {
@@ -161,10 +174,10 @@ async fn everybody_gets_exactly_what_is_theirs() {
                 Operator => request.token(&world.token("olga")),
                 Admin => request.token(&world.token("root")),
                 Worker => request
-                    .token(&world.attempt_token(&attempt, "gpu-1"))
+                    .token(&proof("gpu-1"))
                     .header("dopq-worker", "gpu-1"),
                 OtherWorker => request
-                    .token(&world.attempt_token(&attempt, "gpu-2"))
+                    .token(&proof("gpu-2"))
                     .header("dopq-worker", "gpu-2"),
             };
             let reply = request.send().await;

@@ -10,6 +10,7 @@ mod estimates;
 mod groups;
 mod jobs;
 mod logs;
+mod node_keys;
 mod prune;
 mod streams;
 mod upload;

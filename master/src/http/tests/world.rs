@@ -33,6 +33,7 @@ use crate::driver::{self, Handle, Parts};
 use crate::http::app::{App, Context, Ctx, Settings};
 use crate::http::router::assemble;
 use crate::http::table::{Route, table};
+use crate::keys::NodeKeys;
 use crate::leader::{self, Standing};
 use crate::metrics::{Board, Metrics, Part, PartState};
 use crate::quota::Quota;
@@ -122,7 +123,7 @@ impl World {
             store,
             broker: world.broker.clone(),
             bundles: world.bundles.clone(),
-            key: world.key.clone(),
+            keys: app.keys.clone(),
             cluster: "default".to_owned(),
             data_urls: Vec::new(),
             results_max_bytes: 1 << 30,
@@ -179,6 +180,7 @@ impl World {
             epoch: Epoch(1),
             changes: Vec::new(),
             accounts,
+            nodes: Vec::new(),
         };
         view.reload(scheduler(), loaded);
         view.stand_by(leader_url.map(str::to_owned));
@@ -218,7 +220,7 @@ impl World {
             pruner,
             intake,
             broker: broker.clone(),
-            key: key.clone(),
+            keys: NodeKeys::new(key.clone(), handle.view().clone(), true),
             settings,
             metrics: Metrics::default(),
             board: Board::default(),
@@ -284,10 +286,17 @@ impl World {
     }
 
     pub(super) fn attempt_token(&self, attempt: &str, worker: &str) -> String {
-        let token = self
-            .key
-            .token(attempt.parse().expect("id"), &machine(worker));
-        token.reveal().to_owned()
+        let worker = machine(worker);
+        let token = self.key.token(attempt.parse().expect("id"), &worker);
+        let proof = self.key.worker(&worker).proof(token.reveal());
+        proof.reveal().to_owned()
+    }
+
+    /// What a worker sends that asks how it stands, with the key that anybody makes who knows the secret.
+    pub(super) fn standing_proof(&self, nonce: &str, worker: &str) -> String {
+        let key = self.key.worker(&machine(worker));
+        let proof = key.proof(&dopq_common::wire::Standing::question(nonce));
+        proof.reveal().to_owned()
     }
 
     /// What each user keeps.

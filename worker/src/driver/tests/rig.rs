@@ -11,7 +11,7 @@ use dopq_common::resources::{Allocation, ByteSize, GpuShare, MilliCpu, MilliGpu}
 use dopq_common::wire::log::Source;
 use dopq_common::wire::{
     AttemptOrder, ClusterKey, NumberedReport, Order, OrderEnvelope, Report, ReportEnvelope,
-    RunOrder, Sealed, WIRE_VERSION,
+    RunOrder, Sealed, ToWorker, WIRE_VERSION,
 };
 use serde_json::value::to_raw_value;
 use tempfile::TempDir;
@@ -61,11 +61,27 @@ pub(super) struct Rig {
     boot: String,
 }
 
+/// Orders of the leadership `epoch`, not sealed.
+pub(super) fn message(epoch: u64, orders: impl Iterator<Item = AttemptOrder>) -> Vec<u8> {
+    let envelope = OrderEnvelope {
+        version: WIRE_VERSION,
+        epoch: Epoch(epoch),
+        orders: orders
+            .map(|order| to_raw_value(&order).expect("order"))
+            .collect(),
+    };
+    serde_json::to_vec(&envelope).expect("orders")
+}
+
 impl Rig {
     pub(super) async fn new() -> Self {
         let broker = Broker::Inproc(inproc::Broker::default());
         let plane = Plane::default();
-        plane.offer(BUNDLE, TOKEN);
+        let (key, worker) = (
+            ClusterKey::from_secret("s"),
+            "w1".parse::<WorkerId>().expect("name"),
+        );
+        plane.offer(BUNDLE, key.worker(&worker).proof(TOKEN).reveal());
         let url = plane.serve().await;
         let limits = crate::Limits {
             min_free_disk: dopq_common::resources::ByteSize(0),
@@ -76,14 +92,14 @@ impl Rig {
             plane,
             reports: broker.consume_reports().await.expect("reports"),
             broker,
-            worker: "w1".parse().expect("name"),
+            worker,
             dir: tempfile::tempdir().expect("folder"),
             limits,
             retention: crate::Retention::default(),
             networks: 0,
             results_max_bytes: None,
             checkpoint_max_bytes: Some(1 << 30),
-            key: ClusterKey::from_secret("s"),
+            key,
             url,
             reported: VecDeque::new(),
             last_seq: None,
@@ -175,14 +191,14 @@ impl Rig {
             attempt: id(attempt).parse().expect("attempt"),
             order,
         });
-        let envelope = OrderEnvelope {
-            version: WIRE_VERSION,
-            epoch: Epoch(1),
-            orders: orders
-                .map(|order| to_raw_value(&order).expect("order"))
-                .collect(),
-        };
-        let body = serde_json::to_vec(&envelope).expect("orders");
+        let body = message(1, orders);
+        let key = self.key.worker(&self.worker);
+        self.send(key.seal_to(ToWorker::Orders, &self.worker, &body))
+            .await;
+    }
+
+    /// Puts a message into the worker's queue, whoever sealed it.
+    pub(super) async fn send(&self, body: Vec<u8>) {
         self.broker
             .publish_order(&self.worker, Bytes::from(body))
             .await
@@ -221,6 +237,12 @@ impl Rig {
             results_max_bytes: self.results_max_bytes,
             checkpoint_max_bytes: self.checkpoint_max_bytes,
         }
+    }
+
+    /// What the data plane expects of this worker.
+    pub(super) fn proof(&self) -> String {
+        let key = self.key.worker(&self.worker);
+        key.proof(TOKEN).reveal().to_owned()
     }
 
     pub(super) async fn stop(&self, attempt: &str, grace_ms: u64) {

@@ -6,10 +6,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use dopq_common::id::Digest;
 use dopq_common::id::UserName;
-use dopq_common::wire::{Live, Order, Report, topic};
+use dopq_common::job::{Cause, Outcome};
+use dopq_common::wire::{AttemptOrder, ClusterKey, Live, Order, Report, ToWorker, topic};
 
 use super::plane::id;
-use super::rig::Rig;
+use super::rig::{Rig, message};
 use crate::docker::fake::{Build, Program};
 
 fn digest() -> Digest {
@@ -214,5 +215,40 @@ async fn a_followed_log_is_told_live() {
         rig.finished("1.1").await.outcome.cause.as_str(),
         "succeeded"
     );
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn orders_that_no_master_gave_change_nothing() {
+    let mut rig = Rig::started().await;
+    rig.fake
+        .script("dopq-1-1-070707070707", Program::new().runs_on());
+    rig.run("1.1", "").await;
+    rig.until("running").await;
+    let stop = |epoch| {
+        let order = AttemptOrder {
+            attempt: id("1.1").parse().expect("attempt"),
+            order: Order::Stop {
+                outcome: Outcome::new(Cause::UserError, "forged"),
+                insists: true,
+                grace: Duration::ZERO,
+            },
+        };
+        message(epoch, std::iter::once(order))
+    };
+    let worker = rig.worker.clone();
+    let key = ClusterKey::from_secret("s").worker(&worker);
+    let other = ClusterKey::from_secret("s").worker(&"w2".parse().expect("name"));
+    rig.send(stop(1)).await;
+    rig.send(other.seal_to(ToWorker::Orders, &worker, &stop(1)))
+        .await;
+    rig.send(key.seal_to(ToWorker::Standing, &worker, &stop(1)))
+        .await;
+    // No master is there to confirm this epoch; the real leader is still obeyed after it.
+    rig.send(key.seal_to(ToWorker::Orders, &worker, &stop(u64::MAX)))
+        .await;
+    rig.stop("1.1", 1000).await;
+    let cause = rig.finished("1.1").await.outcome.cause;
+    assert_eq!(cause, Cause::Cancelled);
     rig.end().await;
 }

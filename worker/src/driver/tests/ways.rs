@@ -263,7 +263,7 @@ async fn a_bundle_that_no_master_has_ends_the_attempt_and_blames_nobodys_job() {
 async fn a_wrong_bundle_is_never_built() {
     let mut rig = Rig::started().await;
     rig.plane
-        .offer(b"something else entirely here 123", "token");
+        .offer(b"something else entirely here 123", &rig.proof());
     rig.run("1.1", "").await;
     let end = rig.finished("1.1").await;
     assert_eq!(end.outcome.cause.as_str(), "engine_error");
