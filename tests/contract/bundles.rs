@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dopq_common::bundle::Limits;
-use dopq_common::id::{AttemptId, JobId, JobKey};
+use dopq_common::id::{AttemptId, JobId, JobKey, UserName};
 use dopq_common::sched::Submission;
 use dopq_common::settings::Share;
 use dopq_master::bundles::{Bundles, Chunk, Error, Intake};
@@ -152,6 +152,10 @@ struct Driver {
 }
 
 impl Submit for Driver {
+    fn users(&self) -> Vec<UserName> {
+        Vec::new()
+    }
+
     async fn submit(&self, submission: Submission, mark: IngestMark) -> Result<Accepted, ActError> {
         let mut jobs = self.jobs.lock().expect("no panic");
         let new = jobs.insert(mark.key, submission).is_none();

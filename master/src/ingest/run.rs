@@ -1,6 +1,8 @@
 //! The loop of ingest: looks, takes files and reports its status.
 
 use dopq_common::chain::chain;
+use dopq_common::id::UserName;
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,6 +72,7 @@ pub async fn run<S: Submit>(
         board: parts.board,
         metrics: parts.metrics,
         looks: Looks::default(),
+        welcomed: BTreeSet::new(),
         counts: Counts::default(),
         failures: 0,
         skip: 0,
@@ -98,6 +101,8 @@ struct Watch<S> {
     board: Board,
     metrics: Metrics,
     looks: Looks,
+    /// Users whose folders were made, or were there.
+    welcomed: BTreeSet<UserName>,
     counts: Counts,
     /// Failed listings in a row.
     failures: u32,
@@ -148,6 +153,7 @@ impl<S: Submit> Watch<S> {
             }
         };
         self.failures = 0;
+        self.welcome().await;
         self.counts.ignored = listing.ignored;
         let shortage = self.shortage();
         let room = match shortage {
@@ -164,6 +170,20 @@ impl<S: Submit> Watch<S> {
             });
         }
         self.say(shortage);
+    }
+
+    /// Makes the folders of new users, so that they need only copy their bundles there.
+    async fn welcome(&mut self) {
+        for user in self.taker.submit.users() {
+            if self.welcomed.contains(&user) {
+                continue;
+            }
+            if let Err(error) = self.taker.share.welcome(&user).await {
+                // A share that an administrator closed to us still works where the folders are.
+                tracing::warn!(user.name = %user, error = chain(&error), "cannot make a user's folder on the share");
+            }
+            self.welcomed.insert(user);
+        }
     }
 
     /// Why ingest takes nothing at all.

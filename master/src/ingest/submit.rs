@@ -1,7 +1,8 @@
-//! Submits ingested jobs.
+//! Submits ingested jobs, and tells who may have some.
 
 use std::future::Future;
 
+use dopq_common::id::UserName;
 use dopq_common::sched::Submission;
 
 use crate::driver::{Accepted, ActError, Handle};
@@ -9,6 +10,9 @@ use crate::store::IngestMark;
 
 /// The driver as ingest sees it.
 pub trait Submit: Clone + Send + Sync + 'static {
+    /// Everybody with an account.
+    fn users(&self) -> Vec<UserName>;
+
     /// Submits the job and its file's mark in one commit. The same mark gives the same job.
     fn submit(
         &self,
@@ -18,6 +22,11 @@ pub trait Submit: Clone + Send + Sync + 'static {
 }
 
 impl Submit for Handle {
+    fn users(&self) -> Vec<UserName> {
+        self.view()
+            .read(|model| model.accounts.keys().cloned().collect())
+    }
+
     async fn submit(&self, submission: Submission, mark: IngestMark) -> Result<Accepted, ActError> {
         self.submit_ingested(submission, mark).await
     }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dopq_common::bundle::Fault;
+use dopq_common::id::UserName;
 use futures::{StreamExt as _, TryStreamExt as _};
 use rustix::fs::{
     self as rfs, AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat,
@@ -87,6 +88,18 @@ impl Folder {
     ) -> Result<T, Error> {
         let root = Arc::clone(&self.root);
         blocking(action, path, move || work(&root)).await
+    }
+
+    pub(super) async fn welcome(&self, user: &UserName) -> Result<(), Error> {
+        let name = user.to_string();
+        self.with_root("make", &format!("{INCOMING}/{user}"), move |root| {
+            let folder = root.folder(INCOMING)?;
+            match rfs::mkdirat(&folder, name, Mode::from_raw_mode(0o777)) {
+                Ok(()) | Err(Errno::EXIST) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        })
+        .await
     }
 
     pub(super) async fn list(&self) -> Result<Listing, Error> {

@@ -9,6 +9,7 @@ mod parts;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use dopq_common::id::UserName;
 use secrecy::SecretString;
 
 use self::folder::Folder;
@@ -42,6 +43,14 @@ impl Share {
         match self {
             Self::Folder(folder) => folder.name(),
             Self::Bucket(bucket) => bucket.name().to_owned(),
+        }
+    }
+
+    /// Makes a user's folder in `incoming/` if it is missing. A bucket has no folders.
+    pub(super) async fn welcome(&self, user: &UserName) -> Result<(), Error> {
+        match self {
+            Self::Folder(folder) => folder.welcome(user).await,
+            Self::Bucket(_) => Ok(()),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dopq_common::id::JobId;
+use dopq_common::id::{JobId, UserName};
 use dopq_common::sched::{Rejected, Submission};
 use parking_lot::Mutex;
 
@@ -64,6 +64,12 @@ impl FakeDriver {
 }
 
 impl Submit for FakeDriver {
+    fn users(&self) -> Vec<UserName> {
+        ["anna", "bert"]
+            .map(|name| name.parse().expect("a name"))
+            .into()
+    }
+
     async fn submit(&self, submission: Submission, mark: IngestMark) -> Result<Accepted, ActError> {
         // Before and after the commit a life may end.
         tokio::task::yield_now().await;

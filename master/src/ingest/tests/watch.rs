@@ -69,6 +69,20 @@ async fn everything_that_lies_there_is_settled_and_said() {
 }
 
 #[tokio::test]
+async fn everybody_with_an_account_has_a_folder() {
+    let place = Place::new();
+    place.put("anna/run.zip", &bundle("anna", "a"));
+    until(&place, Ingest::default(), |condition| {
+        condition.detail.contains("1 accepted")
+    })
+    .await;
+    // Hers was there; his is made.
+    for user in ["anna", "bert"] {
+        assert!(place.path("share/incoming").join(user).is_dir(), "{user}");
+    }
+}
+
+#[tokio::test]
 async fn a_full_disk_pauses_it_and_says_so() {
     let place = Place::new();
     place.put("anna/run.zip", &bundle("anna", "a"));
@@ -97,7 +111,7 @@ async fn a_place_that_cannot_be_listed_is_down() {
     })
     .await;
     let incoming = place.path("share/incoming");
-    std::fs::remove_dir(&incoming).expect("empty");
+    std::fs::remove_dir_all(&incoming).expect("removed");
     std::fs::write(&incoming, "in the way").expect("written");
     until(&place, Ingest::default(), |condition| {
         condition.state == PartState::Down && condition.detail.contains("list incoming")
