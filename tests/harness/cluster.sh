@@ -34,17 +34,19 @@ free_port() {
   python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])' 2>/dev/null ||
     shuf -i 20000-30000 -n 1
 }
-wait_for() { # wait_for WHAT COMMAND...
+wait_for() { # wait_for WHAT COMMAND...; fails at once if the program that was started last has ended
   local what=$1
   shift
   printf 'waiting for %s ' "$what"
   for _ in $(seq 240); do
     if "$@" >/dev/null 2>&1; then echo "ok"; return; fi
+    kill -0 "${pids[-1]}" 2>/dev/null || break
     printf .
     sleep 0.5
   done
   echo
   echo "$what did not start; see $dir" >&2
+  tail -qn 3 "$dir"/*.log >&2
   keep=yes
   exit 1
 }
