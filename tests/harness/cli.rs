@@ -62,6 +62,12 @@ impl Cli {
         }
     }
 
+    /// The token.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     /// The command with `arguments`, not started yet, apart from the caller's own settings.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
