@@ -113,3 +113,28 @@ fn a_flood_holds_its_machine_no_longer_than_it_runs() {
     let told = admin.run(&["logs", &id, "--source", "dopq"]).ok().text();
     assert_eq!(told.matches("the log is cut here").count(), 1, "{told}");
 }
+
+#[test]
+fn a_flood_delays_no_cancel() {
+    let cluster = Cluster::start_with(&[("flooded", 1)], &[("DOPQ_LIMITS_LOG", "16m")]);
+    let admin = cluster.admin();
+    let id = admin.submit(Bundle::script("admin", "flood", "yes").path());
+    wait_for("the flood to begin", Duration::from_secs(120), || {
+        (admin.job(id)["state"] == "running").then_some(())
+    });
+    std::thread::sleep(Duration::from_secs(5));
+    let cancelled_at = Utc::now();
+    drop(admin.run(&["cancel", &id.to_string()]).ok());
+    let job = admin.finished(id);
+    assert_eq!(job["outcome"]["cause"], json!("cancelled"), "{job:#}");
+    let at = |state: &str| -> DateTime<Utc> {
+        let timeline = job["timeline"].as_array().expect("a timeline");
+        let line = timeline.iter().find(|line| line["state"] == state);
+        let at = line.and_then(|line| line["at"].as_str());
+        at.expect(state).parse().expect("a time")
+    };
+    let ended = at("publishing") - cancelled_at;
+    assert!(ended.num_seconds() < 5, "its GPU was free after {ended}");
+    let took = at("finished") - cancelled_at;
+    assert!(took.num_seconds() < 30, "it took {took} to end");
+}
