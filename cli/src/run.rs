@@ -37,7 +37,7 @@ pub(crate) fn run(cli: Cli) -> u8 {
 async fn perform(command: Command, context: &Context) -> Result<u8, Failure> {
     match command {
         Command::Submit(arguments) => submit::run(context, *arguments).await,
-        Command::Check(arguments) => check::run(context, &arguments),
+        Command::Check(arguments) => check::run(context, &arguments).await,
         Command::Ps(arguments) => ps::run(context, arguments).await,
         Command::Queue => queue::run(context).await,
         Command::Show(arguments) => show::run(context, &arguments).await,

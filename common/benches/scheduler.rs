@@ -362,6 +362,7 @@ fn shapes(lasting: Option<Duration>) -> Vec<Arc<JobSpec>> {
             cpu: Some(MilliCpu(1000 * (u64::from(*gpus) + u64::from(at == 1)))),
             memory: Some(ByteSize(memory * ByteSize::GIB)),
             labels: BTreeMap::new(),
+            volumes: BTreeSet::new(),
         })
     });
     let user: UserName = "user".parse().expect("a name");
@@ -387,6 +388,7 @@ fn machine(number: u32) -> Capacity {
         gpus: (0..8).map(gpu).collect(),
         slots_per_gpu: 1,
         labels: BTreeMap::new(),
+        volumes: BTreeMap::new(),
     }
 }
 

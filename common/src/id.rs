@@ -44,7 +44,7 @@ macro_rules! serde_as_text {
 }
 
 serde_as_text!(
-    JobKey, AttemptId, Digest, UserName, GroupName, WorkerId, GpuId
+    JobKey, AttemptId, Digest, UserName, GroupName, WorkerId, GpuId, VolumeName
 );
 
 /// One accepted request to run a bundle, counted up per cluster from 1.
@@ -306,6 +306,19 @@ name!(
     /// A GPU's UUID, as NVML reports it, for example `GPU-8a4b…`.
     GpuId, "GPU id", 1
 );
+name!(
+    /// A folder that machines offer to jobs; also its name below `/volumes` in the container.
+    VolumeName, "volume name", 1
+);
+
+impl VolumeName {
+    /// The name by which machines tell that they have a `/workspace` for every user. Every job sees it there; one that
+    /// asks for it by this name runs nowhere else.
+    #[must_use]
+    pub fn workspace() -> Self {
+        Self(Arc::from("workspace"))
+    }
+}
 
 /// Names stand in file paths, queue names, Redis keys and Docker labels, so they keep to what all of
 /// those take unescaped, and never begin with a character that a shell or a path treats specially.

@@ -2,12 +2,12 @@
 //!
 //! Choosing where a request goes is left to [`crate::sched`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::id::GpuId;
+use crate::id::{GpuId, GroupName, VolumeName};
 
 /// Thousandths of one GPU; 1000 is a whole one.
 #[derive(
@@ -97,6 +97,27 @@ pub struct Capacity {
     /// Free-form labels that jobs may require.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// Folders that jobs may ask for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub volumes: BTreeMap<VolumeName, Volume>,
+}
+
+/// A folder that a machine offers to jobs.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Volume {
+    /// Whether jobs cannot write to it.
+    pub read_only: bool,
+    /// The groups whose members may use it; empty for everybody.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub groups: BTreeSet<GroupName>,
+}
+
+impl Volume {
+    /// Whether it may be used by whom `group` has as a member; `None` for a user without a group.
+    #[must_use]
+    pub fn admits(&self, group: Option<&GroupName>) -> bool {
+        self.groups.is_empty() || group.is_some_and(|group| self.groups.contains(group))
+    }
 }
 
 fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
@@ -157,6 +178,8 @@ pub struct Request {
     pub memory: Option<ByteSize>,
     /// Labels that the machine must have.
     pub labels: BTreeMap<String, String>,
+    /// Volumes that the machine must offer.
+    pub volumes: BTreeSet<VolumeName>,
 }
 
 /// A part of one GPU.

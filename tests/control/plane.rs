@@ -372,6 +372,7 @@ impl Worker {
                 gpus: gpus.collect(),
                 slots_per_gpu: 1,
                 labels: BTreeMap::new(),
+                volumes: BTreeMap::new(),
             },
             images: std::collections::BTreeSet::new(),
             closed: None,

@@ -162,6 +162,7 @@ impl Bench {
             secrets: &[],
             outdir: None,
             checkpoint: None,
+            volumes: &[],
         };
         let mut plan = plan(&input, &settings()).expect("allowed");
         // Most cases need no network, and containers are made faster without.

@@ -137,12 +137,12 @@ async fn imgdir_is_read_only_and_outdir_is_the_attempts_own() {
     plan.mounts = vec![
         PlanMount {
             source: resolve("images"),
-            target: "/imgdir",
+            target: "/imgdir".into(),
             read_only: true,
         },
         PlanMount {
             source: outdir,
-            target: "/outdir",
+            target: "/outdir".into(),
             read_only: false,
         },
     ];
@@ -151,6 +151,42 @@ async fn imgdir_is_read_only_and_outdir_is_the_attempts_own() {
     assert!(text.contains("Read-only file system"), "{text}");
     let result = std::fs::read_to_string(root.join("results/anna/1-070707070707/1/file"));
     assert_eq!(result.expect("published"), "result\n");
+}
+
+#[tokio::test]
+async fn a_workspace_is_for_every_user_in_the_container_and_for_nobody_else_on_the_machine() {
+    let bench = Bench::docker().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().canonicalize().expect("resolved");
+    let workspace = HostFolder::resolve(&root).expect("real");
+    let workspace = workspace.of_user(&anna(), &["files"]).expect("made");
+    workspace.open_to_all().expect("opened");
+    let mount = |mut plan: dopq_worker::docker::Plan| {
+        plan.mounts = vec![PlanMount {
+            source: workspace.clone(),
+            target: "/workspace".into(),
+            read_only: false,
+        }];
+        plan
+    };
+    let first = bench.plan_with(
+        1,
+        "echo kept > /workspace/file; /bin/busybox mknod /workspace/null c 1 3; echo done",
+        json!({"user": "1000:1000"}),
+    );
+    let text = printed(&bench, &mount(first)).await;
+    assert!(text.contains("done\n"), "{text}");
+    assert!(text.contains("not permitted"), "no devices: {text}");
+    let second = bench.plan_with(
+        2,
+        "/bin/busybox cat /workspace/file; echo more > /workspace/other; /bin/busybox ls /workspace",
+        json!({"user": "2000:2000"}),
+    );
+    let text = printed(&bench, &mount(second)).await;
+    assert_eq!(text, "kept\nfile\nother\n");
+    let wall = std::fs::metadata(root.join("anna")).expect("there");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&wall.permissions());
+    assert_eq!(mode & 0o777, 0o700);
 }
 
 #[tokio::test]

@@ -11,4 +11,5 @@ mod logs;
 mod networks;
 mod outcomes;
 mod share;
+mod volumes;
 mod walls;

@@ -56,7 +56,7 @@ fn configurations() {
     .run();
 }
 
-const FIELDS: [&str; 30] = [
+const FIELDS: [&str; 32] = [
     "name",
     "executor_name",
     "image",
@@ -86,6 +86,8 @@ const FIELDS: [&str; 30] = [
     "max_fails",
     "grace",
     "secrets",
+    "volumes",
+    "outdir",
     "unknown",
 ];
 

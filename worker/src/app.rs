@@ -25,7 +25,7 @@ use crate::data::DataPlane;
 use crate::docker::{
     self, Builder, Client, Engine, EngineInfo, HostFolder, MountError, NameKey, RunSettings,
 };
-use crate::driver::{Context, Driver, Health, seen};
+use crate::driver::{Context, Driver, Health, quotas, seen};
 use crate::fetch::Bundles;
 use crate::gpu::{Gpus, Offer, offer};
 use crate::host::{Host, boot_id};
@@ -37,6 +37,7 @@ use crate::networks::{Identity, Networks, kept_ready};
 use crate::outbox::{self, Outbox};
 use crate::records::{self, Loaded, Records};
 use crate::retention::{self, Retention};
+use crate::volumes::Volumes;
 use crate::{Options, live, outdir, retry, standing};
 
 /// Inputs that may wait for the driver; more only wait at their senders instead.
@@ -209,6 +210,7 @@ pub(crate) async fn run_with(
     let context = Arc::new(context);
     remove_leftovers(&context.options.settings.data_dir, &state);
     remove_outdirs(&context, &state);
+    quotas::resume(&context, &state);
     let Some(containers) = shutdown.run_until_cancelled(look(&context)).await else {
         return Ok(());
     };
@@ -250,6 +252,7 @@ pub(crate) async fn run_with(
     context.spawn(standing::watch(Arc::clone(&context)));
     parts.spawn(live::heartbeats(own, host, probed.gpus, session, running));
     parts.spawn(inventory.run());
+    parts.spawn(quotas::watch(Arc::clone(&context)));
     parts.spawn({
         let context = Arc::clone(&context);
         async move { context.retention.run().await }
@@ -497,6 +500,7 @@ fn context(
             imgdir: prepared.imgdir,
         },
         outdir: prepared.outdir,
+        volumes: Arc::new(Volumes::new(&options.settings.volumes, life.clone())),
         live: LivePublisher {
             broker: broker.clone(),
             worker: options.name.clone(),

@@ -1,14 +1,14 @@
 //! Looks around every few seconds: containers, GPUs, disk, and the link to the broker; introduces the
 //! worker whenever something of that changed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use dopq_common::agent::Event;
 use dopq_common::broker::Link;
-use dopq_common::id::{Digest, GpuId};
-use dopq_common::resources::{ByteSize, Capacity, GpuDevice, MilliCpu};
+use dopq_common::id::{Digest, GpuId, VolumeName};
+use dopq_common::resources::{ByteSize, Capacity, GpuDevice, MilliCpu, Volume};
 use dopq_common::wire::Hello;
 use tokio::sync::watch;
 
@@ -39,6 +39,7 @@ impl Inventory {
         let mut devices = self.devices().await;
         self.gpus_found(&devices).await;
         let mut images = BTreeSet::new();
+        let mut volumes = self.volumes().await;
         let mut up = false;
         let mut low = None;
         let mut every = tokio::time::interval(EVERY);
@@ -72,8 +73,10 @@ impl Inventory {
             if found.0 != devices {
                 self.gpus_found(&found.0).await;
             }
-            if turned || (&found.0, &found.1) != (&devices, &images) {
+            let offered = self.volumes().await;
+            if turned || (&found.0, &found.1, &offered) != (&devices, &images, &volumes) {
                 (devices, images) = found;
+                volumes = offered;
                 self.hello(&devices, &images, &low).await;
             }
             match seen(&self.context).await {
@@ -90,6 +93,11 @@ impl Inventory {
             Offer::None => Vec::new(),
             Offer::Simulated | Offer::Real(_) => self.gpus.look().await.devices,
         }
+    }
+
+    async fn volumes(&self) -> BTreeMap<VolumeName, Volume> {
+        self.context.volumes.look().await;
+        self.context.volumes.offered()
     }
 
     async fn gpus_found(&self, devices: &[GpuDevice]) {
@@ -165,6 +173,7 @@ impl Inventory {
             gpus: devices.to_vec(),
             slots_per_gpu: options.settings.slots_per_gpu.max(1),
             labels: options.settings.labels.clone(),
+            volumes: self.context.volumes.offered(),
         }
     }
 }

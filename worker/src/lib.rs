@@ -33,6 +33,7 @@ mod results;
 mod retention;
 mod retry;
 mod standing;
+mod volumes;
 
 #[cfg(feature = "fake-engine")]
 pub use app::run_on;
@@ -41,3 +42,4 @@ pub use options::{
     BuildOptions, DockerOptions, GpuMode, GpuOptions, Limits, NetworkOptions, Options, Pull,
     Retention, Settings,
 };
+pub use volumes::{VolumeOptions, VolumeSetting, WorkspacePer};

@@ -13,6 +13,7 @@ use dopq_common::settings::{BaseUrl, ClusterName, Named, Share, at_least, betwee
 use dopq_common::wire::WorkerKey;
 
 use crate::docker::{BuildNetwork, SharedFile};
+use crate::volumes::VolumeOptions;
 
 pub use crate::docker::Pull;
 
@@ -49,6 +50,8 @@ dopq_common::settings! {
         pub imgdir: Option<PathBuf> = None;
         /// Parent folder of all /outdir folders; by default data_dir/out
         pub outdir: Option<PathBuf> = None;
+        /// Folders that outlive jobs
+        pub volumes: VolumeOptions = VolumeOptions::default();
         /// Folder with one folder per user; it contains one file per secret
         pub secrets_dir: Option<PathBuf> = None;
         /// Whether jobs may use the machine's network

@@ -1,5 +1,6 @@
 //! `dopq check`: validates a bundle locally, by the master's own rules.
 
+use std::collections::BTreeSet;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
@@ -7,13 +8,14 @@ use clap::Args;
 use dopq_common::api::Fault;
 use dopq_common::bundle::archive::{Inspected, inspect};
 use dopq_common::bundle::{self, Limits, config};
+use dopq_common::id::VolumeName;
 use dopq_common::job::JobSpec;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::context::Context;
 use super::overrides::Overrides;
-use super::progress;
+use super::{progress, status};
 use crate::bundle::{Packed, pack};
 use crate::exit;
 use crate::failure::{Failure, fault_table};
@@ -130,7 +132,7 @@ impl Array {
 }
 
 /// Checks a folder or zip with the master's default limits.
-pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let packed = pack_folder(&context.output, &arguments.place)?;
     let result = validate(&context.output, &packed, &Limits::default())
         .and_then(|found| Ok((overridden(&found, &arguments.overrides.fields())?, found)));
@@ -175,6 +177,9 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failur
         }
         if let Some(found) = &inspected {
             note_ignored(&context.output, found);
+        }
+        if let Some(spec) = spec.filter(|spec| !spec.request.volumes.is_empty()) {
+            note_volumes(context, &spec).await;
         }
         return Ok(exit::DONE);
     }
@@ -233,6 +238,50 @@ pub(super) fn validate(
 pub(super) fn note_ignored(output: &Output, found: &Inspected) {
     for note in config::notes(&found.config) {
         output.note(&note);
+    }
+}
+
+/// Says where the cluster offers the volumes that the job asks for. Only the master knows.
+async fn note_volumes(context: &Context, spec: &JobSpec) {
+    let names: Vec<_> = spec
+        .request
+        .volumes
+        .iter()
+        .map(VolumeName::as_str)
+        .collect();
+    let status = match context.client() {
+        Ok(client) => client.status().await.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    let volumes = match status {
+        Ok(status) => status.volumes,
+        Err(error) => {
+            let names = names.join(", ");
+            let note =
+                format!("volumes {names}: cannot ask the master whether they exist: {error}");
+            return context.output.note(&note);
+        }
+    };
+    for name in names {
+        let mut offers = volumes
+            .iter()
+            .filter(|volume| volume.name == name)
+            .peekable();
+        if offers.peek().is_none() {
+            let all: BTreeSet<_> = volumes.iter().map(|volume| &*volume.name).collect();
+            let all: Vec<_> = all.into_iter().collect();
+            let all = if all.is_empty() {
+                "none".to_owned()
+            } else {
+                all.join(", ")
+            };
+            context.output.warn(&format!(
+                "volume {name}: no node offers it; volumes there are: {all}"
+            ));
+        }
+        for volume in offers {
+            context.output.note(&status::offer(volume));
+        }
     }
 }
 

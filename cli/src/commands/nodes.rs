@@ -43,6 +43,7 @@ fn table(nodes: &NodeList, now: DateTime<Utc>) -> Table {
         Column::number("CPUS").spare(),
         Column::number("SEEN").spare(),
         Column::text("ENGINE").spare(),
+        Column::text("VOLUMES").spare(),
     ]);
     for node in &nodes.nodes {
         let jobs: Vec<String> = node.jobs.iter().map(u64::to_string).collect();
@@ -67,6 +68,7 @@ fn table(nodes: &NodeList, now: DateTime<Utc>) -> Table {
                 .map_or_else(|| "never".to_owned(), |at| age(at, now))
                 .into(),
             (&node.engine).into(),
+            node.volumes.join(",").into(),
         ]);
     }
     table

@@ -1,7 +1,7 @@
 //! `dopq status`: the state of each component, and since when.
 
 use chrono::{DateTime, Utc};
-use dopq_common::api::Status;
+use dopq_common::api::{Status, Volume};
 
 use super::context::Context;
 use crate::exit;
@@ -18,6 +18,9 @@ pub(crate) async fn run(context: &Context) -> Result<u8, Failure> {
         .map_err(Failure::call("read the status"))?;
     let now = context.now();
     context.output.note(&heading(&status));
+    for volume in &status.volumes {
+        context.output.note(&offer(volume));
+    }
     context.output.show(
         &status,
         |status| table(status, now),
@@ -57,6 +60,23 @@ fn heading(status: &Status) -> String {
     ))
 }
 
+/// Such as `volume imagenet: read-only, for vision, on gpu-1, gpu-2`.
+pub(super) fn offer(volume: &Volume) -> String {
+    let mode = if volume.read_only {
+        "read-only"
+    } else {
+        "read-write"
+    };
+    let groups = if volume.groups.is_empty() {
+        String::new()
+    } else {
+        format!(", for {}", volume.groups.join(" and "))
+    };
+    let nodes = volume.nodes.join(", ");
+    let name = &volume.name;
+    crate::output::text::clean(&format!("volume {name}: {mode}{groups}, on {nodes}"))
+}
+
 fn table(status: &Status, now: DateTime<Utc>) -> Table {
     let mut table = Table::new(&[
         Column::new("COMPONENT"),
@@ -85,4 +105,29 @@ pub(super) fn state(state: &str) -> Cell {
         _ => Tone::Plain,
     };
     Cell::toned(state, tone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_is_told_with_whom_it_is_for() {
+        let mut volume = Volume {
+            name: "imagenet".to_owned(),
+            read_only: true,
+            groups: vec!["nlp".to_owned(), "vision".to_owned()],
+            nodes: vec!["gpu-1".to_owned(), "gpu-2".to_owned()],
+        };
+        assert_eq!(
+            offer(&volume),
+            "volume imagenet: read-only, for nlp and vision, on gpu-1, gpu-2"
+        );
+        volume.groups.clear();
+        volume.read_only = false;
+        assert_eq!(
+            offer(&volume),
+            "volume imagenet: read-write, on gpu-1, gpu-2"
+        );
+    }
 }

@@ -12,3 +12,4 @@ mod sim;
 mod submit;
 mod support;
 mod usage;
+mod volumes;

@@ -8,7 +8,7 @@ use crate::id::{AttemptId, GpuId};
 use crate::job::{Cause, Outcome};
 
 use super::effect::Act;
-use super::event::{Created, Seen, Status};
+use super::event::{Created, Rejected, Seen, Status};
 use super::exit::Ender;
 use super::state::{Attempt, Stage, StopOrder};
 use super::step::Step;
@@ -201,6 +201,16 @@ impl Step<'_> {
             let outcome = Outcome::new(Cause::GpuFault, format!("GPU {gpu} failed"));
             self.stop_on_own(id, outcome);
         }
+    }
+
+    /// Ends what runs; what ends already is left alone.
+    pub(super) fn exceeded(&mut self, id: AttemptId, outcome: Outcome) -> Result<(), Rejected> {
+        let attempt = self.get(id)?;
+        if attempt.stop.is_some() || !attempt.stage.can_stop() {
+            return Err(self.stale(id));
+        }
+        self.stop_on_own(id, outcome);
+        Ok(())
     }
 
     fn stop_on_own(&mut self, id: AttemptId, outcome: Outcome) {

@@ -81,6 +81,13 @@ pub enum Event {
     ContainerPaused(AttemptId),
     /// The container was thawed.
     ContainerUnpaused(AttemptId),
+    /// The attempt uses more than it may of what the machine keeps for its user.
+    QuotaExceeded {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// How it is to be reported.
+        outcome: Outcome,
+    },
     /// The attempt's log and results are stored.
     Uploaded {
         /// Which attempt.

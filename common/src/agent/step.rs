@@ -51,6 +51,7 @@ pub fn step(
         } => step.verified(attempt, engine_stopped, oom_killed),
         Event::ContainerPaused(attempt) => step.froze(attempt, true),
         Event::ContainerUnpaused(attempt) => step.froze(attempt, false),
+        Event::QuotaExceeded { attempt, outcome } => step.exceeded(attempt, outcome),
         Event::Uploaded { attempt, stored } => step.uploaded(attempt, stored),
         Event::TaskFailed {
             attempt,

@@ -25,7 +25,7 @@ pub use request::{
 };
 pub use system::{
     Component, Limits, Node, NodeGpu, NodeList, Pruned, PrunedKind, Role, Status, User, UserList,
-    WhoAmI,
+    Volume, WhoAmI,
 };
 pub use token::Token;
 pub use usage::{GroupTurn, Turn, Usage, UsageLine, UsageSum};

@@ -26,6 +26,22 @@ pub struct Status {
     pub jobs: BTreeMap<String, u64>,
     /// Workers by state.
     pub workers: BTreeMap<String, u64>,
+    /// Folders that jobs can ask for, by name.
+    #[serde(default)]
+    pub volumes: Vec<Volume>,
+}
+
+/// A folder that nodes offer to jobs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// Its name.
+    pub name: String,
+    /// Whether jobs cannot write to it.
+    pub read_only: bool,
+    /// The groups whose members may use it; empty for everybody.
+    pub groups: Vec<String>,
+    /// The nodes that offer it so.
+    pub nodes: Vec<String>,
 }
 
 /// One part of the system.
@@ -81,6 +97,9 @@ pub struct Node {
     pub jobs: Vec<u64>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// Names of the volumes that it offers.
+    #[serde(default)]
+    pub volumes: Vec<String>,
 }
 
 /// One GPU of a machine.

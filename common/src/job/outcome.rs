@@ -56,6 +56,8 @@ pub enum Cause {
     GpuFault,
     /// The machine's disk was full.
     DiskFull,
+    /// The user's workspace holds more than it may.
+    QuotaExceeded,
     /// The container engine failed. A cause that a later version added is read as this one, so that its report
     /// still ends the job.
     #[serde(other)]
@@ -117,6 +119,7 @@ impl Cause {
             Self::WorkerLost => "worker_lost",
             Self::GpuFault => "gpu_fault",
             Self::DiskFull => "disk_full",
+            Self::QuotaExceeded => "quota_exceeded",
             Self::EngineError => "engine_error",
         }
     }
@@ -138,7 +141,8 @@ impl Cause {
             | Self::TimeLimit
             | Self::IdleStopped
             | Self::Cancelled
-            | Self::DependencyFailed => RetryRule::Never,
+            | Self::DependencyFailed
+            | Self::QuotaExceeded => RetryRule::Never,
         }
     }
 
@@ -175,6 +179,9 @@ impl Cause {
             Self::DiskFull => {
                 "write less to /outdir and the image, or ask an admin to free disk space"
             }
+            Self::QuotaExceeded => {
+                "remove files from /workspace with a job without GPUs, which may start, or ask an admin for more room"
+            }
             Self::EngineError => "submit it again; tell an admin if it happens again",
         }
     }
@@ -187,7 +194,7 @@ mod tests {
     #[test]
     fn every_word_is_read_back_and_a_later_one_is_an_engine_error() {
         let words = "succeeded user_error build_failed bundle_invalid image_missing oom_host oom_gpu time_limit \
-                     idle_stopped preempted cancelled dependency_failed worker_lost gpu_fault disk_full engine_error";
+                     idle_stopped preempted cancelled dependency_failed worker_lost gpu_fault disk_full quota_exceeded engine_error";
         for word in words.split_whitespace() {
             let text = format!("{word:?}");
             let cause: Cause = serde_json::from_str(&text).expect(word);

@@ -46,6 +46,8 @@ pub struct JobSpec {
     pub preemptible: bool,
     /// Between SIGTERM and SIGKILL.
     pub grace: Duration,
+    /// What `/outdir` is.
+    pub outdir: Outdir,
     /// When `/outdir` is published.
     pub artifacts: Artifacts,
     /// What happens when its machine is lost.
@@ -112,6 +114,16 @@ pub struct ArraySpec {
     pub indexes: Indexes,
     /// At most so many at once, above 0; `None` for no limit.
     pub max_running: Option<u32>,
+}
+
+/// What `/outdir` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Outdir {
+    /// A folder of the attempt's own, whose content is its results.
+    #[default]
+    Own,
+    /// The user's `/workspace`, as in DoPQ 1.0; nothing of it is published.
+    Shared,
 }
 
 /// When `/outdir` is published.

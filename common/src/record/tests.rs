@@ -382,6 +382,7 @@ fn workers() {
             }],
             slots_per_gpu: 4,
             labels: BTreeMap::from([("rack".to_owned(), "b".to_owned())]),
+            volumes: BTreeMap::new(),
         },
         images: BTreeSet::from([Digest([1; 32]), Digest([2; 32])]),
         joined_at: at(5),

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::id::UserName;
-use crate::job::{Artifacts, Class, ContainerSpec, ImageSource, JobSpec, Network, OnWorkerLoss};
+use crate::job::{
+    Artifacts, Class, ContainerSpec, ImageSource, JobSpec, Network, OnWorkerLoss, Outdir,
+};
 use crate::resources::{ByteSize, Request};
 
 /// A job with this request and otherwise defaults.
@@ -53,6 +55,7 @@ pub fn spec(user: UserName, request: Request) -> JobSpec {
         max_fails: None,
         preemptible: false,
         grace: Duration::from_secs(10),
+        outdir: Outdir::Own,
         artifacts: Artifacts::Always,
         on_worker_loss: OnWorkerLoss::Requeue,
         strict_once: false,

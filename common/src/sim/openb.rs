@@ -32,6 +32,7 @@ pub fn nodes(text: &str) -> Result<Vec<Capacity>, TraceError> {
                 .collect(),
             slots_per_gpu: 1,
             labels: [].into(),
+            volumes: [].into(),
         })
         .collect();
     if nodes.is_empty() {
@@ -67,6 +68,7 @@ pub fn pods(text: &str) -> Result<Vec<Request>, TraceError> {
             cpu: Some(MilliCpu(cpu)),
             memory: Some(mebibytes(memory)),
             labels: [].into(),
+            volumes: [].into(),
         })
         .collect();
     if pods.is_empty() {

@@ -175,6 +175,7 @@ impl<'a> World<'a> {
             cpu: Some(MilliCpu(0)),
             memory: Some(ByteSize(0)),
             labels: BTreeMap::new(),
+            volumes: BTreeSet::new(),
         };
         let mut spec = spec(user.clone(), request);
         spec.time_request = Some(job.ran);
@@ -269,6 +270,7 @@ fn machine(number: u32, gpus: u32) -> Result<Capacity, SimError> {
         gpus: gpus.collect::<Result<_, SimError>>()?,
         slots_per_gpu: 1,
         labels: BTreeMap::new(),
+        volumes: BTreeMap::new(),
     })
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::id::{AttemptId, Epoch, JobId, UserName};
+use crate::id::{AttemptId, Epoch, GroupName, JobId, UserName};
 use crate::job::{BundleRef, Outcome};
 use crate::resources::Allocation;
 use crate::secret::Secret;
@@ -67,6 +67,9 @@ pub struct RunOrder {
     pub cluster: String,
     /// Whose job it is.
     pub user: UserName,
+    /// The group that they are in, which decides what volumes they may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupName>,
     /// The accepted configuration document.
     pub config: String,
     /// The bundle, unless the job only names an image.

@@ -20,6 +20,7 @@ fn run(array: Option<(u64, u32)>) -> AttemptOrder {
         order: Order::Run(Box::new(RunOrder {
             cluster: "default".to_owned(),
             user: "anna".parse().expect("name"),
+            group: None,
             config: r#"{"executor_name":"anna","name":"train"}"#.to_owned(),
             bundle: Some(BundleRef {
                 digest: Digest([0xab; 32]),
@@ -87,8 +88,13 @@ fn orders_keep_their_form() {
         grace: Duration::from_millis(1500),
         insists: false,
     };
+    let mut of_member = run(None);
+    if let Order::Run(order) = &mut of_member.order {
+        order.group = "vision".parse().ok();
+    }
     for (name, orders) in [
         ("order-run", vec![run(None)]),
+        ("order-run-member", vec![of_member]),
         ("order-run-task", vec![run(Some((1415, 7)))]),
         (
             "order-batch",

@@ -28,6 +28,7 @@ pub(super) fn options(
         docker_files,
         imgdir,
         outdir,
+        volumes,
     } = settings.worker.clone();
     Ok(Options {
         key: key.worker(&name),
@@ -49,6 +50,7 @@ pub(super) fn options(
             slots_per_gpu,
             imgdir,
             outdir,
+            volumes,
             ..dopq_worker::Settings::default()
         },
     })

@@ -30,6 +30,10 @@ pub fn read(
     let mut warnings = layers.hints().to_vec();
     let secret = secret(&mut layers, &settings);
     check_reach(&mut layers, &settings, &mut warnings);
+    settings
+        .worker
+        .volumes
+        .check(&mut layers, "worker.volumes.");
     let (scheduler, tls) = (&settings.scheduler, &settings.tls);
     layers.require(
         scheduler.lost_after > scheduler.suspect_after,

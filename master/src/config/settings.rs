@@ -194,5 +194,7 @@ dopq_common::settings! {
         pub imgdir: Option<PathBuf> = None;
         /// Standalone: the folder below which every attempt gets its /outdir
         pub outdir: Option<PathBuf> = None;
+        /// Standalone: folders that outlive jobs
+        pub volumes: dopq_worker::VolumeOptions = dopq_worker::VolumeOptions::default();
     }
 }

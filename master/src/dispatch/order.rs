@@ -74,6 +74,7 @@ impl Filler<'_> {
         (wanted && !active.confirmed).then(|| RunOrder {
             cluster: self.cluster.to_owned(),
             user: job.user.clone(),
+            group: state.user(&job.user).and_then(|user| user.group.clone()),
             config: job.config.to_string(),
             bundle: job.bundle,
             allocation: active.allocation.clone(),

@@ -70,6 +70,7 @@ fn hello(gpu: &str, image: &str, attempt: &str) -> Report {
             }],
             slots_per_gpu: 1,
             labels: BTreeMap::new(),
+            volumes: BTreeMap::new(),
         },
         images: BTreeSet::from([image.parse().expect("a digest")]),
         closed: None,

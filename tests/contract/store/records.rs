@@ -226,6 +226,7 @@ pub(crate) fn worker(number: u64, health: Health) -> Worker {
             }],
             slots_per_gpu: 1,
             labels: BTreeMap::from([("rack".to_owned(), "b".to_owned())]),
+            volumes: BTreeMap::new(),
         },
         images: BTreeSet::from([Digest([1; 32])]),
         joined_at: at(0),

@@ -87,6 +87,7 @@ pub(crate) fn read(
     let name = worker_name(&mut layers, settings.name.clone());
     let key = worker_key(&mut layers, &settings, name.as_ref());
     let client = worker_client(name.as_ref().map_or("", WorkerId::as_str));
+    settings.worker.volumes.check(&mut layers, "volumes.");
     let cluster = &settings.worker.cluster;
     let broker = settings
         .broker

@@ -12,8 +12,9 @@ use bollard::models::{
 use dopq_common::id::GpuId;
 use dopq_common::job::HealthCheck;
 
+use super::mounts::PlanMount;
 use super::namespace::NETWORK_FILES;
-use super::plan::{GpuAccess, JoinedNetwork, Plan, PlanMount, PlanNetwork};
+use super::plan::{GpuAccess, JoinedNetwork, Plan, PlanNetwork};
 
 /// Number of log files that the engine keeps.
 const LOG_FILES: &str = "2";
@@ -170,7 +171,7 @@ fn health(check: Option<&HealthCheck>) -> HealthConfig {
 fn mount(mount: &PlanMount) -> Mount {
     bind(
         mount.source.as_path(),
-        mount.target.to_owned(),
+        mount.target.to_string(),
         mount.read_only,
     )
 }

@@ -7,6 +7,7 @@
 use dopq_common::id::GpuId;
 use dopq_common::secret::Secret;
 
+use super::mounts::{WORKSPACE, WORKSPACE_ASIDE};
 use super::plan_input::PlanInput;
 
 /// Where containers see their job's checkpoint.
@@ -56,6 +57,10 @@ pub(super) fn merge(input: &PlanInput<'_>, gpus: &[GpuId]) -> Vec<(String, Secre
     env.set("NVIDIA_VISIBLE_DEVICES", &visible);
     env.set("DOPQ_JOB_ID", &input.attempt.job.to_string());
     env.set("DOPQ_ATTEMPT", &input.attempt.number.to_string());
+    let mut targets = input.volumes.iter().map(|mount| &*mount.target);
+    if let Some(workspace) = targets.find(|at| [WORKSPACE, WORKSPACE_ASIDE].contains(at)) {
+        env.set("DOPQ_WORKSPACE", workspace);
+    }
     if let Some(index) = input.array_index {
         env.set("DOPQ_ARRAY_INDEX", &index.to_string());
     }

@@ -254,6 +254,7 @@ fn inspected(found: ImageInspect) -> ImageInfo {
             .map(Timestamp::from_datetime)
             .unwrap_or_default(),
         env: config.env.unwrap_or_default(),
+        working_dir: config.working_dir.unwrap_or_default(),
     }
 }
 
@@ -269,6 +270,7 @@ fn listed(found: ImageSummary) -> ImageInfo {
         size_bytes: u64::try_from(found.size).unwrap_or_default(),
         created_at: seconds(found.created),
         env: Vec::new(),
+        working_dir: String::new(),
     }
 }
 

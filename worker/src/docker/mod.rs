@@ -38,13 +38,13 @@ pub use client::Client;
 pub use engine::Engine;
 pub use error::{BuildError, Error, Source};
 pub(crate) use images::plain_name;
-pub use mounts::{HostFolder, MountError, job_folder};
+pub use mounts::{HostFolder, MountError, PlanMount, WORKSPACE, WORKSPACE_ASIDE, job_folder};
 pub use names::{BuildSpace, NameKey, loaded_name};
 pub use namespace::{NETWORK_FILES, NetworkFiles, Traces, holder_image};
 pub use plan::{
     GpuAccess, JoinedNetwork, LABEL_ATTEMPT, LABEL_CLUSTER, LABEL_CONFIG, LABEL_DIGEST, LABEL_GPUS,
-    LABEL_INSTANCE, LABEL_JOB, LABEL_USER, LABEL_WORKER, Plan, PlanError, PlanMount, PlanNetwork,
-    RunSettings, UserPart, container_name, plan,
+    LABEL_INSTANCE, LABEL_JOB, LABEL_USER, LABEL_WORKER, Plan, PlanError, PlanNetwork, RunSettings,
+    UserPart, container_name, plan,
 };
 pub use plan_input::{CheckpointFolder, PlanInput};
 pub use shared_files::{SharedFile, SharedFileError};

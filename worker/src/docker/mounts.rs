@@ -3,6 +3,7 @@
 //! A [`HostFolder`] exists only for a path whose components were all checked to be real folders, so that no symbolic
 //! link in a user's output can redirect a later mount.
 
+use std::borrow::Cow;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
@@ -11,12 +12,30 @@ use dopq_common::id::{AttemptId, UserName};
 
 /// Tries to make an attempt's folder while others of its job are removed.
 const TRIES: u32 = 10;
-/// The mode of the folders above an attempt's own.
+/// The mode of the folders above one that a container sees.
 const OWN_ONLY: u32 = 0o700;
+/// The mode of that one.
+const FOR_ALL: u32 = 0o777;
+
+/// Where a container sees its user's workspace.
+pub const WORKSPACE: &str = "/workspace";
+/// Where it sees it if its image works in a folder of that name. No volume of that name is mounted there.
+pub const WORKSPACE_ASIDE: &str = "/volumes/workspace";
 
 /// A folder whose path contains no symbolic link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostFolder(PathBuf);
+
+/// A folder of the machine in the container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanMount {
+    /// Where on the machine.
+    pub source: HostFolder,
+    /// Where in the container.
+    pub target: Cow<'static, str>,
+    /// Whether it cannot be written.
+    pub read_only: bool,
+}
 
 /// A path that cannot be mounted.
 #[derive(Debug, thiserror::Error)]
@@ -76,28 +95,32 @@ impl HostFolder {
         Ok(Self(reached))
     }
 
-    /// The attempt's own folder `<user>/<job>-<key>/<attempt>` below this one; created if missing. Nobody else on this
-    /// machine can enter the user's folder, so that a program which a job made setuid is out of reach.
+    /// The attempt's own folder `<user>/<job>-<key>/<attempt>` below this one, as [`Self::of_user`].
     ///
     /// # Errors
-    /// [`MountError`] if a component is a link, not a folder, or cannot be created.
+    /// As there.
     pub fn for_attempt(&self, user: &UserName, attempt: AttemptId) -> Result<Self, MountError> {
-        self.for_user(user, &[job_folder(attempt), attempt.number.to_string()])
+        self.of_user(user, &[&job_folder(attempt), &attempt.number.to_string()])
     }
 
     /// The folder of all attempts of the job, `<user>/<job>-<key>`, likewise.
     ///
     /// # Errors
-    /// [`MountError`] if a component is a link, not a folder, or cannot be created.
+    /// As there.
     pub fn for_job(&self, user: &UserName, attempt: AttemptId) -> Result<Self, MountError> {
-        self.for_user(user, &[job_folder(attempt)])
+        self.of_user(user, &[&job_folder(attempt)])
     }
 
-    fn for_user(&self, user: &UserName, below: &[String]) -> Result<Self, MountError> {
+    /// A folder of the user's own, `<user>/<parts>` below this one; created if missing. Nobody else on this machine can
+    /// enter the user's folder, so that a program which a job made setuid is out of reach.
+    ///
+    /// # Errors
+    /// [`MountError`] if a component is a link, not a folder, or cannot be created.
+    pub fn of_user(&self, user: &UserName, parts: &[&str]) -> Result<Self, MountError> {
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.make(user, below) {
+            match self.make(user, parts) {
                 // The folder of the job's last attempt was removed just now.
                 Err(MountError::Io { source, .. })
                     if source.kind() == io::ErrorKind::NotFound && tries < TRIES => {}
@@ -106,10 +129,9 @@ impl HostFolder {
         }
     }
 
-    fn make(&self, user: &UserName, below: &[String]) -> Result<Self, MountError> {
+    fn make(&self, user: &UserName, parts: &[&str]) -> Result<Self, MountError> {
         let mut folder = self.0.clone();
-        let of_user = folder.join(user.as_str());
-        for part in std::iter::once(user.as_str()).chain(below.iter().map(String::as_str)) {
+        for part in [user.as_str()].iter().chain(parts) {
             folder.push(part);
             match std::fs::DirBuilder::new().mode(OWN_ONLY).create(&folder) {
                 Ok(()) => {}
@@ -123,8 +145,21 @@ impl HostFolder {
             }
             look(&folder)?;
         }
-        close(&of_user);
+        close(&self.0.join(user.as_str()));
         Ok(Self(folder))
+    }
+
+    /// Lets whatever user a container runs as write there. Who may come as far as this folder is decided by those above
+    /// it.
+    ///
+    /// # Errors
+    /// [`MountError`] if the file system refuses.
+    pub fn open_to_all(&self) -> Result<(), MountError> {
+        let all = std::fs::Permissions::from_mode(FOR_ALL);
+        std::fs::set_permissions(&self.0, all).map_err(|source| MountError::Io {
+            path: self.0.clone(),
+            source,
+        })
     }
 
     /// The path.

@@ -15,7 +15,7 @@ use dopq_common::secret::Secret;
 use dopq_common::settings::ClusterName;
 
 use super::environment::{self, CHECKPOINT_DIR};
-use super::mounts::HostFolder;
+use super::mounts::{HostFolder, PlanMount};
 use super::plan_input::PlanInput;
 
 /// Label of the cluster's name.
@@ -70,17 +70,6 @@ pub struct RunSettings {
     pub log_quota: ByteSize,
     /// `/imgdir`, read-only.
     pub imgdir: Option<HostFolder>,
-}
-
-/// A folder of the machine in the container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlanMount {
-    /// Where on the machine.
-    pub source: HostFolder,
-    /// Where in the container.
-    pub target: &'static str,
-    /// Whether it cannot be written.
-    pub read_only: bool,
 }
 
 /// The container's network.
@@ -292,20 +281,21 @@ fn is_own_label(name: &str) -> bool {
 fn mounts(input: &PlanInput<'_>, settings: &RunSettings) -> Vec<PlanMount> {
     let imgdir = settings.imgdir.clone().map(|source| PlanMount {
         source,
-        target: "/imgdir",
+        target: "/imgdir".into(),
         read_only: true,
     });
     let outdir = input.outdir.clone().map(|source| PlanMount {
         source,
-        target: "/outdir",
+        target: "/outdir".into(),
         read_only: false,
     });
     let checkpoint = input.checkpoint.clone().map(|checkpoint| PlanMount {
         source: checkpoint.folder,
-        target: CHECKPOINT_DIR,
+        target: CHECKPOINT_DIR.into(),
         read_only: false,
     });
-    imgdir.into_iter().chain(outdir).chain(checkpoint).collect()
+    let own = imgdir.into_iter().chain(outdir).chain(checkpoint);
+    own.chain(input.volumes.iter().cloned()).collect()
 }
 
 /// The engine's CPU weight: 1024 for each core, within the kernel's bounds.

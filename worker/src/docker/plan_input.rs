@@ -5,7 +5,7 @@ use dopq_common::job::JobSpec;
 use dopq_common::resources::Allocation;
 use dopq_common::secret::Secret;
 
-use super::mounts::HostFolder;
+use super::mounts::{HostFolder, PlanMount};
 
 /// The job's folder for `/checkpoint`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,4 +47,6 @@ pub struct PlanInput<'a> {
     pub outdir: Option<HostFolder>,
     /// The job's folder for `/checkpoint`.
     pub checkpoint: Option<CheckpointFolder>,
+    /// Folders that outlive the job.
+    pub volumes: &'a [PlanMount],
 }

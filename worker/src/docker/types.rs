@@ -62,6 +62,8 @@ pub struct ImageInfo {
     pub created_at: Timestamp,
     /// The environment it sets, as `NAME=value`; empty in listings.
     pub env: Vec<String>,
+    /// Where its commands begin; empty in listings.
+    pub working_dir: String,
 }
 
 /// The answer to a creation.

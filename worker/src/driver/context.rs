@@ -29,6 +29,7 @@ use crate::input::Input;
 use crate::logs::{LivePublisher, Log};
 use crate::networks::Networks;
 use crate::retention::Retention;
+use crate::volumes::Volumes;
 
 /// What acts need.
 #[derive(Debug)]
@@ -46,6 +47,7 @@ pub(crate) struct Context {
     pub(crate) run_settings: RunSettings,
     pub(crate) networks: Networks,
     pub(crate) outdir: HostFolder,
+    pub(crate) volumes: Arc<Volumes>,
     pub(crate) live: LivePublisher,
     /// Container creations and starts at once.
     pub(crate) starts: Semaphore,

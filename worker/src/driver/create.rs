@@ -1,22 +1,23 @@
 //! Creates an attempt's container: its folder, its secrets, its plan, and the call, until it is answered.
 
 use dopq_common::chain::chain;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dopq_common::agent::{Created, Run};
-use dopq_common::id::AttemptId;
-use dopq_common::job::{Cause, Outcome};
+use dopq_common::id::{AttemptId, VolumeName};
+use dopq_common::job::{Cause, Outcome, Outdir};
 use dopq_common::secret::Secret;
 
 use super::context::Context;
 use super::observe::{own_attempt, status};
 use crate::checkpoint::is_wanted;
-use crate::docker::{self, CheckpointFolder, LABEL_INSTANCE, MountError, PlanInput, plan};
+use crate::docker::{
+    self, CheckpointFolder, HostFolder, LABEL_INSTANCE, MountError, PlanInput, PlanMount, plan,
+};
 use crate::images::engine_outcome;
 use crate::retry::{self, Pauses};
+use crate::volumes::workspace_mount;
 
 /// Creates the attempt's container, or finds the one that an earlier try made.
 pub(super) async fn create(
@@ -25,35 +26,11 @@ pub(super) async fn create(
     run: &Run,
     image: &str,
 ) -> Result<Created, Outcome> {
-    let outdir = context.outdir.clone();
-    let (user, id) = (run.order.user.clone(), attempt);
-    let made = tokio::task::spawn_blocking(move || {
-        let folder = outdir.for_attempt(&user, id)?;
-        open_to_all(folder.as_path())?;
-        Ok::<_, MountError>(folder)
-    });
-    let outdir = made
-        .await
-        .map_err(|error| Outcome::new(Cause::EngineError, error.to_string()))?
-        .map_err(|error| {
-            Outcome::new(Cause::EngineError, format!("failed to {}", chain(&error)))
-        })?;
-    let checkpoint = checkpoint(context, attempt, run)?;
-    let folders = Folders { outdir, checkpoint };
-    let secrets = secrets(context, run).await?;
+    let given = given(context, attempt, run).await?;
     let _permit = context.starts.acquire().await;
     let (mut pauses, mut kept) = (Pauses::new(retry::ENGINE), None);
     let created = loop {
-        let error = match create_once(
-            context,
-            attempt,
-            run,
-            image,
-            (&folders, &secrets),
-            &mut kept,
-        )
-        .await
-        {
+        let error = match create_once(context, attempt, run, image, &given, &mut kept).await {
             Ok(created) => break Ok(created),
             Err(CreateError::Outcome(outcome)) => break Err(outcome),
             Err(CreateError::Engine(error)) if error.is_uncertain() => error,
@@ -82,9 +59,12 @@ struct Kept {
     own_network: docker::PlanNetwork,
 }
 
-/// The attempt's own folders.
-struct Folders {
-    outdir: docker::HostFolder,
+/// What this machine gives the container.
+struct Given {
+    outdir: HostFolder,
+    secrets: Vec<(String, Secret)>,
+    volumes: Vec<PlanMount>,
+    workspace: Option<HostFolder>,
     checkpoint: Option<CheckpointFolder>,
 }
 
@@ -104,7 +84,7 @@ fn checkpoint(
         .checkpoints
         .folder(attempt, run)
         .map_err(|error| failed(&error))?;
-    open_to_all(folder.as_path()).map_err(|error| failed(&error))?;
+    folder.open_to_all().map_err(|error| failed(&error))?;
     Ok(Some(CheckpointFolder { folder, resumed }))
 }
 
@@ -124,7 +104,7 @@ async fn create_once(
     attempt: AttemptId,
     run: &Run,
     image: &str,
-    (folders, secrets): (&Folders, &[(String, Secret)]),
+    given: &Given,
     kept: &mut Option<Kept>,
 ) -> Result<Created, CreateError> {
     let engine = &context.engine;
@@ -132,6 +112,9 @@ async fn create_once(
         Some(kept) => kept,
         None => {
             let found = engine.find_image(image).await?.unwrap_or_default();
+            let workspace = given.workspace.clone();
+            let workspace = workspace.map(|folder| workspace_mount(folder, &found.working_dir));
+            let volumes: Vec<_> = given.volumes.iter().cloned().chain(workspace).collect();
             let input = PlanInput {
                 spec: &run.spec,
                 config: &run.order.config,
@@ -144,9 +127,10 @@ async fn create_once(
                 allocation: &run.order.allocation,
                 image,
                 image_env: &found.env,
-                secrets,
-                outdir: Some(folders.outdir.clone()),
-                checkpoint: folders.checkpoint.clone(),
+                secrets: &given.secrets,
+                outdir: Some(given.outdir.clone()),
+                volumes: &volumes,
+                checkpoint: given.checkpoint.clone(),
             };
             let mut plan = plan(&input, &context.run_settings).map_err(|error| {
                 CreateError::Outcome(Outcome::new(Cause::BundleInvalid, error.to_string()))
@@ -207,14 +191,58 @@ async fn create_once(
     }
 }
 
-/// Whatever user the container runs as must be able to write there; who may come as far as this folder
-/// is decided by those above it.
-fn open_to_all(folder: &Path) -> Result<(), MountError> {
-    let all = std::fs::Permissions::from_mode(0o777);
-    std::fs::set_permissions(folder, all).map_err(|source| MountError::Io {
-        path: folder.to_owned(),
-        source,
+/// Makes and finds what the container gets of this machine.
+async fn given(context: &Context, attempt: AttemptId, run: &Run) -> Result<Given, Outcome> {
+    let (spec, order) = (&run.spec, &run.order);
+    let volumes = &context.volumes;
+    let volumes = volumes.mounts(&spec.request.volumes, order.group.as_ref())?;
+    let workspace = workspace(context, run).await?;
+    if workspace.is_some() {
+        let has_gpus = spec.request.gpus > 0;
+        let admitted = context.volumes.admit(attempt, &order.user, has_gpus);
+        admitted.await?;
+    }
+    let outdir = match (spec.outdir, &workspace) {
+        (Outdir::Shared, Some(folder)) => folder.clone(),
+        (Outdir::Shared, None) | (Outdir::Own, _) => {
+            let (outdir, user) = (context.outdir.clone(), order.user.clone());
+            off_the_path(move || {
+                let folder = outdir.for_attempt(&user, attempt)?;
+                folder.open_to_all()?;
+                Ok(folder)
+            })
+            .await?
+        }
+    };
+    Ok(Given {
+        outdir,
+        secrets: secrets(context, run).await?,
+        volumes,
+        workspace,
+        checkpoint: checkpoint(context, attempt, run)?,
     })
+}
+
+/// The folder of `/workspace`, where this worker has one.
+async fn workspace(context: &Context, run: &Run) -> Result<Option<HostFolder>, Outcome> {
+    let (user, job) = (run.order.user.clone(), run.spec.name.clone());
+    let volumes = Arc::clone(&context.volumes);
+    let folder = off_the_path(move || volumes.workspace(&user, &job)).await?;
+    let is_needed = run.spec.request.volumes.contains(&VolumeName::workspace());
+    if folder.is_none() && is_needed {
+        let detail = "this worker has no /workspace";
+        return Err(Outcome::new(Cause::EngineError, detail));
+    }
+    Ok(folder)
+}
+
+/// Makes a folder, which may block for as long as a file server does not answer.
+async fn off_the_path<T: Send + 'static>(
+    make: impl FnOnce() -> Result<T, MountError> + Send + 'static,
+) -> Result<T, Outcome> {
+    let made = tokio::task::spawn_blocking(make).await;
+    made.map_err(|error| Outcome::new(Cause::EngineError, error.to_string()))?
+        .map_err(|error| Outcome::new(Cause::EngineError, format!("failed to {}", chain(&error))))
 }
 
 /// The values of the secrets that the job names, from the user's own folder on this machine.

@@ -328,6 +328,7 @@ pub(super) async fn clean(context: &Context, attempt: AttemptId, container: Opti
         remove(context, attempt, &container).await;
     }
     context.retention.forgotten(attempt);
+    context.volumes.release(attempt);
     context.logs.lock().remove(&attempt);
     if !context.options.settings.retention.keep_outdir {
         let root = context.outdir.clone();

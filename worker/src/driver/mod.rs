@@ -4,6 +4,7 @@
 //! - [`context`]: what acts need
 //! - [`checkpoint`]: what is done for `/checkpoint`
 //! - [`perform`], [`create`] and [`finish`]: the acts, as tasks that send back what came of them
+//! - [`quotas`]: ends jobs whose user keeps too much
 
 mod checkpoint;
 mod context;
@@ -12,6 +13,7 @@ mod finish;
 mod observe;
 mod owner;
 mod perform;
+pub(crate) mod quotas;
 #[cfg(test)]
 mod tests;
 mod work;

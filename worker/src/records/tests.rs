@@ -18,6 +18,7 @@ fn run() -> Arc<Run> {
     let order = RunOrder {
         cluster: "default".to_owned(),
         user: "anna".parse().expect("name"),
+        group: None,
         config: r#"{"name":"train","executor_name":"anna","build_flag":false,"image":"busybox"}"#
             .to_owned(),
         bundle: None,

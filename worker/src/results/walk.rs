@@ -6,6 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -101,13 +102,13 @@ struct Level {
 }
 
 /// Opens the folder that a walk begins with.
-pub(super) fn open_root(folder: &Path) -> io::Result<File> {
+pub(crate) fn open_root(folder: &Path) -> io::Result<File> {
     let handle = rustix::fs::open(folder, FOLDER, Mode::empty())?;
     Ok(File::from(handle))
 }
 
 /// Opens a folder in another.
-pub(super) fn open_folder(parent: &File, name: &OsStr) -> io::Result<File> {
+pub(crate) fn open_folder(parent: impl AsFd, name: &OsStr) -> io::Result<File> {
     Ok(File::from(rustix::fs::openat(
         parent,
         name,

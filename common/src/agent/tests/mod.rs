@@ -27,6 +27,7 @@ fn order(strict: bool) -> RunOrder {
     RunOrder {
         cluster: "default".to_owned(),
         user: "anna".parse().expect("name"),
+        group: None,
         config: format!(
             r#"{{"name":"train","executor_name":"anna","required_memory":"1g","num_gpus":1,"strict_once":{strict}}}"#
         ),

@@ -144,6 +144,13 @@ fn events(a: AttemptId) -> Vec<(&'static str, Event)> {
         ("froze", Event::ContainerPaused(a)),
         ("thawed", Event::ContainerUnpaused(a)),
         (
+            "over the quota",
+            Event::QuotaExceeded {
+                attempt: a,
+                outcome: Outcome::new(Cause::QuotaExceeded, "too much"),
+            },
+        ),
+        (
             "uploaded",
             Event::Uploaded {
                 attempt: a,

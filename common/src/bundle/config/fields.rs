@@ -7,12 +7,13 @@ use serde_json::{Map, Value};
 
 use super::run_params::RunParams;
 use super::shape::{self, Fields, Read, wrong};
-use super::{document, rules, run_params, tasks};
+use super::{document, rules, run_params, tasks, volumes};
 use crate::bundle::Fault;
 use crate::bundle::fault::{Faults, quote};
-use crate::id::{JobId, UserName};
+use crate::id::{JobId, UserName, VolumeName};
 use crate::job::{
     Artifacts, Class, Dependency, DependencyKind, ImageSource, JobSpec, Network, OnWorkerLoss,
+    Outdir,
 };
 use crate::resources::{ByteSize, GpuAmount, MilliCpu, MilliGpu, Request};
 
@@ -128,6 +129,9 @@ fn spec(map: &Map<String, Value>, faults: &mut Faults) -> Option<JobSpec> {
         ];
         shape::one_of(value, &words)
     });
+    let outdir = fields.take("outdir", |value| {
+        shape::one_of(value, &[("own", Outdir::Own), ("shared", Outdir::Shared)])
+    });
     let artifacts = fields.take("artifacts", |value| {
         let words = [
             ("always", Artifacts::Always),
@@ -136,6 +140,17 @@ fn spec(map: &Map<String, Value>, faults: &mut Faults) -> Option<JobSpec> {
         ];
         shape::one_of(value, &words)
     });
+    let artifacts = if outdir == Some(Outdir::Shared) {
+        if artifacts.is_some_and(|when| when != Artifacts::Never) {
+            let message =
+                "a shared `/outdir` stays where it is and is not published; use \"never\"";
+            fields.fault("config_conflict", "artifacts", message);
+        }
+        request.volumes.insert(VolumeName::workspace());
+        Some(Artifacts::Never)
+    } else {
+        artifacts
+    };
     let on_worker_loss = fields.take("on_worker_loss", |value| {
         let words = [
             ("requeue", OnWorkerLoss::Requeue),
@@ -176,6 +191,7 @@ fn spec(map: &Map<String, Value>, faults: &mut Faults) -> Option<JobSpec> {
         max_fails: tasks.max_fails,
         preemptible: preemptible.unwrap_or_default(),
         grace: grace.unwrap_or(GRACE),
+        outdir: outdir.unwrap_or_default(),
         artifacts: artifacts.unwrap_or_default(),
         on_worker_loss: on_worker_loss.unwrap_or_default(),
         strict_once: strict_once.unwrap_or_default(),
@@ -253,6 +269,7 @@ fn request(fields: &mut Fields<'_>) -> Request {
         cpu: fields.take("cpus", cpus),
         memory: fields.take("required_memory", memory),
         labels: fields.take("labels", labels).unwrap_or_default(),
+        volumes: fields.take("volumes", volumes::read).unwrap_or_default(),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Only [`parse`] creates a [`JobSpec`](crate::job::JobSpec); it reports all faults. [`accept`] adds the rules on new
 //! jobs (`rules`). [`merge()`] applies a client's overrides. `document` checks the syntax, `shape`, `units` and `words` the values, `run_params` Docker's
-//! parameters, `tasks` arrays and sweeps. The shells compare the executor with the authenticated user.
+//! parameters, `tasks` arrays and sweeps, `volumes` names of volumes. The shells compare the executor with the authenticated user.
 
 mod document;
 mod fields;
@@ -14,6 +14,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 mod units;
+mod volumes;
 mod words;
 
 pub use fields::{accept, notes, parse};

@@ -53,6 +53,13 @@ pub(super) fn check(spec: &JobSpec) -> Faults {
             );
         }
     }
+    for path in spec.container.tmpfs.keys() {
+        let inside = path.trim_matches('/');
+        if inside == "workspace" || inside == "volumes" || inside.starts_with("volumes/") {
+            let place = format!("run_params.tmpfs.{}", quote(path));
+            faults.add("config_value", place, "DoPQ uses this path");
+        }
+    }
     faults
 }
 

@@ -80,6 +80,10 @@ const IGNORED: [(&str, &str); 4] = [
     ),
 ];
 
+/// What to use instead of Docker's volumes.
+const VOLUMES_INSTEAD: &str = "list the administrator's volumes by name in the field `volumes`, such as [\"imagenet\"]; \
+    `dopq status` shows them; `/imgdir` and `/outdir` are always there";
+
 /// Docker's refused parameters, and why or what to use instead. A value that asks for nothing, such as false or an
 /// empty list, is accepted.
 const REFUSED: [(&str, &str); 33] = [
@@ -113,7 +117,7 @@ const REFUSED: [(&str, &str); 33] = [
         "memswap_limit",
         "swap equals the memory limit; use the field `required_memory`",
     ),
-    ("mounts", "the administrator mounts `/imgdir` and `/outdir`"),
+    ("mounts", VOLUMES_INSTEAD),
     (
         "name",
         "use the field `name` of the document; DoPQ names containers itself",
@@ -132,14 +136,8 @@ const REFUSED: [(&str, &str); 33] = [
     ),
     ("userns_mode", "DoPQ sets it"),
     ("uts_mode", "containers have their own; see `hostname`"),
-    (
-        "volumes",
-        "the administrator mounts `/imgdir` and `/outdir`",
-    ),
-    (
-        "volumes_from",
-        "the administrator mounts `/imgdir` and `/outdir`",
-    ),
+    ("volumes", VOLUMES_INSTEAD),
+    ("volumes_from", VOLUMES_INSTEAD),
 ];
 
 /// Whether `run_params` allows this parameter.

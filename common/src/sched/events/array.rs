@@ -124,6 +124,7 @@ fn ends_with(array: &mut Array, cause: Cause) -> &mut Indexes {
         | Cause::WorkerLost
         | Cause::GpuFault
         | Cause::DiskFull
+        | Cause::QuotaExceeded
         | Cause::EngineError => &mut array.ends.failed,
     }
 }

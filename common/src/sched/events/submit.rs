@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::id::JobId;
+use crate::id::{JobId, VolumeName};
 use crate::job::{Array, Job, JobState, Phase, Queued, TaskEnds};
 use crate::resources::{ByteSize, GpuAmount, MilliGpu, Request};
 
 use crate::sched::fit::fits::{Misfit, allowed_gpus, is_model_allowed, needs};
 use crate::sched::fit::guard::may_wait;
+use crate::sched::fit::volumes::may_mount;
 use crate::sched::model::effect::Effect;
 use crate::sched::model::entities::Worker;
 use crate::sched::model::event::{Rejected, Submission};
@@ -131,6 +132,7 @@ impl Step<'_> {
             }
         }
         may_wait(self.state, &submission.user, tasks)?;
+        may_mount(self.state, &submission.user, &spec.request)?;
         match never_fits(self.state, &spec.request) {
             Some(text) => Err(Rejected::NeverFits(text)),
             None => Ok(()),
@@ -162,6 +164,21 @@ pub(crate) fn never_fits(state: &State, request: &Request) -> Option<String> {
 
 fn tell(misfit: &Misfit, request: &Request, workers: &[&Worker]) -> String {
     match misfit {
+        Misfit::Volume => {
+            let wanted: Vec<_> = request.volumes.iter().map(VolumeName::as_str).collect();
+            let there: BTreeSet<_> = workers
+                .iter()
+                .flat_map(|worker| worker.capacity.volumes.keys())
+                .map(VolumeName::to_string)
+                .collect();
+            let together = wanted.iter().all(|name| there.contains(*name));
+            let together = if together { " together" } else { "" };
+            let there = listed(there).unwrap_or_else(|| "none".to_owned());
+            format!(
+                "none offers the volumes {}{together}; volumes there are: {there}",
+                wanted.join(", ")
+            )
+        }
         Misfit::Label => {
             let wanted = request.labels.iter();
             let wanted: Vec<_> = wanted

@@ -28,6 +28,8 @@ pub(crate) struct Needs {
 /// Why a machine would not take a request even if nothing ran on it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Misfit {
+    /// It does not offer a volume.
+    Volume,
     /// It lacks a label.
     Label,
     /// None of its GPUs is of an allowed model.
@@ -113,6 +115,10 @@ pub(crate) fn has_gpu_memory(gpu: &GpuDevice, request: &Request) -> bool {
 /// Where it names no CPU or memory it gets the machine's share that its part of the GPUs is; a job
 /// without GPU gets one core, and memory by its part of the cores.
 pub(crate) fn needs(capacity: &Capacity, request: &Request) -> Result<Needs, Misfit> {
+    let mut volumes = request.volumes.iter();
+    if !volumes.all(|volume| capacity.volumes.contains_key(volume)) {
+        return Err(Misfit::Volume);
+    }
     let has_labels = request
         .labels
         .iter()

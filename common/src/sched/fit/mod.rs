@@ -6,3 +6,4 @@ pub(crate) mod fits;
 pub(crate) mod guard;
 pub(crate) mod reserve;
 pub(crate) mod score;
+pub(crate) mod volumes;

@@ -510,6 +510,7 @@ fn is_alike(a: &Capacity, b: &Capacity) -> bool {
     };
     (a.cpu, a.memory, a.slots_per_gpu) == (b.cpu, b.memory, b.slots_per_gpu)
         && a.labels == b.labels
+        && a.volumes == b.volumes
         && gpus(a) == gpus(b)
 }
 

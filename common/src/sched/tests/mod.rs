@@ -20,8 +20,9 @@ mod shares;
 mod simulation;
 mod slowdown;
 mod table;
+mod volumes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +73,7 @@ pub(super) fn spec() -> JobSpec {
         cpu: Some(MilliCpu(1000)),
         memory: Some(ByteSize(ByteSize::GIB)),
         labels: BTreeMap::new(),
+        volumes: BTreeSet::new(),
     };
     crate::sim::spec(user("anna"), request)
 }
@@ -90,6 +92,7 @@ pub(super) fn capacity(name: &str, gpus: u32) -> Capacity {
         gpus: (0..gpus).map(gpu).collect(),
         slots_per_gpu: 1,
         labels: BTreeMap::new(),
+        volumes: BTreeMap::new(),
     }
 }
 

@@ -352,6 +352,7 @@ impl FakeWorker {
                 gpus: gpus.collect(),
                 slots_per_gpu: 1,
                 labels: std::collections::BTreeMap::new(),
+                volumes: std::collections::BTreeMap::new(),
             },
             images: std::collections::BTreeSet::new(),
             closed: None,

@@ -13,7 +13,7 @@ mod user;
 pub(super) use group::group;
 pub(super) use job::{expected_start, job_page_item, job_with_timeline, queue_entry, waiting_task};
 pub(super) use limits::guards;
-pub(super) use node::node;
+pub(super) use node::{node, volumes};
 pub(super) use positions::Positions;
 pub(super) use tasks::{array_of, id_of, listed, owner, waiting_in};
 pub(super) use usage::usage;

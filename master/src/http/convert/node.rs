@@ -3,7 +3,7 @@
 use dopq_common::api;
 use dopq_common::id::GpuId;
 use dopq_common::resources::{MilliCpu, MilliGpu};
-use dopq_common::sched::{self, Worker};
+use dopq_common::sched::{self, Health, Worker};
 use dopq_common::wire::GpuUse;
 
 use crate::http::caller::Caller;
@@ -48,7 +48,42 @@ pub(in crate::http) fn node(model: &Model, caller: &Caller, worker: &Worker) -> 
         memory_held_bytes: held.memory.0,
         jobs: jobs.map(|id| id.0).collect(),
         labels: worker.capacity.labels.clone(),
+        volumes: worker
+            .capacity
+            .volumes
+            .keys()
+            .map(ToString::to_string)
+            .collect(),
     }
+}
+
+/// The volumes of the machines that are not lost, by name; twice where machines offer one in different ways.
+pub(in crate::http) fn volumes(model: &Model) -> Vec<api::Volume> {
+    let mut found: Vec<api::Volume> = Vec::new();
+    let workers = model.state.workers();
+    for worker in workers.filter(|worker| !matches!(worker.health, Health::Lost { .. })) {
+        for (name, volume) in &worker.capacity.volumes {
+            let offer = api::Volume {
+                name: name.to_string(),
+                read_only: volume.read_only,
+                groups: volume.groups.iter().map(ToString::to_string).collect(),
+                nodes: Vec::new(),
+            };
+            let is_same = |known: &&mut api::Volume| {
+                (&known.name, known.read_only, &known.groups)
+                    == (&offer.name, offer.read_only, &offer.groups)
+            };
+            match found.iter_mut().find(is_same) {
+                Some(known) => known.nodes.push(worker.id.to_string()),
+                None => found.push(api::Volume {
+                    nodes: vec![worker.id.to_string()],
+                    ..offer
+                }),
+            }
+        }
+    }
+    found.sort_by(|a, b| (&a.name, &a.nodes).cmp(&(&b.name, &b.nodes)));
+    found
 }
 
 /// Why it takes no new jobs, if it does not.

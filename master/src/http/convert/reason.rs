@@ -131,6 +131,7 @@ mod tests {
                 gpus: gpus.collect(),
                 slots_per_gpu: 1,
                 labels: std::collections::BTreeMap::new(),
+                volumes: std::collections::BTreeMap::new(),
             },
             images: BTreeSet::new(),
             joined_at: NOW,

@@ -11,6 +11,7 @@ use dopq_common::time::Timestamp;
 use crate::clock;
 use crate::http::app::Ctx;
 use crate::http::caller::Caller;
+use crate::http::convert::volumes;
 use crate::http::routes::queue::locked;
 use crate::metrics::{Board, Part, PartState, health_word};
 use crate::view::{Model, Role};
@@ -57,6 +58,7 @@ pub(in crate::http) async fn status(State(context): State<Ctx>) -> Json<api::Sta
             components,
             jobs,
             workers,
+            volumes: volumes(model),
         }
     });
     Json(status)

@@ -343,6 +343,7 @@ impl World {
                 gpus: (0..gpus).map(gpu).collect(),
                 slots_per_gpu: 1,
                 labels: BTreeMap::new(),
+                volumes: BTreeMap::new(),
             },
             images: BTreeSet::new(),
             known: Vec::new(),

@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::error::Error;
+use super::plan::Plan;
 use super::types::{Builder, EngineInfo, ImageInfo};
 use crate::clock::Clock;
 use crate::disk::Disk;
@@ -166,6 +167,13 @@ impl Fake {
         let env = &state.find(name).ok()?.plan.env;
         let mut named = env.iter().filter(|(known, _)| known == variable);
         named.next().map(|(_, value)| value.reveal().to_owned())
+    }
+
+    /// What the named container was created with.
+    #[must_use]
+    pub fn plan(&self, name: &str) -> Option<Plan> {
+        let mut state = self.shared.state.lock();
+        state.find(name).ok().map(|record| record.plan.clone())
     }
 
     /// Every call so far, such as `start dopq-1-1`.

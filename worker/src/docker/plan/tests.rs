@@ -82,6 +82,7 @@ struct Case {
     image_env: Vec<String>,
     settings: RunSettings,
     checkpoint: Option<CheckpointFolder>,
+    volumes: Vec<PlanMount>,
 }
 
 impl Case {
@@ -92,6 +93,7 @@ impl Case {
             image_env: Vec::new(),
             settings: settings(),
             checkpoint: None,
+            volumes: Vec::new(),
         }
     }
 
@@ -115,6 +117,7 @@ impl Case {
             secrets: &[("TOKEN".to_owned(), "s".into())],
             outdir: None,
             checkpoint: self.checkpoint.clone(),
+            volumes: &self.volumes,
         };
         plan(&input, &self.settings)
     }
@@ -248,6 +251,36 @@ fn the_sweep_sets_a_task_s_values_over_the_job_s_own() {
         let found: Vec<_> = set.iter().filter(|(other, _)| other == name).collect();
         assert_eq!(found, [&(name.to_owned(), value.to_owned())]);
     }
+}
+
+#[test]
+fn a_workspace_is_mounted_and_named_in_the_environment() {
+    let mut case = Case::of(plain());
+    assert!(
+        env(&case.body())
+            .iter()
+            .all(|(name, _)| name != "DOPQ_WORKSPACE")
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().canonicalize().expect("resolved");
+    case.volumes = vec![PlanMount {
+        source: HostFolder::resolve(&root).expect("real"),
+        target: "/workspace".into(),
+        read_only: false,
+    }];
+    let body = case.body();
+    let named = ("DOPQ_WORKSPACE".to_owned(), "/workspace".to_owned());
+    assert!(env(&body).contains(&named));
+    let mounts = body["HostConfig"]["Mounts"].as_array().expect("a list");
+    let [mount] = &mounts[..] else {
+        panic!("{mounts:?}");
+    };
+    assert_eq!(mount["Source"], json!(root));
+    assert_eq!(
+        (&mount["Target"], &mount["ReadOnly"]),
+        (&json!("/workspace"), &json!(false))
+    );
+    assert_eq!(mount["BindOptions"]["Propagation"], "rprivate");
 }
 
 fn word() -> impl Strategy<Value = String> {

@@ -10,4 +10,5 @@ mod results;
 mod retention;
 mod rig;
 mod stops;
+mod volumes;
 mod ways;

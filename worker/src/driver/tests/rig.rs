@@ -49,6 +49,7 @@ pub(super) struct Rig {
     pub(super) retention: crate::Retention,
     /// Networks that are kept ready.
     pub(super) networks: usize,
+    pub(super) volumes: crate::VolumeOptions,
     pub(super) results_max_bytes: Option<u64>,
     pub(super) checkpoint_max_bytes: Option<u64>,
     key: ClusterKey,
@@ -97,6 +98,7 @@ impl Rig {
             limits,
             retention: crate::Retention::default(),
             networks: 0,
+            volumes: crate::VolumeOptions::default(),
             results_max_bytes: None,
             checkpoint_max_bytes: Some(1 << 30),
             key,
@@ -130,6 +132,7 @@ impl Rig {
                 network: crate::NetworkOptions {
                     pool: self.networks,
                 },
+                volumes: self.volumes.clone(),
                 ..Settings::default()
             },
         }
@@ -215,6 +218,7 @@ impl Rig {
         RunOrder {
             cluster: "default".to_owned(),
             user: "anna".parse().expect("a name"),
+            group: None,
             config: format!(
                 r#"{{"name":"train","executor_name":"anna","required_memory":"1g","num_gpus":1{more}}}"#
             ),
