@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use dopq_common::agent::{Event, Seen, Settings, State};
 use dopq_common::broker::Broker;
-use dopq_common::id::AttemptId;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::{JoinError, JoinSet};
@@ -38,7 +37,7 @@ use crate::outbox::{self, Outbox};
 use crate::records::{self, Loaded, Records};
 use crate::retention::{self, Retention};
 use crate::volumes::Volumes;
-use crate::{Options, live, outdir, retry, standing};
+use crate::{Options, leftovers, live, retry, standing};
 
 /// Inputs that may wait for the driver; more only wait at their senders instead.
 const INPUTS: usize = 1024;
@@ -208,8 +207,8 @@ pub(crate) async fn run_with(
         (inputs, life.clone()),
     )?;
     let context = Arc::new(context);
-    remove_leftovers(&context.options.settings.data_dir, &state);
-    remove_outdirs(&context, &state);
+    leftovers::remove_folders(&context.options.settings.data_dir, &state);
+    leftovers::remove_outdirs(&context, &state);
     quotas::resume(&context, &state);
     let Some(containers) = shutdown.run_until_cancelled(look(&context)).await else {
         return Ok(());
@@ -553,44 +552,6 @@ async fn orders(context: Arc<Context>, broker: Broker) {
             Err(error) => tracing::warn!(error = chain(&error), "cannot receive orders yet"),
         }
         tokio::time::sleep(RETRY).await;
-    }
-}
-
-/// Removes the folders of attempts that are over, which a crash may have left.
-fn remove_leftovers(data_dir: &Path, state: &State) {
-    let Ok(entries) = std::fs::read_dir(data_dir.join("attempts")) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let attempt = name.to_str().and_then(|name| name.parse().ok());
-        let needed = attempt.is_some_and(|id: AttemptId| {
-            state
-                .attempt(id)
-                .is_some_and(|attempt| !attempt.stage.is_closed())
-        });
-        if !needed && let Err(error) = std::fs::remove_dir_all(entry.path()) {
-            tracing::warn!(%error, folder = %entry.path().display(), "failed to remove a leftover");
-        }
-    }
-}
-
-/// Begins to remove the /outdir folders that a crash left. They are found before any attempt begins.
-fn remove_outdirs(context: &Context, state: &State) {
-    let settings = &context.options.settings;
-    if settings.retention.keep_outdir {
-        return;
-    }
-    let is_own = settings.outdir.is_none();
-    match outdir::leftovers(context.outdir.as_path(), is_own, state) {
-        Ok(left) if left.is_empty() => {}
-        Ok(left) => context.spawn(async move {
-            let removing = tokio::task::spawn_blocking(move || outdir::remove_all(&left)).await;
-            if let Err(error) = removing {
-                tracing::error!(%error, "failed to remove leftovers");
-            }
-        }),
-        Err(error) => tracing::warn!(%error, "failed to look for left /outdir folders"),
     }
 }
 

@@ -19,6 +19,7 @@ mod images;
 mod input;
 mod inventory;
 mod keyed;
+mod leftovers;
 mod live;
 mod logs;
 mod networks;
