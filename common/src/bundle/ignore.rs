@@ -205,67 +205,99 @@ fn class(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<Token, &
     }
 }
 
-/// Whether the tokens match the whole path or a folder above it. `open` is the set of token counts that can match the
-/// text up to the present character.
+/// Whether the tokens match the whole path or a folder above it.
 fn matches(glob: &[Token], path: &str) -> bool {
-    let mut open = vec![false; glob.len() + 1];
-    let mut next = open.clone();
-    reach(glob, &mut open, 0);
+    let (mut open, mut next) = (Open::of(glob), Open::of(glob));
+    open.reach(glob, 0);
     for c in path.chars() {
-        if c == '/' && open.last() == Some(&true) {
+        if c == '/' && open.has(glob.len()) {
             return true;
         }
-        let mut is_stuck = true;
-        next.fill(false);
-        for (used, token) in glob.iter().enumerate() {
-            if open.get(used) == Some(&true) {
-                is_stuck = false;
-                advance(glob, &mut next, used, token, c);
-            }
-        }
-        if is_stuck {
+        if open.counts.is_empty() {
             return false;
+        }
+        next.clear();
+        for used in &open.counts {
+            if let Some(token) = glob.get(*used) {
+                next.advance(glob, *used, token, c);
+            }
         }
         std::mem::swap(&mut open, &mut next);
     }
-    open.last() == Some(&true)
+    open.has(glob.len())
 }
 
-/// Matches one character with the token after `used` others.
-fn advance(glob: &[Token], next: &mut [bool], used: usize, token: &Token, c: char) {
-    match token {
-        Token::Literal(wanted) if *wanted == c => reach(glob, next, used + 1),
-        Token::One if c != '/' => reach(glob, next, used + 1),
-        Token::Many if c != '/' => reach(glob, next, used),
-        Token::Rest => reach(glob, next, used),
-        Token::Class { negated, ranges } => {
-            let within = ranges.iter().any(|(from, to)| *from <= c && c <= *to);
-            if within != *negated {
-                reach(glob, next, used + 1);
-            }
+/// The token counts that can match the text up to the present character, in order.
+struct Open {
+    counts: Vec<usize>,
+    /// Which counts are in it.
+    marks: Vec<bool>,
+}
+
+impl Open {
+    fn of(glob: &[Token]) -> Self {
+        Self {
+            counts: Vec::new(),
+            marks: vec![false; glob.len() + 1],
         }
-        Token::Folders => {
-            // Folders continue, and may end only at a slash.
-            if let Some(slot) = next.get_mut(used) {
-                *slot = true;
-            }
-            if c == '/' {
-                reach(glob, next, used + 1);
-            }
-        }
-        Token::Literal(_) | Token::One | Token::Many => {}
     }
-}
 
-/// Adds `used` to the set, and the following tokens that can match nothing.
-fn reach(glob: &[Token], open: &mut [bool], mut used: usize) {
-    loop {
-        if let Some(slot) = open.get_mut(used) {
-            *slot = true;
+    fn has(&self, used: usize) -> bool {
+        self.marks.get(used) == Some(&true)
+    }
+
+    fn clear(&mut self) {
+        for used in self.counts.drain(..) {
+            if let Some(mark) = self.marks.get_mut(used) {
+                *mark = false;
+            }
         }
-        match glob.get(used) {
-            Some(Token::Many | Token::Rest | Token::Folders) => used += 1,
-            Some(Token::Literal(_) | Token::One | Token::Class { .. }) | None => return,
+    }
+
+    /// False if it was there.
+    fn insert(&mut self, used: usize) -> bool {
+        match self.marks.get_mut(used) {
+            Some(mark) if !*mark => {
+                *mark = true;
+                self.counts.push(used);
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// Adds what matches one character more with the token after `used` others.
+    fn advance(&mut self, glob: &[Token], used: usize, token: &Token, c: char) {
+        match token {
+            Token::Literal(wanted) if *wanted == c => self.reach(glob, used + 1),
+            Token::One if c != '/' => self.reach(glob, used + 1),
+            Token::Many if c != '/' => self.reach(glob, used),
+            Token::Rest => self.reach(glob, used),
+            Token::Class { negated, ranges } => {
+                let within = ranges.iter().any(|(from, to)| *from <= c && c <= *to);
+                if within != *negated {
+                    self.reach(glob, used + 1);
+                }
+            }
+            Token::Folders => {
+                // Folders continue, and may end only at a slash.
+                self.insert(used);
+                if c == '/' {
+                    self.reach(glob, used + 1);
+                }
+            }
+            Token::Literal(_) | Token::One | Token::Many => {}
+        }
+    }
+
+    /// Adds `used`, and the following tokens that can match nothing. Counts come in order, so what follows one that is
+    /// there is there too.
+    fn reach(&mut self, glob: &[Token], mut used: usize) {
+        while self.insert(used) {
+            match glob.get(used) {
+                Some(Token::Many | Token::Rest | Token::Folders) => used += 1,
+                Some(Token::Literal(_) | Token::One | Token::Class { .. }) | None => return,
+            }
         }
     }
 }
