@@ -152,11 +152,13 @@ fn two_users_get_nothing_of_each_other() {
         log.text().contains(SECRET).then_some(())
     });
     let container = engine::containers(&master.cluster, false).remove(0).name;
+    // The container may use a network that was ready before it; then another one has the address.
+    let network = docker(&["inspect", "-f", "{{.HostConfig.NetworkMode}}", &container]);
     let address = docker(&[
         "inspect",
         "-f",
         "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}",
-        &container,
+        network.strip_prefix("container:").unwrap_or(&container),
     ]);
     let image = docker(&["inspect", "-f", "{{.Image}}", &container]);
     let name = docker(&["inspect", "-f", "{{index .RepoTags 0}}", &image]);
