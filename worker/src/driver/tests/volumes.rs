@@ -61,6 +61,7 @@ async fn volumes_are_told_mounted_and_kept_from_other_groups() {
         mounts,
         [
             ("/outdir", false),
+            ("/checkpoint", false),
             ("/volumes/faces", false),
             ("/volumes/imagenet", true),
         ]
@@ -105,6 +106,7 @@ async fn jobs_of_one_user_share_a_workspace_and_others_have_their_own() {
         sources(NAME),
         [
             ("/outdir".to_owned(), of_anna.clone()),
+            ("/checkpoint".to_owned(), None),
             ("/workspace".to_owned(), of_anna)
         ]
     );
@@ -112,6 +114,7 @@ async fn jobs_of_one_user_share_a_workspace_and_others_have_their_own() {
         sources("dopq-2-1-070707070707"),
         [
             ("/outdir".to_owned(), None),
+            ("/checkpoint".to_owned(), None),
             ("/workspace".to_owned(), Some(PathBuf::from("bert/files")))
         ]
     );
