@@ -47,17 +47,21 @@ pub fn check(text: &str, place: &str) -> Vec<Fault> {
         true => &Version::ALL,
         false => &[Version::NEWEST],
     };
+    let mut judged = BTreeSet::new();
     let mut refused = BTreeSet::new();
     let mut troubles = Vec::new();
     for version in versions {
         for instruction in instructions(&text, escape, *version) {
             let line = instruction.line;
-            if !refused.contains(&line) && !judge(&instruction.text, escape, &at(line), &mut faults)
-            {
-                refused.insert(line);
-            }
             if let Some(trouble) = instruction.trouble {
                 troubles.push((*version, line, trouble));
+            }
+            // Most versions read the same.
+            if judged.insert((line, instruction.text.clone()))
+                && !refused.contains(&line)
+                && !judge(&instruction.text, escape, &at(line), &mut faults)
+            {
+                refused.insert(line);
             }
         }
     }
