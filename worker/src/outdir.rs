@@ -60,7 +60,7 @@ fn name(folder: &Path) -> String {
 }
 
 /// The folders in a folder, without links to others.
-fn folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
@@ -71,7 +71,8 @@ fn folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn is_folder(path: &Path) -> bool {
+/// Whether it is a folder, and no link to one.
+pub(crate) fn is_folder(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
 }
 

@@ -11,6 +11,8 @@ use std::time::{Duration, SystemTime};
 use dopq_common::id::{AttemptId, JobId, UserName};
 
 use crate::docker::{HostFolder, MountError};
+use crate::outdir::{folders, is_folder};
+use crate::remove;
 
 /// Marks a folder that is being filled.
 const NEW: &str = ".new";
@@ -84,7 +86,7 @@ impl JobFolder {
     /// An empty folder to be filled. Blocks.
     pub(super) fn begin(&self) -> io::Result<PathBuf> {
         let path = self.path.join(format!("{}{NEW}", self.number));
-        match std::fs::remove_dir_all(&path) {
+        match remove::remove(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
@@ -100,7 +102,7 @@ impl JobFolder {
     /// Removes what earlier attempts left, but for those whose containers may run. Blocks.
     pub(super) fn remove_earlier(&self, busy: &BTreeSet<u32>) -> io::Result<()> {
         for number in self.earlier()?.difference(busy) {
-            remove(&self.of(*number))?;
+            retire(&self.of(*number))?;
         }
         Ok(())
     }
@@ -112,7 +114,7 @@ pub(super) fn remove_of(root: &Path, attempt: AttemptId) -> io::Result<()> {
         let job = user.join(crate::docker::job_folder(attempt));
         let folder = job.join(attempt.number.to_string());
         if is_folder(&folder) {
-            remove(&folder)?;
+            retire(&folder)?;
             // Another attempt's may be in it.
             drop(std::fs::remove_dir(&job));
         }
@@ -163,7 +165,7 @@ pub(super) fn sweep(
                 };
                 let is_old = modified.elapsed().is_ok_and(|age| age >= keep);
                 if is_old && number.is_some_and(|number| !is_needed(id, key, number)) {
-                    match remove(&folder) {
+                    match retire(&folder) {
                         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                         Ok(()) | Err(_) => drop(std::fs::remove_dir(&job)),
                     }
@@ -175,20 +177,20 @@ pub(super) fn sweep(
 }
 
 /// Removes a folder, which nobody can take over from the first moment on.
-fn remove(folder: &Path) -> io::Result<()> {
+fn retire(folder: &Path) -> io::Result<()> {
     let mut name = folder.as_os_str().to_owned();
     if !folder.to_string_lossy().ends_with(OLD) {
         name.push(OLD);
         match std::fs::rename(folder, &name) {
             // A removal that was interrupted is in the way.
             Err(_) if is_folder(Path::new(&name)) => {
-                std::fs::remove_dir_all(&name)?;
+                remove::remove(Path::new(&name))?;
                 std::fs::rename(folder, &name)?;
             }
             renamed => renamed?,
         }
     }
-    std::fs::remove_dir_all(name)
+    remove::remove(Path::new(&name))
 }
 
 /// The number of an attempt as it is written.
@@ -197,23 +199,23 @@ fn number(text: &str) -> Option<u32> {
     (number.to_string() == text).then_some(number)
 }
 
-/// The folders in a folder, without links to others.
-fn folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            found.push(entry.path());
-        }
-    }
-    Ok(found)
-}
-
-fn is_folder(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
-}
-
 /// Whether a folder has anything in it. Blocks.
 pub(super) fn has_content(folder: &Path) -> io::Result<bool> {
     Ok(std::fs::read_dir(folder)?.next().is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deep_folder_goes_also_where_a_removal_was_interrupted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (kept, old) = (folder.path().join("1"), folder.path().join("1.old"));
+        for top in [&kept, &old] {
+            std::fs::create_dir_all(top.join("d/".repeat(1_500))).expect("made");
+        }
+        retire(&kept).expect("removed");
+        assert!(folders(folder.path()).expect("read").is_empty());
+    }
 }
