@@ -1,7 +1,7 @@
 //! An image registry: without images, or with one that needs a login.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -14,6 +14,8 @@ const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 const LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 const UNKNOWN: &str = r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#;
+/// The first byte of a connection that begins with TLS.
+const TLS: u8 = 0x16;
 const NO_LOGIN: &str =
     r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#;
 
@@ -138,6 +140,12 @@ fn digest(content: &[u8]) -> String {
 }
 
 fn answer(mut connection: &TcpStream, content: &Content, login: Option<&str>) -> io::Result<()> {
+    let mut start = [0; 4096];
+    if connection.peek(&mut start)? > 0 && start[0] == TLS {
+        // As servers without TLS answer; only then does a newer engine try without.
+        let _hello = connection.read(&mut start)?;
+        return connection.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+    }
     let mut lines = BufReader::new(connection).lines();
     let request = lines.next().transpose()?.unwrap_or_default();
     let mut auth = None;
