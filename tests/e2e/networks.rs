@@ -66,13 +66,15 @@ fn successive_jobs_share_a_network_and_nothing_else() {
         "1",
     ];
     let mut networks = BTreeSet::new();
-    for _ in 0..4 {
+    // On a busy machine a job's sockets may be closed too late for the next one.
+    let is_shared = (0..20).any(|_| {
         let mut lines = printed(&admin, &bundle);
         assert_eq!(lines[1..], found, "{lines:?}");
-        networks.insert(lines.swap_remove(0));
-    }
-    assert!(networks.iter().all(|name| name.starts_with("net:[")));
-    assert!(networks.len() < 4, "none was used twice: {networks:?}");
+        let network = lines.swap_remove(0);
+        assert!(network.starts_with("net:["), "{network}");
+        !networks.insert(network)
+    });
+    assert!(is_shared, "none was used twice: {networks:?}");
 
     // A host name of its own takes the ordinary way.
     let named =
