@@ -10,6 +10,7 @@ pub mod archive;
 pub mod bundles;
 pub mod clock;
 pub mod config;
+pub mod disk;
 pub mod dispatch;
 pub mod driver;
 pub mod http;

@@ -16,6 +16,7 @@ use dopq_common::time::Timestamp;
 use dopq_common::wire::ClusterKey;
 use dopq_master::bundles::{Bundles, Intake};
 use dopq_master::config::Retention;
+use dopq_master::disk::Space;
 use dopq_master::driver::{self, Parts};
 use dopq_master::keys::NodeKeys;
 use dopq_master::leader::{self, Standing};
@@ -141,6 +142,7 @@ impl Cluster {
                 every: Duration::from_secs(4),
                 ..Retention::default()
             },
+            space: Space::of,
             grace: Duration::from_millis(100),
             quota: Quota::default(),
             metrics: parts.metrics.clone(),

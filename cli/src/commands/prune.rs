@@ -30,6 +30,7 @@ pub(crate) async fn run(context: &Context, arguments: &PruneArguments) -> Result
             let pruned = pruned.map_err(Failure::call(format!("prune job {id}")))?;
             let freed = bytes(freed(&pruned));
             context.output.note(&format!("job {id}: freed {freed}"));
+            note_failed(context, &pruned);
         }
         return Ok(exit::DONE);
     }
@@ -47,7 +48,17 @@ pub(crate) async fn run(context: &Context, arguments: &PruneArguments) -> Result
     } else {
         format!("freed {freed}")
     });
+    note_failed(context, &pruned);
     Ok(exit::DONE)
+}
+
+fn note_failed(context: &Context, pruned: &Pruned) {
+    if let Some(error) = &pruned.error {
+        let failed = pruned.failed_objects;
+        context
+            .output
+            .note(&format!("{failed} objects cannot be removed: {error}"));
+    }
 }
 
 fn freed(pruned: &Pruned) -> u64 {

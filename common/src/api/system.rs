@@ -230,8 +230,14 @@ pub struct Pruned {
     pub version: u32,
     /// Whether nothing was removed.
     pub dry_run: bool,
-    /// By kind: `bundles`, `logs`, `results`, `checkpoints` and `archive`.
+    /// By kind: `bundles`, `logs`, `results`, `checkpoints`, `archive`, and `unfinished` writes.
     pub kinds: Vec<PrunedKind>,
+    /// How many objects could not be removed.
+    #[serde(default)]
+    pub failed_objects: u64,
+    /// Why the first of them could not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// One kind of objects of the bundle store.
@@ -243,7 +249,7 @@ pub struct PrunedKind {
     pub removed_objects: u64,
     /// Their size.
     pub removed_bytes: u64,
-    /// How many objects stay; of the archive only those that are looked at count.
+    /// How many objects stay.
     pub kept_objects: u64,
     /// Their size.
     pub kept_bytes: u64,

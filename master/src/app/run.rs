@@ -20,6 +20,7 @@ use super::{Error, first_start, health, local_worker, open};
 use crate::bundles::Intake;
 use crate::clock;
 use crate::config::{Config, Limits, Settings};
+use crate::disk::Space;
 use crate::driver::{self, Inputs, Parts};
 use crate::keys::NodeKeys;
 use crate::leader::{self, Standing};
@@ -257,6 +258,7 @@ fn retention_parts(config: &Config, parts: &Parts, intake: &Intake) -> retention
         bundles: parts.bundles.clone(),
         view: parts.handle.view().clone(),
         settings: config.settings.retention.clone(),
+        space: Space::of,
         grace: 2 * config.settings.leader.lease,
         quota: intake.quota().clone(),
         metrics: parts.metrics.clone(),

@@ -117,8 +117,11 @@ impl Bundles {
         let unneeded = checkpoint::unneeded(manifest, &stored);
         let folder = folder(attempt, "chunks");
         let chunks = unneeded.iter().map(|digest| format!("{folder}/{digest}"));
-        self.remove(older.into_values().chain(chunks).collect())
-            .await?;
+        let removed = self.remove(older.into_values().chain(chunks).collect());
+        if let Some(error) = removed.await.error {
+            let error = dopq_common::chain::chain(&error);
+            tracing::warn!(%attempt, error, "parts of a former checkpoint cannot be removed");
+        }
         Ok(Commit::Done)
     }
 

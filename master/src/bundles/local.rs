@@ -3,7 +3,7 @@
 //! `object_store` syncs the folders of a new path one after the other. Here they are synced at once, which takes a
 //! disk little longer than one of them.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +19,58 @@ pub(super) async fn put(target: PathBuf, body: Bytes) -> io::Result<()> {
         .into_iter()
         .map(|folder| blocking(move || File::open(folder)?.sync_all()));
     try_join_all(synced).await.map(drop)
+}
+
+/// The files below `root` whose writing was cut off, or goes on: their names below it.
+pub(super) async fn unfinished(root: PathBuf) -> io::Result<Vec<(String, Metadata)>> {
+    blocking(move || {
+        let mut found = Vec::new();
+        let mut folders = vec![String::new()];
+        while let Some(folder) = folders.pop() {
+            let Some(entries) = there(std::fs::read_dir(root.join(&folder)))? else {
+                continue;
+            };
+            for entry in entries {
+                let entry = entry?;
+                let name = entry.file_name();
+                let (Some(name), Some(kind)) = (name.to_str(), there(entry.file_type())?) else {
+                    continue;
+                };
+                let below = format!("{folder}{name}");
+                if kind.is_dir() {
+                    folders.push(format!("{below}/"));
+                } else if kind.is_file()
+                    && finished_name(&below).is_some()
+                    && let Some(metadata) = there(entry.metadata())?
+                {
+                    found.push((below, metadata));
+                }
+            }
+        }
+        Ok(found)
+    })
+    .await
+}
+
+/// The name that a file gets when it is written whole; `None` if it has it.
+pub(crate) fn finished_name(name: &str) -> Option<&str> {
+    let (name, number) = name.rsplit_once('#')?;
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then_some(name)
+}
+
+/// `None` of what was removed meanwhile.
+fn there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a file that is no object of the store.
+pub(super) async fn remove(path: PathBuf) -> io::Result<()> {
+    blocking(move || there(std::fs::remove_file(path)).map(drop)).await
 }
 
 /// Writes the file; gives the folders that have new entries.
@@ -82,6 +134,20 @@ mod tests {
         }
         let beside = std::fs::read_dir(root.path().join("a/b/c")).expect("a folder");
         assert_eq!(beside.count(), 1);
+    }
+
+    #[tokio::test]
+    async fn only_unfinished_files_are_found() {
+        let root = tempfile::tempdir().expect("a folder");
+        let below = root.path().join("a/b");
+        std::fs::create_dir_all(&below).expect("a folder");
+        for name in ["a/b/file#12", "a/file", "a/file#", "a/file#x", "a/b#c"] {
+            std::fs::write(root.path().join(name), "x").expect("written");
+        }
+        let found = unfinished(root.path().to_owned()).await.expect("read");
+        let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["a/b/file#12"]);
+        assert_eq!(finished_name("a/b/file#12"), Some("a/b/file"));
     }
 
     #[test]

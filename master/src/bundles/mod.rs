@@ -28,4 +28,5 @@ pub(crate) use checkpoints::{Commit, manifest_name};
 pub(crate) use in_use::Removal;
 pub(crate) use objects::{Objects, local_path, private_folder};
 pub(crate) use segments::segment_path;
-pub(crate) use sweep::Listed;
+pub(crate) use sweep::{Listed, Removed};
+pub(crate) use local::finished_name;

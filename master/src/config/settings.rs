@@ -156,8 +156,12 @@ dopq_common::settings! {
         pub checkpoints: Duration = Duration::from_secs(DAY_SECONDS);
         /// Keep the archive's records for so long; by default for ever
         pub archive: Option<Duration> = None;
-        /// Size of all bundles, logs and results; above it those of the jobs that ended first go early
+        /// Size of the archive; above it the oldest days go early
+        pub archive_size: Option<ByteSize> = None;
+        /// Size of all bundles, logs, results and checkpoints; above it those of the jobs that ended first go early
         pub store_size: Option<ByteSize> = None;
+        /// With less free space than this on a local bundle store's disk, or than a tenth of a small disk, they go early and at once
+        pub min_free: ByteSize = ByteSize(2 * ByteSize::GIB);
         /// Keep everything for at least so long
         pub min_age: Duration = Duration::from_secs(2 * 3600);
         /// Between two sweeps

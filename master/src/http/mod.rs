@@ -22,7 +22,6 @@ mod observe;
 mod router;
 mod routes;
 mod serve;
-mod space;
 mod streams;
 mod table;
 #[cfg(test)]

@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::error::{Error, Result};
-use super::space::free_bytes;
 use crate::bundles::{Intake, IntakeError, Spooled};
+use crate::disk::Space;
 
 /// Uploads of one user that are received or checked at once.
 const UPLOADS_PER_USER: usize = 4;
@@ -117,7 +117,7 @@ impl Uploads {
 
     /// Refuses `bytes` more than the disk has room for beside what is reserved.
     fn room(&self, under_way: &UnderWay, bytes: u64) -> Result<()> {
-        let free = free_bytes(&self.folder)
+        let Space { free, .. } = Space::of(&self.folder)
             .map_err(|e| Error::internal("cannot read the free space of the spool's disk", &e))?;
         let needed = bytes
             .saturating_add(under_way.promised)
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn what_is_announced_and_not_sent_takes_no_room() {
         let folder = tempfile::tempdir().expect("a folder");
-        let free = free_bytes(folder.path()).expect("read");
+        let Space { free, .. } = Space::of(folder.path()).expect("read");
         let uploads = Uploads::new(folder.path().to_owned(), 0);
         let most = free / 4 * 3;
         let mut first = uploads.promise(&user("anna"), most).expect("room");

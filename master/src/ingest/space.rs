@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use crate::disk::Space;
+
 /// Why a file of `size_bytes` does not fit: the folder whose disk would have less than `min_space` of its size
 /// free. `None` if there is space or it is unknown.
 pub(super) fn shortage(folders: &[&Path], size_bytes: u64, min_space: f64) -> Option<String> {
     folders.iter().find_map(|folder| {
-        let disk = rustix::fs::statvfs(*folder).ok()?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        let whole = disk.f_blocks.saturating_mul(disk.f_frsize);
+        let Space { free, whole } = Space::of(folder).ok()?;
         judge(free, whole, size_bytes, min_space)
             .map(|text| format!("{}: {text}", folder.display()))
     })

@@ -1,7 +1,7 @@
 //! Removes from the bundle store what nobody needs any more: bundles, logs, results, checkpoints, and old
 //! records of the archive.
 //!
-//! The leader sweeps every `retention.every`, and when an admin asks. A sweep lists the store in pages and never holds
+//! The leader sweeps every `retention.every`, when an admin asks, and at once when a local store's disk is too full. A sweep lists the store in pages and never holds
 //! all of it. It ends with the leadership.
 //!
 //! - [`rules`]: what may go; pure
@@ -14,6 +14,8 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use dopq_common::chain::chain;
@@ -25,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bundles::{Bundles, Error};
 use crate::clock;
 use crate::config;
+use crate::disk::Space;
 use crate::leader::Standing;
 use crate::metrics::{Board, Metrics, Part, PartState};
 use crate::quota::Quota;
@@ -37,6 +40,10 @@ use sweep::{Mode, Sweep};
 const REQUESTS: usize = 4;
 /// From the begin of a leadership to its first sweep, at most.
 const FIRST: Duration = Duration::from_secs(60);
+/// Between two looks at the disk.
+const WATCH: Duration = Duration::from_secs(10);
+/// Between the end of a sweep and the next one for want of room.
+const AGAIN: Duration = Duration::from_secs(60);
 /// Between two pages of a sweep that nobody waits for.
 const PAUSE: Duration = Duration::from_millis(100);
 /// What is shown of a master that does not lead.
@@ -51,6 +58,8 @@ pub struct Parts {
     pub view: View,
     /// For how long things are kept.
     pub settings: config::Retention,
+    /// Tells the room on the disk of a folder.
+    pub space: fn(&Path) -> io::Result<Space>,
     /// After which no former leader acts any more.
     pub grace: Duration,
     /// Learns what each user keeps.
@@ -95,10 +104,10 @@ impl Pruner {
     }
 }
 
-/// Removes the logs, results and checkpoint of a job that has ended.
+/// Removes the logs, results and checkpoint of a job that has ended, as much as can be.
 ///
 /// # Errors
-/// The bundle store's.
+/// The bundle store's, if it cannot be listed.
 pub async fn remove_output(bundles: &Bundles, job: (JobId, JobKey)) -> Result<Report, Error> {
     let mut report = Report::default();
     sweep::output(bundles, job, false, &mut report).await?;
@@ -144,16 +153,28 @@ impl Parts {
         let every = self.settings.every;
         let mut due = tokio::time::interval_at(Instant::now() + FIRST.min(every), every);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut watch = tokio::time::interval(WATCH);
+        watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut swept_at: Option<Instant> = None;
         loop {
             let request = tokio::select! {
                 _ = due.tick() => None,
+                _ = watch.tick() => {
+                    let is_recent = swept_at.is_some_and(|at| at.elapsed() < AGAIN);
+                    if is_recent || self.shortage().await == 0 {
+                        continue;
+                    }
+                    None
+                }
                 Some(request) = requests.0.recv() => Some(request),
             };
             let (dry_run, pause) = match &request {
                 Some(request) => (request.dry_run, Duration::ZERO),
+                None if self.shortage().await > 0 => (false, Duration::ZERO),
                 None => (false, PAUSE),
             };
             let swept = self.sweep(dry_run, pause).await;
+            swept_at = Some(Instant::now());
             if let Some(request) = request {
                 // Whoever asked may be gone; what was removed is told in the log.
                 drop(request.reply.send(swept));
@@ -167,6 +188,7 @@ impl Parts {
             dry_run,
             pause,
             grace: self.grace,
+            shortage: self.shortage().await,
         };
         let sweep = Sweep::new(
             &self.bundles,
@@ -192,7 +214,7 @@ impl Parts {
                     self.metrics
                         .swept(name, removed.objects, removed.bytes, left);
                 }
-                self.show(PartState::Up, report.to_string());
+                self.show_swept(report).await;
                 if !report.removed.is_empty() {
                     tracing::info!(%report, elapsed_ms = report.took.as_millis(), "swept the bundle store");
                 }
@@ -204,6 +226,33 @@ impl Parts {
             }
         }
         swept
+    }
+
+    /// How much is to be freed of the disk of a store on this machine.
+    async fn shortage(&self) -> u64 {
+        let Some(folder) = self.bundles.folder().map(Path::to_owned) else {
+            return 0;
+        };
+        let ask = self.space;
+        let space = tokio::task::spawn_blocking(move || ask(&folder)).await;
+        // Whoever writes to a disk that cannot be asked tells of it.
+        let space = space.ok().and_then(Result::ok);
+        space.map_or(0, |space| rules::shortage(self.settings.min_free, space))
+    }
+
+    async fn show_swept(&self, report: &Report) {
+        if self.shortage().await > 0 {
+            let detail = format!(
+                "{report}; the disk has less than {} free and nothing more can go",
+                self.settings.min_free
+            );
+            self.show(PartState::Degraded, detail);
+        } else if report.failed > 0 {
+            tracing::warn!(%report, "some objects of the bundle store cannot be removed");
+            self.show(PartState::Degraded, report.to_string());
+        } else {
+            self.show(PartState::Up, report.to_string());
+        }
     }
 
     fn show(&self, state: PartState, detail: impl Into<String>) {

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use dopq_common::chain::chain;
 use dopq_common::resources::ByteSize;
+
+use crate::bundles;
 
 /// What is swept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,16 +22,19 @@ pub enum Kind {
     Checkpoints,
     /// The archive's records.
     Archive,
+    /// What is left of writes that were cut off.
+    Unfinished,
 }
 
 impl Kind {
     /// Each.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Bundles,
         Self::Logs,
         Self::Results,
         Self::Checkpoints,
         Self::Archive,
+        Self::Unfinished,
     ];
 
     /// The word that the API and the metrics use.
@@ -40,6 +46,7 @@ impl Kind {
             Self::Results => "results",
             Self::Checkpoints => "checkpoints",
             Self::Archive => "archive",
+            Self::Unfinished => "unfinished",
         }
     }
 }
@@ -54,7 +61,7 @@ pub struct Count {
 }
 
 impl Count {
-    fn add(&mut self, bytes: u64) {
+    pub(super) fn add(&mut self, bytes: u64) {
         self.objects += 1;
         self.bytes = self.bytes.saturating_add(bytes);
     }
@@ -81,10 +88,14 @@ pub struct Report {
     pub dry_run: bool,
     /// How long it took.
     pub took: Duration,
-    /// All that was there, without the archive.
+    /// All that was there.
     pub found: BTreeMap<Kind, Count>,
     /// What of it was removed.
     pub removed: BTreeMap<Kind, Count>,
+    /// How many objects could not be removed.
+    pub failed: u64,
+    /// Why the first of them could not.
+    pub error: Option<String>,
 }
 
 impl Report {
@@ -96,11 +107,22 @@ impl Report {
         self.removed.entry(kind).or_default().add(bytes);
     }
 
+    pub(super) fn failed(&mut self, objects: u64, error: &bundles::Error) {
+        self.failed = self.failed.saturating_add(objects);
+        self.error.get_or_insert_with(|| chain(error));
+    }
+
     /// What stays of one kind.
     #[must_use]
     pub fn kept(&self, kind: Kind) -> Count {
         let of = |counts: &BTreeMap<Kind, Count>| counts.get(&kind).copied().unwrap_or_default();
         of(&self.found).minus(of(&self.removed))
+    }
+
+    /// All that was removed.
+    #[must_use]
+    pub fn removed_in_all(&self) -> Count {
+        total(&self.removed)
     }
 
     /// All that stays.
@@ -112,7 +134,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (removed, kept) = (total(&self.removed), self.kept_in_all());
+        let (removed, kept) = (self.removed_in_all(), self.kept_in_all());
         write!(
             f,
             "the last sweep removed {} objects of {}; {} of {} stay",
@@ -120,7 +142,11 @@ impl fmt::Display for Report {
             ByteSize(removed.bytes),
             kept.objects,
             ByteSize(kept.bytes),
-        )
+        )?;
+        match &self.error {
+            Some(error) => write!(f, "; {} cannot be removed: {error}", self.failed),
+            None => Ok(()),
+        }
     }
 }
 

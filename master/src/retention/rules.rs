@@ -3,13 +3,16 @@
 //! A job that is not over keeps its bundle, its logs, its results and its checkpoint. What DoPQ did not write is never touched.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use dopq_common::id::{Digest, JobId, JobKey, UserName};
+use dopq_common::resources::ByteSize;
 use dopq_common::sched::State;
 use dopq_common::time::Timestamp;
 
-use crate::bundles::{Listed, manifest_name};
+use crate::bundles::{Listed, finished_name, manifest_name};
 use crate::config::Retention;
+use crate::disk::Space;
 
 /// A job's folder in the store.
 pub(super) type JobName = (JobId, JobKey);
@@ -164,17 +167,62 @@ pub(super) fn is_over(
     now.since(since) > keep.max(settings.min_age)
 }
 
-/// The days of the archive that go; the newest stays, because a new leader continues after it.
-pub(super) fn old_days(settings: &Retention, now: Timestamp, mut days: Vec<String>) -> Vec<String> {
-    let Some(keep) = settings.archive else {
-        return Vec::new();
+/// The day of a segment of the archive.
+pub(super) fn day(name: &str) -> Option<&str> {
+    let is_day = |day: &str| {
+        let digits = day.bytes().filter(u8::is_ascii_digit).count();
+        (day.len(), digits) == ("2026-01-01".len(), 8)
     };
-    let first = now.to_datetime() - keep.max(settings.min_age);
-    let first = first.format("%Y-%m-%d").to_string();
-    days.sort_unstable();
-    days.pop();
-    days.retain(|day| *day < first);
-    days
+    match name.split('/').collect::<Vec<_>>().as_slice() {
+        ["archive", day, file] if is_day(day) && file.ends_with(".jsonl") => Some(day),
+        _ => None,
+    }
+}
+
+/// Whether a name is left of a write of DoPQ's.
+pub(super) fn is_unfinished(name: &str) -> bool {
+    finished_name(name).is_some_and(|name| {
+        Object::of(name).is_some() || grant(name).is_some() || day(name).is_some()
+    })
+}
+
+/// The days of the archive that go, of those that there are with their sizes: the old ones, and the oldest while the
+/// archive is too large. The newest stays, because a new leader continues after it.
+pub(super) fn old_days<'d>(
+    settings: &Retention,
+    now: Timestamp,
+    days: &'d BTreeMap<String, u64>,
+) -> Vec<&'d String> {
+    let first = |keep: Duration| {
+        let keep = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
+        let first = Timestamp::from_millis(now.as_millis().saturating_sub(keep));
+        first.to_datetime().format("%Y-%m-%d").to_string()
+    };
+    let first_young = first(settings.min_age);
+    let first_kept = settings.archive.map(first).unwrap_or_default();
+    let all = days.values().copied().fold(0, u64::saturating_add);
+    let most = settings.archive_size.map_or(u64::MAX, |most| most.0);
+    let mut excess = all.saturating_sub(most);
+    let mut going = days.iter();
+    going.next_back();
+    going
+        .take_while(|(day, bytes)| {
+            let goes = **day < first_young && (**day < first_kept || excess > 0);
+            excess = excess.saturating_sub(**bytes);
+            goes
+        })
+        .map(|(day, _)| day)
+        .collect()
+}
+
+/// How much is to be freed of a disk, so that as much again as `least` is free; nothing while `least` is. A tenth of a
+/// small disk is enough.
+pub(super) fn shortage(least: ByteSize, space: Space) -> u64 {
+    let least = least.0.min(space.whole / 10);
+    if space.free >= least {
+        return 0;
+    }
+    least.saturating_mul(2).saturating_sub(space.free)
 }
 
 /// What can go early when the store is too large: one bundle, or what one job left.
@@ -222,8 +270,6 @@ pub(super) fn early(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -286,17 +332,72 @@ mod tests {
     #[test]
     fn the_archives_newest_day_stays() {
         let now = Timestamp::from_millis(1_767_225_600_000); // 2026-01-01
-        let days = || ["2025-12-01", "2025-11-01", "2024-01-01"].map(str::to_owned);
-        let keep = |archive| Retention {
+        let names = ["2025-12-01", "2025-11-01", "2024-01-01"];
+        let days = names.map(|day| (day.to_owned(), 10)).into();
+        let keep = |archive, archive_size: Option<u64>| Retention {
             archive,
+            archive_size: archive_size.map(ByteSize),
             ..Retention::default()
         };
         let month = Some(Duration::from_secs(40 * 24 * 3600));
-        let old = old_days(&keep(month), now, days().to_vec());
-        assert_eq!(old, ["2024-01-01", "2025-11-01"]);
-        let old = old_days(&keep(Some(Duration::ZERO)), now, days().to_vec());
-        assert_eq!(old, ["2024-01-01", "2025-11-01"]);
-        assert!(old_days(&keep(None), now, days().to_vec()).is_empty());
+        for settings in [
+            keep(month, None),
+            keep(Some(Duration::ZERO), None),
+            keep(None, Some(15)),
+            keep(None, Some(0)),
+            keep(Some(Duration::MAX), Some(0)),
+        ] {
+            let old = old_days(&settings, now, &days);
+            assert_eq!(old, ["2024-01-01", "2025-11-01"], "{settings:?}");
+        }
+        for size in [20, 29] {
+            let settings = keep(Some(Duration::MAX), Some(size));
+            assert_eq!(old_days(&settings, now, &days), ["2024-01-01"]);
+        }
+        let young = Retention {
+            min_age: Duration::from_secs(365 * 24 * 3600),
+            ..keep(None, Some(0))
+        };
+        assert_eq!(old_days(&young, now, &days), ["2024-01-01"]);
+        assert!(old_days(&keep(None, Some(30)), now, &days).is_empty());
+        assert!(old_days(&keep(None, None), now, &days).is_empty());
+    }
+
+    #[test]
+    fn only_dopqs_own_writes_are_unfinished() {
+        let digest = "ab".repeat(32);
+        for (name, is_ours) in [
+            (format!("jobs/7-{KEY}/results/1.tar#3"), true),
+            (format!("bundles/{digest}.zip#12"), true),
+            ("archive/2026-01-01/x.jsonl#1".to_owned(), true),
+            (format!("jobs/7-{KEY}/results/1.tar"), false),
+            (format!("jobs/7-{KEY}/results/1.tar#x"), false),
+            (format!("jobs/7-{KEY}/mine#1"), false),
+            ("notes#1".to_owned(), false),
+        ] {
+            assert_eq!(is_unfinished(&name), is_ours, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_segments_are_of_a_day() {
+        assert_eq!(day("archive/2026-01-01/x.jsonl"), Some("2026-01-01"));
+        for other in [
+            "archive/mine/x.jsonl",
+            "archive/2026-01-01/mine",
+            "archive/x.jsonl",
+            "jobs/2026-01-01/x.jsonl",
+        ] {
+            assert_eq!(day(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_disk_is_short_below_the_limit_or_a_tenth_of_it() {
+        let of = |free, whole| shortage(ByteSize(100), Space { free, whole });
+        assert_eq!(of(100, 10_000), 0);
+        assert_eq!(of(99, 10_000), 101);
+        assert_eq!((of(40, 400), of(39, 400)), (0, 41));
     }
 
     proptest! {

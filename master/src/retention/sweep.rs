@@ -14,7 +14,7 @@ use futures::StreamExt as _;
 
 use super::report::{Kind, Report};
 use super::rules::{self, Group, JobName, Need, Needs, Object, Unused};
-use crate::bundles::{Bundles, Error, Listed, Removal};
+use crate::bundles::{Bundles, Error, Listed, Removal, Removed};
 use crate::config::Retention;
 use crate::quota::Used;
 use crate::view::View;
@@ -23,6 +23,9 @@ use crate::view::View;
 const LARGEST: usize = 5;
 /// Bundles that are removed at once.
 const BUNDLES_AT_ONCE: usize = 500;
+
+/// What is younger may still be written.
+const UNFINISHED: Duration = Duration::from_secs(3600);
 
 /// How to sweep.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +36,8 @@ pub(super) struct Mode {
     pub(super) pause: Duration,
     /// Between a bundle's record and its zip.
     pub(super) grace: Duration,
+    /// How much is to be freed of the disk, if there is so much that nothing needs.
+    pub(super) shortage: u64,
 }
 
 /// Who uploaded a bundle.
@@ -93,15 +98,19 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    /// Sweeps the whole store once.
+    /// Sweeps the whole store once. What cannot be removed holds up nothing else.
     ///
     /// # Errors
-    /// The store's; what was removed until then is gone.
+    /// The store's, if it cannot be listed; what was removed until then is gone.
     pub(super) async fn run(mut self) -> Result<(Report, BTreeMap<UserName, Used>), Error> {
         self.outputs().await?;
         self.uploads().await?;
-        let mut over = self.bundles().await?;
-        for group in self.early() {
+        let over = self.bundles().await?;
+        let going = over.values().copied().fold(0, u64::saturating_add);
+        let mut over: BTreeSet<Digest> = over.into_keys().collect();
+        for group in self.early(going) {
+            // It is not offered to its user any more.
+            self.unused.remove(&group);
             match group {
                 Group::Bundle(digest) => drop(over.insert(digest)),
                 Group::Job(job) => self.job(job).await?,
@@ -110,6 +119,7 @@ impl<'a> Sweep<'a> {
         self.remove_bundles(over).await?;
         self.remove_uploads().await?;
         self.archive().await?;
+        self.unfinished().await?;
         self.note_largest();
         Ok((self.report, self.used))
     }
@@ -155,7 +165,7 @@ impl<'a> Sweep<'a> {
             let mut over = Vec::new();
             for ((object, listed), (need, user)) in page.into_iter().zip(needs) {
                 if self.is_over(object, &listed, need) {
-                    over.push((object, listed));
+                    over.push((Kind::of(object), listed));
                 } else if let Some(user) = user {
                     let used = self.used.entry(user).or_default();
                     let bytes = match object {
@@ -166,7 +176,7 @@ impl<'a> Sweep<'a> {
                     *bytes = bytes.saturating_add(listed.size_bytes);
                 }
             }
-            self.remove(over).await?;
+            self.remove(over).await;
             tokio::time::sleep(self.mode.pause).await;
         }
         Ok(())
@@ -186,9 +196,9 @@ impl<'a> Sweep<'a> {
         Ok(())
     }
 
-    /// The bundles that are over.
-    async fn bundles(&mut self) -> Result<BTreeSet<Digest>, Error> {
-        let mut over = BTreeSet::new();
+    /// The bundles that are over, with their sizes.
+    async fn bundles(&mut self) -> Result<BTreeMap<Digest, u64>, Error> {
+        let mut over: BTreeMap<Digest, u64> = BTreeMap::new();
         let mut pages = self.bundles.pages("bundles");
         while let Some(page) = pages.next().await {
             for (object, listed) in self.known(page?) {
@@ -200,7 +210,8 @@ impl<'a> Sweep<'a> {
                     upload.is_there = true;
                 }
                 if self.is_over(object, &listed, self.needs.bundle(&digest)) {
-                    over.insert(digest);
+                    let bytes = over.entry(digest).or_default();
+                    *bytes = bytes.saturating_add(listed.size_bytes);
                     continue;
                 }
                 let uploaded = self.uploads.get(&digest).into_iter();
@@ -214,7 +225,7 @@ impl<'a> Sweep<'a> {
             tokio::time::sleep(self.mode.pause).await;
         }
         // Its two objects are not equally old.
-        over.retain(|digest| !self.unused.contains_key(&Group::Bundle(*digest)));
+        over.retain(|digest, _| !self.unused.contains_key(&Group::Bundle(*digest)));
         Ok(over)
     }
 
@@ -251,22 +262,44 @@ impl<'a> Sweep<'a> {
         false
     }
 
-    /// What goes because the store is too large.
-    fn early(&self) -> Vec<Group> {
-        let Some(most) = self.settings.store_size else {
-            return Vec::new();
-        };
-        let excess = self.report.kept_in_all().bytes.saturating_sub(most.0);
+    /// What goes because the store is too large, or its disk too full. `going` bytes of bundles go anyway.
+    fn early(&self, going: u64) -> Vec<Group> {
+        let kept = self.report.kept_in_all().bytes.saturating_sub(going);
+        let freed = self.report.removed_in_all().bytes.saturating_add(going);
+        let most = self.settings.store_size.map_or(u64::MAX, |most| most.0);
+        let excess = kept.saturating_sub(most);
+        let excess = excess.max(self.mode.shortage.saturating_sub(freed));
         rules::early(self.settings, self.now, &self.unused, excess)
     }
 
-    /// Removes all that a job left.
+    /// Removes what a job left that is not over.
     async fn job(&mut self, job: JobName) -> Result<(), Error> {
-        output(self.bundles, job, self.mode.dry_run, &mut self.report).await
+        let (need, _) = self.view.read(|model| rules::output(&model.state, job));
+        let mut pages = self.bundles.pages(&folder(job));
+        while let Some(page) = pages.next().await {
+            let early = page?.into_iter().filter_map(|listed| {
+                let object = Object::of(&listed.name)?;
+                let since = rules::unused_since(&listed, need)?;
+                let is_over = rules::is_over(self.settings, self.now, object, since);
+                (!is_over).then_some((Kind::of(object), listed))
+            });
+            let early = early.collect();
+            self.remove(early).await;
+        }
+        Ok(())
     }
 
-    async fn remove(&mut self, objects: Vec<(Object, Listed)>) -> Result<(), Error> {
-        remove(self.bundles, objects, self.mode.dry_run, &mut self.report).await
+    async fn remove(&mut self, objects: Vec<(Kind, Listed)>) {
+        remove(self.bundles, objects, self.mode.dry_run, &mut self.report).await;
+    }
+
+    /// Removes objects that are not counted.
+    async fn remove_names(&mut self, names: Vec<String>) {
+        if !self.mode.dry_run && !names.is_empty() {
+            let count = names.len() as u64;
+            let removed = self.bundles.remove(names).await;
+            note_failed(&removed, count, &mut self.report);
+        }
     }
 
     async fn remove_bundles(&mut self, over: BTreeSet<Digest>) -> Result<(), Error> {
@@ -279,9 +312,7 @@ impl<'a> Sweep<'a> {
                 let upload = self.uploads.get(digest).into_iter();
                 gone.extend(upload.flat_map(|upload| upload.names(digest)));
             }
-            if !self.mode.dry_run {
-                self.bundles.remove(gone).await?;
-            }
+            self.remove_names(gone).await;
         }
         if !self.mode.dry_run && !over.is_empty() {
             tokio::time::sleep(self.mode.grace).await;
@@ -292,22 +323,23 @@ impl<'a> Sweep<'a> {
             let mut digests = Vec::new();
             for (digest, _) in &held {
                 if let Some(zip) = self.zip(digest).await? {
-                    gone.push(zip);
+                    gone.push((Kind::Bundles, zip));
                     digests.push(*digest);
                 }
             }
-            self.remove(gone).await?;
+            self.remove(gone).await;
             self.remove_records_without_zip(digests).await?;
         }
         Ok(())
     }
 
     /// Removes what says who uploaded bundles that are not there.
-    async fn remove_uploads(&self) -> Result<(), Error> {
+    async fn remove_uploads(&mut self) -> Result<(), Error> {
         if self.mode.dry_run {
             return Ok(());
         }
-        for (digest, upload) in self.uploads.iter().filter(|(_, upload)| !upload.is_there) {
+        let uploads = std::mem::take(&mut self.uploads);
+        for (digest, upload) in uploads.iter().filter(|(_, upload)| !upload.is_there) {
             // It may be uploaded again now, or was since the sweep began.
             let Some(_removal) = self.bundles.removing(*digest) else {
                 continue;
@@ -315,7 +347,7 @@ impl<'a> Sweep<'a> {
             if self.bundles.find(digest).await?.is_none()
                 && self.bundles.zip(digest).await?.is_none()
             {
-                self.bundles.remove(upload.names(digest).collect()).await?;
+                self.remove_names(upload.names(digest).collect()).await;
             }
         }
         Ok(())
@@ -334,42 +366,70 @@ impl<'a> Sweep<'a> {
     }
 
     /// Removes records that another master, which led until now, wrote after the look for them and before the zip went.
-    async fn remove_records_without_zip(&self, digests: Vec<Digest>) -> Result<(), Error> {
-        for digest in digests.iter().filter(|_| !self.mode.dry_run) {
+    async fn remove_records_without_zip(&mut self, digests: Vec<Digest>) -> Result<(), Error> {
+        if self.mode.dry_run {
+            return Ok(());
+        }
+        for digest in &digests {
             if self.bundles.find(digest).await?.is_some()
                 && self.bundles.zip(digest).await?.is_none()
             {
                 let record = format!("bundles/{digest}.json");
-                self.bundles.remove(vec![record]).await?;
+                self.remove_names(vec![record]).await;
             }
         }
         Ok(())
     }
 
     /// A bundle's zip, if it may still go: nobody stored the bundle again meanwhile.
-    async fn zip(&self, digest: &Digest) -> Result<Option<(Object, Listed)>, Error> {
+    async fn zip(&self, digest: &Digest) -> Result<Option<Listed>, Error> {
         let stored = !self.mode.dry_run && self.bundles.find(digest).await?.is_some();
         let zip = self.bundles.zip(digest).await?;
         let old = |zip: &Listed| self.now.since(zip.modified) > self.settings.min_age;
-        let zip = zip.filter(|zip| !stored && old(zip));
-        Ok(zip.map(|zip| (Object::Zip(*digest), zip)))
+        Ok(zip.filter(|zip| !stored && old(zip)))
     }
 
     async fn archive(&mut self) -> Result<(), Error> {
-        let days = self.bundles.list_segment_days().await?;
-        for day in rules::old_days(self.settings, self.now, days) {
-            let mut pages = self.bundles.pages(&format!("archive/{day}"));
-            while let Some(page) = pages.next().await {
-                let page = page?;
-                for segment in &page {
+        let mut days: BTreeMap<String, u64> = BTreeMap::new();
+        let mut pages = self.bundles.pages("archive");
+        while let Some(page) = pages.next().await {
+            for segment in page? {
+                if let Some(day) = rules::day(&segment.name) {
                     self.report.found(Kind::Archive, segment.size_bytes);
-                    self.report.removed(Kind::Archive, segment.size_bytes);
-                }
-                if !self.mode.dry_run {
-                    let names = page.into_iter().map(|segment| segment.name);
-                    self.bundles.remove(names.collect()).await?;
+                    let bytes = days.entry(day.to_owned()).or_default();
+                    *bytes = bytes.saturating_add(segment.size_bytes);
                 }
             }
+            tokio::time::sleep(self.mode.pause).await;
+        }
+        for day in rules::old_days(self.settings, self.now, &days) {
+            let mut pages = self.bundles.pages(&format!("archive/{day}"));
+            while let Some(page) = pages.next().await {
+                let segments = page?.into_iter();
+                let segments = segments.filter(|segment| rules::day(&segment.name).is_some());
+                let segments = segments.map(|segment| (Kind::Archive, segment));
+                self.remove(segments.collect()).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// What writes left that were cut off.
+    async fn unfinished(&mut self) -> Result<(), Error> {
+        let found = self.bundles.unfinished().await?.into_iter();
+        for listed in found.filter(|listed| rules::is_unfinished(&listed.name)) {
+            self.report.found(Kind::Unfinished, listed.size_bytes);
+            if self.now.since(listed.modified) <= self.settings.min_age.max(UNFINISHED) {
+                continue;
+            }
+            if !self.mode.dry_run {
+                let removed = self.bundles.remove_unfinished(&listed).await;
+                if let Err(error) = removed {
+                    self.report.failed(1, &error);
+                    continue;
+                }
+            }
+            self.report.removed(Kind::Unfinished, listed.size_bytes);
         }
         Ok(())
     }
@@ -378,38 +438,56 @@ impl<'a> Sweep<'a> {
 /// Removes all that a job left.
 pub(super) async fn output(
     bundles: &Bundles,
-    (id, key): JobName,
+    job: JobName,
     dry_run: bool,
     report: &mut Report,
 ) -> Result<(), Error> {
-    let mut pages = bundles.pages(&format!("jobs/{id}-{key}"));
+    let mut pages = bundles.pages(&folder(job));
     while let Some(page) = pages.next().await {
         let known = page?.into_iter();
-        let known = known.filter_map(|listed| Some((Object::of(&listed.name)?, listed)));
-        remove(bundles, known.collect(), dry_run, report).await?;
+        let known = known
+            .filter_map(|listed| Some((Kind::of(Object::of(&listed.name)?), listed)))
+            .collect();
+        remove(bundles, known, dry_run, report).await;
     }
     Ok(())
 }
 
+fn folder((id, key): JobName) -> String {
+    format!("jobs/{id}-{key}")
+}
+
 async fn remove(
     bundles: &Bundles,
-    objects: Vec<(Object, Listed)>,
+    objects: Vec<(Kind, Listed)>,
     dry_run: bool,
     report: &mut Report,
-) -> Result<(), Error> {
-    let mut names = Vec::with_capacity(objects.len());
-    let mut removed = Vec::with_capacity(objects.len());
-    for (object, listed) in objects {
-        removed.push((Kind::of(object), listed.size_bytes));
-        names.push(listed.name);
+) {
+    if objects.is_empty() {
+        return;
     }
-    if !dry_run && !names.is_empty() {
-        bundles.remove(names).await?;
+    if dry_run {
+        for (kind, listed) in objects {
+            report.removed(kind, listed.size_bytes);
+        }
+        return;
     }
-    for (kind, bytes) in removed {
-        report.removed(kind, bytes);
+    let names = objects.iter().map(|(_, listed)| listed.name.clone());
+    let removed = bundles.remove(names.collect()).await;
+    let count = objects.len() as u64;
+    for (kind, listed) in objects {
+        if removed.names.contains(&listed.name) {
+            report.removed(kind, listed.size_bytes);
+        }
     }
-    Ok(())
+    note_failed(&removed, count, report);
+}
+
+/// Notes what stays of `count` objects that should go.
+fn note_failed(removed: &Removed, count: u64, report: &mut Report) {
+    if let Some(error) = &removed.error {
+        report.failed(count.saturating_sub(removed.names.len() as u64), error);
+    }
 }
 
 impl Kind {

@@ -29,6 +29,7 @@ impl Store {
             bundles: Bundles::open(&url, &BTreeMap::new()).expect("a store"),
             view: View::new(sched::Settings::default()),
             settings,
+            space: |_| Err(io::ErrorKind::Unsupported.into()),
             grace: Duration::ZERO,
             quota: Quota::default(),
             metrics: Metrics::default(),
@@ -164,12 +165,105 @@ async fn a_store_that_is_too_large_loses_the_oldest_and_nothing_young() {
     for (job, age) in [(1, 5), (2, 4), (3, 3), (4, 1), (5, 1)] {
         store.log(job, 100, age * HOUR).await;
     }
-    store.sweep(false).await;
+    // It is over, and counts once.
+    let chunk = format!("checkpoint/chunks/{}", Digest([1; 32]));
+    store.file(&format!("jobs/1-{}/{chunk}", "07".repeat(16)), 30 * HOUR);
+    let would = store.sweep(true).await;
+    let report = store.sweep(false).await;
+    assert_eq!(would.removed, report.removed);
+    assert_eq!(report.removed_in_all().bytes, 302);
     let left: Vec<_> = (1..6).filter(|job| store.has_log(*job)).collect();
     assert_eq!(left, [4, 5]);
     store.log(6, 100, HOUR).await;
     store.sweep(false).await;
     assert!(store.has_log(4) && store.has_log(6), "they are too young");
+}
+
+#[tokio::test]
+async fn a_full_disk_is_swept_at_once_and_loses_the_oldest() {
+    let mut store = Store::new(config::Retention {
+        min_free: ByteSize(200),
+        min_age: 2 * HOUR,
+        ..config::Retention::default()
+    });
+    store.parts.space = |_| {
+        Ok(Space {
+            free: 150,
+            whole: 10_000,
+        })
+    };
+    for (job, age) in [(1, 5), (2, 4), (3, 3), (4, 3), (5, 1)] {
+        store.log(job, 100, age * HOUR).await;
+    }
+    let would = store.sweep(true).await;
+    assert_eq!(
+        would.removed_in_all().bytes,
+        300,
+        "until 400 bytes are free"
+    );
+    let (_pruner, mut requests) = channel();
+    let swept = async {
+        while store.has_log(1) || store.has_log(2) || store.has_log(3) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        () = store.parts.lead(&mut requests) => {}
+        swept = tokio::time::timeout(Duration::from_secs(10), swept) => swept.expect("swept"),
+    }
+    assert!(store.has_log(4) && store.has_log(5));
+    store.sweep(false).await;
+    let shown = store.parts.board.get(Part::Retention).expect("shown");
+    assert_eq!(shown.state, PartState::Degraded);
+    assert!(shown.detail.contains("less than 200"), "{}", shown.detail);
+    assert!(store.has_log(5), "it is too young");
+}
+
+#[tokio::test]
+async fn what_is_left_of_writes_goes() {
+    let store = Store::new(config::Retention {
+        min_age: Duration::ZERO,
+        ..config::Retention::default()
+    });
+    let results = format!("jobs/7-{}/results", "07".repeat(16));
+    let [old, young, strange] =
+        ["1.tar#1", "2.tar#2", "mine#1"].map(|name| format!("{results}/{name}"));
+    store.file(&old, 2 * HOUR);
+    store.file(&young, HOUR / 2);
+    store.file(&strange, 2 * HOUR);
+    assert_eq!(store.sweep(true).await.removed_in_all().objects, 1);
+    assert!(store.has(&old));
+    let report = store.sweep(false).await;
+    assert_eq!(report.removed_in_all().objects, 1);
+    assert!(!store.has(&old) && store.has(&young) && store.has(&strange));
+}
+
+#[tokio::test]
+async fn the_archive_is_counted_and_bounded() {
+    let mut store = Store::new(config::Retention::default());
+    for day in ["2020-01-01", "2020-01-02", "2020-01-03"] {
+        store.file(&format!("archive/{day}/a.jsonl"), HOUR);
+    }
+    let report = store.sweep(false).await;
+    assert_eq!(
+        report.kept(Kind::Archive),
+        Count {
+            objects: 3,
+            bytes: 6
+        }
+    );
+    store.parts.settings.archive_size = Some(ByteSize(4));
+    let report = store.sweep(true).await;
+    assert_eq!(
+        report.kept(Kind::Archive),
+        Count {
+            objects: 2,
+            bytes: 4
+        }
+    );
+    assert!(store.has("archive/2020-01-01"));
+    store.sweep(false).await;
+    assert!(!store.has("archive/2020-01-01") && store.has("archive/2020-01-02"));
 }
 
 #[tokio::test]

@@ -80,5 +80,7 @@ fn pruned(report: &Report) -> api::Pruned {
         version: API_VERSION,
         dry_run: report.dry_run,
         kinds: kinds.collect(),
+        failed_objects: report.failed,
+        error: report.error.clone(),
     }
 }

@@ -45,14 +45,10 @@ async fn what_a_job_needs_stays_until_it_has_ended() {
     let pruned = world.prune(false).await;
     assert_eq!(removed(&pruned), [("bundles", 1), ("logs", 1)]);
     assert!(world.bundles.find(&digest).await.expect("asked").is_none());
-    assert!(
-        world
-            .prune(false)
-            .await
-            .kinds
-            .iter()
-            .all(|kind| kind.kept_objects == 0)
-    );
+    let left = world.prune(false).await.kinds;
+    let left: Vec<_> = left.iter().filter(|kind| kind.kept_objects > 0).collect();
+    let left: Vec<_> = left.iter().map(|kind| kind.kind.as_str()).collect();
+    assert_eq!(left, ["archive"]);
 
     let line = |who: &str, action: &str, target: &str| {
         (who.to_owned(), action.to_owned(), target.to_owned())

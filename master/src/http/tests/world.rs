@@ -67,6 +67,7 @@ fn retention_parts(app: &App, bundles: &Bundles) -> retention::Parts {
             min_age: Duration::ZERO,
             ..config::Retention::default()
         },
+        space: |_| Err(std::io::ErrorKind::Unsupported.into()),
         grace: Duration::ZERO,
         quota: app.intake.quota().clone(),
         metrics: app.metrics.clone(),

@@ -28,6 +28,8 @@ struct Raced {
     writes: Arc<Mutex<Option<Path>>>,
     /// The zip that is removed before a record is written.
     removes: Arc<Mutex<Option<Path>>>,
+    /// What cannot be removed.
+    stuck: Arc<Mutex<Option<Path>>>,
 }
 
 impl fmt::Display for Raced {
@@ -95,6 +97,12 @@ impl ObjectStore for Raced {
         let paths = paths.and_then(move |path| {
             let raced = raced.clone();
             async move {
+                if raced.stuck.lock().as_ref() == Some(&path) {
+                    return Err(object_store::Error::Generic {
+                        store: "raced",
+                        source: "it is stuck".into(),
+                    });
+                }
                 let writes = match path.as_ref().ends_with(".zip") {
                     true => raced.writes.lock().take(),
                     false => None,
@@ -167,6 +175,50 @@ async fn a_zip_that_goes_before_its_record_is_written_is_stored_again() {
     let read = bundles.get(&digest).await.expect("there");
     let read: Vec<Bytes> = read.try_collect().await.expect("read");
     assert_eq!(read.concat(), content);
+}
+
+#[tokio::test]
+async fn what_cannot_be_removed_holds_up_nothing_else() {
+    let raced = Raced::default();
+    let key = "07".repeat(16);
+    let log = |job: u64| {
+        let log = format!("some/prefix/jobs/{job}-{key}/logs/1/{:020}", 0);
+        Path::from(log)
+    };
+    let digest = Digest([1; 32]);
+    let bundle = ["zip", "json"].map(|kind| Raced::path(&digest, kind));
+    for path in [log(1), log(2), log(3)].iter().chain(&bundle) {
+        raced.inner.put(path, "PK".into()).await.expect("put");
+    }
+    *raced.stuck.lock() = Some(log(1));
+    let store = Store::new(config::Retention {
+        bundles: Duration::ZERO,
+        logs: Duration::ZERO,
+        min_age: Duration::ZERO,
+        ..config::Retention::default()
+    });
+    let parts = Parts {
+        bundles: raced.bundles(),
+        ..store.parts.clone()
+    };
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let report = parts.sweep(false, Duration::ZERO).await.expect("swept");
+    let of = |report: &Report, kind| report.removed.get(&kind).map(|count| count.objects);
+    assert_eq!(of(&report, Kind::Logs), Some(2));
+    assert_eq!(of(&report, Kind::Bundles), Some(1));
+    assert_eq!((report.failed, report.kept(Kind::Logs).objects), (1, 1));
+    let shown = parts.board.get(Part::Retention).expect("shown");
+    assert_eq!(shown.state, PartState::Degraded);
+    assert!(
+        shown.detail.contains("1 cannot be removed"),
+        "{}",
+        shown.detail
+    );
+    assert!(shown.detail.ends_with("it is stuck"), "{}", shown.detail);
+
+    *raced.stuck.lock() = None;
+    let report = parts.sweep(false, Duration::ZERO).await.expect("swept");
+    assert_eq!((of(&report, Kind::Logs), report.failed), (Some(1), 0));
 }
 
 fn zip() -> Vec<u8> {
