@@ -131,6 +131,13 @@ impl Quota {
         used.checkpoints = used.checkpoints.saturating_add(bytes);
     }
 
+    /// Parts of a checkpoint of the user's were removed.
+    pub(crate) fn removed_checkpoint(&self, user: &UserName, bytes: u64) {
+        let mut users = self.users.lock();
+        let used = users.entry(user.clone()).or_default();
+        used.checkpoints = used.checkpoints.saturating_sub(bytes);
+    }
+
     /// What a job of the user's left was removed, which `gone` has in bytes.
     pub(crate) fn removed(&self, user: &UserName, job: JobId, gone: &Used) {
         let mut users = self.users.lock();
@@ -184,7 +191,9 @@ mod tests {
         assert!(quota.check(&anna).is_ok());
         quota.stored(&anna, 0, 1 << 29);
         quota.stored(&anna, 1 << 29, 1 << 29);
-        quota.stored_checkpoint(&anna, 1 << 29);
+        quota.stored_checkpoint(&anna, 1 << 30);
+        assert!(quota.check(&anna).is_err());
+        quota.removed_checkpoint(&anna, 1 << 29);
         let exceeded = quota.check(&anna).expect_err("too much");
         assert_eq!(
             exceeded.to_string(),

@@ -8,18 +8,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dopq_common::bundle::Limits;
-use dopq_common::id::{AttemptId, JobId, JobKey, UserName};
+use dopq_common::checkpoint::{self, Entry, Kind, Manifest};
+use dopq_common::id::{AttemptId, Digest, JobId, JobKey, UserName};
 use dopq_common::sched::Submission;
 use dopq_common::settings::Share;
-use dopq_master::bundles::{Bundles, Chunk, Error, Intake};
+use dopq_common::time::Timestamp;
+use dopq_master::bundles::{Bundles, Chunk, Commit, Error, Intake};
 use dopq_master::config::Ingest;
 use dopq_master::driver::{Accepted, ActError};
 use dopq_master::ingest::{self, Parts, Submit};
 use dopq_master::metrics::{Board, Metrics, Part};
+use dopq_master::retention;
 use dopq_master::store::IngestMark;
 use dopq_tests::bundle::Bundle;
 use dopq_tests::s3::S3;
-use futures::{TryStreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
@@ -119,12 +122,92 @@ async fn suite(bundles: &Bundles, spool: &Path) {
     assert_eq!(content.expect("there"), "2026-12-01/1.jsonl");
 }
 
+/// More chunks than a bucket lists or removes in one call.
+const MANY: u32 = 1100;
+
+/// What every store must do with checkpoints.
+async fn checkpoints(bundles: &Bundles) {
+    let attempt = AttemptId {
+        job: JobId(8),
+        ..ATTEMPT
+    };
+    let content = |n: u32| Bytes::copy_from_slice(&n.to_le_bytes());
+    let manifest = |chunks: std::ops::Range<u32>| {
+        let chunks = chunks.map(|n| checkpoint::Chunk {
+            digest: Digest(*blake3::hash(&content(n)).as_bytes()),
+            len: 4,
+        });
+        let manifest = Manifest {
+            format: checkpoint::FORMAT,
+            attempt: attempt.number,
+            taken_at: Timestamp::from_millis(7),
+            entries: vec![Entry {
+                path: "model".to_owned(),
+                mode: 0o644,
+                uid: 0,
+                gid: 0,
+                mtime_ns: 0,
+                kind: Kind::File(chunks.collect()),
+            }],
+        };
+        let text = serde_json::to_vec(&manifest).expect("JSON");
+        (manifest, Bytes::from(text))
+    };
+    let commit = async |chunks: std::ops::Range<u32>, is_current: bool| {
+        let (manifest, text) = manifest(chunks);
+        let done = bundles.commit_checkpoint(attempt, manifest, text, move || is_current);
+        done.await.expect("answered")
+    };
+    let put = async |chunks: std::ops::Range<u32>| {
+        let putting = chunks.map(|n| async move {
+            let digest = Digest(*blake3::hash(&content(n)).as_bytes());
+            let put = bundles.put_chunk(attempt, &digest, content(n), u64::MAX);
+            put.await.expect("put");
+        });
+        let putting = stream::iter(putting).buffer_unordered(16);
+        putting.collect::<Vec<()>>().await;
+    };
+    assert_eq!(bundles.get_checkpoint(attempt).await.expect("asked"), None);
+    put(0..MANY).await;
+    let Commit::Missing { chunks, .. } = commit(0..MANY + 2, true).await else {
+        panic!("two are missing");
+    };
+    assert_eq!(chunks.len(), 2);
+    put(MANY..MANY + 2).await;
+    assert_eq!(commit(0..MANY + 2, false).await, Commit::Stale);
+    assert_eq!(bundles.get_checkpoint(attempt).await.expect("asked"), None);
+    assert_eq!(commit(0..MANY + 2, true).await, Commit::Done { freed: 0 });
+    let freed = u64::from(4 * (MANY + 1));
+    assert_eq!(commit(0..1, true).await, Commit::Done { freed });
+    let (only, text) = manifest(0..1);
+    assert_eq!(
+        bundles.get_checkpoint(attempt).await.expect("asked"),
+        Some(text)
+    );
+    for (n, left) in [(0, Some(content(0))), (MANY + 1, None)] {
+        let digest = Digest(*blake3::hash(&content(n)).as_bytes());
+        let found = bundles.get_chunk(attempt, &digest).await;
+        assert_eq!(found.expect("asked"), left);
+    }
+    let shown = bundles.checkpoint_summary(attempt).await.expect("asked");
+    let shown = shown.expect("stored");
+    assert_eq!((shown.files, shown.bytes), (only.files(), only.bytes()));
+
+    put(1..20).await;
+    let report = retention::remove_output(bundles, (attempt.job, attempt.key)).await;
+    let report = report.expect("listed");
+    let removed = report.removed[&retention::Kind::Checkpoints];
+    assert_eq!((removed.objects, report.failed), (20 + 1, 0));
+    assert_eq!(bundles.get_checkpoint(attempt).await.expect("asked"), None);
+}
+
 #[tokio::test]
 async fn a_folder_keeps_the_contract() {
     let folder = tempfile::tempdir().expect("a folder");
     let url = format!("file://{}/store", folder.path().display());
     let bundles = Bundles::open(&url, &BTreeMap::new()).expect("opened");
     suite(&bundles, &folder.path().join("spool")).await;
+    checkpoints(&bundles).await;
 }
 
 #[test]
@@ -136,8 +219,9 @@ fn an_s3_server_keeps_the_contract() {
     let bundles = Bundles::open(&url, &options(&s3)).expect("opened");
     runtime.block_on(async {
         suite(&bundles, spool.path()).await;
+        checkpoints(&bundles).await;
         let content = zipped("anna", "train");
-        let digest = dopq_common::id::Digest(*blake3::hash(&content).as_bytes());
+        let digest = Digest(*blake3::hash(&content).as_bytes());
         // Whether it can be read without our keys is what a worker needs.
         let url = bundles.signed_url(&digest, Duration::from_secs(60)).await;
         let url = url.expect("signed").expect("S3 can sign");
@@ -154,6 +238,10 @@ struct Driver {
 impl Submit for Driver {
     fn users(&self) -> Vec<UserName> {
         Vec::new()
+    }
+
+    fn knows(&self, _: &str) -> bool {
+        false
     }
 
     async fn submit(&self, submission: Submission, mark: IngestMark) -> Result<Accepted, ActError> {

@@ -3,16 +3,18 @@
 //! Chunks are stored under their digest, below their job, so nobody learns by a digest what others have. A manifest is
 //! stored once all its chunks are there. Then older manifests and the chunks that it does not need are removed. The
 //! leader stores manifests, one at a time for each job: between the answer which chunks are missing and the manifest
-//! that needs them, no chunk of the job goes.
+//! that needs them, no chunk of the job goes that either it or the stored manifest needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use dopq_common::chain::chain;
 use dopq_common::checkpoint::{self, Manifest};
 use dopq_common::id::{AttemptId, Digest};
 use futures::TryStreamExt as _;
 use object_store::path::Path;
 
+use super::commits::Summary;
 use super::store::job_folder;
 use super::{Bundles, Error, Listed};
 
@@ -21,13 +23,21 @@ const TRIES: u32 = 3;
 /// Width of the numbers in a manifest's name, so that names sort like them.
 const DIGITS: usize = 10;
 
-/// What became of a manifest.
+/// What became of a manifest. `freed` bytes were removed because of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Commit {
+pub enum Commit {
     /// It is stored.
-    Done,
-    /// These chunks are not stored, and so it is not.
-    Missing(Vec<Digest>),
+    Done {
+        /// The size of what it replaces.
+        freed: u64,
+    },
+    /// Chunks are not stored, and so it is not.
+    Missing {
+        /// Which.
+        chunks: Vec<Digest>,
+        /// The size of chunks that no manifest needs.
+        freed: u64,
+    },
     /// Its attempt is not the job's current one any more.
     Stale,
 }
@@ -40,14 +50,14 @@ impl Bundles {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub(crate) async fn get_checkpoint(&self, attempt: AttemptId) -> Result<Option<Bytes>, Error> {
+    pub async fn get_checkpoint(&self, attempt: AttemptId) -> Result<Option<Bytes>, Error> {
         let mut tries = 1;
         loop {
             let names = self.manifests(attempt).await?;
             let Some((_, newest)) = names.into_iter().next_back() else {
                 return Ok(None);
             };
-            match self.read(&self.path(newest.split('/'))).await {
+            match self.read(&self.path(newest.name.split('/'))).await {
                 Ok(bytes) => return Ok(Some(bytes)),
                 Err(Error::NotFound(_)) if tries < TRIES => tries += 1,
                 Err(error) => return Err(error),
@@ -55,11 +65,42 @@ impl Bundles {
         }
     }
 
+    /// What the checkpoint of the attempt's job contains; `None` also of a manifest that breaks a rule. Reads each
+    /// manifest once.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn checkpoint_summary(&self, attempt: AttemptId) -> Result<Option<Summary>, Error> {
+        let Some((_, newest)) = self.manifests(attempt).await?.into_iter().next_back() else {
+            return Ok(None);
+        };
+        let name = (newest.name.clone(), newest.modified);
+        if let Some(known) = self.commits.summary(&name) {
+            return Ok(Some(known));
+        }
+        let text = match self.read(&self.path(newest.name.split('/'))).await {
+            Ok(text) => text,
+            // It is replaced just now; whoever asks again sees the next one.
+            Err(Error::NotFound(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let summary = parsed(text).await.map(|manifest| Summary {
+            attempt: manifest.attempt,
+            taken_at: manifest.taken_at,
+            files: manifest.files(),
+            bytes: manifest.bytes(),
+        });
+        if let Some(summary) = summary {
+            self.commits.note_summary(name, summary);
+        }
+        Ok(summary)
+    }
+
     /// A chunk of the checkpoint of the attempt's job.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub(crate) async fn get_chunk(
+    pub async fn get_chunk(
         &self,
         attempt: AttemptId,
         digest: &Digest,
@@ -71,25 +112,49 @@ impl Bundles {
         }
     }
 
-    /// Stores a chunk, whose digest was checked. May be repeated.
+    /// Stores a chunk, whose digest was checked. May be repeated. False if it is not stored because the job's chunks since
+    /// its last manifest would have more than `most` bytes.
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::Store`].
-    pub(crate) async fn put_chunk(
+    pub async fn put_chunk(
         &self,
         attempt: AttemptId,
         digest: &Digest,
         bytes: Bytes,
-    ) -> Result<(), Error> {
-        self.write(&self.chunk_path(attempt, digest), bytes).await
+        most: u64,
+    ) -> Result<bool, Error> {
+        if !self.commits.may_send(attempt.job, bytes.len() as u64, most) {
+            return Ok(false);
+        }
+        let path = self.chunk_path(attempt, digest);
+        self.write(&path, bytes).await.map(|()| true)
     }
 
     /// Stores a manifest, whose text is `text`, if none of its chunks is missing and the attempt is still current.
-    /// Removes what it replaces.
+    /// Removes what it replaces. Goes on when the caller is dropped, who may ask again with another manifest.
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::Store`]. If it is [`Error::Store`], the manifest may be stored.
-    pub(crate) async fn commit_checkpoint(
+    pub async fn commit_checkpoint(
+        &self,
+        attempt: AttemptId,
+        manifest: Manifest,
+        text: Bytes,
+        is_current: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Result<Commit, Error> {
+        let bundles = self.clone();
+        let committing =
+            tokio::spawn(async move { bundles.commit(attempt, &manifest, text, is_current).await });
+        committing.await.unwrap_or_else(|error| {
+            Err(Error::Input {
+                path: folder(attempt, "manifests"),
+                source: std::io::Error::other(error),
+            })
+        })
+    }
+
+    async fn commit(
         &self,
         attempt: AttemptId,
         manifest: &Manifest,
@@ -100,13 +165,17 @@ impl Bundles {
         if !is_current() {
             return Ok(Commit::Stale);
         }
-        let stored = self.chunks(attempt).await?;
-        let missing = checkpoint::missing(manifest, &stored);
-        if !missing.is_empty() {
-            return Ok(Commit::Missing(missing));
-        }
-        let older = self.manifests(attempt).await?;
+        let (stored, older) = (self.chunks(attempt).await?, self.manifests(attempt).await?);
         let last = older.keys().next_back().copied();
+        if last.is_some_and(|(of, _)| of > attempt.number) {
+            return Ok(Commit::Stale);
+        }
+        self.commits.begin_sending(attempt.job);
+        let chunks = checkpoint::missing(manifest, &stored);
+        if !chunks.is_empty() {
+            let freed = self.remove_strays(attempt, manifest, &stored, &older).await;
+            return Ok(Commit::Missing { chunks, freed });
+        }
         let number = match last {
             Some((of, number)) if of == attempt.number => number.saturating_add(1),
             Some(_) | None => 1,
@@ -114,23 +183,73 @@ impl Bundles {
         let name = format!("{:0DIGITS$}-{number:0DIGITS$}.json", attempt.number);
         let path = self.folder_path(attempt, "manifests").join(name);
         self.write(&path, text).await?;
-        let unneeded = checkpoint::unneeded(manifest, &stored);
-        let folder = folder(attempt, "chunks");
-        let chunks = unneeded.iter().map(|digest| format!("{folder}/{digest}"));
-        let removed = self.remove(older.into_values().chain(chunks).collect());
-        if let Some(error) = removed.await.error {
-            let error = dopq_common::chain::chain(&error);
-            tracing::warn!(%attempt, error, "parts of a former checkpoint cannot be removed");
+        // Once another master leads, another attempt may have stored what needs the chunks.
+        if !is_current() {
+            return Ok(Commit::Done { freed: 0 });
         }
-        Ok(Commit::Done)
+        let unneeded = checkpoint::unneeded(manifest, &stored);
+        let manifests = older.into_values().map(|listed| listed.name);
+        let freed = self
+            .remove_chunks(attempt, unneeded, &stored, manifests)
+            .await;
+        Ok(Commit::Done { freed })
     }
 
-    /// The names of the manifests of the attempt's job.
-    async fn manifests(&self, attempt: AttemptId) -> Result<BTreeMap<Name, String>, Error> {
+    /// Removes chunks that neither the manifest nor the stored one needs; tells their size.
+    async fn remove_strays(
+        &self,
+        attempt: AttemptId,
+        manifest: &Manifest,
+        stored: &BTreeMap<Digest, u64>,
+        older: &BTreeMap<Name, Listed>,
+    ) -> u64 {
+        let mut strays = checkpoint::unneeded(manifest, stored);
+        if strays.is_empty() {
+            return 0;
+        }
+        if let Some(newest) = older.values().next_back() {
+            let text = self.read(&self.path(newest.name.split('/'))).await.ok();
+            let current = match text {
+                Some(text) => parsed(text).await,
+                None => None,
+            };
+            let Some(current) = current else {
+                return 0;
+            };
+            let needed: BTreeSet<Digest> = current.chunks().into_keys().collect();
+            strays.retain(|digest| !needed.contains(digest));
+        }
+        self.remove_chunks(attempt, strays, stored, []).await
+    }
+
+    /// Removes chunks, after the other objects; tells the size of the chunks that are gone. What stays goes with a later
+    /// manifest.
+    async fn remove_chunks(
+        &self,
+        attempt: AttemptId,
+        digests: Vec<Digest>,
+        stored: &BTreeMap<Digest, u64>,
+        others: impl IntoIterator<Item = String>,
+    ) -> u64 {
+        let folder = folder(attempt, "chunks");
+        let chunks = digests.iter().map(|digest| format!("{folder}/{digest}"));
+        let removed = self.remove(others.into_iter().chain(chunks).collect());
+        let removed = removed.await;
+        if let Some(error) = &removed.error {
+            let error = chain(error);
+            tracing::warn!(%attempt, error, "parts of a former checkpoint cannot be removed");
+        }
+        let gone = removed.names.iter();
+        let gone = gone.filter_map(|name| stored.get(&last_part(name).parse().ok()?));
+        gone.copied().fold(0, u64::saturating_add)
+    }
+
+    /// The manifests of the attempt's job.
+    async fn manifests(&self, attempt: AttemptId) -> Result<BTreeMap<Name, Listed>, Error> {
         let listed = self.listed(attempt, "manifests").await?;
         let named = listed.into_iter().filter_map(|listed| {
             let name = manifest_name(last_part(&listed.name))?;
-            Some((name, listed.name))
+            Some((name, listed))
         });
         Ok(named.collect())
     }
@@ -161,6 +280,12 @@ impl Bundles {
     fn chunk_path(&self, attempt: AttemptId, digest: &Digest) -> Path {
         self.folder_path(attempt, "chunks").join(digest.to_string())
     }
+}
+
+/// A manifest, which may be long, read beside the tasks; `None` if it breaks a rule.
+async fn parsed(text: Bytes) -> Option<Manifest> {
+    let read = tokio::task::spawn_blocking(move || Manifest::read(&text).ok());
+    read.await.ok().flatten()
 }
 
 fn folder(attempt: AttemptId, what: &str) -> String {
@@ -220,6 +345,19 @@ mod tests {
         (manifest, text.into())
     }
 
+    /// More than any test stores.
+    const MOST: u64 = 1000;
+
+    fn missing(bytes: &[u8]) -> Commit {
+        let mut chunks: Vec<_> = bytes.iter().map(|byte| digest(*byte)).collect();
+        chunks.sort_unstable();
+        Commit::Missing { chunks, freed: 0 }
+    }
+
+    const fn done(freed: u64) -> Commit {
+        Commit::Done { freed }
+    }
+
     struct Store {
         _dir: TempDir,
         bundles: Bundles,
@@ -237,15 +375,15 @@ mod tests {
 
         async fn put(&self, number: u32, byte: u8) {
             let (name, body) = (digest(byte), Bytes::from(vec![byte]));
-            let stored = self.bundles.put_chunk(attempt(number), &name, body);
-            stored.await.expect("stored");
+            let stored = self.bundles.put_chunk(attempt(number), &name, body, MOST);
+            assert!(stored.await.expect("stored"));
         }
 
         async fn commit(&self, number: u32, chunks: &[u8]) -> Commit {
             let (manifest, text) = manifest(number, chunks);
             let done = self
                 .bundles
-                .commit_checkpoint(attempt(number), &manifest, text, || true);
+                .commit_checkpoint(attempt(number), manifest, text, || true);
             done.await.expect("committed")
         }
 
@@ -265,11 +403,6 @@ mod tests {
     async fn a_manifest_is_stored_once_its_chunks_are_and_replaces_the_last() {
         let store = Store::new();
         assert_eq!(store.stored().await, None);
-        let missing = |bytes: &[u8]| {
-            let mut digests: Vec<_> = bytes.iter().map(|byte| digest(*byte)).collect();
-            digests.sort_unstable();
-            Commit::Missing(digests)
-        };
         assert_eq!(store.commit(1, &[1, 2]).await, missing(&[1, 2]));
         store.put(1, 1).await;
         assert_eq!(store.commit(1, &[1, 2]).await, missing(&[2]));
@@ -277,16 +410,16 @@ mod tests {
         store.put(1, 2).await;
         // An upload that was killed left this.
         store.put(1, 9).await;
-        assert_eq!(store.commit(1, &[1, 2]).await, Commit::Done);
+        assert_eq!(store.commit(1, &[1, 2]).await, done(1));
         assert_eq!(store.stored().await, Some(manifest(1, &[1, 2]).0));
         assert!(!store.has(9).await);
 
         store.put(1, 3).await;
         assert!(store.has(1).await, "the stored manifest needs it");
-        assert_eq!(store.commit(1, &[2, 3]).await, Commit::Done);
+        assert_eq!(store.commit(1, &[2, 3]).await, done(1));
         assert!(!store.has(1).await && store.has(2).await && store.has(3).await);
-        assert_eq!(store.commit(3, &[3]).await, Commit::Done);
-        assert_eq!(store.commit(3, &[]).await, Commit::Done);
+        assert_eq!(store.commit(3, &[3]).await, done(1));
+        assert_eq!(store.commit(3, &[]).await, done(1));
         assert_eq!(store.stored().await, Some(manifest(3, &[]).0));
         assert!(!store.has(3).await);
     }
@@ -295,26 +428,110 @@ mod tests {
     async fn a_chunk_that_is_cut_is_missing() {
         let store = Store::new();
         let name = digest(1);
-        let cut = store.bundles.put_chunk(attempt(1), &name, Bytes::new());
+        let cut = store
+            .bundles
+            .put_chunk(attempt(1), &name, Bytes::new(), MOST);
         cut.await.expect("stored");
-        assert_eq!(
-            store.commit(1, &[1]).await,
-            Commit::Missing(vec![digest(1)])
-        );
+        assert_eq!(store.commit(1, &[1]).await, missing(&[1]));
     }
 
     #[tokio::test]
     async fn a_stale_attempt_stores_and_removes_nothing() {
         let store = Store::new();
         store.put(2, 1).await;
-        assert_eq!(store.commit(2, &[1]).await, Commit::Done);
+        assert_eq!(store.commit(2, &[1]).await, done(0));
         let (late, text) = manifest(1, &[]);
         let done = store
             .bundles
-            .commit_checkpoint(attempt(1), &late, text, || false);
+            .commit_checkpoint(attempt(1), late, text, || false);
         assert_eq!(done.await.expect("answered"), Commit::Stale);
         assert_eq!(store.stored().await, Some(manifest(2, &[1]).0));
         assert!(store.has(1).await);
+        // A former leader may still take it for the current one.
+        store.put(1, 2).await;
+        assert_eq!(store.commit(1, &[2]).await, Commit::Stale);
+        assert_eq!(store.stored().await, Some(manifest(2, &[1]).0));
+    }
+
+    #[tokio::test]
+    async fn a_former_leader_removes_nothing() {
+        let store = Store::new();
+        store.put(1, 1).await;
+        assert_eq!(store.commit(1, &[1]).await, done(0));
+        let (next, text) = manifest(1, &[]);
+        let leads = std::sync::atomic::AtomicBool::new(true);
+        // It is one once it has stored the manifest.
+        let is_current = move || leads.swap(false, std::sync::atomic::Ordering::Relaxed);
+        let bundles = &store.bundles;
+        let stored = bundles.commit_checkpoint(attempt(1), next, text, is_current);
+        assert_eq!(stored.await.expect("answered"), done(0));
+        assert!(
+            store.has(1).await,
+            "another attempt may have stored it again"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_commit_goes_on_when_nobody_waits_for_it() {
+        let store = Store::new();
+        store.put(1, 1).await;
+        let commit = tokio::time::timeout(std::time::Duration::ZERO, store.commit(1, &[1]));
+        assert!(commit.await.is_err(), "it takes longer");
+        // It has its place before the next one.
+        assert_eq!(store.commit(1, &[]).await, done(1));
+        assert_eq!(store.stored().await, Some(manifest(1, &[]).0));
+        let names = store.bundles.manifests(attempt(1)).await.expect("listed");
+        assert_eq!(names.into_keys().collect::<Vec<_>>(), [(1, 2)]);
+    }
+
+    #[tokio::test]
+    async fn chunks_that_no_manifest_needs_go_and_are_bounded() {
+        let store = Store::new();
+        for byte in [1, 2] {
+            store.put(1, byte).await;
+        }
+        assert_eq!(store.commit(1, &[1]).await, done(1));
+        for byte in [3, 4] {
+            store.put(1, byte).await;
+        }
+        let wanted = store.commit(1, &[4, 5]).await;
+        let chunks = vec![digest(5)];
+        assert_eq!(wanted, Commit::Missing { chunks, freed: 1 });
+        assert!(store.has(1).await, "the stored manifest needs it");
+        assert!(!store.has(3).await && store.has(4).await);
+
+        let put = async |byte| {
+            let bytes = Bytes::from(vec![byte]);
+            let name = digest(byte);
+            let put = store.bundles.put_chunk(attempt(1), &name, bytes, 2);
+            put.await.expect("answered")
+        };
+        assert!(put(5).await && put(6).await);
+        assert!(!put(7).await, "two are allowed");
+        assert!(!store.has(7).await);
+        assert_eq!(store.commit(1, &[4, 5]).await, done(2));
+        assert!(put(7).await);
+    }
+
+    #[tokio::test]
+    async fn a_manifest_is_read_once_to_show_it() {
+        let store = Store::new();
+        let shown = || store.bundles.checkpoint_summary(attempt(9));
+        assert_eq!(shown().await.expect("read"), None);
+        store.put(1, 1).await;
+        store.commit(1, &[1]).await;
+        let summary = shown().await.expect("read").expect("stored");
+        assert_eq!((summary.attempt, summary.files, summary.bytes), (1, 1, 1));
+        let listed = store.bundles.manifests(attempt(1)).await.expect("listed");
+        let listed = listed.into_values().next().expect("one");
+        let known = store
+            .bundles
+            .commits
+            .summary(&(listed.name, listed.modified));
+        assert_eq!(known, Some(summary));
+        store.commit(1, &[]).await;
+        let next = shown().await.expect("read").expect("stored");
+        assert_eq!((next.files, next.bytes), (1, 0));
     }
 
     #[test]

@@ -213,7 +213,7 @@ pub(super) fn table() -> Vec<Route> {
         checkpoints::manifest,
     )
     .streams();
-    // Only the leader stores it, so that no two masters remove chunks of one job.
+    // Only the leader stores checkpoints, so that no two masters remove chunks of one job, and it knows how many came.
     t.add(
         Put,
         "/data/v1/attempts/{attempt}/checkpoint",
@@ -234,8 +234,7 @@ pub(super) fn table() -> Vec<Route> {
         Attempt,
         checkpoints::put_chunk,
     )
-    .streams()
-    .anywhere();
+    .streams();
     t.add(Get, "/data/v1/standing/{nonce}", Worker, data::standing);
     t.0
 }

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use dopq_common::api::{self, ErrorCode};
 use dopq_common::checkpoint::{Answer, CHUNK_MAX_BYTES, Invalid, MANIFEST_MAX_BYTES, Manifest};
-use dopq_common::id::{Digest, JobId};
+use dopq_common::id::{Digest, JobId, UserName};
 use dopq_common::resources::ByteSize;
 
 use crate::bundles::Commit;
@@ -15,6 +15,8 @@ use crate::http::app::{Context, Ctx};
 use crate::http::caller::AttemptCaller;
 use crate::http::error::{Error, Result};
 use crate::http::extract::collect;
+use crate::quota::Quota;
+use crate::view::{Role, View};
 
 /// The manifest of the job's checkpoint; 204 if it has none.
 pub(in crate::http) async fn manifest(
@@ -60,21 +62,31 @@ pub(in crate::http) async fn put_chunk(
         return Err(Error::new(ErrorCode::BadRequest, message));
     }
     let length = bytes.len() as u64;
-    let stored = context
-        .app
-        .bundles
-        .put_chunk(caller.attempt, &digest, bytes)
-        .await;
-    stored.map_err(|error| Error::unavailable("cannot store the checkpoint", &error))?;
+    let most = context.app.settings.checkpoint_max_bytes;
+    // A chunk may come again when its answer got lost.
+    let most = most.saturating_mul(2);
+    let bundles = &context.app.bundles;
+    let stored = bundles.put_chunk(caller.attempt, &digest, bytes, most);
+    let stored = stored.await;
+    if !stored.map_err(|error| Error::unavailable("cannot store the checkpoint", &error))? {
+        let message = "the job sent more chunks than a checkpoint may have, and no manifest";
+        return Err(Error::new(ErrorCode::TooLarge, message));
+    }
+    count(&context, &caller, |quota, user| {
+        quota.stored_checkpoint(user, length);
+    });
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Counts what the job's user keeps.
+fn count(context: &Context, caller: &AttemptCaller, count: impl FnOnce(&Quota, &UserName)) {
     let job = caller.attempt.job;
     let user = context
         .view()
         .read(|model| Some(model.state.job(job)?.user.clone()));
     if let Some(user) = user {
-        let quota = context.app.intake.quota();
-        quota.stored_checkpoint(&user, length);
+        count(context.app.intake.quota(), &user);
     }
-    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Stores the manifest of the job's checkpoint, or answers which chunks it lacks.
@@ -98,19 +110,29 @@ pub(in crate::http) async fn put_manifest(
         let message = format!("the checkpoint has {bytes}, and {most} are allowed");
         return Err(Error::new(ErrorCode::TooLarge, message));
     }
-    let is_current = || is_current(&context, &caller);
-    let commit = context
-        .app
-        .bundles
-        .commit_checkpoint(attempt, &manifest, text, is_current)
-        .await;
+    let files = manifest.files();
+    let is_current = {
+        let (view, caller) = (context.view().clone(), caller.clone());
+        move || is_current(&view, &caller)
+    };
+    let bundles = &context.app.bundles;
+    let commit = bundles.commit_checkpoint(attempt, manifest, text, is_current);
+    let commit = commit.await;
+    let removed = |freed| {
+        count(&context, &caller, |quota, user| {
+            quota.removed_checkpoint(user, freed);
+        });
+    };
     match commit.map_err(|error| Error::unavailable("cannot store the checkpoint", &error))? {
-        Commit::Done => {
-            let files = manifest.files();
+        Commit::Done { freed } => {
+            removed(freed);
             tracing::info!(%attempt, worker.id = %caller.worker, files, size_bytes = bytes, "checkpoint stored");
             Ok(Json(Answer::default()))
         }
-        Commit::Missing(missing) => Ok(Json(Answer { missing })),
+        Commit::Missing { chunks, freed } => {
+            removed(freed);
+            Ok(Json(Answer { missing: chunks }))
+        }
         Commit::Stale => {
             context.app.metrics.fenced("data");
             let message = format!("attempt {attempt} is no longer current");
@@ -126,27 +148,28 @@ pub(in crate::http) async fn of_job(context: &Context, id: JobId) -> Option<api:
         let has_begun = job.last_attempt > 0 && job.spec.checkpoint;
         has_begun.then(|| job.attempt_id(job.last_attempt))
     })?;
-    let found = context.app.bundles.get_checkpoint(attempt).await;
-    let text = found
+    let found = context.app.bundles.checkpoint_summary(attempt).await;
+    let found = found
         .inspect_err(|error| tracing::warn!(%error, job.id = %id, "cannot read the checkpoint"))
         .ok()??;
-    let manifest = read(move || Manifest::read(&text)).await.ok()?.ok()?;
     Some(api::Checkpoint {
-        attempt: manifest.attempt,
-        taken_at: manifest.taken_at.to_datetime(),
-        files: manifest.files(),
-        bytes: manifest.bytes(),
+        attempt: found.attempt,
+        taken_at: found.taken_at.to_datetime(),
+        files: found.files,
+        bytes: found.bytes,
     })
 }
 
-fn is_current(context: &Context, caller: &AttemptCaller) -> bool {
-    context.view().read(|model| {
+/// Whether the attempt is the job's current one, as far as this master may decide.
+fn is_current(view: &View, caller: &AttemptCaller) -> bool {
+    view.read(|model| {
         let job = model.state.job(caller.attempt.job);
-        job.is_some_and(|job| {
+        let is_current = job.is_some_and(|job| {
             let active = job.state.active();
             job.attempt() == Some(caller.attempt)
                 && active.is_some_and(|active| active.worker == caller.worker)
-        })
+        });
+        model.role == Role::Leader && is_current
     })
 }
 

@@ -1,5 +1,6 @@
 //! Checkpoints: stored by the current attempt alone, whole or not at all, and shown to the job's user.
 
+use axum::http::StatusCode;
 use dopq_common::api::{self, ErrorCode, Pruned};
 use dopq_common::checkpoint::{Answer, Chunk, Entry, FORMAT, Kind, Manifest};
 use dopq_common::id::{AttemptId, Digest};
@@ -7,7 +8,7 @@ use dopq_common::time::Timestamp;
 use serde_json::json;
 
 use super::ask::Reply;
-use super::world::World;
+use super::world::{World, config, zip};
 
 const MODEL: &[u8] = b"weights";
 
@@ -99,6 +100,48 @@ async fn the_current_attempt_stores_a_checkpoint_and_its_user_sees_it() {
     let kind = |kind: &&api::PrunedKind| kind.kind == "checkpoints";
     let removed = pruned.kinds.iter().find(kind).expect("counted");
     assert_eq!((removed.removed_objects, removed.kept_objects), (2, 0));
+}
+
+#[tokio::test]
+async fn what_a_checkpoint_replaces_does_not_count() {
+    let world = World::with_quota(10_000).await;
+    let job = world.running_job("anna", "gpu-1").await;
+    let attempt = world.attempt(job, 1);
+    let upload = async || world.upload("anna", &zip(&config("anna"))).await.status;
+    for byte in [1, 2, 3] {
+        let content = vec![byte; 4000];
+        let wanted = manifest(1, &content);
+        world.put_manifest(attempt, &wanted).await;
+        let stored = world.put_chunk(attempt, &content, digest(&content)).await;
+        assert_eq!(stored.status.as_u16(), 204, "{}", stored.text());
+        let answer: Answer = world.put_manifest(attempt, &wanted).await.json();
+        assert!(answer.missing.is_empty());
+    }
+    assert_eq!(upload().await, StatusCode::CREATED);
+    for byte in [4, 5, 6] {
+        let content = vec![byte; 4000];
+        world.put_chunk(attempt, &content, digest(&content)).await;
+    }
+    let refused = upload().await;
+    assert_eq!(refused, StatusCode::INSUFFICIENT_STORAGE, "no manifest");
+}
+
+#[tokio::test]
+async fn chunks_without_a_manifest_are_bounded() {
+    let world = World::with(|settings| settings.checkpoint_max_bytes = 10).await;
+    let job = world.running_job("anna", "gpu-1").await;
+    let attempt = world.attempt(job, 1);
+    let put = async |content: &[u8]| {
+        let reply = world.put_chunk(attempt, content, digest(content)).await;
+        reply.status
+    };
+    for content in [b"0123456789", b"abcdefghij"] {
+        assert_eq!(put(content).await, StatusCode::NO_CONTENT);
+    }
+    assert_eq!(put(b"k").await, StatusCode::PAYLOAD_TOO_LARGE);
+    // A manifest tells which of them are needed.
+    world.put_manifest(attempt, &manifest(1, MODEL)).await;
+    assert_eq!(put(MODEL).await, StatusCode::NO_CONTENT);
 }
 
 #[tokio::test]
