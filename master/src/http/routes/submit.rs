@@ -20,6 +20,7 @@ use crate::http::extract;
 use crate::http::routes::bundles;
 use crate::http::routes::jobs::shown;
 use crate::random;
+use crate::view::Model;
 
 /// The longest `Idempotency-Key`.
 const KEY_MAX_BYTES: usize = 200;
@@ -88,8 +89,15 @@ async fn hand_over(
         let message = "only operators and admins may submit urgent jobs; use normal or nice";
         return Err(Error::fault("class_not_allowed", "class", message));
     }
-    let keeps = context.app.intake.quota().check(&user);
-    keeps.map_err(|exceeded| bundles::keeps_too_much(&exceeded))?;
+    // A repeated request is answered as the first one was.
+    let is_known = |key: &str| {
+        let model_knows = |model: &Model| model.state.job_of_key(key).is_some();
+        context.view().read(model_knows)
+    };
+    if !key.as_deref().is_some_and(is_known) {
+        let keeps = context.app.intake.quota().check(&user);
+        keeps.map_err(|exceeded| bundles::keeps_too_much(&exceeded))?;
+    }
     let job_key = random::job_key()
         .map_err(|error| Error::internal("failed to draw a random number", &error))?;
     let submission = Submission {

@@ -81,6 +81,14 @@ async fn who_keeps_too_much_cannot_submit_until_some_of_it_is_gone() {
     let reply = world.upload("anna", &bytes).await;
     assert_eq!(reply.status, StatusCode::CREATED);
     let job = world.running_job("anna", "gpu-1").await;
+    let keyed = || {
+        let request = world
+            .request("POST", "/v1/jobs")
+            .token(&world.token("anna"));
+        let request = request.header("idempotency-key", "once");
+        request.json(&json!({"bundle": digest})).send()
+    };
+    assert_eq!(keyed().await.status, StatusCode::CREATED);
     world.store_log(job, 1, 0, &[b'x'; 15_360]).await;
     let remove = |job: u64| {
         let request = world.request("DELETE", &format!("/v1/jobs/{job}/output"));
@@ -110,6 +118,8 @@ async fn who_keeps_too_much_cannot_submit_until_some_of_it_is_gone() {
         "{}",
         error.hint
     );
+    let repeated = keyed().await;
+    assert_eq!(repeated.status, StatusCode::OK, "{}", repeated.text());
     let refused = world.upload("anna", &bytes).await;
     assert_eq!(refused.error().message, error.message);
     let removed = remove(job).await;
