@@ -138,7 +138,9 @@ fn account(rights: &BrokerRights) -> [String; 3] {
     } = rights;
     let password = password.reveal();
     [
-        format!("rabbitmqctl add_user {user} {password}"),
+        format!(
+            "rabbitmqctl add_user {user} {password} || rabbitmqctl change_password {user} {password}"
+        ),
         format!("rabbitmqctl set_permissions -p {vhost} {user} '{configure}' '{write}' '{read}'"),
         format!(
             "rabbitmqctl set_topic_permissions -p {vhost} {user} {exchange} '{topic_write}' '{topic_read}'"
@@ -272,7 +274,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "rabbitmqctl add_user dopq-worker.gpu-3 cd",
+                "rabbitmqctl add_user dopq-worker.gpu-3 cd || rabbitmqctl change_password dopq-worker.gpu-3 cd",
                 "rabbitmqctl set_permissions -p / dopq-worker.gpu-3 '^c$' '^w$' '^r$'",
                 "rabbitmqctl set_topic_permissions -p / dopq-worker.gpu-3 dopq.lab.live '^tw$' '^tr$'",
             ]

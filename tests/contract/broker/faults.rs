@@ -7,6 +7,7 @@ use dopq_common::broker::{Broker, Error, Link, amqp};
 use dopq_tests::services::{Certificates, RabbitMq};
 use tokio::runtime::Runtime;
 
+use super::accounts::{a_workers_account_is_enough, the_account_of_the_compose_file_is_enough};
 use super::{
     Bench, body, connect, gpu, link_is, next, number, open, options, order, orders, reports, take,
 };
@@ -24,6 +25,10 @@ type Fault = fn(&Runtime, &mut RabbitMq);
 
 const FAULTS: &[(&str, Fault)] = &[
     ("a worker's account is enough", a_workers_account_is_enough),
+    (
+        "the account of the compose file is enough",
+        the_account_of_the_compose_file_is_enough,
+    ),
     ("cut links heal", cut_links_heal),
     ("a deleted queue is made anew", a_deleted_queue_is_made_anew),
     (
@@ -88,78 +93,6 @@ pub(crate) fn only_a_known_certificate_is_trusted(
             link_is(&broker, &format!("refused for {what}"), told).await;
             assert_ne!(*broker.link().borrow(), Link::Up);
         }
-    });
-}
-
-fn a_workers_account_is_enough(runtime: &Runtime, server: &mut RabbitMq) {
-    let Bench { master, .. } = runtime.block_on(connect(server));
-    let account = || {
-        let mut options = options(server, "wide", &amqp::worker_client("gpu-01"));
-        options.url = server.url_as("dopq-worker.gpu-01", "secret").into();
-        options
-    };
-    drop(master);
-    let master = runtime.block_on(open(options(server, "wide", "master")));
-    let of = master.rights(&gpu(1)).expect("RabbitMQ has accounts");
-    let (user, vhost) = (of.user.as_str(), of.vhost.as_str());
-    server.ctl(&["add_user", user, "secret"]);
-    let (configure, write, read) = (&of.configure, &of.write, &of.read);
-    server.ctl(&["set_permissions", "-p", vhost, user, configure, write, read]);
-    let (exchange, write, read) = (&of.exchange, &of.topic_write, &of.topic_read);
-    server.ctl(&[
-        "set_topic_permissions",
-        "-p",
-        vhost,
-        user,
-        exchange,
-        write,
-        read,
-    ]);
-    runtime.block_on(async {
-        master.declare_worker(&gpu(1)).await.expect("declared");
-        master.declare_worker(&gpu(2)).await.expect("declared");
-        let worker = open(account()).await;
-        let mut taken = orders(&worker, &gpu(1)).await;
-        order(&master, &gpu(1), 1).await;
-        assert_eq!(take(&mut taken, 1).await, [1]);
-        worker
-            .publish_report(body(2))
-            .await
-            .expect("it is confirmed");
-        let mut reported = reports(&master).await;
-        assert_eq!(take(&mut reported, 1).await, [2]);
-        let mut live = worker
-            .subscribe_live(&["request.gpu-01"])
-            .await
-            .expect("open");
-        master
-            .publish_live("request.gpu-01", body(3))
-            .await
-            .expect("open");
-        assert!(soon("a live message", live.next()).await.is_some());
-
-        // Another's orders are neither to be read nor to be written.
-        let forged = worker.publish_order(&gpu(2), body(4)).await;
-        assert!(matches!(forged, Err(Error::Refused { .. })), "{forged:?}");
-        order(&master, &gpu(2), 5).await;
-        let mut foreign = orders(&worker, &gpu(2)).await;
-        let stolen = tokio::time::timeout(Duration::from_secs(1), foreign.next()).await;
-        assert!(
-            stolen.is_err(),
-            "a worker read another's orders: {stolen:?}"
-        );
-        // Nor what others say live; what it says itself arrives.
-        let mut foreign = worker.subscribe_live(&["log.#"]).await.expect("open");
-        let mut heard = master.subscribe_live(&["#"]).await.expect("open");
-        let beat = worker.publish_live("heartbeat.gpu-01", body(6)).await;
-        beat.expect("open");
-        assert!(soon("a live message", heard.next()).await.is_some());
-        master.publish_live("log.1.1", body(7)).await.expect("open");
-        let overheard = tokio::time::timeout(Duration::from_secs(1), foreign.next()).await;
-        assert!(
-            overheard.is_err(),
-            "a worker read another's log: {overheard:?}"
-        );
     });
 }
 

@@ -1,5 +1,6 @@
 //! The broker's contract.
 
+mod accounts;
 mod faults;
 mod live;
 mod queues;

@@ -2,7 +2,9 @@
 //!
 //! The server's script is called directly: Debian's wrapper insists on the user `rabbitmq`.
 
+use std::fs::Permissions;
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -128,6 +130,35 @@ impl RabbitMq {
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {text}{error}");
         text
+    }
+
+    /// Runs a script of bash that calls `rabbitmqctl --node NODE …`, with these variables.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn script(&self, script: &str, variables: &[(&str, &str)]) {
+        let bin = self.folder.path().join("bin");
+        std::fs::create_dir_all(&bin).expect("a folder");
+        let ctl = bin.join("rabbitmqctl");
+        let text = format!("#!/bin/sh\nshift 2\nexec {SCRIPTS}/rabbitmqctl \"$@\"\n");
+        std::fs::write(&ctl, text).expect("written");
+        std::fs::set_permissions(&ctl, Permissions::from_mode(0o755)).expect("executable");
+        let of_server = command(
+            self.folder.path(),
+            "rabbitmqctl",
+            self.dist_port,
+            self.names_port,
+        );
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = Command::new("bash");
+        command.args(["-euc", script]);
+        let environment = of_server.get_envs();
+        command.envs(environment.filter_map(|(name, value)| Some((name, value?))));
+        command.envs(variables.iter().copied());
+        command.env("PATH", format!("{}:{path}", bin.display()));
+        let output = command.output().expect("bash runs");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{error}");
     }
 
     /// Ends it with SIGKILL, once its list of quorum queues is on disk. By itself RabbitMQ 3.10 writes that
