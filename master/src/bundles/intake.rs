@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::objects::private_folder;
-use super::{Bundles, Error, IntakeError, Spooled, Stored};
+use super::{Bundles, Error, IntakeError, Spooled, Stored, image};
 use crate::judging::{Judging, Overrun};
 use crate::quota::Quota;
 
@@ -112,6 +112,35 @@ impl Intake {
         Spooled::create(&self.spool, self.limits.compressed_bytes)
             .await
             .map_err(IntakeError::of)
+    }
+
+    /// Makes a bundle of an image archive and its configuration: `beside`, or the one in it.
+    ///
+    /// # Errors
+    /// [`IntakeError`].
+    pub(crate) async fn wrap_image(
+        &self,
+        mut archive: Spooled,
+        beside: Option<String>,
+        owner: Option<&UserName>,
+    ) -> Result<Spooled, IntakeError> {
+        let size_bytes = archive.size_bytes();
+        let mut file = archive.reader().await.map_err(IntakeError::of)?;
+        let (spool, limits) = (Arc::clone(&self.spool), Arc::clone(&self.limits));
+        let wrap = move || -> io::Result<_> {
+            let mut to = tempfile::tempfile_in(&*spool)?;
+            Ok(
+                match image::wrap(&mut file, beside, &mut to, limits.expanded_bytes)? {
+                    Ok(()) => Ok(Spooled::of(to, limits.compressed_bytes)?),
+                    Err(fault) => Err(IntakeError::Invalid(vec![fault])),
+                },
+            )
+        };
+        let deadline =
+            ARCHIVE_DEADLINE + Duration::from_secs(size_bytes / ARCHIVE_BYTES_PER_SECOND);
+        let wrapped = self.archives.run_for(owner, deadline, wrap).await;
+        let wrapped = wrapped.map_err(IntakeError::overrun)?;
+        wrapped.map_err(IntakeError::of)?
     }
 
     /// Validates and stores a bundle of `owner`; it is durable when this returns. Does not validate a stored bundle

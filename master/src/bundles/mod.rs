@@ -8,6 +8,7 @@
 mod checkpoints;
 mod commits;
 mod error;
+mod image;
 mod in_use;
 mod intake;
 mod local;
@@ -19,16 +20,16 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
-pub use error::{Error, IntakeError};
 pub use checkpoints::Commit;
 pub use commits::Summary;
+pub use error::{Error, IntakeError};
 pub use intake::{Intake, Judged, Taken};
 pub use spool::Spooled;
 pub use store::{Bundles, ByteStream, Chunk, Stored};
 
 pub(crate) use checkpoints::manifest_name;
 pub(crate) use in_use::Removal;
-pub(crate) use objects::{Objects, local_path, private_folder};
 pub(crate) use local::finished_name;
+pub(crate) use objects::{Objects, local_path, private_folder};
 pub(crate) use segments::segment_path;
 pub(crate) use sweep::{Listed, Removed};

@@ -4,7 +4,7 @@
 //! After a crash the kernel frees its disk space.
 
 use std::fs::File;
-use std::io::{self, SeekFrom};
+use std::io::{self, Seek as _, SeekFrom};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -37,6 +37,20 @@ impl Spooled {
             file: tokio::fs::File::from_std(file),
             hasher: Box::default(),
             size_bytes: 0,
+            limit_bytes,
+        })
+    }
+
+    /// What a file contains that nobody else has. Blocks.
+    pub(super) fn of(mut file: File, limit_bytes: u64) -> io::Result<Self> {
+        file.rewind()?;
+        let mut hasher = Box::new(blake3::Hasher::new());
+        hasher.update_reader(&file)?;
+        let size_bytes = file.metadata()?.len();
+        Ok(Self {
+            file: tokio::fs::File::from_std(file),
+            hasher,
+            size_bytes,
             limit_bytes,
         })
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dopq_common::time::Timestamp;
 
-/// A zip that was seen.
+/// A file that was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
     /// Below `incoming/`, with `/` between its parts.

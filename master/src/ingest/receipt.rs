@@ -4,6 +4,8 @@ use chrono::{DateTime, Utc};
 use dopq_common::bundle::Fault;
 use serde::{Deserialize, Serialize};
 
+use super::share::split;
+
 /// The version of both formats.
 const VERSION: u32 = 1;
 /// Longer names are cut, so that a suffix fits.
@@ -108,14 +110,7 @@ impl Refusal {
 /// again finds the same name.
 pub(super) fn stems(path: &str, mark: &str) -> [String; 2] {
     let file = path.rsplit('/').next().unwrap_or(path);
-    let stem = match file
-        .len()
-        .checked_sub(4)
-        .and_then(|at| file.split_at_checked(at))
-    {
-        Some((stem, ending)) if ending.eq_ignore_ascii_case(".zip") => stem,
-        Some(_) | None => file,
-    };
+    let (stem, _) = split(file);
     let hash = blake3::hash(mark.as_bytes()).to_hex();
     let hash: String = hash.chars().take(8).collect();
     let mut cut = stem;

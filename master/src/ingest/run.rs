@@ -239,8 +239,9 @@ impl<S: Submit> Watch<S> {
         );
         if self.counts.ignored > 0 {
             let ignored = self.counts.ignored;
-            detail =
-                format!("{detail}, {ignored} ignored (only zips in incoming/<user>/ become jobs)");
+            detail = format!(
+                "{detail}, {ignored} ignored (only zips and image tars in incoming/<user>/ become jobs)"
+            );
         }
         let state = match (shortage, self.looks.failing()) {
             (Some(shortage), _) => {

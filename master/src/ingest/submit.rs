@@ -13,6 +13,9 @@ pub trait Submit: Clone + Send + Sync + 'static {
     /// Everybody with an account.
     fn users(&self) -> Vec<UserName>;
 
+    /// Whether a submission with this key was accepted.
+    fn knows(&self, key: &str) -> bool;
+
     /// Submits the job and its file's mark in one commit. The same mark gives the same job.
     fn submit(
         &self,
@@ -25,6 +28,11 @@ impl Submit for Handle {
     fn users(&self) -> Vec<UserName> {
         self.view()
             .read(|model| model.accounts.keys().cloned().collect())
+    }
+
+    fn knows(&self, key: &str) -> bool {
+        self.view()
+            .read(|model| model.state.job_of_key(key).is_some())
     }
 
     async fn submit(&self, submission: Submission, mark: IngestMark) -> Result<Accepted, ActError> {

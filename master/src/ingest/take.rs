@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use dopq_common::bundle::Fault;
+use dopq_common::bundle::{Fault, config};
 use dopq_common::id::{JobId, UserName};
 use dopq_common::job::Class;
 use dopq_common::sched::{Rejected, Submission};
@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 use super::examined::Examined;
 use super::looks::{End, Found, Take};
 use super::receipt::{Owner, Receipt, Refusal, stems};
-use super::share::{ACCEPTED, Error, REJECTED, Share};
+use super::share::{ACCEPTED, Error, REJECTED, Share, is_image, split};
 use super::space;
 use super::submit::Submit;
 use crate::bundles::{Intake, IntakeError, Judged, Taken};
@@ -30,6 +30,8 @@ use crate::store::IngestMark;
 
 /// The rule that a truncated zip breaks.
 const NOT_A_ZIP: &str = "not_a_zip";
+/// The endings of a configuration beside an image archive, in the place of its own.
+const BESIDE: [&str; 2] = [".container_config.json", ".json"];
 
 /// Takes files; cheap to clone.
 #[derive(Debug, Clone)]
@@ -43,6 +45,12 @@ pub(super) struct Taker<S> {
     pub(super) min_space: f64,
     /// Held while a name is chosen and claimed, so that two takes do not choose the same.
     pub(super) names: Arc<Mutex<()>>,
+}
+
+/// A file, and the configuration beside an image archive.
+struct Dropped<'f> {
+    found: &'f Found,
+    beside: Option<&'f Found>,
 }
 
 /// What became of a file.
@@ -91,9 +99,13 @@ impl<S: Submit> Taker<S> {
     }
 
     async fn verdict(&self, take: &Take) -> Result<Outcome, Stop> {
-        let found = &take.found;
-        let (folder_user, mut faults) = self.owner(&found.path);
-        match self.judge(found, folder_user.as_ref()).await? {
+        let beside = self.beside(&take.found).await?;
+        let file = Dropped {
+            found: &take.found,
+            beside: beside.as_ref(),
+        };
+        let (folder_user, mut faults) = self.owner(&file.found.path);
+        match self.judge(&file, folder_user.as_ref()).await? {
             Ok(judged) => {
                 let executor = &judged.spec.executor;
                 if let Some(user) = folder_user.as_ref().filter(|user| *user != executor) {
@@ -107,23 +119,29 @@ impl<S: Submit> Taker<S> {
                     faults.push(Fault::new("class_not_allowed", "class", message));
                 }
                 let user = folder_user.as_ref().unwrap_or(executor);
-                if let Err(exceeded) = self.intake.quota().check(user) {
+                // One that was accepted before the master died is not refused for what came since.
+                if !self.submit.knows(&key(&file.found.mark()))
+                    && let Err(exceeded) = self.intake.quota().check(user)
+                {
                     let message = format!("{exceeded}; {}", exceeded.hint());
                     faults.push(Fault::new("user_storage", "", message));
                 }
                 if faults.is_empty() {
                     let user = folder_user.unwrap_or_else(|| executor.clone());
-                    return self.accept(found, user, judged).await;
+                    return self.accept(&file, user, judged).await;
                 }
             }
             Err(invalid) => {
-                if !take.last && invalid.iter().any(|fault| fault.rule == NOT_A_ZIP) {
+                // Its configuration may still be on the way.
+                let is_cut = is_image(&file.found.path)
+                    || invalid.iter().any(|fault| fault.rule == NOT_A_ZIP);
+                if !take.last && is_cut {
                     return Err(Stop::Incomplete);
                 }
                 faults.extend(invalid);
             }
         }
-        self.reject(found, folder_user.as_ref(), &faults).await
+        self.reject(&file, folder_user.as_ref(), &faults).await
     }
 
     /// The user whose folder contains the file, or the fault.
@@ -144,12 +162,56 @@ impl<S: Submit> Taker<S> {
         }
     }
 
+    /// The configuration beside an image archive: `NAME.container_config.json` or `NAME.json`.
+    async fn beside(&self, found: &Found) -> Result<Option<Found>, Stop> {
+        if !is_image(&found.path) {
+            return Ok(None);
+        }
+        let (stem, _) = split(&found.path);
+        for ending in BESIDE {
+            let path = format!("{stem}{ending}");
+            if let Some(print) = self.share.look(&path).await? {
+                return Ok(Some(Found { path, print }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The text of a configuration. The inner error is its fault.
+    async fn text(&self, found: &Found) -> Result<Result<String, Fault>, Stop> {
+        let wrong = |rule, message: &str| Ok(Err(Fault::new(rule, &found.path, message)));
+        let mut content = match self.share.read(found).await {
+            Ok(content) => content,
+            Err(Error::Refused(fault)) => return Ok(Err(fault)),
+            Err(error) => return Err(error.into()),
+        };
+        let mut text = Vec::new();
+        while let Some(bytes) = content.try_next().await? {
+            text.extend_from_slice(&bytes);
+            if text.len() > config::MAX_BYTES {
+                return wrong("text_too_large", "the file is too large");
+            }
+        }
+        match String::from_utf8(text) {
+            Ok(text) => Ok(Ok(text)),
+            Err(_) => wrong("text_not_utf8", "it is not UTF-8"),
+        }
+    }
+
     /// Makes a private copy and validates it. The inner error is the file's faults.
     async fn judge(
         &self,
-        found: &Found,
+        file: &Dropped<'_>,
         owner: Option<&UserName>,
     ) -> Result<Result<Judged, Vec<Fault>>, Stop> {
+        let found = file.found;
+        let beside = match file.beside {
+            Some(beside) => match self.text(beside).await? {
+                Ok(text) => Some(text),
+                Err(fault) => return Ok(Err(vec![fault])),
+            },
+            None => None,
+        };
         let mut folders = vec![self.intake.spool_folder()];
         folders.extend(self.intake.bundles().folder());
         if let Some(reason) = space::shortage(&folders, found.print.size_bytes, self.min_space) {
@@ -180,14 +242,27 @@ impl<S: Submit> Taker<S> {
                            copy it to incoming/ again";
             return Ok(Err(vec![Fault::new("check_died", "", message)]));
         };
-        match self.intake.judge(spooled, None, owner).await {
+        let judging = async {
+            let bundle = if is_image(&found.path) {
+                self.intake.wrap_image(spooled, beside, owner).await?
+            } else {
+                spooled
+            };
+            self.intake.judge(bundle, None, owner).await
+        };
+        match judging.await {
             Ok(judged) => Ok(Ok(judged)),
             Err(IntakeError::Invalid(faults)) => Ok(Err(faults)),
             Err(error) => Err(failed(&error)),
         }
     }
 
-    async fn accept(&self, found: &Found, user: UserName, judged: Judged) -> Result<Outcome, Stop> {
+    async fn accept(
+        &self,
+        file: &Dropped<'_>,
+        user: UserName,
+        judged: Judged,
+    ) -> Result<Outcome, Stop> {
         // It stays until the job is accepted.
         let _using = self.intake.bundles().using(judged.bundle.digest).await;
         let taken = self
@@ -197,14 +272,14 @@ impl<S: Submit> Taker<S> {
             .map_err(|error| failed(&error))?;
         let granted = self.intake.grant(taken.bundle, &user).await;
         granted.map_err(|error| failed(&error))?;
-        let mark = found.mark();
+        let mark = file.found.mark();
         let read = self
             .intake
             .read_config(taken.config.clone(), serde_json::Map::new());
         let (config, spec) = match read.await {
             Ok(read) => read,
             Err(IntakeError::Invalid(faults)) => {
-                return self.reject(found, Some(&user), &faults).await;
+                return self.reject(file, Some(&user), &faults).await;
             }
             Err(error) => return Err(failed(&error)),
         };
@@ -213,7 +288,7 @@ impl<S: Submit> Taker<S> {
             spec: spec.into(),
             config: config.into(),
             bundle: Some(taken.bundle),
-            key: Some(format!("ingest:{mark}").into()),
+            key: Some(key(&mark).into()),
             job_key: random::job_key().map_err(|error| failed(&error))?,
         };
         let submitted = self
@@ -224,11 +299,11 @@ impl<S: Submit> Taker<S> {
             Ok(accepted) => accepted,
             Err(ActError::Rejected(rejected)) if !may_pass(&rejected) => {
                 let fault = Fault::new("submit_refused", "", rejected.to_string());
-                return self.reject(found, Some(&user), &[fault]).await;
+                return self.reject(file, Some(&user), &[fault]).await;
             }
             Err(error) => return Err(failed(&error)),
         };
-        self.receipt(found, &user, &taken, accepted.job).await?;
+        self.receipt(file, &user, &taken, accepted.job).await?;
         Ok(Outcome::Accepted {
             job: accepted.job,
             new: accepted.new,
@@ -238,11 +313,12 @@ impl<S: Submit> Taker<S> {
     /// Writes the receipt, then moves the file out of `incoming/`.
     async fn receipt(
         &self,
-        found: &Found,
+        file: &Dropped<'_>,
         user: &UserName,
         taken: &Taken,
         job: JobId,
     ) -> Result<(), Stop> {
+        let found = file.found;
         let name = taken.spec.name.clone();
         let mut receipt = Receipt::new(found.mark(), job.0, user.to_string(), name);
         receipt.file.clone_from(&found.path);
@@ -255,15 +331,33 @@ impl<S: Submit> Taker<S> {
         } else {
             self.share.remove(found).await?;
         }
-        Ok(())
+        self.put_beside(file, ACCEPTED, &stem).await
+    }
+
+    /// Moves the configuration beside an image after it. One that has changed meanwhile stays.
+    async fn put_beside(&self, file: &Dropped<'_>, place: &str, stem: &str) -> Result<(), Stop> {
+        let Some(beside) = file.beside else {
+            return Ok(());
+        };
+        let moved = if place == ACCEPTED && !self.keep_accepted {
+            self.share.remove(beside).await
+        } else {
+            let stem = format!("{stem}.container_config");
+            self.share.shelve(beside, place, &stem).await
+        };
+        match moved {
+            Ok(()) | Err(Error::Changed { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn reject(
         &self,
-        found: &Found,
+        file: &Dropped<'_>,
         user: Option<&UserName>,
         faults: &[Fault],
     ) -> Result<Outcome, Stop> {
+        let found = file.found;
         let mut refusal = Refusal::new(found.mark(), faults);
         refusal.user = user.map(ToString::to_string);
         refusal.file.clone_from(&found.path);
@@ -273,6 +367,7 @@ impl<S: Submit> Taker<S> {
             .claim(found, REJECTED, ".reason.json", &refusal)
             .await?;
         self.share.shelve(found, REJECTED, &stem).await?;
+        self.put_beside(file, REJECTED, &stem).await?;
         self.examined.forget(&found.mark());
         Ok(Outcome::Rejected(
             faults.iter().map(|fault| fault.rule).collect(),
@@ -325,6 +420,11 @@ fn may_pass(rejected: &Rejected) -> bool {
         | Rejected::KeyUsed(_)
         | Rejected::Invalid(_) => false,
     }
+}
+
+/// The key of a file's submission.
+fn key(mark: &str) -> String {
+    format!("ingest:{mark}")
 }
 
 fn now() -> DateTime<Utc> {

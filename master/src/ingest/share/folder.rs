@@ -21,7 +21,9 @@ use rustix::io::Errno;
 use secrecy::SecretString;
 use tokio_util::io::ReaderStream;
 
-use super::parts::{ACCEPTED, Content, Error, INCOMING, Listing, REJECTED, is_taken};
+use super::parts::{
+    ACCEPTED, Content, Error, INCOMING, Listing, REJECTED, ending, is_taken, split,
+};
 use crate::bundles;
 use crate::ingest::looks::{Found, Print};
 
@@ -233,15 +235,15 @@ impl Folder {
             .with_root("move", &found.path, move |root| {
                 let (from, name) = root.parent(&source)?;
                 let to = root.folder(&place)?;
-                let new_name = move_free(from.as_fd(), name, to.as_fd(), &stem)?;
+                let ending = ending(name);
+                let new_name = move_free(from.as_fd(), name, to.as_fd(), &stem, ending)?;
                 let stat = rfs::statat(&to, &new_name, AtFlags::SYMLINK_NOFOLLOW)?;
                 let moved = print(&stat);
                 // A rename changes only the time of change.
                 let same = moved.etag == expected.etag && moved.size_bytes == expected.size_bytes;
                 if !same {
-                    let stem = name.split_at_checked(name.len().saturating_sub(4));
-                    let stem = stem.map_or(name, |(stem, _)| stem);
-                    move_free(to.as_fd(), &new_name, from.as_fd(), stem)?;
+                    let (stem, _) = split(name);
+                    move_free(to.as_fd(), &new_name, from.as_fd(), stem, ending)?;
                 } else if and_remove {
                     rfs::unlinkat(&to, &new_name, AtFlags::empty())?;
                 }
@@ -312,18 +314,19 @@ impl Root {
     }
 }
 
-/// Renames to the first free name of `stem.zip`, `stem-2.zip` and so on, and returns it.
+/// Renames to the first free name, such as `stem.zip`, `stem-2.zip` and so on, and returns it.
 fn move_free(
     from: BorrowedFd<'_>,
     name: &str,
     to: BorrowedFd<'_>,
     stem: &str,
+    ending: &str,
 ) -> io::Result<String> {
     let mut number = 1_u32;
     loop {
         let new_name = match number {
-            1 => format!("{stem}.zip"),
-            number => format!("{stem}-{number}.zip"),
+            1 => format!("{stem}{ending}"),
+            number => format!("{stem}-{number}{ending}"),
         };
         match rfs::renameat_with(from, name, to, &new_name, RenameFlags::NOREPLACE) {
             Ok(()) => return Ok(new_name),

@@ -15,7 +15,7 @@ use secrecy::SecretString;
 use self::folder::Folder;
 pub(super) use self::objects::Bucket;
 pub use self::parts::Error;
-pub(super) use self::parts::{ACCEPTED, Content, Listing, REJECTED};
+pub(super) use self::parts::{ACCEPTED, Content, Listing, REJECTED, is_image, split};
 use super::looks::{Found, Print};
 use crate::bundles;
 

@@ -12,7 +12,7 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore as _, ObjectStoreExt as _, WriteMultipart};
 use secrecy::SecretString;
 
-use super::parts::{Content, Error, INCOMING, Listing, is_taken};
+use super::parts::{Content, Error, INCOMING, Listing, ending, is_taken};
 use crate::bundles::Objects;
 use crate::ingest::looks::{Found, Print};
 
@@ -158,11 +158,12 @@ impl Bucket {
 
     /// The first name that is free or contains this file's copy from before a crash.
     async fn free(&self, found: &Found, place: &str, stem: &str) -> Result<Path, Error> {
+        let ending = ending(&found.path);
         let mut number = 1_u32;
         loop {
             let name = match number {
-                1 => format!("{stem}.zip"),
-                number => format!("{stem}-{number}.zip"),
+                1 => format!("{stem}{ending}"),
+                number => format!("{stem}-{number}{ending}"),
             };
             let path = self.path(place, &name)?;
             match self.objects.store.head(&path).await {

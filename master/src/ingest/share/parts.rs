@@ -65,14 +65,34 @@ pub(in crate::ingest) struct Listing {
     pub(in crate::ingest) ignored: u64,
 }
 
-/// Whether ingest takes `path` below `incoming/`: a zip in a user's folder or at the top. Many programs use
-/// hidden names for copies in progress, so those do not count.
+/// The endings of files that ingest takes, and of configurations beside images.
+const ENDINGS: [&str; 3] = [".zip", IMAGE, ".json"];
+/// The ending of an image archive.
+const IMAGE: &str = ".tar";
+
+/// The name without its ending, and the ending in lower case if it is one of [`ENDINGS`].
+pub(in crate::ingest) fn split(name: &str) -> (&str, Option<&'static str>) {
+    let found = ENDINGS.into_iter().find_map(|ending| {
+        let at = name.len().checked_sub(ending.len())?;
+        let (stem, own) = name.split_at_checked(at)?;
+        own.eq_ignore_ascii_case(ending).then_some((stem, ending))
+    });
+    found.map_or((name, None), |(stem, ending)| (stem, Some(ending)))
+}
+
+/// Whether a file is an image archive by its name.
+pub(in crate::ingest) fn is_image(path: &str) -> bool {
+    split(path).1 == Some(IMAGE)
+}
+
+/// The ending that a file keeps when it is moved.
+pub(super) fn ending(path: &str) -> &'static str {
+    split(path).1.unwrap_or(".zip")
+}
+
+/// Whether ingest takes `path` below `incoming/`: a zip or an image archive in a user's folder or at the top. Many
+/// programs use hidden names for copies in progress, so those do not count.
 pub(super) fn is_taken(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    let zip = name
-        .len()
-        .checked_sub(4)
-        .and_then(|at| name.split_at_checked(at))
-        .is_some_and(|(_, ending)| ending.eq_ignore_ascii_case(".zip"));
-    zip && path.split('/').count() <= 2 && !path.split('/').any(|part| part.starts_with('.'))
+    let is_one = matches!(split(path).1, Some(".zip" | IMAGE));
+    is_one && path.split('/').count() <= 2 && !path.split('/').any(|part| part.starts_with('.'))
 }

@@ -70,6 +70,11 @@ impl Submit for FakeDriver {
             .into()
     }
 
+    fn knows(&self, key: &str) -> bool {
+        let mark = key.strip_prefix("ingest:");
+        mark.is_some_and(|mark| self.inner.lock().marks.contains_key(mark))
+    }
+
     async fn submit(&self, submission: Submission, mark: IngestMark) -> Result<Accepted, ActError> {
         // Before and after the commit a life may end.
         tokio::task::yield_now().await;

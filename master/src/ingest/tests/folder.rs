@@ -7,6 +7,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use dopq_common::job::ImageSource;
+use dopq_common::resources::ByteSize;
 use dopq_common::sched::Rejected;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -17,6 +19,7 @@ use crate::driver::ActError;
 use crate::ingest::looks::{End, Found, Take};
 use crate::ingest::share::Share;
 use crate::ingest::take::{Outcome, Taker};
+use crate::quota::{Quota, Used};
 
 /// A watched folder with everything around it.
 pub(super) struct Place {
@@ -105,6 +108,121 @@ async fn files_become_jobs_receipts_and_reasons() {
         (&"bert".into(), &"bert/bad.zip".into())
     );
     assert!(place.path("share/rejected/bad.zip").exists());
+}
+
+#[tokio::test]
+async fn a_full_quota_refuses_new_files_and_none_that_was_accepted() {
+    let place = Place::new();
+    let mut taker = place.taker().await;
+    place.put("anna/run.zip", &bundle("anna", "a"));
+    let died = ActError::Unavailable("the answer was lost".to_owned());
+    place.driver.fail_next(true, died);
+    sweep(&taker).await.expect("listed");
+    let quota = Quota::new(Some(ByteSize(1)));
+    let used = Used {
+        logs: 1,
+        ..Used::default()
+    };
+    quota.counted([("anna".parse().expect("a name"), used)].into());
+    taker.intake = taker.intake.with_quota(quota);
+    place.put("anna/other.zip", &bundle("anna", "b"));
+    let outcomes = sweep(&taker).await.expect("listed");
+    assert_eq!(rules(&outcomes["anna/other.zip"]), ["user_storage"]);
+    let accepted = &outcomes["anna/run.zip"];
+    assert!(
+        matches!(accepted, Outcome::Accepted { new: false, .. }),
+        "{accepted:?}"
+    );
+}
+
+/// An image archive with nothing in it, and perhaps a configuration.
+fn image(config: Option<&str>) -> Vec<u8> {
+    let mut files = vec![("manifest.json", "[]")];
+    files.extend(config.map(|config| ("container_config.json", config)));
+    let mut tar = Vec::new();
+    for (name, content) in files {
+        let mut header = [0_u8; 512];
+        header[..name.len()].copy_from_slice(name.as_bytes());
+        header[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
+        header[148..157].copy_from_slice(b"        0");
+        let sum: u32 = header.iter().copied().map(u32::from).sum();
+        header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        tar.extend(header);
+        tar.extend(content.as_bytes());
+        tar.resize(tar.len().next_multiple_of(512), 0);
+    }
+    tar.extend([0; 1024]);
+    tar
+}
+
+#[tokio::test]
+async fn an_image_is_taken_with_a_configuration_beside_or_inside() {
+    let place = Place::new();
+    let taker = place.taker().await;
+    let config = |name: &str| format!(r#"{{"name": "{name}", "executor_name": "anna"}}"#);
+    place.put("anna/inside.tar", &image(Some(&config("inside"))));
+    for (name, beside) in [
+        ("beside", "beside.json"),
+        ("long", "long.container_config.json"),
+    ] {
+        place.put(&format!("anna/{name}.tar"), &image(None));
+        place.put(&format!("anna/{beside}"), config(name).as_bytes());
+    }
+    sweep(&taker).await.expect("listed");
+    let jobs = place.driver.jobs();
+    let mut names: Vec<_> = jobs.values().map(|job| job.spec.name.clone()).collect();
+    names.sort();
+    assert_eq!(names, ["beside", "inside", "long"]);
+    assert!(jobs.values().all(|job| job.spec.image == ImageSource::Load));
+    let files = place.files();
+    for kept in [
+        "accepted/inside.json",
+        "accepted/inside.tar",
+        "accepted/beside.json",
+        "accepted/beside.tar",
+        "accepted/beside.container_config.json",
+        "accepted/long.container_config.json",
+    ] {
+        assert!(files.contains_key(kept), "{kept}: {:?}", files.keys());
+    }
+    assert!(files.keys().all(|path| !path.starts_with("incoming/")));
+    // The same image and configuration are the same bundle.
+    place.put("anna/again.tar", &image(None));
+    place.put("anna/again.json", config("beside").as_bytes());
+    sweep(&taker).await.expect("listed");
+    let digests = place.driver.jobs().into_values();
+    let digests: Vec<_> = digests.filter(|job| job.spec.name == "beside").collect();
+    assert_eq!(digests.len(), 2);
+    assert_eq!(digests[0].bundle, digests[1].bundle);
+}
+
+#[tokio::test]
+async fn an_image_without_a_configuration_waits_for_it_and_is_refused_then() {
+    let place = Place::new();
+    let taker = place.taker().await;
+    place.put("anna/run.tar", &image(None));
+    let found = taker.share.list().await.expect("listed").zips.remove(0);
+    let take = |last| Take {
+        found: found.clone(),
+        last,
+    };
+    assert_eq!(
+        taker.take(&take(false)).await,
+        Outcome::Open(End::Incomplete)
+    );
+    assert_eq!(rules(&taker.take(&take(true)).await), ["config_missing"]);
+    assert!(place.path("share/rejected/run.tar").exists());
+
+    place.put("anna/run.tar", b"no tar");
+    place.put("anna/run.json", b"{}");
+    let outcomes = sweep(&taker).await.expect("listed");
+    assert_eq!(rules(&outcomes["anna/run.tar"]), ["not_an_image"]);
+    let files = place.files();
+    assert!(
+        files.keys().all(|path| !path.starts_with("incoming/")),
+        "{:?}",
+        files.keys()
+    );
 }
 
 #[tokio::test]
