@@ -5,13 +5,14 @@
 //! names in other formats are dropped, and links cannot replace either. A gzipped archive is expanded within the limits
 //! of a bundle.
 
+use std::cell::Cell;
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
 use dopq_common::bundle::Limits;
 use flate2::bufread::MultiGzDecoder;
 use serde::Deserialize;
-use tar::{Archive, Builder, EntryType, Header};
+use tar::{Archive, Builder, Entry, EntryType, Header};
 
 use super::context::ContextError;
 
@@ -23,6 +24,9 @@ const NAMING: [&str; 3] = ["repositories", "index.json", "oci-layout"];
 
 /// The longest manifest, in bytes.
 const MANIFEST_MAX_BYTES: u64 = 1024 * 1024;
+
+/// What the headers of one file may take, with long names and the like. The reader keeps them in memory.
+const HEADERS_MAX_BYTES: u64 = 1024 * 1024;
 
 /// One image of the archive, without its names. Other fields are dropped.
 #[derive(Deserialize, serde::Serialize)]
@@ -107,54 +111,48 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
+/// Reads an archive; no more than what is left while that is limited.
+struct Metered<'a> {
+    inner: &'a mut dyn Read,
+    left: &'a Cell<Option<u64>>,
+}
+
+impl Read for Metered<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(left) = self.left.get() else {
+            return self.inner.read(buffer);
+        };
+        let most = usize::try_from(left).unwrap_or(usize::MAX);
+        let most = most.min(buffer.len());
+        let Some(part) = buffer.get_mut(..most).filter(|part| !part.is_empty()) else {
+            return Err(io::Error::other("the headers of a file are too long"));
+        };
+        let read = self.inner.read(part)?;
+        self.left.set(Some(left.saturating_sub(read as u64)));
+        Ok(read)
+    }
+}
+
 fn copy_tar(archive: &mut dyn Read, to: &mut dyn Write) -> Result<(), ContextError> {
+    let left = Cell::new(None);
+    let mut archive = Archive::new(Metered {
+        inner: archive,
+        left: &left,
+    });
     let mut out = Builder::new(to);
     let mut manifests = 0;
-    for entry in Archive::new(archive).entries().map_err(unreadable)? {
+    let mut entries = archive.entries().map_err(unreadable)?;
+    loop {
+        left.set(Some(HEADERS_MAX_BYTES));
+        let next = entries.next();
+        left.set(None);
+        let Some(entry) = next else { break };
         let mut entry = entry.map_err(unreadable)?;
-        let path = relative(&entry.path().map_err(unreadable)?)?;
-        let kind = entry.header().entry_type();
-        let name = path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned());
-        let name = name.unwrap_or_default();
-        if path.as_os_str().is_empty() {
-            continue;
+        if copy_entry(&mut entry, &mut out)? {
+            manifests += 1;
         }
-        if name == MANIFEST || NAMING.contains(&name.as_str()) {
-            if path.as_path() != Path::new(&name) || kind != EntryType::Regular {
-                return Err(invalid(format!("{} is in the wrong place", path.display())));
-            }
-            if name == MANIFEST {
-                let text = manifest(&mut entry)?;
-                manifests += 1;
-                append(
-                    &mut out,
-                    EntryType::Regular,
-                    &path,
-                    text.len() as u64,
-                    &mut &text[..],
-                )?;
-            }
-            continue;
-        }
-        match kind {
-            EntryType::Regular => {
-                let size = entry.size();
-                append(&mut out, kind, &path, size, &mut entry)?;
-            }
-            EntryType::Directory => append(&mut out, kind, &path, 0, &mut io::empty())?,
-            EntryType::Symlink => {
-                let target = entry.link_name().map_err(unreadable)?.unwrap_or_default();
-                link(&mut out, &path, &name, &target)?;
-            }
-            _ => {
-                return Err(invalid(format!(
-                    "{} is not a file, folder or layer link",
-                    path.display()
-                )));
-            }
-        }
+        // What is left of its content is no part of the next headers.
+        io::copy(&mut entry, &mut io::sink()).map_err(unreadable)?;
     }
     if manifests != 1 {
         return Err(invalid(format!(
@@ -163,6 +161,51 @@ fn copy_tar(archive: &mut dyn Read, to: &mut dyn Write) -> Result<(), ContextErr
     }
     out.finish()?;
     Ok(())
+}
+
+/// Copies a file, unless it only names images. Returns whether it is the manifest.
+fn copy_entry<R: Read>(
+    entry: &mut Entry<'_, R>,
+    out: &mut Builder<&mut dyn Write>,
+) -> Result<bool, ContextError> {
+    let path = relative(&entry.path().map_err(unreadable)?)?;
+    let kind = entry.header().entry_type();
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
+    let name = name.unwrap_or_default();
+    if path.as_os_str().is_empty() {
+        return Ok(false);
+    }
+    let is_manifest = name == MANIFEST;
+    if is_manifest || NAMING.contains(&name.as_str()) {
+        if path.as_path() != Path::new(&name) || kind != EntryType::Regular {
+            return Err(invalid(format!("{} is in the wrong place", path.display())));
+        }
+        if is_manifest {
+            let text = manifest(entry)?;
+            append(out, kind, &path, text.len() as u64, &mut &text[..])?;
+        }
+        return Ok(is_manifest);
+    }
+    match kind {
+        EntryType::Regular => {
+            let size = entry.size();
+            append(out, kind, &path, size, entry)?;
+        }
+        EntryType::Directory => append(out, kind, &path, 0, &mut io::empty())?,
+        EntryType::Symlink => {
+            let target = entry.link_name().map_err(unreadable)?.unwrap_or_default();
+            link(out, &path, &name, &target)?;
+        }
+        _ => {
+            return Err(invalid(format!(
+                "{} is not a file, folder or layer link",
+                path.display()
+            )));
+        }
+    }
+    Ok(false)
 }
 
 /// Older engines save a shared layer as a link from one `layer.tar` to another, skopeo as a link to `../<digest>.tar`.
@@ -392,6 +435,52 @@ mod tests {
             error.to_string().contains("it expands to more than"),
             "{error}"
         );
+    }
+
+    /// Counts what is read of an archive that goes on for long.
+    struct Long<'a>(&'a mut u64, Box<dyn Read>);
+
+    impl Read for Long<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let read = self.1.read(buffer)?;
+            *self.0 += read as u64;
+            Ok(read)
+        }
+    }
+
+    #[test]
+    fn long_headers_are_not_read_into_memory() {
+        for kind in [
+            EntryType::XHeader,
+            EntryType::GNULongName,
+            EntryType::GNULongLink,
+        ] {
+            let mut header = header(kind, 64 << 20);
+            header.set_path("x").expect("a name");
+            header.set_cksum();
+            let begin = io::Cursor::new(header.as_bytes().to_vec());
+            let mut read = 0;
+            let content = begin.chain(io::repeat(b'x').take(64 << 20));
+            let mut archive = Long(&mut read, Box::new(content));
+            let error = copy(&mut archive, &mut io::sink()).expect_err("too long");
+            assert!(
+                error.to_string().contains("headers of a file are too long"),
+                "{error}"
+            );
+            assert!(read <= HEADERS_MAX_BYTES + 1024, "{read} bytes");
+        }
+    }
+
+    #[test]
+    fn content_that_is_not_copied_is_no_header() {
+        use Part::File;
+        let long = "x".repeat(3 << 20);
+        let got = copied(&[
+            File("repositories", &long),
+            File("c.json", "{}"),
+            File("manifest.json", ONE),
+        ]);
+        assert_eq!(got.expect("accepted").len(), 2);
     }
 
     #[test]
