@@ -33,20 +33,31 @@ pub(super) async fn prepare(
     let (data, checkpoints) = (&context.data, &context.checkpoints);
     let mut preparing = pin!(checkpoints.prepare(data, attempt, run, busy, &progress));
     let mut due = tokio::time::interval_at(Instant::now() + TELL_EVERY, TELL_EVERY);
+    let mut told = None;
     let prepared = loop {
         tokio::select! {
             prepared = &mut preparing => break prepared,
-            _ = due.tick() => tell(context, attempt, run, progress.text()).await,
+            _ = due.tick() => {
+                let text = progress.text();
+                // Masters that are away may be so for long.
+                if text != told {
+                    told.clone_from(&text);
+                    tell(context, attempt, run, text).await;
+                }
+            }
         }
     };
-    prepared.map_err(|error| {
-        let cause = if error.is_full() {
-            Cause::DiskFull
-        } else {
-            Cause::EngineError
-        };
-        Outcome::new(cause, format!("failed to {}", chain(&error)))
-    })
+    prepared.map_err(|error| outcome(&error))
+}
+
+/// How an attempt ends that does not get its `/checkpoint`.
+pub(super) fn outcome(error: &Error) -> Outcome {
+    let cause = if error.is_full() {
+        Cause::DiskFull
+    } else {
+        Cause::EngineError
+    };
+    Outcome::new(cause, format!("failed to {}", chain(error)))
 }
 
 /// Stores what the container leaves in its `/checkpoint` again and again, until `stop`.
@@ -88,17 +99,19 @@ async fn store_every(
     }
 }
 
-/// Stores what an attempt left whose container has ended. Gives why that failed, if it did.
+/// Stores what an attempt left whose container has ended. Tells why that failed, if it did.
 pub(super) async fn store_last(
     context: &Context,
     attempt: AttemptId,
     run: &Run,
     stop: &CancellationToken,
-) -> Option<String> {
-    let error = store(context, attempt, run, stop).await.err()?;
-    let why = chain(&error);
-    tracing::warn!(%attempt, why, "the checkpoint is not stored");
-    Some(why)
+) -> Result<(), String> {
+    let stored = store(context, attempt, run, stop).await;
+    stored.map_err(|error| {
+        let why = chain(&error);
+        tracing::warn!(%attempt, why, "the checkpoint is not stored");
+        why
+    })
 }
 
 async fn store(

@@ -121,6 +121,10 @@ struct Known {
     gpu_memory: Option<String>,
     /// Why output is missing in the log.
     log_cut: Option<String>,
+    /// What became of the results, once that is known.
+    results: Option<io::Result<Option<Results>>>,
+    /// What became of the checkpoint, once that is known.
+    checkpoint: Option<Result<(), String>>,
 }
 
 /// What is stored, and what became of the results, if there were to be any. Only the removal of a container that never
@@ -133,37 +137,45 @@ async fn end(context: &Context, ending: &Ending) -> (Stored, io::Result<Option<R
     let known = Mutex::new(Known::default());
     let limit = context.options.settings.limits.publish_time;
     let checkpoint = async {
-        match ending.run.as_ref().filter(|_| ending.checkpoint) {
-            Some(run) => checkpoint::store_last(context, attempt, run, &ending.stop).await,
-            None => None,
+        if let Some(run) = ending.run.as_ref().filter(|_| ending.checkpoint) {
+            let done = checkpoint::store_last(context, attempt, run, &ending.stop).await;
+            known.lock().checkpoint = Some(done);
         }
     };
-    let storing = async { tokio::join!(store(context, ending, &known), Box::pin(checkpoint)) };
+    let others = async {
+        let done = store(context, ending, &known).await;
+        known.lock().results = Some(done);
+    };
+    let storing = async { tokio::join!(others, Box::pin(checkpoint)) };
     let storing = tokio::time::timeout(limit, storing);
-    let (results, checkpoint_lost) = match ending.stop.run_until_cancelled(storing).await {
-        Some(Ok(done)) => done,
-        cut => {
-            let why = match cut {
-                Some(_) => format!(
-                    "not stored within limits.publish_time of {} s",
-                    limit.as_secs()
-                ),
-                None => "the job was cancelled while they were being stored".to_owned(),
-            };
-            tracing::warn!(%attempt, why, "log and results are given up");
-            let no_checkpoint = ending.checkpoint.then(|| why.clone());
-            let lost = ending.wanted_results().map(|_| Results::lost(why));
-            (Ok(lost), no_checkpoint)
-        }
+    let cut = match ending.stop.run_until_cancelled(storing).await {
+        Some(Ok(_)) => None,
+        Some(Err(_)) => Some(format!(
+            "not stored within limits.publish_time of {} s",
+            limit.as_secs()
+        )),
+        None => Some("the job was cancelled while they were being stored".to_owned()),
     };
+    if let Some(why) = &cut {
+        tracing::warn!(%attempt, why, "what is not stored by now is given up");
+        // Whatever still reads files on a thread of its own ends as well.
+        ending.stop.cancel();
+    }
     let known = known.into_inner();
+    let results = known.results.unwrap_or_else(|| {
+        let lost = ending.wanted_results().zip(cut.clone());
+        Ok(lost.map(|(_, why)| Results::lost(why)))
+    });
     let log_bytes = known.log_bytes;
     let stored = Stored {
         log_bytes: log_bytes.unwrap_or_else(|| known.log.map_or(0, |log| log.stored())),
         gpu_memory: known.gpu_memory,
         log_cut: known.log_cut,
         results: None,
-        checkpoint_lost,
+        checkpoint_lost: match known.checkpoint {
+            Some(done) => done.err(),
+            None => cut.filter(|_| ending.checkpoint),
+        },
     };
     (stored, results)
 }

@@ -70,6 +70,9 @@ async fn put_manifest(
     body: Bytes,
 ) -> Result<Json<Answer>, StatusCode> {
     plane.admit(&headers)?;
+    if !plane.keeps_checkpoints() {
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    }
     let manifest = Manifest::read(&body).map_err(|_| StatusCode::CONFLICT)?;
     let mut jobs = plane.checkpoints();
     let of = jobs.entry(job(&attempt)).or_default();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -33,6 +33,8 @@ struct Shared {
     logs: Mutex<BTreeMap<String, BTreeMap<u64, Bytes>>>,
     results: Mutex<BTreeMap<String, Bytes>>,
     checkpoints: Mutex<Jobs>,
+    /// Whether no checkpoint can be stored now.
+    keeps_none: AtomicBool,
     /// So many requests are answered with 503 first.
     failing: AtomicU32,
     served: AtomicU32,
@@ -109,6 +111,16 @@ impl Plane {
     /// What is stored of checkpoints.
     pub(super) fn checkpoints(&self) -> MutexGuard<'_, Jobs> {
         self.0.checkpoints.lock()
+    }
+
+    /// Answers to no checkpoint from now on.
+    pub(super) fn keep_no_checkpoints(&self) {
+        self.0.keeps_none.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether checkpoints can be stored.
+    pub(super) fn keeps_checkpoints(&self) -> bool {
+        !self.0.keeps_none.load(Ordering::SeqCst)
     }
 
     pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), StatusCode> {

@@ -76,3 +76,27 @@ async fn results_are_given_up_after_their_time() {
     assert!(lost.expect("told").contains("limits.publish_time"));
     rig.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_that_are_stored_are_not_lost_with_the_checkpoint() {
+    let mut rig = Rig::new().await;
+    rig.limits.publish_time = Duration::from_secs(2);
+    rig.start().await;
+    rig.fake.script(NAME, Program::new().runs_on());
+    rig.run("1.1", r#","retries":5,"artifacts":"always""#).await;
+    rig.until("running").await;
+    let data = rig.dir.path().join("data");
+    let folder = data.join("out/anna/1-070707070707/1");
+    std::fs::write(folder.join("report"), b"98 %").expect("written");
+    let folder = data.join("checkpoints/anna/1-070707070707/1");
+    std::fs::write(folder.join("step"), b"41").expect("written");
+    rig.plane.keep_no_checkpoints();
+    rig.fake.end(NAME, 3);
+    let end = rig.finished("1.1").await;
+    let detail = end.outcome.detail;
+    assert!(detail.contains("its checkpoint is not stored"), "{detail}");
+    let results = end.results.expect("told");
+    assert_eq!((results.files, results.lost), (1, None));
+    assert!(rig.plane.results("1.1").is_some());
+    rig.end().await;
+}
