@@ -13,6 +13,7 @@ use reqwest::StatusCode;
 use tokio::io::AsyncWriteExt;
 
 use crate::data::{self, Access, DataPlane};
+use crate::disk::is_full;
 use crate::keyed::Keyed;
 use crate::retention::Needs;
 use crate::retry::{self, Pauses};
@@ -198,9 +199,10 @@ fn prune(dir: &Path, keep: ByteSize, needed: &BTreeSet<Digest>) -> io::Result<()
 }
 
 fn disk(error: io::Error) -> Attempt {
-    Attempt::Stop(match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::DiskFull(error),
-        _other => Error::Disk(error),
+    Attempt::Stop(if is_full(&error) {
+        Error::DiskFull(error)
+    } else {
+        Error::Disk(error)
     })
 }
 

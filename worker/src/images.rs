@@ -2,7 +2,6 @@
 
 use dopq_common::chain::chain;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::disk::is_full;
 use crate::docker::{
     self, BuildError, BuildLimits, BuildRequest, Engine, ImageInfo, LABEL_CLUSTER, LABEL_DIGEST,
     LABEL_INSTANCE, LABEL_USER, NameKey, SecretFiles, loaded_name, plain_name,
@@ -282,10 +282,10 @@ fn build_outcome(error: &BuildError) -> Outcome {
             Outcome::new(Cause::EngineError, format!("failed to {error}"))
         }
         BuildError::Bundle(source) => {
-            let kind = source.downcast_ref().map(std::io::Error::kind);
-            let cause = match kind {
-                Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => Cause::DiskFull,
-                _other => Cause::EngineError,
+            let cause = if source.downcast_ref().is_some_and(is_full) {
+                Cause::DiskFull
+            } else {
+                Cause::EngineError
             };
             Outcome::new(cause, format!("failed to {}", chain(error)))
         }
@@ -368,7 +368,7 @@ mod tests {
     fn a_machine_that_cannot_read_a_bundle_is_not_the_users_fault() {
         for (error, cause) in [
             (std::io::Error::from_raw_os_error(24), Cause::EngineError),
-            (ErrorKind::StorageFull.into(), Cause::DiskFull),
+            (std::io::ErrorKind::StorageFull.into(), Cause::DiskFull),
         ] {
             let told = build_outcome(&BuildError::Bundle(Box::new(error)));
             assert_eq!(told.cause, cause, "{told:?}");

@@ -8,6 +8,7 @@ use reqwest::StatusCode;
 use tokio::task::JoinError;
 
 use crate::data;
+use crate::disk::is_full;
 use crate::docker::MountError;
 
 /// Why a checkpoint could not be stored or restored.
@@ -78,15 +79,9 @@ impl Error {
 
     /// Whether this machine's disk is full.
     pub(crate) fn is_full(&self) -> bool {
-        let full = |error: &io::Error| {
-            matches!(
-                error.kind(),
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-            )
-        };
         match self {
-            Self::Disk { source, .. } => full(source),
-            Self::Mount(MountError::Io { source, .. }) => full(source),
+            Self::Disk { source, .. } => is_full(source),
+            Self::Mount(error) => error.is_full(),
             Self::TooLarge { .. }
             | Self::TooMany
             | Self::Name(_)
@@ -95,7 +90,6 @@ impl Error {
             | Self::Denied(_)
             | Self::Invalid(_)
             | Self::Damaged
-            | Self::Mount(_)
             | Self::Stopped => false,
         }
     }

@@ -10,6 +10,8 @@ use std::path::{Component, Path, PathBuf};
 
 use dopq_common::id::{AttemptId, UserName};
 
+use crate::disk::is_full;
+
 /// Tries to make an attempt's folder while others of its job are removed.
 const TRIES: u32 = 10;
 /// The mode of the folders above one that a container sees.
@@ -63,6 +65,16 @@ pub enum MountError {
         #[source]
         source: io::Error,
     },
+}
+
+impl MountError {
+    /// Whether the disk is full.
+    pub(crate) fn is_full(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => is_full(source),
+            Self::NotAbsolute { .. } | Self::NotAFolder { .. } => false,
+        }
+    }
 }
 
 impl HostFolder {

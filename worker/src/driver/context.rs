@@ -22,6 +22,7 @@ use crate::Options;
 use crate::checkpoint::Checkpoints;
 use crate::clock::Clock;
 use crate::data::DataPlane;
+use crate::disk::is_full;
 use crate::docker::{Engine, HostFolder, RunSettings};
 use crate::fetch::Bundles;
 use crate::images::Images;
@@ -160,9 +161,10 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
 
 /// How a failure of this machine's disk is told.
 pub(crate) fn disk_outcome(what: &str, error: &io::Error) -> Outcome {
-    let cause = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Cause::DiskFull,
-        _other => Cause::EngineError,
+    let cause = if is_full(error) {
+        Cause::DiskFull
+    } else {
+        Cause::EngineError
     };
     Outcome::new(cause, format!("{what}: {error}"))
 }

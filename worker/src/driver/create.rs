@@ -1,14 +1,17 @@
 //! Creates an attempt's container: its folder, its secrets, its plan, and the call, until it is answered.
 
 use dopq_common::chain::chain;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dopq_common::agent::{Created, Run};
-use dopq_common::id::{AttemptId, VolumeName};
+use dopq_common::id::{AttemptId, UserName, VolumeName};
 use dopq_common::job::{Cause, Outcome, Outdir};
 use dopq_common::secret::Secret;
 
+use super::checkpoint::outcome as checkpoint_outcome;
 use super::context::Context;
 use super::observe::{own_attempt, status};
 use crate::checkpoint::is_wanted;
@@ -19,6 +22,9 @@ use crate::images::engine_outcome;
 use crate::retry::{self, Pauses};
 use crate::volumes::workspace_mount;
 
+/// How long a file system may take to make a job's folder. Until it has, the job holds its GPUs and cannot be cancelled.
+const FOLDER_LIMIT: Duration = Duration::from_secs(60);
+
 /// Creates the attempt's container, or finds the one that an earlier try made.
 pub(super) async fn create(
     context: &Context,
@@ -27,10 +33,13 @@ pub(super) async fn create(
     image: &str,
 ) -> Result<Created, Outcome> {
     let given = given(context, attempt, run).await?;
-    let _permit = context.starts.acquire().await;
     let (mut pauses, mut kept) = (Pauses::new(retry::ENGINE), None);
     let created = loop {
-        let error = match create_once(context, attempt, run, image, &given, &mut kept).await {
+        let tried = {
+            let _permit = context.starts.acquire().await;
+            create_once(context, attempt, run, image, &given, &mut kept).await
+        };
+        let error = match tried {
             Ok(created) => break Ok(created),
             Err(CreateError::Outcome(outcome)) => break Err(outcome),
             Err(CreateError::Engine(error)) if error.is_uncertain() => error,
@@ -77,14 +86,11 @@ fn checkpoint(
     if !is_wanted(run) {
         return Ok(None);
     }
-    let failed = |error: &dyn std::error::Error| {
-        Outcome::new(Cause::EngineError, format!("failed to {}", chain(error)))
-    };
-    let (folder, resumed) = context
-        .checkpoints
-        .folder(attempt, run)
-        .map_err(|error| failed(&error))?;
-    folder.open_to_all().map_err(|error| failed(&error))?;
+    let found = context.checkpoints.folder(attempt, run);
+    let (folder, resumed) = found.map_err(|error| checkpoint_outcome(&error))?;
+    folder
+        .open_to_all()
+        .map_err(|error| mount_outcome(&error))?;
     Ok(Some(CheckpointFolder { folder, resumed }))
 }
 
@@ -206,7 +212,7 @@ async fn given(context: &Context, attempt: AttemptId, run: &Run) -> Result<Given
         (Outdir::Shared, Some(folder)) => folder.clone(),
         (Outdir::Shared, None) | (Outdir::Own, _) => {
             let (outdir, user) = (context.outdir.clone(), order.user.clone());
-            off_the_path(move || {
+            off_the_path(FOLDER_LIMIT, move || {
                 let folder = outdir.for_attempt(&user, attempt)?;
                 folder.open_to_all()?;
                 Ok(folder)
@@ -214,9 +220,10 @@ async fn given(context: &Context, attempt: AttemptId, run: &Run) -> Result<Given
             .await?
         }
     };
+    let secrets_dir = context.options.settings.secrets_dir.as_deref();
     Ok(Given {
         outdir,
-        secrets: secrets(context, run).await?,
+        secrets: secrets(secrets_dir, &order.user, &spec.secrets).await?,
         volumes,
         workspace,
         checkpoint: checkpoint(context, attempt, run)?,
@@ -227,7 +234,7 @@ async fn given(context: &Context, attempt: AttemptId, run: &Run) -> Result<Given
 async fn workspace(context: &Context, run: &Run) -> Result<Option<HostFolder>, Outcome> {
     let (user, job) = (run.order.user.clone(), run.spec.name.clone());
     let volumes = Arc::clone(&context.volumes);
-    let folder = off_the_path(move || volumes.workspace(&user, &job)).await?;
+    let folder = off_the_path(FOLDER_LIMIT, move || volumes.workspace(&user, &job)).await?;
     let is_needed = run.spec.request.volumes.contains(&VolumeName::workspace());
     if folder.is_none() && is_needed {
         let detail = "this worker has no /workspace";
@@ -236,19 +243,40 @@ async fn workspace(context: &Context, run: &Run) -> Result<Option<HostFolder>, O
     Ok(folder)
 }
 
-/// Makes a folder, which may block for as long as a file server does not answer.
+/// Makes a folder. A file server that does not answer blocks the thread, and not the job.
 async fn off_the_path<T: Send + 'static>(
+    limit: Duration,
     make: impl FnOnce() -> Result<T, MountError> + Send + 'static,
 ) -> Result<T, Outcome> {
-    let made = tokio::task::spawn_blocking(make).await;
-    made.map_err(|error| Outcome::new(Cause::EngineError, error.to_string()))?
-        .map_err(|error| Outcome::new(Cause::EngineError, format!("failed to {}", chain(&error))))
+    let failed = |detail| Outcome::new(Cause::EngineError, detail);
+    let made = tokio::time::timeout(limit, tokio::task::spawn_blocking(make)).await;
+    let made = made.map_err(|_| {
+        let limit = limit.as_secs();
+        failed(format!(
+            "a folder of the job was not made within {limit} s: its file system does not answer"
+        ))
+    })?;
+    made.map_err(|error| failed(error.to_string()))?
+        .map_err(|error| mount_outcome(&error))
+}
+
+fn mount_outcome(error: &MountError) -> Outcome {
+    let cause = if error.is_full() {
+        Cause::DiskFull
+    } else {
+        Cause::EngineError
+    };
+    Outcome::new(cause, format!("failed to {}", chain(error)))
 }
 
 /// The values of the secrets that the job names, from the user's own folder on this machine.
-async fn secrets(context: &Context, run: &Run) -> Result<Vec<(String, Secret)>, Outcome> {
+async fn secrets(
+    dir: Option<&Path>,
+    user: &UserName,
+    names: &[String],
+) -> Result<Vec<(String, Secret)>, Outcome> {
     let mut read = Vec::new();
-    for name in &run.spec.secrets {
+    for name in names {
         let refused = |why: &str| {
             let detail =
                 format!("secret {name}: {why}; an admin must put it into the worker's secrets_dir");
@@ -260,16 +288,68 @@ async fn secrets(context: &Context, run: &Run) -> Result<Vec<(String, Secret)>, 
                 "only letters, digits and _ are allowed in its name",
             ));
         }
-        let dir = context.options.settings.secrets_dir.as_ref();
         let dir = dir.ok_or_else(|| refused("this worker has no secrets"))?;
-        let path = dir.join(run.order.user.as_str()).join(name);
+        let path = dir.join(user.as_str()).join(name);
         match tokio::fs::read_to_string(&path).await {
             Ok(text) => read.push((name.clone(), text.trim_end_matches('\n').into())),
             Err(error) => {
-                tracing::warn!(user = %run.order.user, secret = name, %error, "cannot read a secret");
-                return Err(refused("this worker does not have it"));
+                tracing::warn!(%user, secret = name, %error, "cannot read a secret");
+                return Err(match error.kind() {
+                    io::ErrorKind::NotFound => refused("this worker does not have it"),
+                    // A machine that fails says nothing of the job.
+                    _other => Outcome::new(Cause::EngineError, format!("secret {name}: {error}")),
+                });
             }
         }
     }
     Ok(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_system_that_does_not_answer_holds_up_no_job() {
+        let (answer, waits) = std::sync::mpsc::sync_channel::<()>(1);
+        let made = off_the_path(Duration::from_millis(20), move || {
+            waits.recv().unwrap_or_default();
+            Ok(())
+        });
+        let outcome = made.await.expect_err("no answer");
+        assert_eq!(outcome.cause, Cause::EngineError, "{outcome:?}");
+        assert!(outcome.detail.contains("does not answer"), "{outcome:?}");
+        drop(answer);
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_cannot_be_read_is_not_the_users_fault() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let user: UserName = "anna".parse().expect("a name");
+        std::fs::create_dir_all(dir.path().join("anna/broken")).expect("made");
+        std::fs::write(dir.path().join("anna/wandb"), "0123\n").expect("written");
+        let read = async |name: &str| secrets(Some(dir.path()), &user, &[name.to_owned()]).await;
+        assert_eq!(read("wandb").await.expect("read")[0].1.reveal(), "0123");
+        for (name, cause) in [
+            ("broken", Cause::EngineError),
+            ("absent", Cause::BundleInvalid),
+            ("a/b", Cause::BundleInvalid),
+        ] {
+            assert_eq!(read(name).await.expect_err(name).cause, cause, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_told_as_one() {
+        for (kind, cause) in [
+            (io::ErrorKind::StorageFull, Cause::DiskFull),
+            (io::ErrorKind::PermissionDenied, Cause::EngineError),
+        ] {
+            let error = MountError::Io {
+                path: "/srv".into(),
+                source: kind.into(),
+            };
+            assert_eq!(mount_outcome(&error).cause, cause);
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //! `/workspace`.
 //!
 //! Only what this worker's own settings name is ever mounted, whatever an order says. A folder that is not there, such
-//! as one on a file system that is not mounted yet, is not offered until it is.
+//! as one on a file system that is not mounted yet or does not answer, is not offered until it is.
 
 mod measure;
 mod quota;
@@ -14,7 +14,6 @@ mod workspace;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dopq_common::chain::chain;
@@ -49,8 +48,8 @@ pub(crate) struct Volumes {
     quota: Option<Quota>,
     /// Their folders by the last look; `None` where one is not there.
     seen: Mutex<BTreeMap<VolumeName, Option<HostFolder>>>,
-    /// Whether a look is under way. One that a file server does not answer stays so.
-    looking: AtomicBool,
+    /// Those that are being looked at. One whose file server does not answer stays so.
+    looking: Mutex<BTreeSet<VolumeName>>,
 }
 
 impl Volumes {
@@ -72,41 +71,52 @@ impl Volumes {
                 .workspace_quota
                 .map(|limit| Quota::new(limit, BELIEF, stop)),
             seen: Mutex::default(),
-            looking: AtomicBool::new(false),
+            looking: Mutex::default(),
         }
     }
 
-    /// Looks which folders are there, for a moment: what a file server does not answer in time is known later.
+    /// Looks which folders are there, at each for a moment. One that is not seen by then is not there.
     pub(crate) async fn look(self: &Arc<Self>) {
-        if self.settings.is_empty() || self.looking.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let this = Arc::clone(self);
-        let look = tokio::task::spawn_blocking(move || {
-            this.look_now();
-            this.looking.store(false, Ordering::Release);
+        let looks = self.settings.iter().map(|(name, setting)| async move {
+            let found = self.look_at(name, setting.path.clone()).await;
+            self.saw(name, found);
         });
-        if tokio::time::timeout(LOOK, look).await.is_err() {
-            tracing::warn!("the file system of a volume does not answer");
+        futures::future::join_all(looks).await;
+    }
+
+    async fn look_at(
+        self: &Arc<Self>,
+        name: &VolumeName,
+        path: PathBuf,
+    ) -> Result<HostFolder, String> {
+        let silent = || "its file system does not answer".to_owned();
+        if !self.looking.lock().insert(name.clone()) {
+            return Err(silent());
+        }
+        let (this, of) = (Arc::clone(self), name.clone());
+        let look = tokio::task::spawn_blocking(move || {
+            let found = HostFolder::resolve(&path);
+            this.looking.lock().remove(&of);
+            found
+        });
+        match tokio::time::timeout(LOOK, look).await {
+            Ok(Ok(found)) => found.map_err(|error| chain(&error)),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(silent()),
         }
     }
 
-    /// Looks which folders are there. Blocks.
-    fn look_now(&self) {
-        for (name, setting) in &self.settings {
-            let found = HostFolder::resolve(&setting.path);
-            let folder = found.as_ref().ok().cloned();
-            let before = self.seen.lock().insert(name.clone(), folder);
-            match (before, found) {
-                (Some(Some(_)), Ok(_)) | (Some(None), Err(_)) => {}
-                (None | Some(None), Ok(_)) => {
-                    let path = setting.path.display();
-                    tracing::info!(volume = %name, %path, "offering a volume");
-                }
-                (None | Some(Some(_)), Err(error)) => {
-                    let error = chain(&error);
-                    tracing::warn!(volume = %name, error, "not offering a volume");
-                }
+    fn saw(&self, name: &VolumeName, found: Result<HostFolder, String>) {
+        let folder = found.as_ref().ok().cloned();
+        let before = self.seen.lock().insert(name.clone(), folder);
+        match (before, found) {
+            (Some(Some(_)), Ok(_)) | (Some(None), Err(_)) => {}
+            (None | Some(None), Ok(folder)) => {
+                let path = folder.as_path().display();
+                tracing::info!(volume = %name, %path, "offering a volume");
+            }
+            (None | Some(Some(_)), Err(error)) => {
+                tracing::warn!(volume = %name, error, "not offering a volume");
             }
         }
     }
@@ -162,6 +172,12 @@ impl Volumes {
             return Ok(None);
         };
         // A folder that is gone is an error: a job without it would write its data where nobody finds them.
+        if matches!(self.seen.lock().get(&name), Some(None)) {
+            return Err(MountError::NotAFolder {
+                path: setting.path.clone(),
+                what: "not there now",
+            });
+        }
         let root = HostFolder::resolve(&setting.path)?;
         let parts = workspace::parts(self.workspace_per, job);
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();

@@ -20,8 +20,10 @@ use super::measure::{DEPTH_MAX, ENTRIES_MAX, Held, measure};
 
 /// Measurements at once.
 const WALKS: usize = 2;
-/// How long a start waits for a measurement; one that takes longer is told to the next look.
+/// How long a start or a look waits for a measurement; one that takes longer is told to the next look.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What is not counted may grow unseen, so a job has this long to remove it.
+const TO_CLEAN: Duration = Duration::from_secs(600);
 
 /// How long a measurement is believed.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +63,7 @@ struct Guarded {
     folder: PathBuf,
     /// What its user held when it started, where that is known: a job may run that removes files.
     before: Option<Held>,
+    since: Instant,
 }
 
 impl Quota {
@@ -86,10 +89,7 @@ impl Quota {
         folder: &Path,
         has_gpus: bool,
     ) -> Result<(), Outcome> {
-        let (this, of, at) = (self.clone(), user.clone(), folder.to_owned());
-        let measuring = tokio::spawn(async move { this.held(&of, &at).await });
-        let held = tokio::time::timeout(PATIENCE, measuring).await;
-        let held = held.ok().and_then(Result::ok).flatten();
+        let held = self.held_soon(user, folder).await;
         if let Some(held) = held
             && self.is_above(held)
             && has_gpus
@@ -111,6 +111,7 @@ impl Quota {
             user: user.clone(),
             folder: folder.to_owned(),
             before,
+            since: Instant::now(),
         };
         self.0.running.lock().insert(attempt, guarded);
     }
@@ -129,8 +130,10 @@ impl Quota {
                 .map(|job| (job.user.clone(), job.folder.clone()))
                 .collect()
         };
-        let looks = users.iter().map(|(user, folder)| async move {
-            let held = self.held(user, folder).await?;
+        // One whose measurement takes long, or never ends, holds up no other.
+        let users = users.iter().filter(|(user, _)| !self.is_measured(user));
+        let looks = users.map(|(user, folder)| async move {
+            let held = self.held_soon(user, folder).await?;
             Some(self.take_exceeding(user, held))
         });
         let found = futures::future::join_all(looks).await;
@@ -142,7 +145,8 @@ impl Quota {
         let mut exceeding = Vec::new();
         for (attempt, job) in running.iter_mut().filter(|(_, job)| job.user == *user) {
             let before = *job.before.get_or_insert(held);
-            let has_more = held.bytes > before.bytes || (held.is_cut && !before.is_cut);
+            let may_hide = !before.is_cut || job.since.elapsed() >= TO_CLEAN;
+            let has_more = held.bytes > before.bytes || (held.is_cut && may_hide);
             if self.is_above(held) && has_more {
                 exceeding.push((*attempt, self.outcome(held)));
             }
@@ -168,6 +172,20 @@ impl Quota {
             )
         };
         Outcome::new(Cause::QuotaExceeded, detail)
+    }
+
+    /// Whether the user is being measured now.
+    fn is_measured(&self, user: &UserName) -> bool {
+        let users = self.0.users.lock();
+        users.get(user).is_some_and(|of| of.try_lock().is_err())
+    }
+
+    /// What the user has; `None` if that is not known soon. The measurement goes on.
+    async fn held_soon(&self, user: &UserName, folder: &Path) -> Option<Held> {
+        let (this, of, at) = (self.clone(), user.clone(), folder.to_owned());
+        let measuring = tokio::spawn(async move { this.held(&of, &at).await });
+        let held = tokio::time::timeout(PATIENCE, measuring).await;
+        held.ok()?.ok()?
     }
 
     /// What the user has, measured now or a while ago; `None` when it cannot be read.
@@ -275,6 +293,39 @@ mod tests {
             "what it held before is not known"
         );
         write(folder, "b", 1);
+        assert_eq!(jobs(&quota).await, [id(1)]);
+    }
+
+    #[tokio::test]
+    async fn a_user_whose_measurement_hangs_holds_up_no_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let quota = quota(Duration::ZERO);
+        let eve: UserName = "eve".parse().expect("a name");
+        quota.resume(id(1), &eve, folder.path());
+        let hangs = Arc::clone(quota.0.users.lock().entry(eve).or_default());
+        let _hangs = hangs.lock().await;
+        assert_eq!(
+            quota.admit(id(2), &anna(), folder.path(), true).await,
+            Ok(())
+        );
+        write(folder.path(), "a", 4);
+        let jobs = tokio::time::timeout(PATIENCE / 2, jobs(&quota)).await;
+        assert_eq!(jobs.expect("at once"), [id(2)]);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_counted_is_removed_soon_or_the_job_ends() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let quota = quota(Duration::ZERO);
+        let mut deep = folder.path().to_owned();
+        deep.extend(std::iter::repeat_n("d", DEPTH_MAX));
+        std::fs::create_dir_all(&deep).expect("made");
+        let admitted = quota.admit(id(1), &anna(), folder.path(), false).await;
+        assert_eq!(admitted, Ok(()));
+        assert!(jobs(&quota).await.is_empty(), "it may remove it");
+        let long_ago = Instant::now().checked_sub(TO_CLEAN).expect("an instant");
+        let running = &quota.0.running;
+        running.lock().get_mut(&id(1)).expect("it runs").since = long_ago;
         assert_eq!(jobs(&quota).await, [id(1)]);
     }
 

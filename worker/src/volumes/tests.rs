@@ -55,6 +55,34 @@ async fn only_folders_that_are_there_are_offered() {
 }
 
 #[tokio::test]
+async fn a_file_server_that_does_not_answer_takes_its_volumes_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().canonicalize().expect("resolved");
+    for name in ["data", "ws"] {
+        std::fs::create_dir(root.join(name)).expect("made");
+    }
+    let data = VolumeSetting::read(&in_folder(&root, "data", ""));
+    let options = VolumeOptions {
+        workspace: Some(root.join("ws")),
+        named: BTreeMap::from([("data".to_owned(), data.expect("a setting"))]),
+        ..VolumeOptions::default()
+    };
+    let volumes = Arc::new(Volumes::new(&options, CancellationToken::new()));
+    volumes.look().await;
+    assert_eq!(offered(&volumes), ["data", "workspace"]);
+    // A look that never ends.
+    volumes.looking.lock().insert(VolumeName::workspace());
+    volumes.look().await;
+    assert_eq!(offered(&volumes), ["data"]);
+    let anna = "anna".parse().expect("a name");
+    let refused = volumes.workspace(&anna, "train");
+    assert!(refused.is_err(), "{refused:?}");
+    volumes.looking.lock().clear();
+    volumes.look().await;
+    assert_eq!(offered(&volumes), ["data", "workspace"]);
+}
+
+#[tokio::test]
 async fn only_what_the_settings_name_is_mounted_and_only_for_its_groups() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path().canonicalize().expect("resolved");
