@@ -4,7 +4,9 @@
 //! is being filled or removed has a name that is no number.
 
 use std::collections::BTreeSet;
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -18,6 +20,8 @@ use crate::remove;
 const NEW: &str = ".new";
 /// Marks a folder that is being removed.
 const OLD: &str = ".old";
+/// Tries to make a folder while others of its job are removed.
+const TRIES: u32 = 10;
 
 /// The folders of one job.
 #[derive(Debug, Clone)]
@@ -67,7 +71,12 @@ impl JobFolder {
 
     fn earlier(&self) -> io::Result<BTreeSet<u32>> {
         let mut numbers = BTreeSet::new();
-        for entry in std::fs::read_dir(&self.path)? {
+        let entries = match std::fs::read_dir(&self.path) {
+            // It went with an empty one that an earlier attempt left.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(numbers),
+            entries => entries?,
+        };
+        for entry in entries {
             let entry = entry?;
             let number = number(&entry.file_name().to_string_lossy());
             let number = number.filter(|number| *number < self.number);
@@ -90,8 +99,19 @@ impl JobFolder {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        std::fs::create_dir(&path)?;
-        Ok(path)
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let made = DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&self.path);
+            match made.and_then(|()| std::fs::create_dir(&path)) {
+                // The folder of the job just went with that of an earlier attempt.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => {}
+                made => return made.map(|()| path),
+            }
+        }
     }
 
     /// The folder is filled: it is this attempt's from now on. Blocks.
@@ -142,38 +162,53 @@ pub(super) fn set_aside(root: &Path, attempt: AttemptId) -> io::Result<()> {
 
 /// Removes the folders that were not used for `keep`, and that `is_needed` does not name by job, part of its key and
 /// attempt. Blocks.
+///
+/// # Errors
+/// The first one, after all other folders were looked at.
 pub(super) fn sweep(
     root: &Path,
     keep: Duration,
     is_needed: impl Fn(JobId, &str, u32) -> bool,
 ) -> io::Result<()> {
+    let mut swept = Ok(());
     for user in folders(root)? {
         for job in folders(&user)? {
             let name = job.file_name().unwrap_or_default().to_string_lossy();
             let Some((id, key)) = name.split_once('-') else {
                 continue;
             };
-            let Ok(id) = id.parse() else {
-                continue;
-            };
-            for folder in folders(&job)? {
-                let name = folder.file_name().unwrap_or_default().to_string_lossy();
-                let number = number(name.trim_end_matches(NEW).trim_end_matches(OLD));
-                // Whatever is taken over meanwhile is gone under this name.
-                let Ok(modified) = folder.metadata().and_then(|found| found.modified()) else {
-                    continue;
-                };
-                let is_old = modified.elapsed().is_ok_and(|age| age >= keep);
-                if is_old && number.is_some_and(|number| !is_needed(id, key, number)) {
-                    match retire(&folder) {
-                        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                        Ok(()) | Err(_) => drop(std::fs::remove_dir(&job)),
-                    }
-                }
+            if let Ok(id) = id.parse() {
+                let is_needed = |number| is_needed(id, key, number);
+                let done = sweep_job(&job, keep, is_needed);
+                swept = swept.and(done);
             }
         }
     }
-    Ok(())
+    swept
+}
+
+/// The same for the folders of one job.
+fn sweep_job(job: &Path, keep: Duration, is_needed: impl Fn(u32) -> bool) -> io::Result<()> {
+    let mut swept = Ok(());
+    for folder in folders(job)? {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let number = number(name.trim_end_matches(NEW).trim_end_matches(OLD));
+        // Whatever is taken over meanwhile is gone under this name.
+        let Ok(modified) = folder.metadata().and_then(|found| found.modified()) else {
+            continue;
+        };
+        // A container can set its folder's time, also to one that is to come.
+        let age = modified.elapsed().unwrap_or_else(|ahead| ahead.duration());
+        if age >= keep && number.is_some_and(|number| !is_needed(number)) {
+            match retire(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    swept = swept.and(Err(error));
+                }
+                Ok(()) | Err(_) => drop(std::fs::remove_dir(job)),
+            }
+        }
+    }
+    swept
 }
 
 /// Removes a folder, which nobody can take over from the first moment on.
@@ -207,6 +242,25 @@ pub(super) fn has_content(folder: &Path) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_that_is_to_come_keeps_no_folder() {
+        let root = tempfile::tempdir().expect("a folder");
+        let of = |name: &str| root.path().join("eve/7-070707070707").join(name);
+        let day = Duration::from_secs(24 * 3600);
+        for (name, time) in [
+            ("1", SystemTime::now() + 365 * day),
+            ("2", SystemTime::now() - 2 * day),
+            ("3", SystemTime::now()),
+        ] {
+            std::fs::create_dir_all(of(name)).expect("made");
+            let folder = std::fs::File::open(of(name)).expect("opened");
+            folder.set_modified(time).expect("set");
+        }
+        sweep(root.path(), day, |_, _, _| false).expect("swept");
+        let left = ["1", "2", "3"].map(|name| of(name).exists());
+        assert_eq!(left, [false, false, true]);
+    }
 
     #[test]
     fn a_deep_folder_goes_also_where_a_removal_was_interrupted() {

@@ -95,9 +95,12 @@ fn once(
             *index.lock() = read.index;
             Ok((entries, !is_fresh && scan(folder, stop)? == before))
         }
-        // What was not looked at again is still known.
+        // What is there and was not looked at again is still known.
         Err(error) => {
-            index.lock().extend(read.index);
+            let mut known = index.lock();
+            let is_there = |path: &String| before.binary_search_by(|seen| seen.path.cmp(path));
+            known.retain(|path, _| is_there(path).is_ok());
+            known.extend(read.index);
             Err(error)
         }
     }
@@ -156,6 +159,8 @@ impl Reading<'_> {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                 Err(error) => return Err(Error::reading(error)),
             };
+            // A write to memory that is the file's changes its time only if what was there is on the disk.
+            file.sync_data().map_err(Error::reading)?;
             let stamp = || rustix::fs::fstat(&file).map(|stat| Stamp::of(&stat));
             let before = stamp().map_err(|error| Error::reading(error.into()))?;
             if before.is_fresh() {

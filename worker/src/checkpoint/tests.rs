@@ -172,6 +172,84 @@ async fn a_file_that_is_written_meanwhile_is_whole_or_refused() {
 }
 
 #[tokio::test]
+async fn what_is_gone_is_forgotten_also_after_a_failure() {
+    use std::os::unix::fs::FileExt as _;
+    let folder = Folder::new();
+    for name in ["kept", "log"] {
+        folder.write(name, b"1");
+    }
+    folder.take().await.expect("taken");
+    let (log, stop) = (folder.path().join("log"), CancellationToken::new());
+    let writer = std::thread::spawn({
+        let stop = stop.clone();
+        move || {
+            let file = std::fs::File::options().write(true).open(log);
+            let file = file.expect("opened");
+            while !stop.is_cancelled() {
+                file.write_all_at(b"2", 0).expect("written");
+            }
+        }
+    });
+    // A writer that the machine holds up may let the file be read.
+    let mut refused = Ok(Vec::new());
+    for _ in 0..20 {
+        let known = folder.index.lock()["kept"].clone();
+        folder.index.lock().insert("gone".to_owned(), known);
+        refused = folder.take().await;
+        if refused.is_err() {
+            break;
+        }
+    }
+    stop.cancel();
+    writer.join().expect("ended");
+    assert!(matches!(refused, Err(Error::Changing(_))), "{refused:?}");
+    let index = folder.index.lock();
+    assert!(index.contains_key("kept") && !index.contains_key("gone"));
+}
+
+/// Writes to a file's memory twice, each time when it is told to.
+const MAPPED: &str = "
+import mmap, sys
+file = open(sys.argv[1], 'r+b')
+memory = mmap.mmap(file.fileno(), 0)
+for line in sys.stdin:
+    memory[0:4] = line.strip().encode()
+    print(flush=True)
+";
+
+#[tokio::test]
+async fn a_write_to_a_files_memory_is_seen() {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let folder = Folder::new();
+    folder.write("model", &[0; 1 << 16]);
+    let begun = std::process::Command::new("python3")
+        .args(["-c", MAPPED])
+        .arg(folder.path().join("model"))
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn();
+    let mut writer = match begun {
+        Ok(writer) => writer,
+        // Without Python nothing here writes so.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+        Err(error) => panic!("{error}"),
+    };
+    let mut told = writer.stdin.take().expect("open");
+    let mut done = BufReader::new(writer.stdout.take().expect("open"));
+    let mut write = |word: &str| {
+        writeln!(told, "{word}").expect("told");
+        done.read_line(&mut String::new()).expect("done");
+    };
+    write("aaaa");
+    let before = folder.take().await.expect("taken");
+    write("bbbb");
+    let after = folder.take().await.expect("taken");
+    assert_ne!(digests(&after), digests(&before));
+    drop(told);
+    assert!(writer.wait().expect("ended").success());
+}
+
+#[tokio::test]
 async fn what_cannot_be_stored_is_told() {
     use std::os::unix::ffi::OsStrExt as _;
     let folder = Folder::new();
@@ -212,4 +290,26 @@ fn the_latest_folder_is_taken_over_and_none_that_is_busy() {
     job.remove_earlier(&none).expect("removed");
     assert!(!of("4").exists() && !of("4.old").exists());
     assert!(of("5").exists() && of("9").exists());
+}
+
+#[test]
+fn the_end_of_an_attempt_without_content_holds_up_no_other() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let root = dir.path().canonicalize().expect("resolved");
+    let root = HostFolder::resolve(&root).expect("real");
+    let user = "anna".parse().expect("a name");
+    let of = |number: u32| -> AttemptId {
+        let text = format!("7.{number}-{}", "07".repeat(16));
+        text.parse().expect("an id")
+    };
+    let first = JobFolder::open(&root, &user, of(1)).expect("made");
+    let filled = first.begin().expect("begun");
+    first.complete(&filled).expect("completed");
+    let second = JobFolder::open(&root, &user, of(2)).expect("made");
+    folders::set_aside(root.as_path(), of(1)).expect("set aside");
+    let found = second.find(&BTreeSet::new()).expect("looked");
+    assert_eq!(found, Found::Nothing);
+    let filled = second.begin().expect("begun");
+    second.complete(&filled).expect("completed");
+    assert!(root.as_path().join("anna/7-070707070707/2").is_dir());
 }
