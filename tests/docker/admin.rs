@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use dopq_common::settings::Scalar as _;
+use dopq_tests::programs::unique;
 use dopq_tests::registry::Registry;
-use dopq_worker::docker::{BuildError, Client, Engine, Error, Pull, SharedFile};
+use dopq_worker::docker::{BuildError, Client, Engine, Error, Pull, SharedFile, holder_image};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -173,4 +174,22 @@ async fn base_images_are_not_pulled_where_nothing_is() {
         bench.build(&request).await.expect("what is there is used");
     }
     bench.engine.remove_image(&image).await.expect("removed");
+}
+
+#[tokio::test]
+async fn what_only_holds_a_network_gets_no_files() {
+    let large = "x".repeat(400 * 1024);
+    let files = ["/etc/a", "/etc/b", "/etc/c"].map(|target| (target, large.as_str()));
+    let (bench, _folder) = bench(&json!({}), &files).await;
+    bench.engine.add_holder_image().await.expect("imported");
+    let mut plan = bench.plan(1, "");
+    plan.name = unique("holder");
+    plan.image = holder_image();
+    plan.labels.clear();
+    plan.user.init = false;
+    plan.user.command = Some(vec!["/wait".to_owned(), plan.name.clone()]);
+    let id = bench.run(&plan).await;
+    let [hosts, ..] = bench.engine.network_files(&id).await.expect("read");
+    assert!(String::from_utf8_lossy(&hosts).contains("localhost"));
+    bench.engine.remove(&id, true).await.expect("removed");
 }

@@ -369,7 +369,7 @@ fn is_refusal(call: &str, status: u16, lower: &str) -> bool {
 }
 
 /// The text without what stands between quotation marks.
-fn unquoted(text: &str) -> String {
+pub(super) fn unquoted(text: &str) -> String {
     text.split('"').step_by(2).collect()
 }
 

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use dopq_common::time::Timestamp;
 use futures::StreamExt;
 
-use super::client::{Client, translate};
+use super::client::{Client, translate, unquoted};
 use super::error::Error;
 use super::plan::{LABEL_ATTEMPT, LABEL_CLUSTER, LABEL_WORKER, Plan};
 use super::shared_files::SharedFile;
@@ -34,7 +34,11 @@ impl Client {
             name: Some(plan.name.clone()),
             ..CreateContainerOptions::default()
         };
-        let body = self.completed(plan.to_body()).await;
+        // What only holds a network has no use for what jobs get.
+        let body = match plan.labels.contains_key(LABEL_ATTEMPT) {
+            true => self.completed(plan.to_body()).await,
+            false => plan.to_body(),
+        };
         let answer = docker.create_container(Some(options), body);
         let conflict = match self.call(CALL, answer).await {
             Ok(created) => {
@@ -55,7 +59,7 @@ impl Client {
         }
     }
 
-    /// The request with what the administrator gives to every container: files, and the proxies that the job does not
+    /// The request with what the administrator gives to every job's container: files, and the proxies that the job does not
     /// set itself.
     async fn completed(&self, mut body: ContainerCreateBody) -> ContainerCreateBody {
         let host = body.host_config.get_or_insert_default();
@@ -252,11 +256,12 @@ pub(super) fn is_same_attempt(
         .all(|name| found.get(*name).is_some() && found.get(*name) == wanted.get(*name))
 }
 
-/// Whether the engine or its runtime cannot join another container's network.
+/// Whether the engine or its runtime cannot join another container's network. What a job names stands in quotation marks.
 fn is_network_gone(message: &str) -> bool {
+    let own = unquoted(message);
     ["join network", "joining network", "/ns/net"]
         .iter()
-        .any(|words| message.contains(words))
+        .any(|words| own.contains(words))
 }
 
 fn container(found: ContainerInspectResponse) -> Container {
@@ -320,4 +325,26 @@ fn time(text: Option<&str>) -> Option<Timestamp> {
         .ok()?
         .with_timezone(&Utc);
     (at.timestamp() > 0).then(|| Timestamp::from_datetime(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_word_of_a_job_is_taken_for_a_network_that_is_gone() {
+        for (message, is_gone) in [
+            ("cannot join network of a non running container: 0123", true),
+            (
+                "OCI runtime create failed: lstat /proc/4711/ns/net: no such file or directory",
+                true,
+            ),
+            (
+                "OCI runtime create failed: error mounting \"tmpfs\" to rootfs at \"/ns/net\": denied",
+                false,
+            ),
+        ] {
+            assert_eq!(is_network_gone(message), is_gone, "{message}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Files of this machine that every container and every build step sees, such as `pip.conf` or certificates.
+//! Files of this machine that every job's container and every build step sees, such as `pip.conf` or certificates.
 //!
 //! Containers get them as mounts. Builds get them as secrets, because BuildKit mounts nothing else of the machine into a
 //! step; so no layer contains them.
@@ -14,13 +14,14 @@ use dopq_common::settings::Scalar;
 const MAX_BYTES: u64 = 500 * 1024;
 
 /// Folders of a container that are not an image's, where nothing is added.
-const RESERVED: [&str; 7] = [
+const RESERVED: [&str; 8] = [
     "/checkpoint/",
     "/dev/",
     "/imgdir/",
     "/outdir/",
     "/proc/",
     "/sys/",
+    "/volumes/",
     "/workspace/",
 ];
 
@@ -149,6 +150,7 @@ mod tests {
             "/a:/etc/a,rw",
             "/a:/proc/self/x",
             "/a:/outdir/x",
+            "/a:/volumes/data/x",
         ] {
             assert!(SharedFile::read(wrong).is_err(), "{wrong}");
         }

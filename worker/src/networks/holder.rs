@@ -115,12 +115,16 @@ pub(super) async fn make(
     engine.start(&created.id).await?;
     let found = engine.inspect(&created.id).await?;
     let pid = found.and_then(|found| found.pid);
-    let pid = pid.ok_or_else(|| Error::NetworkGone {
+    let ended = || Error::NetworkGone {
         message: format!("{name} ended at once"),
-    })?;
+    };
+    let pid = pid.ok_or_else(ended)?;
     let files = engine.network_files(&created.id).await?;
     let Some(traces) = first_traces(engine, pid, name).await else {
-        return Ok(Made::Hidden);
+        // One that ended says nothing of what this worker can see.
+        let found = engine.inspect(&created.id).await?;
+        let runs = found.is_some_and(|found| found.pid == Some(pid));
+        return runs.then_some(Made::Hidden).ok_or_else(ended);
     };
     Ok(Made::Ready(Holder {
         id: created.id,

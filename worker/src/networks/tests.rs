@@ -269,6 +269,27 @@ async fn without_a_look_inside_none_is_used() {
 }
 
 #[tokio::test]
+async fn one_that_ends_at_once_is_made_again() {
+    let fake = Fake::new();
+    fake.hide_namespaces();
+    let rig = Rig::over(&fake, networks(&fake, MOST));
+    let mut ended = std::collections::BTreeSet::new();
+    let twice = async {
+        while ended.len() < 2 {
+            for name in rig.holders().await {
+                let found = fake.inspect(&name).await.expect("asked");
+                if found.is_some_and(|found| found.pid.is_some()) {
+                    fake.end(&name, 1);
+                    ended.insert(name);
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, twice).await.expect("again");
+}
+
+#[tokio::test]
 async fn what_a_former_process_left_goes_unless_a_job_uses_it() {
     let fake = Fake::new();
     let former = Rig::ready(&fake).await;
