@@ -1,9 +1,10 @@
 //! The masters' data plane as a worker sees it: bundles out, logs and results in, checkpoints
 //! both ways, with the attempt's token and a proof that this worker sends it.
 //!
-//! Any master will do: those that the order names are tried in turn, then those of the worker's own
-//! settings. Retrying over time is left to the callers.
+//! Any master will do: the one that answered last is tried first, then those that the order names in turn, then those of
+//! the worker's own settings. Retrying over time is left to the callers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -12,6 +13,7 @@ use dopq_common::checkpoint::{CHUNK_MAX_BYTES, MANIFEST_MAX_BYTES};
 use dopq_common::id::{AttemptId, Digest, Epoch, WorkerId};
 use dopq_common::secret::Secret;
 use dopq_common::wire::{Standing, ToWorker, WorkerKey};
+use parking_lot::Mutex;
 use reqwest::{Body, Method, Response, StatusCode, header};
 use url::Url;
 
@@ -19,6 +21,8 @@ use url::Url;
 const REDIRECTS: usize = 5;
 /// More than any answer to how a worker stands.
 const STANDING_MAX_BYTES: usize = 4096;
+/// What may lie in a bucket, which gives it to whoever knows its signed URL. All else is at masters.
+const BUNDLE: &str = "bundle";
 const CONNECT: Duration = Duration::from_secs(5);
 /// The longest that a master may be silent.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -108,10 +112,12 @@ pub(crate) struct DataPlane {
     worker: WorkerId,
     key: WorkerKey,
     own_urls: Vec<Url>,
+    /// The master that did last what it was asked. Each request to one that is gone may take [`CONNECT`].
+    good: Arc<Mutex<Option<Url>>>,
 }
 
 fn builder() -> reqwest::ClientBuilder {
-    // Redirects are followed here, since the token must not go to another origin.
+    // Redirects are followed here, since the proof must not go to a bucket.
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT)
@@ -130,6 +136,7 @@ impl DataPlane {
             worker,
             key,
             own_urls,
+            good: Arc::default(),
         })
     }
 
@@ -211,7 +218,7 @@ impl DataPlane {
 
     /// The bundle's bytes.
     pub(crate) async fn bundle(&self, access: &Access) -> Result<Response, Error> {
-        self.send(&self.short, Method::GET, access, "bundle", || None)
+        self.send(&self.short, Method::GET, access, BUNDLE, || None)
             .await
     }
 
@@ -297,7 +304,10 @@ impl DataPlane {
         body: impl Fn() -> Option<Body>,
     ) -> Result<Response, Error> {
         let mut last = Error::NoAddress;
-        for base in &access.urls {
+        let good = self.good.lock().clone();
+        let is_good = |url: &&Url| Some(*url) == good.as_ref();
+        let (first, others): (Vec<_>, Vec<_>) = access.urls.iter().partition(is_good);
+        for base in first.into_iter().chain(others) {
             let mut url = base.clone();
             if let Ok(mut segments) = url.path_segments_mut() {
                 segments
@@ -306,8 +316,14 @@ impl DataPlane {
                     .push(&access.attempt.to_string())
                     .extend(path.split('/'));
             }
-            match self.follow(client, &method, access, url, &body).await {
-                Ok(response) => return Ok(response),
+            let followed = self.follow(client, &method, access, (url, path), &body);
+            match followed.await {
+                Ok(response) => {
+                    if good.as_ref() != Some(base) {
+                        *self.good.lock() = Some(base.clone());
+                    }
+                    return Ok(response);
+                }
                 // A master that failed may be followed by one that does not, and a refusal counts only
                 // while nobody says anything else.
                 Err(error) => {
@@ -325,14 +341,18 @@ impl DataPlane {
         client: &reqwest::Client,
         method: &Method,
         access: &Access,
-        first: Url,
+        (first, path): (Url, &str),
         body: &impl Fn() -> Option<Body>,
     ) -> Result<Response, Error> {
+        let is_encrypted = first.scheme() == "https";
         let mut url = first;
         for _ in 0..REDIRECTS {
             let mut request = client.request(method.clone(), url.clone());
             let is_known = access.urls.iter().any(|base| base.origin() == url.origin());
-            if is_known {
+            // A master that was shown the proof sends us on to the leader, which no setting may name.
+            let is_master = path != BUNDLE && (!is_encrypted || url.scheme() == "https");
+            let is_shown = is_known || is_master;
+            if is_shown {
                 request = request
                     .bearer_auth(access.proof.reveal())
                     .header("Dopq-Worker", self.worker.as_str());
@@ -363,7 +383,7 @@ impl DataPlane {
             match next {
                 Some(next) => url = next,
                 // Who was not shown the token has not judged it.
-                None if is_denial(status) && (is_known || status != StatusCode::UNAUTHORIZED) => {
+                None if is_denial(status) && (is_shown || status != StatusCode::UNAUTHORIZED) => {
                     return Err(Error::Denied { status });
                 }
                 None => {
@@ -407,4 +427,95 @@ fn without_query(url: &Url) -> Url {
 
 const fn is_denial(status: StatusCode) -> bool {
     matches!(status.as_u16(), 401 | 403 | 404 | 409 | 410 | 413)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::Router;
+    use axum::http::HeaderMap;
+    use axum::response::Redirect;
+    use axum::routing::get;
+    use dopq_common::wire::ClusterKey;
+
+    use super::*;
+
+    async fn serve(router: Router) -> Url {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        format!("http://{address}").parse().expect("a URL")
+    }
+
+    fn plane(urls: Vec<Url>) -> (DataPlane, Access) {
+        let worker: WorkerId = "w1".parse().expect("a name");
+        let key = ClusterKey::from_secret("s").worker(&worker);
+        let data = DataPlane::new(worker, key, Vec::new()).expect("a client");
+        let attempt = format!("7.1-{}", "07".repeat(16)).parse().expect("an id");
+        (data, Access::of(attempt, urls))
+    }
+
+    #[tokio::test]
+    async fn a_master_that_is_gone_is_not_asked_each_time() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let gone = gone.expect("a port");
+        let address = gone.local_addr().expect("an address");
+        let count = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((connection, _)) = gone.accept().await {
+                drop(connection);
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let other = serve(Router::new().fallback(|| async { "stored" })).await;
+        let gone = format!("http://{address}").parse().expect("a URL");
+        let (data, access) = plane(vec![gone, other]);
+        for offset in 0..5 {
+            let stored = data.put_log(&access, offset, Bytes::from_static(b"x"));
+            stored.await.expect("stored");
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn the_proof_follows_to_the_leader_and_not_to_a_bucket() {
+        let shown = |headers: HeaderMap| async move {
+            match headers.contains_key("authorization") {
+                true => Ok("shown"),
+                false => Err(StatusCode::UNAUTHORIZED),
+            }
+        };
+        let hidden = |headers: HeaderMap| async move {
+            match headers.contains_key("authorization") {
+                true => Err(StatusCode::BAD_REQUEST),
+                false => Ok("hidden"),
+            }
+        };
+        let of = |what: &str| format!("/data/v1/attempts/{{attempt}}/{what}");
+        let elsewhere = Router::new()
+            .route(&of("checkpoint"), get(shown).put(shown))
+            .route("/signed", get(hidden));
+        let elsewhere = serve(elsewhere).await;
+        let attempt = format!("7.1-{}", "07".repeat(16));
+        let leader = format!("{elsewhere}data/v1/attempts/{attempt}/checkpoint");
+        let to_leader = move || async move { Redirect::temporary(&leader) };
+        let signed = format!("{elsewhere}signed");
+        let standby = Router::new()
+            .route(&of("checkpoint"), get(to_leader.clone()).put(to_leader))
+            .route(
+                &of(BUNDLE),
+                get(|| async move { Redirect::temporary(&signed) }),
+            );
+        let standby = serve(standby).await;
+        let (data, access) = plane(vec![standby]);
+        let stored = data
+            .put_checkpoint(&access, Bytes::from_static(b"{}"))
+            .await;
+        assert_eq!(stored.expect("stored"), "shown");
+        let bundle = data.bundle(&access).await.expect("given");
+        assert_eq!(bundle.text().await.expect("read"), "hidden");
+    }
 }
