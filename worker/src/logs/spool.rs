@@ -280,6 +280,10 @@ fn scan(file: &File) -> io::Result<Written> {
         let mut rest = window.get(..have).unwrap_or_default();
         let before = written.length;
         while let Ok(Some((frame, used))) = log::next(rest) {
+            // A file that was extended before a crash, and not written, ends in zeros, which read as such frames.
+            if frame.payload.is_empty() {
+                break;
+            }
             written.count(frame.source, frame.payload);
             written.cut |= frame.source == Source::Dopq && frame.payload.starts_with(CUT_MARK);
             written.reach(written.length + as_u64(used));

@@ -65,6 +65,24 @@ async fn a_spool_is_its_own_cursor() {
 }
 
 #[tokio::test]
+async fn zeros_at_the_end_of_a_file_are_no_output() {
+    let dir = tempfile::tempdir().expect("folder");
+    let path = dir.path().join("log");
+    let spool = Spool::open(&path, PLENTY).expect("open");
+    let first = [piece(Source::Stdout, b"a")];
+    spool.append(&first).await.expect("append");
+    let length = *spool.length().borrow();
+    drop(spool);
+    let file = std::fs::File::options().write(true).open(&path);
+    let longer = file.expect("open").set_len(length + (3 << 20));
+    longer.expect("longer");
+    let spool = Spool::open(&path, PLENTY).expect("open");
+    assert_eq!(*spool.length().borrow(), length);
+    spool.append(&first).await.expect("append");
+    assert_eq!(frames(&spool).await.len(), 2);
+}
+
+#[tokio::test]
 async fn the_quota_cuts_once_and_for_good() {
     let dir = tempfile::tempdir().expect("folder");
     let path = dir.path().join("log");
@@ -174,16 +192,18 @@ async fn an_append_that_is_cancelled_does_not_meet_the_next() {
     let spool = Spool::open(&dir.path().join("log"), PLENTY).expect("open");
     // Long enough to be under way when the next one begins.
     let long = vec![b'x'; 8 << 20];
-    let mut kept = Vec::new();
+    let (mut kept, mut cancelled) = (Vec::new(), 0);
     for _ in 0..4 {
         let pieces = [piece(Source::Stdout, &long)];
-        let cancelled = Box::pin(spool.append(&pieces)).now_or_never();
-        assert!(cancelled.is_none(), "it must be cancelled in the middle");
+        let done = Box::pin(spool.append(&pieces)).now_or_never();
+        cancelled += usize::from(done.is_none());
         let next = [piece(Source::Stderr, b"next")];
         spool.append(&next).await.expect("append");
         kept.extend(long.chunks(PAYLOAD_MAX_BYTES).map(|_| Source::Stdout));
         kept.push(Source::Stderr);
     }
+    // A machine with much to do may finish one of them first.
+    assert!(cancelled > 0, "none was cancelled in the middle");
     let got = frames(&spool).await;
     let got: Vec<_> = got.into_iter().map(|(source, _)| source).collect();
     assert_eq!(got, kept);
