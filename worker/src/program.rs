@@ -2,10 +2,12 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
 use dopq_common::broker::{Broker, amqp};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -16,6 +18,9 @@ use crate::config::{Args, Config, LogFormat, read};
 pub const EXIT_CONFIG: u8 = 64;
 /// The worker could not start or go on.
 pub const EXIT_FAILED: u8 = 1;
+
+/// How long threads may take to end once the worker has.
+const ENDING: Duration = Duration::from_secs(3);
 
 /// Runs the program to its exit code: 0 after it was told to end, [`EXIT_CONFIG`], [`EXIT_FAILED`].
 #[must_use]
@@ -35,7 +40,7 @@ pub fn main() -> ExitCode {
             Err(error) => fail(EXIT_FAILED, &error.to_string()),
         };
     }
-    let runtime = match tokio::runtime::Runtime::new() {
+    let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return fail(EXIT_FAILED, &format!("failed to start: {error}")),
     };
@@ -50,10 +55,18 @@ pub fn main() -> ExitCode {
         tracing::warn!(hint, "settings");
     }
     drop(entered);
-    match runtime.block_on(Box::pin(serve(config, Broker::Amqp(broker)))) {
+    let served = runtime.block_on(Box::pin(serve(config, Broker::Amqp(broker))));
+    end(runtime);
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(EXIT_FAILED, &format!("failed to {error:#}")),
     }
+}
+
+/// Ends all tasks. A thread that waits for a file server or removes a large folder holds up nothing: what it does not do
+/// is done at the next start.
+fn end(runtime: Runtime) {
+    runtime.shutdown_timeout(ENDING);
 }
 
 fn fail(code: u8, message: &str) -> ExitCode {
@@ -89,4 +102,23 @@ async fn serve(config: Config, broker: Broker) -> anyhow::Result<()> {
     let ran = Box::pin(crate::run(config.options, broker.clone(), shutdown)).await;
     broker.close().await;
     ran.map_err(anyhow::Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_waits_for_a_disk_keeps_no_worker_from_ending() {
+        let (answer, waits) = std::sync::mpsc::sync_channel::<()>(1);
+        let runtime = Runtime::new().expect("a runtime");
+        drop(runtime.spawn_blocking(move || waits.recv().unwrap_or_default()));
+        let (told, ended) = std::sync::mpsc::sync_channel(1);
+        std::thread::spawn(move || {
+            end(runtime);
+            told.send(()).unwrap_or_default();
+        });
+        ended.recv_timeout(2 * ENDING).expect("it ended");
+        drop(answer);
+    }
 }
