@@ -14,6 +14,7 @@ pub mod docker;
 mod driver;
 mod fetch;
 mod gpu;
+mod handles;
 mod host;
 mod images;
 mod input;
@@ -36,9 +37,10 @@ mod retry;
 mod standing;
 mod volumes;
 
+pub use app::run;
 #[cfg(feature = "fake-engine")]
 pub use app::run_on;
-pub use app::{Error, run};
+pub use error::Error;
 pub use options::{
     BuildOptions, DockerOptions, GpuMode, GpuOptions, Limits, NetworkOptions, Options, Pull,
     Retention, Settings,

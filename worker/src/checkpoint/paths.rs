@@ -2,26 +2,11 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-const FOLDER: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
-
-/// Opens the folder itself.
-pub(super) fn root(folder: &Path) -> io::Result<File> {
-    let handle = rustix::fs::open(folder, FOLDER, Mode::empty())?;
-    Ok(File::from(handle))
-}
-
-/// Opens a folder in another.
-pub(super) fn folder(parent: &File, name: &str) -> io::Result<File> {
-    let handle = rustix::fs::openat(parent, name, FOLDER, Mode::empty())?;
-    Ok(File::from(handle))
-}
+use crate::handles;
+pub(super) use crate::handles::{folder, root};
 
 /// Opens the folder in which the path's last name is.
 pub(super) fn parent<'p>(root: &File, path: &'p str) -> io::Result<(File, &'p str)> {
@@ -38,14 +23,7 @@ pub(super) fn parent<'p>(root: &File, path: &'p str) -> io::Result<(File, &'p st
 /// Opens a file to read it.
 pub(super) fn file(root: &File, path: &str) -> io::Result<File> {
     let (parent, name) = parent(root, path)?;
-    // Without NONBLOCK a pipe that took the file's place would hold us up.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::openat(&parent, name, flags, Mode::empty())?);
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(io::ErrorKind::NotFound.into())
-    }
+    handles::file(&parent, name)
 }
 
 /// Makes a new file.

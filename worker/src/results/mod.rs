@@ -27,7 +27,6 @@ use crate::pieces::Pieces;
 use crate::retry;
 use pack::pack;
 use walk::{Found, MOST, Measure, walk};
-pub(crate) use walk::{open_folder, open_root};
 
 /// Pieces between the reader of the files and the connection; a mebibyte keeps both busy.
 const AHEAD: usize = 8;

@@ -12,7 +12,8 @@ use rustix::io::Errno;
 use tar::{Builder, EntryType, GnuExtSparseHeader, GnuSparseHeader, Header, HeaderMode};
 
 use super::manifest::{self, Manifest, Reason};
-use super::walk::{Entry, Found, Kind, open_file, open_folder, open_root};
+use super::walk::{Entry, Found, Kind};
+use crate::handles;
 
 /// The most parts of a file between its holes; 40 bytes each are in memory.
 const PARTS_MAX: usize = 500_000;
@@ -34,7 +35,7 @@ pub(super) fn pack(
         found,
         tar,
         manifest: Manifest::new(),
-        folders: vec![(None, open_root(folder)?)],
+        folders: vec![(None, handles::root(folder)?)],
     };
     for (at, entry) in found.entries.iter().enumerate() {
         packer.entry(at, entry)?;
@@ -81,7 +82,7 @@ impl<W: Write> Packer<'_, W> {
                 let mut header = plain_header(EntryType::Directory, 0o755);
                 self.tar.append_data(&mut header, &path, io::empty())?;
                 // One that cannot be opened is told already, and has no entries.
-                if let Ok(handle) = open_folder(folder, &entry.name) {
+                if let Ok(handle) = handles::folder(folder, &entry.name) {
                     self.folders.push((Some(at), handle));
                 }
                 Ok(())
@@ -97,7 +98,7 @@ impl<W: Write> Packer<'_, W> {
                 .manifest
                 .left_out(&path, Some(*bytes), &Reason::TooLarge),
             Kind::File { bytes, on_disk, .. } => {
-                let opened = open_file(folder, &entry.name).and_then(|file| {
+                let opened = handles::file(folder, &entry.name).and_then(|file| {
                     let parts = match on_disk < bytes {
                         true => data(&file, *bytes)?,
                         false => vec![(0, *bytes)],

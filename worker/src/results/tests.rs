@@ -221,10 +221,10 @@ fn holes_stay_holes() {
 fn nests_and_names_beyond_measure_are_told_within_seconds() {
     let home = tempfile::tempdir().expect("folder");
     let begun = tokio::time::Instant::now();
-    let mut handle = walk::open_root(home.path()).expect("opened");
+    let mut handle = crate::handles::root(home.path()).expect("opened");
     for _ in 0..2_200 {
         rustix::fs::mkdirat(&handle, "deep-folder", rustix::fs::Mode::RWXU).expect("made");
-        handle = walk::open_folder(&handle, "deep-folder".as_ref()).expect("opened");
+        handle = crate::handles::folder(&handle, "deep-folder").expect("opened");
     }
     fs::write(home.path().join("report.txt"), b"here").expect("written");
     let (entries, manifest, results, _) = packed(home.path(), PLENTY);

@@ -6,15 +6,15 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType};
 use tokio_util::sync::CancellationToken;
 
 use super::links;
 use super::manifest::{self, Reason};
+use crate::handles;
 
 /// How much is kept in memory.
 #[derive(Debug, Clone, Copy)]
@@ -101,39 +101,6 @@ struct Level {
     path_bytes: usize,
 }
 
-/// Opens the folder that a walk begins with.
-pub(crate) fn open_root(folder: &Path) -> io::Result<File> {
-    let handle = rustix::fs::open(folder, FOLDER, Mode::empty())?;
-    Ok(File::from(handle))
-}
-
-/// Opens a folder in another.
-pub(crate) fn open_folder(parent: impl AsFd, name: &OsStr) -> io::Result<File> {
-    Ok(File::from(rustix::fs::openat(
-        parent,
-        name,
-        FOLDER,
-        Mode::empty(),
-    )?))
-}
-
-/// Opens a file in a folder.
-pub(super) fn open_file(parent: &File, name: &OsStr) -> io::Result<File> {
-    // Without NONBLOCK a pipe that took the file's place would hold us up.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::openat(parent, name, flags, Mode::empty())?);
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(io::Error::other("it is no file any more"))
-    }
-}
-
-const FOLDER: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
-
 /// Looks at everything in the folder. Blocks.
 ///
 /// # Errors
@@ -146,7 +113,7 @@ pub(super) fn walk(folder: &Path, most: Most, stop: &CancellationToken) -> io::R
         seen: 0,
         text_bytes: 0,
     };
-    let root = open_root(folder)?;
+    let root = handles::root(folder)?;
     let (names, are_all) = walk.names(&root)?;
     if !are_all {
         walk.leave_out(None, ".".into(), Reason::Count);
@@ -235,7 +202,7 @@ impl Walk {
             self.text_bytes += target.as_os_str().len();
         }
         let is_folder = matches!(kind, Kind::Folder);
-        let handle = is_folder.then(|| open_folder(&level.handle, &name));
+        let handle = is_folder.then(|| handles::folder(&level.handle, &name));
         let at = self.found.entries.len();
         self.found.entries.push(Entry {
             parent,

@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, FileType};
 use tokio_util::sync::CancellationToken;
 
-use crate::results::{open_folder, open_root};
+use crate::handles;
 
 /// The most entries that are counted.
 pub(super) const ENTRIES_MAX: u64 = 10_000_000;
@@ -39,7 +39,7 @@ pub(super) fn measure(
 ) -> io::Result<Held> {
     let mut held = Held::default();
     let mut entries = 0;
-    let mut levels = vec![Dir::new(open_root(folder)?)?];
+    let mut levels = vec![Dir::new(handles::root(folder)?)?];
     while let Some(level) = levels.last_mut() {
         if stop.is_cancelled() {
             return Err(io::ErrorKind::Interrupted.into());
@@ -70,7 +70,7 @@ pub(super) fn measure(
             continue;
         }
         held.bytes = held.bytes.saturating_add(bytes);
-        let below = open_folder(parent, name).and_then(|handle| Ok(Dir::new(handle)?));
+        let below = handles::folder(parent, name).and_then(|handle| Ok(Dir::new(handle)?));
         if levels.len() >= DEPTH_MAX {
             held.is_cut = true;
         } else if let Ok(below) = below {
