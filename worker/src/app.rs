@@ -3,9 +3,6 @@
 use dopq_common::chain::chain;
 use dopq_common::settings::ClusterName;
 use std::collections::BTreeMap;
-use std::io;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,10 +18,9 @@ use url::Url;
 use crate::checkpoint::Checkpoints;
 use crate::clock::Clock;
 use crate::data::DataPlane;
-use crate::docker::{
-    self, Builder, Client, Engine, EngineInfo, HostFolder, MountError, NameKey, RunSettings,
-};
+use crate::docker::{self, Builder, Client, Engine, EngineInfo, RunSettings};
 use crate::driver::{Context, Driver, Health, quotas, seen};
+use crate::error::Error;
 use crate::fetch::Bundles;
 use crate::gpu::{Gpus, Offer, offer};
 use crate::host::{Host, boot_id};
@@ -34,7 +30,7 @@ use crate::inventory::Inventory;
 use crate::logs::LivePublisher;
 use crate::networks::{Identity, Networks, kept_ready};
 use crate::outbox::{self, Outbox};
-use crate::records::{self, Loaded, Records};
+use crate::prepare::{Prepared, prepare, random};
 use crate::retention::{self, Retention};
 use crate::volumes::Volumes;
 use crate::{Options, leftovers, live, retry, standing};
@@ -43,59 +39,10 @@ use crate::{Options, leftovers, live, retry, standing};
 const INPUTS: usize = 1024;
 /// Processes and threads in one container.
 const PIDS: i64 = 4096;
-/// The folder of all /checkpoint folders.
-const CHECKPOINTS: &str = "checkpoints";
 const RETRY: Duration = Duration::from_secs(2);
 const DOCKER_SOCKET: &str = "unix:///var/run/docker.sock";
 /// How long tasks may take to end once the worker does.
 const ENDING: Duration = Duration::from_secs(5);
-
-/// Why a worker could not start or go on.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A folder cannot be made or used.
-    #[error("prepare the folder {}", path.display())]
-    Folder {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// A folder cannot be mounted.
-    #[error("prepare a folder for containers")]
-    Mount(#[source] MountError),
-    /// A file cannot be shared with containers.
-    #[error("prepare a file for containers")]
-    SharedFile(#[source] docker::SharedFileError),
-    /// The records cannot be read or written.
-    #[error("keep records")]
-    Records(#[source] records::Error),
-    /// The client for the masters' data plane cannot be made.
-    #[error("prepare the connection to the masters")]
-    Http(#[source] reqwest::Error),
-    /// The machine gives no random numbers.
-    #[error("read random numbers")]
-    Random(#[source] getrandom::Error),
-    /// A part of the worker panicked.
-    #[error("go on")]
-    Panicked(#[source] JoinError),
-}
-
-impl Error {
-    /// Whether starting again may help; `again` when that was done before.
-    const fn is_passing(&self, again: bool) -> bool {
-        match self {
-            Self::Records(error) => again || error.is_passing(),
-            Self::Panicked(_) => true,
-            Self::Folder { .. }
-            | Self::Mount(_)
-            | Self::SharedFile(_)
-            | Self::Http(_)
-            | Self::Random(_) => false,
-        }
-    }
-}
 
 /// Runs a worker until `shutdown`. Its containers run on after that, and are adopted at the next start.
 ///
@@ -294,97 +241,6 @@ async fn first_panic(parts: &mut JoinSet<()>) -> JoinError {
     std::future::pending().await
 }
 
-/// What lies on this machine before anything is asked of others.
-struct Prepared {
-    records: Records,
-    loaded: Loaded,
-    outdir: HostFolder,
-    checkpoints: HostFolder,
-    imgdir: Option<HostFolder>,
-    names: NameKey,
-}
-
-impl Prepared {
-    fn loaded(&self) -> Loaded {
-        self.loaded.clone()
-    }
-}
-
-fn prepare(options: &Options) -> Result<Prepared, Error> {
-    let folder = |path: &Path| {
-        std::fs::create_dir_all(path).map_err(|source| Error::Folder {
-            path: path.to_owned(),
-            source,
-        })
-    };
-    let data_dir =
-        std::path::absolute(&options.settings.data_dir).map_err(|source| Error::Folder {
-            path: options.settings.data_dir.clone(),
-            source,
-        })?;
-    folder(&data_dir)?;
-    // Orders hold tokens, and bundles and logs are their users' own.
-    restrict(&data_dir, 0o711)?;
-    for private in ["attempts", "bundles", CHECKPOINTS] {
-        folder(&data_dir.join(private))?;
-        restrict(&data_dir.join(private), 0o700)?;
-    }
-    for file in &options.settings.docker.files {
-        file.check().map_err(Error::SharedFile)?;
-    }
-    let outdir = match &options.settings.outdir {
-        Some(outdir) => outdir.clone(),
-        None => data_dir.join("out"),
-    };
-    folder(&outdir)?;
-    let mount = |path: &Path| HostFolder::resolve(path).map_err(Error::Mount);
-    let path = data_dir.join("records.redb");
-    let records = Records::open(&path).map_err(Error::Records)?;
-    restrict(&path, 0o600)?;
-    let loaded = records.load(&random()?).map_err(Error::Records)?;
-    Ok(Prepared {
-        records,
-        loaded,
-        names: name_key(&data_dir.join("names.key"))?,
-        outdir: mount(&outdir)?,
-        checkpoints: mount(&data_dir.join(CHECKPOINTS))?,
-        imgdir: options.settings.imgdir.as_deref().map(mount).transpose()?,
-    })
-}
-
-/// The key of the names at the engine, made at the first start.
-fn name_key(path: &Path) -> Result<NameKey, Error> {
-    let failed = |source| Error::Folder {
-        path: path.to_owned(),
-        source,
-    };
-    match std::fs::read(path) {
-        Ok(bytes) => {
-            let key = bytes.try_into().map_err(|_| io::ErrorKind::InvalidData);
-            Ok(NameKey::new(key.map_err(|kind| failed(kind.into()))?))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let mut key = [0; 32];
-            getrandom::fill(&mut key).map_err(Error::Random)?;
-            // A key that was written in part must not be used.
-            let unfinished = path.with_extension("new");
-            std::fs::write(&unfinished, key).map_err(failed)?;
-            restrict(&unfinished, 0o600)?;
-            std::fs::rename(&unfinished, path).map_err(failed)?;
-            Ok(NameKey::new(key))
-        }
-        Err(error) => Err(failed(error)),
-    }
-}
-
-fn restrict(path: &Path, mode: u32) -> Result<(), Error> {
-    let permissions = std::fs::Permissions::from_mode(mode);
-    std::fs::set_permissions(path, permissions).map_err(|source| Error::Folder {
-        path: path.to_owned(),
-        source,
-    })
-}
-
 /// What is known of the engine and the GPUs.
 struct EngineProbe {
     info: EngineInfo,
@@ -553,10 +409,4 @@ async fn orders(context: Arc<Context>, broker: Broker) {
         }
         tokio::time::sleep(RETRY).await;
     }
-}
-
-fn random() -> Result<String, Error> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).map_err(Error::Random)?;
-    Ok(hex::encode(bytes))
 }

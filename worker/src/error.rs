@@ -1,0 +1,56 @@
+//! Why a worker could not start or go on.
+
+use std::io;
+use std::path::PathBuf;
+
+use tokio::task::JoinError;
+
+use crate::docker::{MountError, SharedFileError};
+use crate::records;
+
+/// Why a worker could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A folder cannot be made or used.
+    #[error("prepare the folder {}", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A folder cannot be mounted.
+    #[error("prepare a folder for containers")]
+    Mount(#[source] MountError),
+    /// A file cannot be shared with containers.
+    #[error("prepare a file for containers")]
+    SharedFile(#[source] SharedFileError),
+    /// The records cannot be read or written.
+    #[error("keep records")]
+    Records(#[source] records::Error),
+    /// The client for the masters' data plane cannot be made.
+    #[error("prepare the connection to the masters")]
+    Http(#[source] reqwest::Error),
+    /// The machine gives no random numbers.
+    #[error("read random numbers")]
+    Random(#[source] getrandom::Error),
+    /// A part of the worker panicked.
+    #[error("go on")]
+    Panicked(#[source] JoinError),
+}
+
+impl Error {
+    /// Whether starting again may help; `again` when that was done before.
+    pub(crate) const fn is_passing(&self, again: bool) -> bool {
+        match self {
+            Self::Records(error) => again || error.is_passing(),
+            Self::Panicked(_) => true,
+            Self::Folder { .. }
+            | Self::Mount(_)
+            | Self::SharedFile(_)
+            | Self::Http(_)
+            | Self::Random(_) => false,
+        }
+    }
+}
