@@ -1,12 +1,14 @@
 //! Network namespaces that containers join, on the real engine.
 
+use std::time::Duration;
+
 use dopq_tests::programs::unique;
 use dopq_worker::docker::{
     Error, HostFolder, JoinedNetwork, NETWORK_FILES, Plan, PlanNetwork, Status, Traces,
     holder_image,
 };
 
-use crate::bench::{Bench, joined};
+use crate::bench::{Bench, PATIENCE, joined};
 
 /// A container that holds a namespace.
 struct Holder {
@@ -28,6 +30,14 @@ impl Holder {
         let id = bench.run(&plan).await;
         let found = bench.engine.inspect(&id).await.expect("asked");
         let pid = found.and_then(|found| found.pid).expect("it runs");
+        // The engine answers before the runtime has replaced itself by the program.
+        let begun = async {
+            while bench.engine.traces(pid, &name).is_none() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let begun = tokio::time::timeout(PATIENCE, begun).await;
+        begun.expect("its processes are this machine's");
         Self { id, name, pid }
     }
 
@@ -128,10 +138,10 @@ async fn what_a_job_does_in_a_namespace_shows() {
     bench.printed(&id, "ready").await;
     let listens = async {
         while holder.traces(&bench).sockets == new.sockets {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    let shows = tokio::time::timeout(crate::bench::PATIENCE, listens).await;
+    let shows = tokio::time::timeout(PATIENCE, listens).await;
     shows.expect("an open socket");
     bench.engine.remove(&id, true).await.expect("removed");
     assert_eq!(holder.traces(&bench), new, "it was closed, unused");
