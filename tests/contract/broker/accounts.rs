@@ -65,12 +65,12 @@ pub(super) fn a_workers_account_is_enough(runtime: &Runtime, server: &mut Rabbit
 pub(super) fn the_account_of_the_compose_file_is_enough(runtime: &Runtime, server: &mut RabbitMq) {
     let script = script_of("worker-account");
     for password in ["first", "second"] {
-        server.script(&script, &[("CLUSTER", "compose"), ("PASSWORD", password)]);
+        server.script(&script, &[("CLUSTER", "lab"), ("PASSWORD", password)]);
     }
     runtime.block_on(async {
-        let master = open(options(server, "compose", "master")).await;
+        let master = open(options(server, "dopq", "master")).await;
         master.declare_worker(&gpu(1)).await.expect("declared");
-        let mut account = options(server, "compose", &amqp::worker_client("gpu-01"));
+        let mut account = options(server, "dopq", &amqp::worker_client("gpu-01"));
         account.url = server.url_as("worker", "second").into();
         let worker = open(account).await;
         it_works(&master, &worker).await;
