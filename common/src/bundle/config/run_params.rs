@@ -29,8 +29,9 @@ const OUR_ENV: &str = "DOPQ_";
 const KERNEL_PATHS: [&str; 3] = ["/proc", "/sys", "/dev"];
 
 /// The allowed parameters.
-const ALLOWED: [&str; 31] = [
+const ALLOWED: [&str; 39] = [
     "auto_remove",
+    "cap_drop",
     "command",
     "cpu_shares",
     "cpuset_cpus",
@@ -45,73 +46,102 @@ const ALLOWED: [&str; 31] = [
     "hostname",
     "init",
     "labels",
+    "log_config",
     "mem_limit",
     "mem_swappiness",
     "nano_cpus",
+    "network_disabled",
     "network_mode",
     "read_only",
     "remove",
     "restart_policy",
     "shm_size",
+    "stderr",
     "stdin_open",
+    "stdout",
     "stop_signal",
+    "stream",
     "sysctls",
     "tmpfs",
     "tty",
     "ulimits",
+    "use_config_proxy",
     "user",
+    "version",
     "working_dir",
 ];
 
 /// What is accepted and changes nothing, and why.
-const IGNORED: [(&str, &str); 4] = [
-    (
-        "auto_remove",
-        "DoPQ removes containers itself, after it has stored their logs",
-    ),
+const IGNORED: [(&str, &str); 11] = [
+    ("auto_remove", REMOVED),
+    ("cap_drop", "all capabilities are dropped already"),
     (
         "cpu_shares",
         "DoPQ sets it to the assigned cores; request more with the field `cpus`",
     ),
     ("detach", "every job runs detached"),
+    ("log_config", "DoPQ keeps the log; see `dopq logs`"),
+    ("remove", REMOVED),
+    ("stderr", STREAMS),
+    ("stdout", STREAMS),
+    ("stream", STREAMS),
     (
-        "remove",
-        "DoPQ removes containers itself, after it has stored their logs",
+        "use_config_proxy",
+        "the administrator's proxies are set in every container",
     ),
+    ("version", "DoPQ chooses how it speaks to the engine"),
 ];
+const REMOVED: &str = "DoPQ removes containers itself, after it has stored their logs";
+const STREAMS: &str = "`dopq logs` shows standard output and standard error";
 
 /// What to use instead of Docker's volumes.
 const VOLUMES_INSTEAD: &str = "list the administrator's volumes by name in the field `volumes`, such as [\"imagenet\"]; \
     `dopq status` shows them; `/imgdir` and `/outdir` are always there";
 
+const CPUS_INSTEAD: &str = "use the field `cpus`";
+const DISK_RATES: &str = "DoPQ does not manage disk bandwidth";
+const NETWORK_INSTEAD: &str = "use `network_mode` with bridge or none";
+
 /// Docker's refused parameters, and why or what to use instead. A value that asks for nothing, such as false or an
 /// empty list, is accepted.
-const REFUSED: [(&str, &str); 33] = [
-    ("blkio_weight", "DoPQ does not manage disk bandwidth"),
+const REFUSED: [(&str, &str); 50] = [
+    ("blkio_weight", DISK_RATES),
+    ("blkio_weight_device", DISK_RATES),
     ("cap_add", "containers run without capabilities"),
-    ("cap_drop", "all capabilities are dropped already"),
     ("cgroup_parent", "DoPQ sets it"),
     ("cgroupns", "containers have their own"),
-    ("cpu_count", "use the field `cpus`"),
-    ("cpu_period", "use the field `cpus`"),
-    ("cpu_quota", "use the field `cpus`"),
+    ("cpu_count", CPUS_INSTEAD),
+    ("cpu_percent", CPUS_INSTEAD),
+    ("cpu_period", CPUS_INSTEAD),
+    ("cpu_quota", CPUS_INSTEAD),
+    ("cpu_rt_period", CPUS_INSTEAD),
+    ("cpu_rt_runtime", CPUS_INSTEAD),
+    ("cpuset_mems", "the kernel chooses; see `cpuset_cpus`"),
     (
         "device_cgroup_rules",
         "the only devices are the assigned GPUs",
     ),
+    ("device_read_bps", DISK_RATES),
+    ("device_read_iops", DISK_RATES),
     ("device_requests", "use the field `num_gpus`"),
+    ("device_write_bps", DISK_RATES),
+    ("device_write_iops", DISK_RATES),
     (
         "devices",
         "the only devices are the assigned GPUs; use the field `num_gpus`",
     ),
+    ("dns_opt", "use `dns`"),
+    ("dns_search", "write whole names, or use `extra_hosts`"),
     ("image", "use the field `image`"),
+    ("init_path", "the engine's own is used; see `init`"),
     (
         "ipc_mode",
         "containers have their own; for large shared memory set `shm_size`",
     ),
     ("isolation", "DoPQ sets it"),
+    ("kernel_memory", "use the field `required_memory`"),
     ("links", "containers cannot reach each other"),
-    ("log_config", "DoPQ sets it; see `dopq logs`"),
+    ("mac_address", "the engine sets it"),
     ("mem_reservation", "use the field `required_memory`"),
     (
         "memswap_limit",
@@ -122,10 +152,13 @@ const REFUSED: [(&str, &str); 33] = [
         "name",
         "use the field `name` of the document; DoPQ names containers itself",
     ),
-    ("network", "use `network_mode` with bridge or none"),
+    ("network", NETWORK_INSTEAD),
+    ("networking_config", NETWORK_INSTEAD),
     ("oom_kill_disable", "a job that exceeds its memory must end"),
+    ("oom_score_adj", "DoPQ sets it"),
     ("pid_mode", "containers have their own process ids"),
     ("pids_limit", "the administrator sets it"),
+    ("platform", "images are made for the machine's own"),
     ("ports", "jobs offer no ports"),
     ("privileged", "containers run without privileges"),
     ("publish_all_ports", "jobs offer no ports"),
@@ -134,8 +167,10 @@ const REFUSED: [(&str, &str); 33] = [
         "security_opt",
         "containers run with the default profile and no-new-privileges",
     ),
+    ("storage_opt", "the administrator sets it"),
     ("userns_mode", "DoPQ sets it"),
     ("uts_mode", "containers have their own; see `hostname`"),
+    ("volume_driver", VOLUMES_INSTEAD),
     ("volumes", VOLUMES_INSTEAD),
     ("volumes_from", VOLUMES_INSTEAD),
 ];
@@ -179,14 +214,29 @@ pub(super) fn ignored(map: &Map<String, Value>) -> Vec<String> {
 
 fn read(map: &Map<String, Value>, faults: &mut Faults) -> RunParams {
     let mut fields = Fields::new("run_params", map, faults);
-    for name in ["auto_remove", "detach", "remove"] {
+    for name in [
+        "auto_remove",
+        "detach",
+        "remove",
+        "stderr",
+        "stdout",
+        "stream",
+        "use_config_proxy",
+    ] {
         fields.take(name, shape::boolean);
     }
+    for name in ["cap_drop", "log_config", "version"] {
+        fields.take(name, |_| Ok(()));
+    }
     fields.take("cpu_shares", |v| shape::whole(v, 0, 262_144));
-    let network = fields.take("network_mode", |value| {
+    let mode = fields.take("network_mode", |value| {
         let words = [("bridge", Network::Bridge), ("none", Network::None)];
         shape::one_of(value, &words)
     });
+    let network = match fields.take("network_disabled", shape::boolean) {
+        Some(true) => Some(Network::None),
+        Some(false) | None => mode,
+    };
     let container = ContainerSpec {
         command: fields.take("command", shape::command),
         entrypoint: fields.take("entrypoint", shape::command),

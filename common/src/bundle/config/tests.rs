@@ -345,7 +345,6 @@ fn parameters_that_could_break_out_are_refused_by_name() {
         "device_requests",
         "device_cgroup_rules",
         "cap_add",
-        "cap_drop",
         "security_opt",
         "runtime",
         "pid_mode",
@@ -354,7 +353,7 @@ fn parameters_that_could_break_out_are_refused_by_name() {
         "userns_mode",
         "cgroupns",
         "cgroup_parent",
-        "log_config",
+        "mac_address",
         "ports",
         "network",
         "links",
@@ -387,15 +386,16 @@ fn parameters_that_ask_for_nothing_are_accepted() {
 fn what_dopq_1_0_took_works_or_has_no_effect_and_says_so() {
     let fields = json!({"run_params": {
         "detach": true, "remove": true, "auto_remove": true, "cpu_shares": 262_144, "mem_limit": "2g",
-        "restart_policy": {"Name": "on-failure", "MaximumRetryCount": 4},
+        "restart_policy": {"Name": "on-failure", "MaximumRetryCount": 4}, "stdout": true, "version": "1.41",
+        "cap_drop": ["ALL"], "log_config": {"Type": "json-file"}, "network_disabled": true,
     }});
     let found = spec(fields.clone());
     assert_eq!(found.request.memory, Some(ByteSize(2 << 30)));
-    assert_eq!(found.retries, 4);
+    assert_eq!((found.retries, found.container.network), (4, Network::None));
     let notes = super::notes(&document(&fields));
-    assert_eq!(notes.len(), 4, "{notes:?}");
+    assert_eq!(notes.len(), 8, "{notes:?}");
     assert!(
-        notes[3].starts_with("run_params.remove has no effect: DoPQ removes"),
+        notes[5].starts_with("run_params.remove has no effect: DoPQ removes"),
         "{notes:?}"
     );
     assert_eq!(
