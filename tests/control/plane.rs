@@ -376,6 +376,8 @@ impl Worker {
             },
             images: std::collections::BTreeSet::new(),
             closed: None,
+            egress: String::new(),
+            build_egress: String::new(),
             attempts: Vec::new(),
         }))
     }

@@ -297,7 +297,7 @@ pub(crate) fn anna() -> UserName {
 pub(crate) fn settings() -> RunSettings {
     RunSettings {
         worker: "bench".parse().expect("a name"),
-        bridge: "bridge".to_owned(),
+        bridge: Some("bridge".to_owned()),
         allow_host_network: false,
         pids: 256,
         gpu_access: GpuAccess::EnvironmentOnly,

@@ -7,6 +7,7 @@ mod admin;
 mod bench;
 mod build;
 mod conformance;
+mod egress;
 mod faults;
 
 mod load;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dopq_tests::bundle::Bundle;
 use dopq_tests::cli::Cli;
+use dopq_tests::filter::{Table, can_be_set, listen};
 use dopq_tests::programs::Standalone;
 use dopq_tests::wait_for;
 use serde_json::json;
@@ -99,4 +100,41 @@ fn successive_jobs_share_a_network_and_nothing_else() {
     wait_for_holders(&master.cluster);
     master.program.stop();
     assert_eq!(holders(&master.cluster).len(), 0);
+}
+
+#[test]
+fn jobs_reach_what_their_administrator_lets_them() {
+    if !can_be_set("egress") {
+        return;
+    }
+    let port = listen("here\n");
+    let script = format!(
+        "gateway=$(ip route | awk '/default/ {{ print $3 }}')
+        timeout 4 wget -q -O - http://$gateway:{port}/ || echo nothing"
+    );
+    for (egress, heard) in [
+        ("open", "here"),
+        ("internet", "nothing"),
+        ("none", "nothing"),
+    ] {
+        let mut master = Standalone::start_with(1, &[("DOPQ_WORKER_NETWORK_EGRESS", egress)]);
+        let name = format!("{}/local", master.cluster);
+        let digest = blake3::hash(name.as_bytes()).to_hex();
+        let table = Table(format!("dopq-{}", digest.split_at(16).0));
+        let admin = master.admin();
+        wait_for_holders(&master.cluster);
+        let nodes = admin.json(&["nodes"]);
+        let node = &nodes["nodes"][0];
+        assert_eq!(node["egress"], egress);
+        assert_eq!(node["build_egress"], "default");
+        // In a ready network, and in one of its own.
+        for run_params in [json!({}), json!({"hostname": "box"})] {
+            let bundle =
+                Bundle::script("admin", "reaches", &script).with("run_params", run_params.clone());
+            assert_eq!(printed(&admin, &bundle), [heard], "{egress} {run_params}");
+        }
+        // Jobs may run on after a worker has ended.
+        master.program.stop();
+        assert_eq!(table.stands(), egress == "internet");
+    }
 }

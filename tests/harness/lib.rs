@@ -6,6 +6,7 @@ pub mod bases;
 pub mod bundle;
 pub mod cli;
 pub mod engine;
+pub mod filter;
 pub mod process;
 pub mod programs;
 pub mod registry;

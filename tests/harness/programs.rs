@@ -16,6 +16,9 @@ use crate::wait_for;
 /// How long a program may take to be ready on a busy machine.
 const READY: Duration = Duration::from_secs(60);
 
+/// Builds are not limited unless a test asks for it: other tests have containers on the same bridge.
+const BUILDS_NETWORK: &str = "default";
+
 /// A name that no other cluster of this machine has.
 #[must_use]
 pub fn unique(prefix: &str) -> String {
@@ -87,6 +90,7 @@ impl Standalone {
             .arg("--simulated-gpus")
             .arg(gpus.to_string())
             .env("DOPQ_CLUSTER", cluster)
+            .env("DOPQ_WORKER_BUILDS_NETWORK", BUILDS_NETWORK)
             .envs(settings.iter().map(|(key, value)| (key, value)));
         Program::start(command, &folder.join("master.log"))
     }
@@ -243,6 +247,7 @@ impl Worker {
         command
             .arg("--data-dir")
             .arg(folder.join("data"))
+            .env("DOPQ_BUILDS_NETWORK", BUILDS_NETWORK)
             .envs(environment.iter().map(|(key, value)| (key, value)));
         Program::start(command, &folder.join("worker.log"))
     }

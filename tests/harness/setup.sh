@@ -30,7 +30,9 @@ want() { # want COMMAND PACKAGE
 for need in "${needs[@]}"; do
   case "$need" in
     # A static busybox is the only file of the images that examples and tests build.
-    docker | docker\?) want dockerd docker.io; want iptables iptables; want busybox busybox-static ;;
+    docker | docker\?) want dockerd docker.io; want iptables iptables; want busybox busybox-static
+      # What containers reach is limited with these.
+      want nft nftables; want ip iproute2 ;;
     redis) want redis-server redis-server ;;
     rabbitmq) [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || packages+=(rabbitmq-server) ;;
     *) say "unknown need: $need"; exit 2 ;;

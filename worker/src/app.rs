@@ -1,7 +1,6 @@
 //! The worker's life from start to shutdown.
 
 use dopq_common::chain::chain;
-use dopq_common::settings::ClusterName;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +19,7 @@ use crate::clock::Clock;
 use crate::data::DataPlane;
 use crate::docker::{self, Builder, Client, Engine, EngineInfo, RunSettings};
 use crate::driver::{Context, Driver, Health, quotas, seen};
+use crate::egress::{Egress, Rules};
 use crate::error::Error;
 use crate::fetch::Bundles;
 use crate::gpu::{Gpus, Offer, offer};
@@ -120,6 +120,8 @@ pub(crate) async fn run_with(
     let Some(probed) = shutdown.run_until_cancelled(probing).await else {
         return Ok(());
     };
+    let egress = Rules::set(engine.clone(), options.egress()).await;
+    let egress = egress.map_err(Error::Egress)?;
     let host = Arc::new(Host::new(&options.settings.data_dir));
     let session = random()?;
     // Every task of this worker hears of the end through this one.
@@ -149,7 +151,7 @@ pub(crate) async fn run_with(
         &broker,
         engine,
         prepared,
-        &probed,
+        (&probed, egress),
         (clock, retention, checkpoints),
         (inputs, life.clone()),
     )?;
@@ -211,6 +213,10 @@ pub(crate) async fn run_with(
         let context = Arc::clone(&context);
         async move { context.checkpoints.run().await }
     });
+    parts.spawn({
+        let context = Arc::clone(&context);
+        async move { context.egress.keep(|| context.introduce.notify_one()).await }
+    });
     tracing::info!(worker.id = %context.options.name, "worker ready");
 
     let driven = tokio::select! {
@@ -228,6 +234,7 @@ pub(crate) async fn run_with(
     {
         tracing::warn!("some tasks did not end in time");
     }
+    context.egress.close().await;
     driven
 }
 
@@ -293,16 +300,9 @@ async fn probe_engine(engine: &Engine, options: &Options) -> EngineProbe {
 async fn greet(engine: &Engine, options: &Options) -> Result<EngineInfo, docker::Error> {
     let info = engine.probe().await?;
     engine
-        .ensure_network(&bridge(options), &options.settings.cluster)
+        .ensure_network(&options.bridge(), &options.settings.cluster)
         .await?;
     Ok(info)
-}
-
-fn bridge(options: &Options) -> String {
-    match &*options.settings.cluster {
-        ClusterName::DEFAULT => "dopq".to_owned(),
-        cluster => format!("dopq-{cluster}"),
-    }
 }
 
 fn context(
@@ -310,7 +310,7 @@ fn context(
     broker: &Broker,
     engine: Engine,
     prepared: Prepared,
-    probed: &EngineProbe,
+    (probed, egress): (&EngineProbe, Rules),
     (clock, retention, checkpoints): (Clock, Retention, Checkpoints),
     (inputs, life): (mpsc::Sender<Input>, CancellationToken),
 ) -> Result<Context, Error> {
@@ -326,7 +326,7 @@ fn context(
     };
     let ready = kept_ready(options.settings.network.pool, &probed.info);
     Ok(Context {
-        networks: Networks::new(engine.clone(), identity, bridge(&options), ready),
+        networks: Networks::new(engine.clone(), identity, options.bridge(), ready),
         instance: instance.clone(),
         clock,
         health: Health::default(),
@@ -347,13 +347,14 @@ fn context(
         checkpoints,
         run_settings: RunSettings {
             worker: options.name.clone(),
-            bridge: bridge(&options),
+            bridge: (egress.jobs() != Egress::None).then(|| options.bridge()),
             allow_host_network: options.settings.allow_host_network,
             pids: PIDS,
             gpu_access: probed.offer.access(),
             log_quota: options.settings.limits.log,
             imgdir: prepared.imgdir,
         },
+        egress,
         outdir: prepared.outdir,
         volumes: Arc::new(Volumes::new(&options.settings.volumes, life.clone())),
         live: LivePublisher {

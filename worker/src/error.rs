@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tokio::task::JoinError;
 
 use crate::docker::{MountError, SharedFileError};
-use crate::records;
+use crate::{egress, records};
 
 /// Why a worker could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,9 @@ pub enum Error {
     /// The client for the masters' data plane cannot be made.
     #[error("prepare the connection to the masters")]
     Http(#[source] reqwest::Error),
+    /// What jobs or builds reach cannot be limited as the settings say.
+    #[error("limit what containers reach")]
+    Egress(#[source] egress::Error),
     /// The machine gives no random numbers.
     #[error("read random numbers")]
     Random(#[source] getrandom::Error),
@@ -50,6 +53,7 @@ impl Error {
             | Self::Mount(_)
             | Self::SharedFile(_)
             | Self::Http(_)
+            | Self::Egress(_)
             | Self::Random(_) => false,
         }
     }

@@ -9,6 +9,7 @@ use dopq_common::agent::Event;
 use dopq_common::broker::Link;
 use dopq_common::id::{Digest, GpuId, VolumeName};
 use dopq_common::resources::{ByteSize, Capacity, GpuDevice, MilliCpu, Volume};
+use dopq_common::settings::Scalar as _;
 use dopq_common::wire::Hello;
 use tokio::sync::watch;
 
@@ -149,6 +150,7 @@ impl Inventory {
     }
 
     async fn hello(&self, devices: &[GpuDevice], images: &BTreeSet<Digest>, low: &Option<String>) {
+        let egress = &self.context.egress;
         let hello = Hello {
             session: self.session.clone(),
             agent: env!("CARGO_PKG_VERSION").to_owned(),
@@ -157,7 +159,9 @@ impl Inventory {
             capacity: self.capacity(devices),
             images: images.clone(),
             attempts: Vec::new(),
-            closed: low.clone(),
+            closed: low.clone().or_else(|| egress.problem()),
+            egress: egress.jobs().show(),
+            build_egress: egress.builds().show(),
         };
         self.context.tell(Event::HelloDue(Box::new(hello))).await;
     }

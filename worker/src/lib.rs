@@ -12,6 +12,7 @@ mod data;
 mod disk;
 pub mod docker;
 mod driver;
+pub mod egress;
 mod error;
 mod fetch;
 mod gpu;

@@ -13,6 +13,7 @@ use dopq_common::settings::{BaseUrl, ClusterName, Named, Share, at_least, betwee
 use dopq_common::wire::WorkerKey;
 
 use crate::docker::{BuildNetwork, SharedFile};
+use crate::egress::{Allowed, Egress, Wanted};
 use crate::volumes::VolumeOptions;
 
 pub use crate::docker::Pull;
@@ -26,6 +27,33 @@ pub struct Options {
     pub key: WorkerKey,
     /// Its settings.
     pub settings: Settings,
+}
+
+impl Options {
+    /// The engine's network for jobs.
+    pub(crate) fn bridge(&self) -> String {
+        match &*self.settings.cluster {
+            ClusterName::DEFAULT => "dopq".to_owned(),
+            cluster => format!("dopq-{cluster}"),
+        }
+    }
+
+    /// What is to hold about what containers reach.
+    pub(crate) fn egress(&self) -> Wanted {
+        let Settings {
+            cluster,
+            network,
+            build,
+            ..
+        } = &self.settings;
+        Wanted {
+            name: format!("{}/{}", &**cluster, self.name),
+            jobs: network.egress,
+            bridge: self.bridge(),
+            builds: build.network,
+            allowed: network.egress_allow.clone(),
+        }
+    }
 }
 
 dopq_common::settings! {
@@ -90,8 +118,8 @@ dopq_common::settings! {
     /// Image builds.
     #[derive(Debug, Clone)]
     pub struct BuildOptions {
-        /// Network of image builds: default (the engine's default bridge) or none
-        pub network: BuildNetwork = BuildNetwork::Default;
+        /// Network of image builds: default (the engine's default bridge), internet (from it only the Internet, for every container on it), auto (internet where it can be enforced and nobody else uses that bridge, else default) or none
+        pub network: BuildNetwork = BuildNetwork::Auto;
     }
 }
 
@@ -108,8 +136,12 @@ dopq_common::settings! {
 
 dopq_common::settings! {
     /// Networks of jobs.
-    #[derive(Debug, Clone, Copy)]
+    #[derive(Debug, Clone)]
     pub struct NetworkOptions {
+        /// What jobs reach: open (all that the machine reaches, and the machine), internet (no private, link-local or own addresses of the machine) or none
+        pub egress: Egress = Egress::Open;
+        /// What is reached beside the Internet: addresses, networks or names, with or without a port, such as 10.1.0.0/16 or proxy.lab:3128
+        pub egress_allow: Vec<Allowed> = Vec::new();
         /// Networks of each kind that are kept ready for jobs; 0 makes each when its job starts
         pub pool: usize = 8, between(0, 1000);
     }

@@ -43,6 +43,7 @@ fn table(nodes: &NodeList, now: DateTime<Utc>) -> Table {
         Column::number("CPUS").spare(),
         Column::number("SEEN").spare(),
         Column::text("ENGINE").spare(),
+        Column::text("EGRESS").spare(),
         Column::text("VOLUMES").spare(),
     ]);
     for node in &nodes.nodes {
@@ -68,6 +69,7 @@ fn table(nodes: &NodeList, now: DateTime<Utc>) -> Table {
                 .map_or_else(|| "never".to_owned(), |at| age(at, now))
                 .into(),
             (&node.engine).into(),
+            egress(node).into(),
             node.volumes.join(",").into(),
         ]);
     }
@@ -89,6 +91,18 @@ fn gpus(node: &Node) -> String {
     } else {
         format!("{text} ({broken} broken)")
     }
+}
+
+/// What its jobs reach, and its builds where that is another.
+fn egress(node: &Node) -> String {
+    let builds = match &*node.build_egress {
+        "default" => "open",
+        other => other,
+    };
+    if builds.is_empty() || builds == node.egress {
+        return node.egress.clone();
+    }
+    format!("{}, builds {builds}", node.egress)
 }
 
 /// Each model once, with its number.
@@ -178,6 +192,18 @@ mod tests {
         let text = table(&nodes, "2026-11-24T07:00:00Z".parse().unwrap()).render_at_80();
         for part in ["8/16 (1 broken)", "gpu-machin", "cordoned", "JOBS"] {
             assert!(text.contains(part), "{part}:\n{text}");
+        }
+        let mut node = nodes.nodes.into_iter().next().unwrap();
+        for (jobs, builds, told) in [
+            ("", "", ""),
+            ("open", "default", "open"),
+            ("open", "internet", "open, builds internet"),
+            ("internet", "internet", "internet"),
+            ("internet", "none", "internet, builds none"),
+        ] {
+            node.egress = jobs.to_owned();
+            node.build_egress = builds.to_owned();
+            assert_eq!(egress(&node), told);
         }
     }
 }

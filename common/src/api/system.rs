@@ -81,6 +81,12 @@ pub struct Node {
     pub engine: String,
     /// How GPUs get into containers.
     pub gpu_mode: String,
+    /// What jobs reach: `open`, `internet` or `none`; empty if it does not say.
+    #[serde(default)]
+    pub egress: String,
+    /// What build steps reach: `default`, `internet` or `none`; empty if it does not say.
+    #[serde(default)]
+    pub build_egress: String,
     /// When it was last heard from.
     pub last_seen_at: Option<DateTime<Utc>>,
     /// Its GPUs.

@@ -118,6 +118,12 @@ pub struct Hello {
     /// Why it takes no attempts now, if it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<String>,
+    /// What jobs reach: `open`, `internet` or `none`; empty from older workers.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub egress: String,
+    /// What build steps reach: `default`, `internet` or `none`; empty from older workers.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub build_egress: String,
 }
 
 /// An attempt that a worker knows.

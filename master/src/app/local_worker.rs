@@ -28,6 +28,8 @@ pub(super) fn options(
         docker_files,
         imgdir,
         outdir,
+        build,
+        network,
         volumes,
     } = settings.worker.clone();
     Ok(Options {
@@ -50,6 +52,8 @@ pub(super) fn options(
             slots_per_gpu,
             imgdir,
             outdir,
+            build,
+            network,
             volumes,
             ..dopq_worker::Settings::default()
         },

@@ -198,6 +198,10 @@ dopq_common::settings! {
         pub imgdir: Option<PathBuf> = None;
         /// Standalone: the folder below which every attempt gets its /outdir
         pub outdir: Option<PathBuf> = None;
+        /// Standalone: image builds
+        pub build as "builds": dopq_worker::BuildOptions = dopq_worker::BuildOptions::default();
+        /// Standalone: networks of jobs
+        pub network: dopq_worker::NetworkOptions = dopq_worker::NetworkOptions::default();
         /// Standalone: folders that outlive jobs
         pub volumes: dopq_worker::VolumeOptions = dopq_worker::VolumeOptions::default();
     }

@@ -74,6 +74,8 @@ fn hello(gpu: &str, image: &str, attempt: &str) -> Report {
         },
         images: BTreeSet::from([image.parse().expect("a digest")]),
         closed: None,
+        egress: String::new(),
+        build_egress: String::new(),
         attempts: vec![KnownAttempt {
             attempt: attempt.parse().expect("an attempt"),
             phase: Some(AttemptPhase::Running),

@@ -9,6 +9,7 @@ use dopq_common::wire::{ClusterKey, WorkerKey};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::args::Args;
+use crate::egress::Egress;
 use crate::options::{self, Options};
 
 /// Where RabbitMQ is on a machine of one's own.
@@ -88,6 +89,11 @@ pub(crate) fn read(
     let key = worker_key(&mut layers, &settings, name.as_ref());
     let client = worker_client(name.as_ref().map_or("", WorkerId::as_str));
     settings.worker.volumes.check(&mut layers, "volumes.");
+    layers.require(
+        !settings.worker.allow_host_network || settings.worker.network.egress == Egress::Open,
+        "network.egress",
+        "with allow_host_network it must be open: nothing limits the machine's own network",
+    );
     let cluster = &settings.worker.cluster;
     let broker = settings
         .broker

@@ -6,6 +6,7 @@ use dopq_common::settings::{Field as _, Key};
 
 use super::read::Program;
 use super::*;
+use crate::egress::Egress;
 use crate::options::GpuMode;
 
 fn variables<'v>(
@@ -71,6 +72,31 @@ fn all_mistakes_are_told_at_once() {
         "xml",
         "guest/guest is refused for another machine (rabbit.lab)",
     ] {
+        assert!(told.contains(part), "{part} is missing in {told}");
+    }
+}
+
+#[test]
+fn the_machine_s_network_is_not_given_where_jobs_are_limited() {
+    let environment = [("DOPQ_SECRET", "s"), ("DOPQ_NETWORK_EGRESS", "internet")];
+    let config = read(
+        &args("--set network.egress_allow=10.1.0.0/16,proxy.lab:3128"),
+        variables(&environment),
+    );
+    let config = config.unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let network = config.options.settings.network;
+    assert_eq!(
+        (network.egress, network.egress_allow.len()),
+        (Egress::Internet, 2)
+    );
+    let Err(mistakes) = read(
+        &args("--set allow_host_network=true --set network.egress_allow=http://proxy"),
+        variables(&environment),
+    ) else {
+        panic!("it was taken");
+    };
+    let told = mistakes.to_string();
+    for part in ["it must be open", "http://proxy"] {
         assert!(told.contains(part), "{part} is missing in {told}");
     }
 }

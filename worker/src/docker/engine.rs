@@ -16,6 +16,7 @@ use super::error::{BuildError, Error};
 use super::fake::Fake;
 
 use super::namespace::{NetworkFiles, Traces, traces};
+use super::network::Bridge;
 use super::plan::Plan;
 use crate::disk::Disk;
 
@@ -62,6 +63,29 @@ impl Engine {
     /// [`Error::Conflict`] when something else has the name; and any other.
     pub async fn ensure_network(&self, name: &str, cluster: &str) -> Result<(), Error> {
         either!(self, engine => engine.ensure_network(name, cluster).await)
+    }
+
+    /// The bridge of this name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is none; [`Error::Conflict`] if it is not one bridge; and any other.
+    pub async fn find_bridge(&self, name: &str) -> Result<Bridge, Error> {
+        match self {
+            Self::Docker(client) => client.find_bridge(name).await,
+            #[cfg(any(test, feature = "fake-engine"))]
+            Self::Fake(_) => Err(Error::NotFound {
+                message: format!("{name}: an engine in memory has no interfaces"),
+            }),
+        }
+    }
+
+    /// The addresses of the proxies that containers and builds are told to use.
+    pub(crate) async fn proxies(&self) -> Vec<String> {
+        match self {
+            Self::Docker(client) => client.registries().await.proxies(),
+            #[cfg(any(test, feature = "fake-engine"))]
+            Self::Fake(_) => Vec::new(),
+        }
     }
 
     /// Gives the engine [`holder_image`](super::holder_image), whose program `/wait` only waits.

@@ -41,6 +41,7 @@ pub(crate) use images::plain_name;
 pub use mounts::{HostFolder, MountError, PlanMount, WORKSPACE, WORKSPACE_ASIDE, job_folder};
 pub use names::{BuildSpace, NameKey, loaded_name};
 pub use namespace::{NETWORK_FILES, NetworkFiles, Traces, holder_image};
+pub use network::Bridge;
 pub use plan::{
     GpuAccess, JoinedNetwork, LABEL_ATTEMPT, LABEL_CLUSTER, LABEL_CONFIG, LABEL_DIGEST, LABEL_GPUS,
     LABEL_INSTANCE, LABEL_JOB, LABEL_USER, LABEL_WORKER, Plan, PlanError, PlanNetwork, RunSettings,

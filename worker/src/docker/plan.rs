@@ -58,8 +58,9 @@ pub enum GpuAccess {
 pub struct RunSettings {
     /// The worker's name.
     pub worker: WorkerId,
-    /// The bridge for jobs; made by [`Engine::ensure_network`](super::Engine::ensure_network).
-    pub bridge: String,
+    /// The bridge for jobs, made by [`Engine::ensure_network`](super::Engine::ensure_network); `None` if they get no
+    /// network, whatever they ask for.
+    pub bridge: Option<String>,
     /// Whether jobs may use the machine's network.
     pub allow_host_network: bool,
     /// Maximum of processes and threads in a container.
@@ -203,7 +204,10 @@ pub fn plan(input: &PlanInput<'_>, settings: &RunSettings) -> Result<Plan, PlanE
     let wishes = &input.spec.container;
     let network = match wishes.network {
         Network::None => PlanNetwork::None,
-        Network::Bridge => PlanNetwork::Bridge(settings.bridge.clone()),
+        Network::Bridge => match &settings.bridge {
+            Some(bridge) => PlanNetwork::Bridge(bridge.clone()),
+            None => PlanNetwork::None,
+        },
         Network::Host if settings.allow_host_network => PlanNetwork::Host,
         Network::Host => return Err(PlanError::HostNetwork),
     };

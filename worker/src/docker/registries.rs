@@ -116,6 +116,22 @@ impl Registries {
         })
         .collect()
     }
+
+    /// The addresses of the proxies.
+    pub(super) fn proxies(&self) -> Vec<String> {
+        let set = self.proxies.get("default").into_iter();
+        let urls = set.flat_map(|proxies| {
+            let Proxies {
+                http_proxy,
+                https_proxy,
+                ftp_proxy,
+                all_proxy,
+                no_proxy: _,
+            } = proxies;
+            [http_proxy, https_proxy, ftp_proxy, all_proxy]
+        });
+        urls.filter(|url| !url.is_empty()).cloned().collect()
+    }
 }
 
 /// The registry's host in an image's name.
@@ -172,6 +188,7 @@ mod tests {
                 "no_proxy=lan"
             ]
         );
+        assert_eq!(file.proxies(), ["http://p:1"]);
         std::fs::write(&path, "[").expect("written");
         for path in [Some(&*path), None] {
             let file = Registries::read(path).await;

@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::data::DataPlane;
 use crate::disk::is_full;
 use crate::docker::{Engine, HostFolder, RunSettings};
+use crate::egress;
 use crate::fetch::Bundles;
 use crate::images::Images;
 use crate::input::Input;
@@ -47,6 +48,7 @@ pub(crate) struct Context {
     pub(crate) checkpoints: Checkpoints,
     pub(crate) run_settings: RunSettings,
     pub(crate) networks: Networks,
+    pub(crate) egress: egress::Rules,
     pub(crate) outdir: HostFolder,
     pub(crate) volumes: Arc<Volumes>,
     pub(crate) live: LivePublisher,

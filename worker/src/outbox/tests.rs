@@ -38,6 +38,8 @@ fn hello(seq: u64) -> Report {
         },
         images: std::collections::BTreeSet::new(),
         closed: None,
+        egress: String::new(),
+        build_egress: String::new(),
         attempts: Vec::new(),
     };
     report(seq, wire::Report::Hello(Box::new(hello)))

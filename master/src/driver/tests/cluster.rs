@@ -356,6 +356,8 @@ impl FakeWorker {
             },
             images: std::collections::BTreeSet::new(),
             closed: None,
+            egress: String::new(),
+            build_egress: String::new(),
             attempts: Vec::new(),
         };
         self.report(Report::Hello(Box::new(hello))).await;

@@ -40,6 +40,8 @@ pub(in crate::http) fn node(model: &Model, caller: &Caller, worker: &Worker) -> 
         agent: hello.map_or_else(String::new, |hello| hello.agent.clone()),
         engine: hello.map_or_else(String::new, |hello| hello.engine.clone()),
         gpu_mode: hello.map_or_else(String::new, |hello| hello.gpu_mode.clone()),
+        egress: hello.map_or_else(String::new, |hello| hello.egress.clone()),
+        build_egress: hello.map_or_else(String::new, |hello| hello.build_egress.clone()),
         last_seen_at: beat.map(|(at, _)| at.to_datetime()),
         gpus: gpus.collect(),
         cpu_cores: cores(worker.capacity.cpu),

@@ -41,25 +41,33 @@ pub fn without_names(
     image_tar::copy(archive, to).map_err(|error| error.to_string())
 }
 
-/// The network of build steps; BuildKit has no other that is not the machine's own.
+/// The network of build steps. BuildKit has the engine's default bridge, the machine's own network and none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BuildNetwork {
+    /// [`Self::Internet`] where it can be enforced and concerns nobody else, otherwise [`Self::Default`].
+    Auto,
     /// The engine's default bridge.
     Default,
+    /// The same, from which only the Internet is reached.
+    Internet,
     /// Loopback only.
     None,
 }
 
 impl Named for BuildNetwork {
-    const NAMES: &'static [(&'static str, Self)] =
-        &[("default", Self::Default), ("none", Self::None)];
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
+        ("default", Self::Default),
+        ("internet", Self::Internet),
+        ("none", Self::None),
+    ];
 }
 
 impl BuildNetwork {
     /// The engine's word.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
-            Self::Default => "default",
+            Self::Auto | Self::Default | Self::Internet => "default",
             Self::None => "none",
         }
     }

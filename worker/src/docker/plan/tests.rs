@@ -67,7 +67,7 @@ fn gpus(count: usize) -> Allocation {
 fn settings() -> RunSettings {
     RunSettings {
         worker: "node-1".parse().expect("a name"),
-        bridge: "dopq".to_owned(),
+        bridge: Some("dopq".to_owned()),
         allow_host_network: false,
         pids: 4096,
         gpu_access: GpuAccess::EnvironmentOnly,
@@ -453,6 +453,15 @@ fn the_machines_network_is_the_administrators_to_give() {
     assert_eq!(case.plan(), Err(PlanError::HostNetwork));
     case.settings.allow_host_network = true;
     assert_eq!(case.plan().expect("allowed").network, PlanNetwork::Host);
+}
+
+#[test]
+fn without_a_bridge_no_job_has_a_network() {
+    let mut case = Case::of(plain());
+    let plan = case.plan().expect("allowed");
+    assert_eq!(plan.network, PlanNetwork::Bridge("dopq".to_owned()));
+    case.settings.bridge = None;
+    assert_eq!(case.plan().expect("allowed").network, PlanNetwork::None);
 }
 
 #[test]

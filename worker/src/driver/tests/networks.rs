@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::rig::Rig;
+use crate::Error;
 use crate::docker::Container;
 use crate::docker::fake::{Fault, Program};
+use crate::egress::Egress;
 
 const HOLDER: &str = "dopq-holder-";
 
@@ -36,7 +38,7 @@ async fn joined(rig: &Rig, name: &str) -> Option<String> {
 
 async fn started() -> Rig {
     let mut rig = Rig::new().await;
-    rig.networks = 2;
+    rig.network.pool = 2;
     rig.start().await;
     rig
 }
@@ -91,7 +93,7 @@ async fn a_killed_worker_leaves_no_namespace_but_that_of_its_job() {
     rig.until("running").await;
     let before = holders(&rig, 2).await;
     rig.kill().await;
-    rig.networks = 0;
+    rig.network.pool = 0;
     rig.start().await;
     let left = holders(&rig, 1).await;
     assert!(before.contains(&left[0]));
@@ -103,4 +105,14 @@ async fn a_killed_worker_leaves_no_namespace_but_that_of_its_job() {
     );
     holders(&rig, 0).await;
     rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_cannot_limit_its_jobs_as_it_should_does_not_start() {
+    let mut rig = Rig::new().await;
+    rig.network.egress = Egress::Internet;
+    rig.start().await;
+    let error = rig.failed().await;
+    assert!(matches!(error, Error::Egress(_)), "{error:?}");
+    assert!(containers(&rig).await.is_empty());
 }

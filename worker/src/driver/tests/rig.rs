@@ -48,7 +48,7 @@ pub(super) struct Rig {
     pub(super) limits: crate::Limits,
     pub(super) retention: crate::Retention,
     /// Networks that are kept ready.
-    pub(super) networks: usize,
+    pub(super) network: crate::NetworkOptions,
     pub(super) volumes: crate::VolumeOptions,
     pub(super) results_max_bytes: Option<u64>,
     pub(super) checkpoint_max_bytes: Option<u64>,
@@ -97,7 +97,10 @@ impl Rig {
             dir: tempfile::tempdir().expect("folder"),
             limits,
             retention: crate::Retention::default(),
-            networks: 0,
+            network: crate::NetworkOptions {
+                pool: 0,
+                ..crate::NetworkOptions::default()
+            },
             volumes: crate::VolumeOptions::default(),
             results_max_bytes: None,
             checkpoint_max_bytes: Some(1 << 30),
@@ -129,9 +132,7 @@ impl Rig {
                 },
                 limits: self.limits,
                 retention: self.retention,
-                network: crate::NetworkOptions {
-                    pool: self.networks,
-                },
+                network: self.network.clone(),
                 volumes: self.volumes.clone(),
                 ..Settings::default()
             },

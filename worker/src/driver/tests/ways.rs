@@ -181,6 +181,7 @@ async fn an_ended_worker_leaves_its_containers_running() {
             assert_eq!(hello.attempts.len(), 1);
             assert_eq!(hello.capacity.gpus.len(), 2);
             assert_eq!(hello.gpu_mode, "simulated");
+            assert_eq!((&*hello.egress, &*hello.build_egress), ("open", "default"));
             break;
         }
     }
