@@ -298,6 +298,7 @@ pub(crate) fn settings() -> RunSettings {
     RunSettings {
         worker: "bench".parse().expect("a name"),
         bridge: Some("bridge".to_owned()),
+        publish: None,
         allow_host_network: false,
         pids: 256,
         gpu_access: GpuAccess::EnvironmentOnly,

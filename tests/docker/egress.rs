@@ -4,10 +4,11 @@
 
 use std::process::{Child, Command, Stdio};
 
+use dopq_common::job::Port;
 use dopq_common::settings::Scalar as _;
 use dopq_tests::filter::{Table, can_be_set, listen, tool};
 use dopq_tests::wait_for;
-use dopq_worker::docker::{BuildNetwork, PlanNetwork};
+use dopq_worker::docker::{BuildNetwork, PlanNetwork, Publish};
 use dopq_worker::egress::{Allowed, Egress, Error, Rules, Wanted};
 
 use crate::bench::{Bench, PATIENCE, joined};
@@ -256,4 +257,33 @@ async fn what_a_step_reaches_is_limited_while_the_worker_runs() {
     assert!(!table.stands());
     let output = reached(3).await;
     assert!(output.contains(" gateway: here"), "{output}");
+}
+
+#[tokio::test]
+async fn a_job_s_ports_are_reached_where_the_administrator_says() {
+    let bench = Bench::docker().await;
+    let serve = "/bin/busybox mkdir /w; echo here > /w/index.html; echo ready; exec /bin/busybox httpd -f -p 80 -h /w";
+    let ports = serde_json::json!({"ports": {"80/tcp": null, "81/udp": 81}});
+    let mut plan = bench.plan_with(1, serve, ports);
+    assert_eq!(plan.publish, None, "off by default");
+    plan.network = PlanNetwork::Bridge("bridge".to_owned());
+    let port = |number, is_udp| Port { number, is_udp };
+    plan.publish = Some(Publish {
+        address: [127, 0, 0, 1].into(),
+        ports: [port(80, false), port(81, true)].into(),
+    });
+    let id = bench.run(&plan).await;
+    bench.printed(&id, "ready").await;
+    let found = bench.engine.inspect(&id).await.expect("asked");
+    let published = found.expect("there").published;
+    let [(tcp, at), (udp, _)] = &published[..] else {
+        panic!("{published:?}");
+    };
+    assert_eq!((&**tcp, &**udp), ("80/tcp", "81/udp"));
+    assert!(at.starts_with("127.0.0.1:"), "{at}");
+    let page = tool(
+        "/bin/busybox",
+        &["wget", "-q", "-O", "-", &format!("http://{at}/")],
+    );
+    assert_eq!(page.expect("reached"), HERE);
 }

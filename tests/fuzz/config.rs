@@ -91,7 +91,7 @@ const FIELDS: [&str; 32] = [
     "unknown",
 ];
 
-const PARAMETERS: [&str; 28] = [
+const PARAMETERS: [&str; 29] = [
     "command",
     "cpu_shares",
     "cpuset_cpus",
@@ -108,6 +108,7 @@ const PARAMETERS: [&str; 28] = [
     "mem_swappiness",
     "nano_cpus",
     "network_mode",
+    "ports",
     "read_only",
     "shm_size",
     "stdin_open",

@@ -348,6 +348,7 @@ fn context(
         run_settings: RunSettings {
             worker: options.name.clone(),
             bridge: (egress.jobs() != Egress::None).then(|| options.bridge()),
+            publish: options.settings.network.publish,
             allow_host_network: options.settings.allow_host_network,
             pids: PIDS,
             gpu_access: probed.offer.access(),

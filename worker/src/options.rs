@@ -4,6 +4,7 @@
 //! them itself.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -142,6 +143,8 @@ dopq_common::settings! {
         pub egress: Egress = Egress::Open;
         /// What is reached beside the Internet: addresses, networks or names, with or without a port, such as 10.1.0.0/16 or proxy.lab:3128
         pub egress_allow: Vec<Allowed> = Vec::new();
+        /// Address of this machine on which ports of jobs are published; by default none are
+        pub publish: Option<IpAddr> = None;
         /// Networks of each kind that are kept ready for jobs; 0 makes each when its job starts
         pub pool: usize = 8, between(0, 1000);
     }

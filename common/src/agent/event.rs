@@ -52,6 +52,8 @@ pub enum Event {
         attempt: AttemptId,
         /// When, by the engine.
         at: Timestamp,
+        /// What the job's user should know of it.
+        note: String,
     },
     /// The start did not succeed, or nobody knows.
     StartFailed {

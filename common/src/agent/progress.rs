@@ -86,12 +86,17 @@ impl Step<'_> {
         }
     }
 
-    pub(super) fn started(&mut self, id: AttemptId, at: Timestamp) -> Result<(), Rejected> {
+    pub(super) fn started(
+        &mut self,
+        id: AttemptId,
+        at: Timestamp,
+        note: &str,
+    ) -> Result<(), Rejected> {
         let Stage::Starting { container, .. } = &self.get(id)?.stage else {
             return Err(self.stale(id));
         };
         let container = Arc::clone(container);
-        self.runs(id, container, at, false);
+        self.runs(id, container, at, (false, note));
         Ok(())
     }
 
@@ -163,10 +168,10 @@ impl Step<'_> {
                 return self.still_created(id, container, since, look_at);
             }
             (Stage::Starting { .. }, Some(Status::Running { since })) => {
-                self.runs(id, container, since, false);
+                self.runs(id, container, since, (false, ""));
             }
             (Stage::Starting { .. }, Some(Status::Paused { since })) => {
-                self.runs(id, container, since, true);
+                self.runs(id, container, since, (true, ""));
             }
             (Stage::Running { .. }, Some(Status::Paused { .. })) => {
                 self.enter(id, Stage::Paused { container, since }, "");
@@ -214,7 +219,13 @@ impl Step<'_> {
     }
 
     /// It was started, by whatever way that is known; end it at once when it was told to meanwhile.
-    fn runs(&mut self, id: AttemptId, container: Arc<str>, since: Timestamp, paused: bool) {
+    fn runs(
+        &mut self,
+        id: AttemptId,
+        container: Arc<str>,
+        since: Timestamp,
+        (paused, note): (bool, &str),
+    ) {
         let ending = self
             .state
             .attempts
@@ -228,7 +239,7 @@ impl Step<'_> {
             container: Arc::clone(&container),
             since,
         };
-        self.enter(id, running, "");
+        self.enter(id, running, note);
         if ending {
             self.terminate(id, &container, since, paused);
         } else if paused {

@@ -41,7 +41,7 @@ pub fn step(
         Event::ImageReady { attempt, image } => step.image_ready(attempt, image),
         Event::PreparationFailed { attempt, outcome } => step.preparation_failed(attempt, outcome),
         Event::ContainerCreated { attempt, created } => step.created(attempt, created),
-        Event::ContainerStarted { attempt, at } => step.started(attempt, at),
+        Event::ContainerStarted { attempt, at, note } => step.started(attempt, at, &note),
         Event::StartFailed { attempt, fault } => step.start_failed(attempt, fault),
         Event::Inspected { attempt, status } => step.inspected(attempt, status),
         Event::Verified {

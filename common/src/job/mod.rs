@@ -20,7 +20,7 @@ pub use outcome::{CHECKPOINTED, Cause, Outcome, RetryRule};
 pub use results::{LeftOut, NAMED_MAX, Results};
 pub use spec::{
     ArraySpec, Artifacts, Class, ContainerSpec, Dependency, DependencyKind, HealthCheck,
-    ImageSource, JobSpec, Network, OnWorkerLoss, Outdir, Ulimit,
+    ImageSource, JobSpec, Network, OnWorkerLoss, Outdir, Port, Ulimit,
 };
 pub use state::{
     Active, BundleRef, Expected, ExpectedBy, Finished, Job, JobState, Phase, Queued, Stage,

@@ -3,7 +3,8 @@
 //! Only [`crate::bundle::config`] builds a [`JobSpec`] from text, so holding one means that every
 //! limit and rule held. The text itself is what is stored and sent; this type is never serialised.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use crate::id::{JobId, UserName};
@@ -214,6 +215,25 @@ pub struct ContainerSpec {
     pub extra_hosts: BTreeMap<String, String>,
     /// Namespaced kernel parameters that are known to be safe.
     pub sysctls: BTreeMap<String, String>,
+    /// Ports to be reached from outside, where the administrator allows it.
+    pub ports: BTreeSet<Port>,
+}
+
+/// A port on which a container listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Port {
+    /// From 1.
+    pub number: u16,
+    /// Of UDP; otherwise of TCP.
+    pub is_udp: bool,
+}
+
+impl fmt::Display for Port {
+    /// As Docker writes it: `8888/tcp`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocol = if self.is_udp { "udp" } else { "tcp" };
+        write!(f, "{}/{protocol}", self.number)
+    }
 }
 
 /// A resource limit, as `setrlimit` names it.

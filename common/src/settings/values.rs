@@ -49,6 +49,7 @@ scalars! { text, value:
     MilliCpu => cores(text), format!("{}.{:03}", value.0 / 1000, value.0 % 1000);
     WorkerId => text.parse().map_err(|error| format!("{error}")), value.to_string();
     SocketAddr => address(text), value.to_string();
+    IpAddr => ip_address(text), value.to_string();
     Share => share(text), format!("{}%", value.0 * 100.0);
     ClusterName => cluster_name(text), value.0.clone();
     BaseUrl => base_url(text), value.0.clone();
@@ -104,6 +105,11 @@ fn cores(text: &str) -> Result<MilliCpu, String> {
         reason = "a whole number within the bounds that were just checked"
     )]
     Ok(MilliCpu(milli as u64))
+}
+
+fn ip_address(text: &str) -> Result<IpAddr, String> {
+    let fault = |_| format!("{text:?} is not an address, such as 10.1.2.3");
+    text.trim().parse().map_err(fault)
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

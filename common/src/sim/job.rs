@@ -1,6 +1,6 @@
 //! Jobs as simulations submit them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::id::UserName;
@@ -43,6 +43,7 @@ pub fn spec(user: UserName, request: Request) -> JobSpec {
             dns: Vec::new(),
             extra_hosts: BTreeMap::new(),
             sysctls: BTreeMap::new(),
+            ports: BTreeSet::new(),
         },
         class: Class::Normal,
         priority: 0,

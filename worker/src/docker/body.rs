@@ -7,14 +7,14 @@ use std::time::Duration;
 use bollard::models::{
     ContainerCreateBody, DeviceRequest, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum,
     HostConfigLogConfig, Mount, MountBindOptions, MountBindOptionsPropagationEnum, MountType,
-    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+    PortBinding, PortMap, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 use dopq_common::id::GpuId;
-use dopq_common::job::HealthCheck;
+use dopq_common::job::{HealthCheck, Port};
 
 use super::mounts::PlanMount;
 use super::namespace::NETWORK_FILES;
-use super::plan::{GpuAccess, JoinedNetwork, Plan, PlanNetwork};
+use super::plan::{GpuAccess, JoinedNetwork, Plan, PlanNetwork, Publish};
 
 /// Number of log files that the engine keeps.
 const LOG_FILES: &str = "2";
@@ -49,6 +49,10 @@ impl Plan {
             labels: Some(self.labels.clone().into_iter().collect()),
             stop_signal: Some(user.stop_signal.clone()),
             stop_timeout: i64::try_from(self.grace.as_secs()).ok(),
+            exposed_ports: self
+                .publish
+                .as_ref()
+                .map(|publish| publish.ports.iter().map(Port::to_string).collect()),
             host_config: Some(self.host_config()),
             ..ContainerCreateBody::default()
         }
@@ -110,6 +114,7 @@ impl Plan {
             auto_remove: Some(false),
             privileged: Some(false),
             publish_all_ports: Some(false),
+            port_bindings: self.publish.as_ref().map(port_bindings),
             cap_drop: Some(vec!["ALL".to_owned()]),
             security_opt: Some(vec!["no-new-privileges:true".to_owned()]),
             ipc_mode: Some("private".to_owned()),
@@ -145,6 +150,18 @@ impl Plan {
             ),
         }
     }
+}
+
+/// Without a port of the machine the engine takes one that is free.
+fn port_bindings(publish: &Publish) -> PortMap {
+    let binding = PortBinding {
+        host_ip: Some(publish.address.to_string()),
+        host_port: None,
+    };
+    let ports = publish.ports.iter();
+    ports
+        .map(|port| (port.to_string(), Some(vec![binding.clone()])))
+        .collect()
 }
 
 /// The user's own check, or none. Disables the image's check.

@@ -1,9 +1,12 @@
 //! Containers: create, start, inspect, wait, signal, pause, remove.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
 
 use bollard::errors::Error as ApiError;
-use bollard::models::{ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum};
+use bollard::models::{
+    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, PortMap,
+};
 use bollard::query_parameters::{
     CreateContainerOptions, KillContainerOptions, ListContainersOptions, RemoveContainerOptions,
     WaitContainerOptions,
@@ -316,7 +319,25 @@ fn container(found: ContainerInspectResponse) -> Container {
             .host_config
             .and_then(|host| host.network_mode)
             .and_then(|mode| mode.strip_prefix("container:").map(str::to_owned)),
+        published: published(found.network_settings.and_then(|network| network.ports)),
     }
+}
+
+/// The published ones of these ports, in order.
+fn published(ports: Option<PortMap>) -> Vec<(String, String)> {
+    let mut published: Vec<_> = ports
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|(port, bindings)| {
+            let binding = bindings?.into_iter().next()?;
+            let (address, number) = (binding.host_ip?, binding.host_port?);
+            let number: u16 = number.parse().ok()?;
+            let address: IpAddr = address.parse().ok()?;
+            Some((port, SocketAddr::new(address, number).to_string()))
+        })
+        .collect();
+    published.sort_unstable();
+    published
 }
 
 /// The engine writes year 1 for "never".

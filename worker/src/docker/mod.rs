@@ -44,8 +44,8 @@ pub use namespace::{NETWORK_FILES, NetworkFiles, Traces, holder_image};
 pub use network::Bridge;
 pub use plan::{
     GpuAccess, JoinedNetwork, LABEL_ATTEMPT, LABEL_CLUSTER, LABEL_CONFIG, LABEL_DIGEST, LABEL_GPUS,
-    LABEL_INSTANCE, LABEL_JOB, LABEL_USER, LABEL_WORKER, Plan, PlanError, PlanNetwork, RunSettings,
-    UserPart, container_name, plan,
+    LABEL_INSTANCE, LABEL_JOB, LABEL_USER, LABEL_WORKER, Plan, PlanError, PlanNetwork, Publish,
+    RunSettings, UserPart, container_name, plan,
 };
 pub use plan_input::{CheckpointFolder, PlanInput};
 pub use shared_files::{SharedFile, SharedFileError};

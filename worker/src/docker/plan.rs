@@ -4,12 +4,13 @@
 //! other jobs' namespaces, so no input can ask for them. [`body`](super::body) converts it to the engine's request and adds the
 //! fixed rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use dopq_common::id::{AttemptId, GpuId, WorkerId};
-use dopq_common::job::{ContainerSpec, HealthCheck, Network, Ulimit};
+use dopq_common::job::{ContainerSpec, HealthCheck, Network, Port, Ulimit};
 use dopq_common::resources::{ByteSize, MilliCpu};
 use dopq_common::secret::Secret;
 use dopq_common::settings::ClusterName;
@@ -61,6 +62,8 @@ pub struct RunSettings {
     /// The bridge for jobs, made by [`Engine::ensure_network`](super::Engine::ensure_network); `None` if they get no
     /// network, whatever they ask for.
     pub bridge: Option<String>,
+    /// The address of the machine on which ports of jobs are published; `None` if none are.
+    pub publish: Option<IpAddr>,
     /// Whether jobs may use the machine's network.
     pub allow_host_network: bool,
     /// Maximum of processes and threads in a container.
@@ -106,6 +109,15 @@ pub struct JoinedNetwork {
     pub files: HostFolder,
 }
 
+/// Ports to publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publish {
+    /// On which address of the machine.
+    pub address: IpAddr,
+    /// Those of the container.
+    pub ports: BTreeSet<Port>,
+}
+
 /// A request that this worker does not allow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
@@ -129,6 +141,8 @@ pub struct Plan {
     pub mounts: Vec<PlanMount>,
     /// The network.
     pub network: PlanNetwork,
+    /// Ports of the container that the engine publishes on ports of its choice.
+    pub publish: Option<Publish>,
     /// Memory, which is also the limit of memory and swap together.
     pub memory: ByteSize,
     /// CPU limit; `None` for no limit.
@@ -223,6 +237,7 @@ pub fn plan(input: &PlanInput<'_>, settings: &RunSettings) -> Result<Plan, PlanE
         labels: labels(input, settings, &gpus),
         env: environment::merge(input, &gpus),
         mounts: mounts(input, settings),
+        publish: publish(wishes, &network, settings),
         network,
         memory: input.allocation.memory,
         cpu_limit: wishes.cpu_limit,
@@ -234,6 +249,18 @@ pub fn plan(input: &PlanInput<'_>, settings: &RunSettings) -> Result<Plan, PlanE
         grace: input.spec.grace,
         user: user_part(wishes),
     })
+}
+
+/// What is published of what the job wishes.
+fn publish(
+    wishes: &ContainerSpec,
+    network: &PlanNetwork,
+    settings: &RunSettings,
+) -> Option<Publish> {
+    let address = settings.publish?;
+    let ports = wishes.ports.clone();
+    let is_bridge = matches!(network, PlanNetwork::Bridge(_));
+    (is_bridge && !ports.is_empty()).then_some(Publish { address, ports })
 }
 
 /// The container's name. It makes a second creation for the same attempt fail. It ends in the beginning of the job's

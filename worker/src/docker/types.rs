@@ -132,6 +132,8 @@ pub struct Container {
     pub image: String,
     /// The id of the container whose network it joins.
     pub joins: Option<String>,
+    /// Its published ports, such as `8888/tcp`, each with where it is reached, such as `10.1.2.3:49153`.
+    pub published: Vec<(String, String)>,
 }
 
 /// How a container ended.

@@ -113,9 +113,13 @@ pub(super) fn perform(work: &mut Work, act: Act) {
             });
         }
         Act::Finish { discard, .. } => finish::finish(work, attempt, discard),
-        Act::Start { container, .. } => work.context.spawn_for(attempt, async move {
-            Some(start(&context, attempt, &container).await)
-        }),
+        Act::Start { container, .. } => {
+            let run = work.run_of(attempt).ok();
+            let has_ports = run.is_some_and(|run| !run.spec.container.ports.is_empty());
+            work.context.spawn_for(attempt, async move {
+                Some(start(&context, attempt, &container, has_ports).await)
+            });
+        }
         Act::Inspect { container, .. } => work.context.spawn_for(attempt, async move {
             let found = inspect(&context, &container).await;
             let status = found.as_ref().map(status);
@@ -278,7 +282,7 @@ async fn write_lines(
     Ok(())
 }
 
-async fn start(context: &Context, attempt: AttemptId, container: &str) -> Event {
+async fn start(context: &Context, attempt: AttemptId, container: &str, has_ports: bool) -> Event {
     let started = {
         let _permit = context.starts.acquire().await;
         context.engine.start(container).await
@@ -286,7 +290,12 @@ async fn start(context: &Context, attempt: AttemptId, container: &str) -> Event 
     let error = match started {
         Ok(()) => {
             let at = context.clock.now();
-            return Event::ContainerStarted { attempt, at };
+            let note = if has_ports {
+                published(context, container).await
+            } else {
+                String::new()
+            };
+            return Event::ContainerStarted { attempt, at, note };
         }
         Err(error) => error,
     };
@@ -318,6 +327,23 @@ async fn start(context: &Context, attempt: AttemptId, container: &str) -> Event 
     };
     tracing::warn!(%attempt, error = chain(&error), "failed to start the container");
     Event::StartFailed { attempt, fault }
+}
+
+/// Where the container's ports are reached, in words.
+async fn published(context: &Context, container: &str) -> String {
+    let node = &context.options.name;
+    let found = match context.engine.inspect(container).await {
+        Ok(found) => found.map(|found| found.published).unwrap_or_default(),
+        Err(error) => {
+            tracing::warn!(error = chain(&error), container, "cannot see its ports");
+            return "its ports are not known".to_owned();
+        }
+    };
+    if found.is_empty() {
+        return format!("{node} publishes no ports");
+    }
+    let words = found.iter().map(|(port, at)| format!("{port} -> {at}"));
+    format!("ports on {node}: {}", words.collect::<Vec<_>>().join(", "))
 }
 
 /// Looks at a container until the engine answers.

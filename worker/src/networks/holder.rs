@@ -160,6 +160,7 @@ pub(super) fn plan(identity: &Identity, name: &str, network: PlanNetwork) -> Pla
         env: Vec::new(),
         mounts: Vec::new(),
         network,
+        publish: None,
         memory: MEMORY,
         cpu_limit: None,
         cpu_shares: 2,

@@ -296,6 +296,7 @@ fn kind_of(plan: &Plan) -> Option<Kind> {
         || user.domainname.is_some()
         || !user.dns.is_empty()
         || !user.extra_hosts.is_empty()
+        || plan.publish.is_some()
         || user.sysctls.keys().any(|name| name.starts_with("net."));
     match plan.network {
         PlanNetwork::None if !is_own => Some(Kind::None),

@@ -1,13 +1,14 @@
 //! The namespaces over the engine in memory.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::docker::Traces;
 use crate::docker::fake::{Fake, Fault};
+use crate::docker::{Publish, Traces};
 
 const MOST: usize = 2;
 /// The longest that anything here may take; reached only when something hangs.
@@ -348,9 +349,14 @@ fn jobs_that_set_what_belongs_to_a_namespace_get_their_own() {
     assert_eq!(kind_of(&plan(PlanNetwork::None)), Some(Kind::None));
     assert_eq!(kind_of(&plan(bridge())), Some(Kind::Bridge));
     assert_eq!(kind_of(&plan(PlanNetwork::Host)), None);
-    let own: [fn(&mut Plan); 5] = [
+    let own: [fn(&mut Plan); 6] = [
         |plan| plan.user.hostname = Some("box".to_owned()),
         |plan| plan.user.domainname = Some("lab".to_owned()),
+        |plan| {
+            let address = [10, 1, 2, 3].into();
+            let ports = BTreeSet::default();
+            plan.publish = Some(Publish { address, ports });
+        },
         |plan| plan.user.dns.push("10.0.0.1".to_owned()),
         |plan| {
             let host = ("db".to_owned(), "10.0.0.5".to_owned());

@@ -139,7 +139,11 @@ fn to_running(attempt: AttemptId) -> Vec<Event> {
                 found: None,
             },
         },
-        Event::ContainerStarted { attempt, at: NOW },
+        Event::ContainerStarted {
+            attempt,
+            at: NOW,
+            note: String::new(),
+        },
     ]
 }
 

@@ -160,6 +160,7 @@ impl World {
                 Some(Event::ContainerStarted {
                     attempt: *attempt,
                     at: since,
+                    note: String::new(),
                 })
             }
             Act::Inspect { attempt, container } => Some(Event::Inspected {

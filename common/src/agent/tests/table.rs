@@ -115,6 +115,7 @@ fn events(a: AttemptId) -> Vec<(&'static str, Event)> {
             Event::ContainerStarted {
                 attempt: a,
                 at: NOW,
+                note: String::new(),
             },
         ),
         ("start refused", failed(StartFault::Refused(refused))),

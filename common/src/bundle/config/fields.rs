@@ -110,6 +110,10 @@ fn spec(map: &Map<String, Value>, faults: &mut Faults) -> Option<JobSpec> {
     }) {
         container.network = network;
     }
+    if !container.ports.is_empty() && container.network != Network::Bridge {
+        let message = "a job with ports needs the network bridge";
+        fields.fault("config_conflict", "run_params.ports", message);
+    }
     let time_limit = fields.take("time_limit", positive_duration);
     let time_request = fields.take("time_request", positive_duration);
     if let (Some(limit), Some(expected)) = (time_limit, time_request)

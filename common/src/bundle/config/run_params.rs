@@ -15,6 +15,7 @@ use crate::resources::{ByteSize, MilliCpu};
 mod health;
 mod kernel;
 mod keys;
+mod ports;
 
 /// The size of `/dev/shm` in DoPQ 1.0.
 const SHM_SIZE: ByteSize = ByteSize(ByteSize::GIB);
@@ -29,7 +30,7 @@ const OUR_ENV: &str = "DOPQ_";
 const KERNEL_PATHS: [&str; 3] = ["/proc", "/sys", "/dev"];
 
 /// The allowed parameters.
-const ALLOWED: [&str; 39] = [
+const ALLOWED: [&str; 40] = [
     "auto_remove",
     "cap_drop",
     "command",
@@ -52,6 +53,7 @@ const ALLOWED: [&str; 39] = [
     "nano_cpus",
     "network_disabled",
     "network_mode",
+    "ports",
     "read_only",
     "remove",
     "restart_policy",
@@ -104,7 +106,7 @@ const NETWORK_INSTEAD: &str = "use `network_mode` with bridge or none";
 
 /// Docker's refused parameters, and why or what to use instead. A value that asks for nothing, such as false or an
 /// empty list, is accepted.
-const REFUSED: [(&str, &str); 50] = [
+const REFUSED: [(&str, &str); 49] = [
     ("blkio_weight", DISK_RATES),
     ("blkio_weight_device", DISK_RATES),
     ("cap_add", "containers run without capabilities"),
@@ -159,9 +161,8 @@ const REFUSED: [(&str, &str); 50] = [
     ("pid_mode", "containers have their own process ids"),
     ("pids_limit", "the administrator sets it"),
     ("platform", "images are made for the machine's own"),
-    ("ports", "jobs offer no ports"),
     ("privileged", "containers run without privileges"),
-    ("publish_all_ports", "jobs offer no ports"),
+    ("publish_all_ports", "list them in `ports`"),
     ("runtime", "DoPQ chooses it by the assigned GPUs"),
     (
         "security_opt",
@@ -207,9 +208,13 @@ pub(super) fn ignored(map: &Map<String, Value>) -> Vec<String> {
     let given = IGNORED
         .iter()
         .filter(|(name, _)| map.get(*name).is_some_and(|value| !asks_nothing(value)));
-    given
-        .map(|(name, why)| format!("run_params.{name} has no effect: {why}"))
-        .collect()
+    let without_effect = given.map(|(name, why)| format!("run_params.{name} has no effect: {why}"));
+    let chosen = map.get("ports").is_some_and(ports::choose);
+    let ports = chosen.then(|| {
+        "run_params.ports chooses ports of the machine: the machine chooses others, and `dopq show` tells them"
+            .to_owned()
+    });
+    without_effect.chain(ports).collect()
 }
 
 fn read(map: &Map<String, Value>, faults: &mut Faults) -> RunParams {
@@ -267,6 +272,7 @@ fn read(map: &Map<String, Value>, faults: &mut Faults) -> RunParams {
         dns: fields.take("dns", name_servers).unwrap_or_default(),
         extra_hosts: fields.take("extra_hosts", extra_hosts).unwrap_or_default(),
         sysctls: fields.take("sysctls", kernel::sysctls).unwrap_or_default(),
+        ports: fields.take("ports", ports::read).unwrap_or_default(),
     };
     let memory = fields.take("mem_limit", mem_limit);
     let retries = fields.take("restart_policy", restart_policy).flatten();

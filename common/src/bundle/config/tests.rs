@@ -354,7 +354,7 @@ fn parameters_that_could_break_out_are_refused_by_name() {
         "cgroupns",
         "cgroup_parent",
         "mac_address",
-        "ports",
+        "publish_all_ports",
         "network",
         "links",
         "pids_limit",

@@ -1,5 +1,7 @@
 //! The pretended containers' life, with the real engine's answers.
 
+use std::net::SocketAddr;
+
 use dopq_common::time::Timestamp;
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -16,6 +18,9 @@ use crate::docker::types::{Container, Created, Exit, LogPiece, Signal, Status, U
 
 /// Exit code of a process that SIGTERM ended.
 const TERMINATED: i32 = 143;
+
+/// The first port that the pretended engine publishes on.
+const FIRST_PUBLISHED: u16 = 49_153;
 
 /// Pretended process numbers go up to this.
 const MAX_PID: u64 = 30_000;
@@ -395,6 +400,20 @@ fn turn(state: &mut State, id: &str, from: Status, to: Status) -> Result<(), Err
     Ok(())
 }
 
+/// Each port on one of the machine's, as an engine chooses it.
+fn published(plan: &Plan) -> Vec<(String, String)> {
+    let Some(publish) = &plan.publish else {
+        return Vec::new();
+    };
+    let ports = publish.ports.iter().zip(FIRST_PUBLISHED..);
+    ports
+        .map(|(port, number)| {
+            let at = SocketAddr::new(publish.address, number);
+            (port.to_string(), at.to_string())
+        })
+        .collect()
+}
+
 fn created(id: &str, plan: &Plan) -> Container {
     Container {
         id: id.to_owned(),
@@ -409,5 +428,6 @@ fn created(id: &str, plan: &Plan) -> Container {
         error: String::new(),
         image: plan.image.clone(),
         joins: plan.network.joins().map(str::to_owned),
+        published: published(plan),
     }
 }

@@ -5,7 +5,7 @@ use super::super::{CheckpointFolder, HostFolder};
 use super::*;
 use dopq_common::bundle::config;
 use dopq_common::id::{Digest, JobId, JobKey};
-use dopq_common::job::JobSpec;
+use dopq_common::job::{JobSpec, Port};
 use dopq_common::resources::{Allocation, GpuShare, MilliGpu};
 
 const KEY: JobKey = JobKey([0xcd; 16]);
@@ -68,6 +68,7 @@ fn settings() -> RunSettings {
     RunSettings {
         worker: "node-1".parse().expect("a name"),
         bridge: Some("dopq".to_owned()),
+        publish: None,
         allow_host_network: false,
         pids: 4096,
         gpu_access: GpuAccess::EnvironmentOnly,
@@ -345,6 +346,10 @@ fn container() -> impl Strategy<Value = ContainerSpec> {
                 dns: list,
                 extra_hosts: tmpfs,
                 sysctls,
+                ports: BTreeSet::from([Port {
+                    number: 8888,
+                    is_udp: false,
+                }]),
             }
         },
     )
@@ -462,6 +467,37 @@ fn without_a_bridge_no_job_has_a_network() {
     assert_eq!(plan.network, PlanNetwork::Bridge("dopq".to_owned()));
     case.settings.bridge = None;
     assert_eq!(case.plan().expect("allowed").network, PlanNetwork::None);
+}
+
+#[test]
+fn ports_are_published_where_the_administrator_says() {
+    let mut case = Case::of(plain());
+    let ports = BTreeSet::from([
+        Port {
+            number: 53,
+            is_udp: true,
+        },
+        Port {
+            number: 8888,
+            is_udp: false,
+        },
+    ]);
+    case.spec.container.ports = ports;
+    let body = case.body();
+    assert_eq!(body["ExposedPorts"], Value::Null);
+    assert_eq!(body["HostConfig"]["PortBindings"], Value::Null);
+    case.settings.publish = Some([10, 1, 2, 3].into());
+    let body = case.body();
+    assert_eq!(
+        body["HostConfig"]["PortBindings"],
+        json!({"53/udp": [{"HostIp": "10.1.2.3"}], "8888/tcp": [{"HostIp": "10.1.2.3"}]})
+    );
+    assert_eq!(body["ExposedPorts"], json!({"53/udp": {}, "8888/tcp": {}}));
+    for network in [Network::None, Network::Host] {
+        case.spec.container.network = network;
+        case.settings.allow_host_network = true;
+        assert_eq!(case.plan().expect("allowed").publish, None);
+    }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use dopq_common::wire::{AttemptPhase, Report};
+
 use super::rig::Rig;
 use crate::Error;
 use crate::docker::Container;
@@ -115,4 +117,36 @@ async fn a_worker_that_cannot_limit_its_jobs_as_it_should_does_not_start() {
     let error = rig.failed().await;
     assert!(matches!(error, Error::Egress(_)), "{error:?}");
     assert!(containers(&rig).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_with_ports_tells_where_they_are_reached() {
+    let mut rig = Rig::new().await;
+    rig.network.pool = 2;
+    let ports = r#","run_params":{"ports":{"8888/tcp":8888,"53/udp":null}}"#;
+    for (attempt, address, told) in [
+        ("1.1", None, "w1 publishes no ports"),
+        (
+            "2.1",
+            Some([10, 1, 2, 3].into()),
+            "ports on w1: 53/udp -> 10.1.2.3:49153, 8888/tcp -> 10.1.2.3:49154",
+        ),
+    ] {
+        rig.network.publish = address;
+        rig.start().await;
+        holders(&rig, 1).await;
+        rig.run(attempt, ports).await;
+        let note = loop {
+            if let Report::Entered { phase, note, .. } = rig.report().await
+                && phase == AttemptPhase::Running
+            {
+                break note;
+            }
+        };
+        assert_eq!(note, told);
+        rig.finished(attempt).await;
+        let name = format!("dopq-{}-070707070707", attempt.replace('.', "-"));
+        assert_eq!(joined(&rig, &name).await.is_none(), address.is_some());
+        rig.end().await;
+    }
 }
