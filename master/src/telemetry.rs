@@ -83,6 +83,8 @@ fn read(keys: &dyn WorkerKeys, body: &[u8]) -> Result<Option<(WorkerId, Heartbea
     match live {
         Live::Heartbeat(beat) if beat.worker == worker => Ok(Some((worker, *beat))),
         Live::Heartbeat(_) => Err(OpenError::Forged(worker)),
-        Live::LogTail { .. } | Live::Follow { .. } | Live::Unknown => Ok(None),
+        Live::LogTail { .. } | Live::Follow { .. } | Live::Upcoming { .. } | Live::Unknown => {
+            Ok(None)
+        }
     }
 }

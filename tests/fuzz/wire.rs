@@ -10,6 +10,7 @@ use crate::dice::Dice;
 use crate::run::Target;
 
 const ORDER: &str = include_str!("../../common/src/wire/golden/order-batch.json");
+const UPCOMING: &str = include_str!("../../common/src/wire/golden/upcoming.json");
 const REPORT: &str = include_str!("../../common/src/wire/golden/report-batch.json");
 const JOB: &str = include_str!("../../common/src/record/golden/job-array.json");
 
@@ -24,6 +25,7 @@ fn messages_frames_and_records() {
         test: "wire::messages_frames_and_records",
         corpus: vec![
             ORDER.into(),
+            UPCOMING.into(),
             REPORT.into(),
             JOB.into(),
             frames,
@@ -56,7 +58,7 @@ fn generate(dice: &mut Dice) -> Vec<u8> {
         }
         return stream;
     }
-    let text = dice.pick(&[ORDER, REPORT, JOB]);
+    let text = dice.pick(&[ORDER, UPCOMING, REPORT, JOB]);
     // One number of the document becomes another.
     let digits: Vec<usize> = text
         .match_indices(|c: char| c.is_ascii_digit())
@@ -83,6 +85,13 @@ fn check(bytes: &[u8]) {
         for order in read.orders {
             drop(order);
         }
+    }
+    let sealed = own.seal_to(ToWorker::Upcoming, &worker, bytes);
+    if let Ok(list) = agent::read_upcoming(&own, &worker, &sealed) {
+        let mut prefetch = agent::Prefetch::default();
+        let told = prefetch.told(Timestamp::default(), list);
+        assert!(told.is_ok(), "it is the first");
+        drop(prefetch.next().cloned());
     }
     drop(read_envelope::<ReportEnvelope>(bytes));
     let opened = Sealed::open::<ReportEnvelope>(&key, bytes);

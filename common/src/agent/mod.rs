@@ -9,6 +9,7 @@
 //! - [`state`](State): the attempts, their stages, and what is durable of them
 //! - [`mod@step`]: every transition
 //! - [`classify`]: how an exit is told, and who is to blame
+//! - [`Prefetch`]: which images are made ready before their attempts come; beside the state machine, which it never moves
 //!
 //! The rule that everything here serves: an attempt is started at most once.
 
@@ -16,6 +17,7 @@ mod adopt;
 mod effect;
 mod event;
 mod exit;
+mod prefetch;
 mod progress;
 mod read;
 mod run;
@@ -27,7 +29,8 @@ mod tests;
 pub use effect::{Act, Effects};
 pub use event::{Created, Event, Rejected, Seen, StartFault, Status, Stored};
 pub use exit::{Ender, Exit, classify};
-pub use read::{Orders, ReadError, read};
+pub use prefetch::{Expected, Outdated, Prefetch};
+pub use read::{Orders, ReadError, read, read_upcoming};
 pub use run::{Run, Unreadable};
 pub use state::{Attempt, Ended, Gate, Meta, Settings, Stage, State, StopOrder};
 pub use step::step;

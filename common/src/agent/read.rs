@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::id::{AttemptId, Epoch, WorkerId};
-use crate::wire::{self, AttemptOrder, Order, ToWorker, WorkerKey};
+use crate::wire::{self, AttemptOrder, Order, ToWorker, Upcoming, WorkerKey};
 
 use super::event::Event;
 use super::run::Unreadable;
@@ -47,6 +47,19 @@ pub fn read(key: &WorkerKey, worker: &WorkerId, sealed: &[u8]) -> Result<Orders,
         epoch: envelope.epoch,
         orders: orders.collect(),
     })
+}
+
+/// Opens the seal of an [`Upcoming`] to `worker` and reads it.
+///
+/// # Errors
+/// [`ReadError::Seal`] and [`ReadError::Envelope`] when it cannot be believed or read.
+pub fn read_upcoming(
+    key: &WorkerKey,
+    worker: &WorkerId,
+    sealed: &[u8],
+) -> Result<Upcoming, ReadError> {
+    let bytes = key.open_to(ToWorker::Upcoming, worker, sealed)?;
+    Ok(wire::read_envelope(bytes)?)
 }
 
 fn ordered(epoch: Epoch, text: &str) -> Result<Event, ReadError> {
@@ -152,5 +165,24 @@ mod tests {
         let stop = br#"{"version":1,"epoch":3,"orders":[]}"#;
         let refused = super::read(&key, &worker, stop);
         assert!(matches!(refused, Err(ReadError::Seal(_))), "{refused:?}");
+    }
+
+    #[test]
+    fn upcoming_attempts_are_believed_only_under_their_own_seal() {
+        let worker: WorkerId = "w".parse().expect("a name");
+        let key = wire::ClusterKey::from_secret("s").own(&worker, "1");
+        let text = br#"{"version":1,"epoch":3,"number":1,"runs":[]}"#;
+        let sealed = key.seal_to(ToWorker::Upcoming, &worker, text);
+        let read = super::read_upcoming(&key, &worker, &sealed).expect("a list");
+        assert_eq!((read.epoch, read.number), (Epoch(3), 1));
+        let other: WorkerId = "v".parse().expect("a name");
+        for forged in [
+            text.to_vec(),
+            key.seal_to(ToWorker::Orders, &worker, text),
+            key.seal_to(ToWorker::Upcoming, &other, text),
+        ] {
+            let refused = super::read_upcoming(&key, &worker, &forged);
+            assert!(matches!(refused, Err(ReadError::Seal(_))), "{refused:?}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 mod array;
 mod charge;
 mod hold;
+mod image;
 mod indexes;
 mod outcome;
 mod results;
@@ -15,6 +16,7 @@ pub use array::{Array, Task, TaskEnds};
 pub(crate) use charge::write_down;
 pub use charge::{Charge, ChargeEnd};
 pub use hold::Hold;
+pub use image::ImageKey;
 pub use indexes::{INDEXES_MAX, Indexes, ParseIndexesError};
 pub use outcome::{CHECKPOINTED, Cause, Outcome, RetryRule};
 pub use results::{LeftOut, NAMED_MAX, Results};

@@ -86,6 +86,13 @@ impl Job {
         }
     }
 
+    /// The attempt that a job that waits has next. An array's stands for those of its tasks.
+    #[must_use]
+    pub fn next_attempt(&self) -> Option<AttemptId> {
+        let number = self.last_attempt.checked_add(1)?;
+        (self.state.waiting() > 0).then(|| self.attempt_id(number))
+    }
+
     /// What must end before it may start. Nothing once it has started: that was so then, and what is over
     /// does not change, though it may be forgotten.
     #[must_use]

@@ -21,6 +21,7 @@ pub use answers::reasons::{Reason, reasons};
 pub use answers::receipt::{Course, Line, Receipt, receipt};
 pub use answers::remedy::{Remedy, remedies};
 pub use answers::turn::{Turn, Turns};
+pub use answers::upcoming::upcoming;
 pub use events::dispatch::step;
 pub use invariant::check_invariants;
 pub use model::effect::{Change, Dirty, Effect, Effects};

@@ -21,6 +21,7 @@ const OWN_CONTEXT: &str = "dopq 2026-12 worker key with salt";
 const TOKEN_CONTEXT: &str = "dopq 2026-11 attempt token key";
 const PROOF_CONTEXT: &str = "dopq 2026-12 worker proof";
 const ORDERS_CONTEXT: &str = "dopq 2026-12 orders to a worker";
+const UPCOMING_CONTEXT: &str = "dopq 2026-12 upcoming attempts of a worker";
 const STANDING_CONTEXT: &str = "dopq 2026-12 standing of a worker";
 
 /// The key that a cluster's secret gives; masters hold it.
@@ -111,6 +112,8 @@ pub enum ToWorker {
     Orders,
     /// A [`super::Standing`].
     Standing,
+    /// A [`super::Upcoming`].
+    Upcoming,
 }
 
 impl ToWorker {
@@ -118,6 +121,7 @@ impl ToWorker {
         match self {
             Self::Orders => ORDERS_CONTEXT,
             Self::Standing => STANDING_CONTEXT,
+            Self::Upcoming => UPCOMING_CONTEXT,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Live traffic: transient, unacknowledged, of use only to those who listen now.
 //!
 //! What a worker says is sealed like its reports ([`super::Sealed`]), so that nobody can keep a dead
-//! worker alive or print into another's log; a master's requests are plain, because following a log
-//! is all that they can ask for.
+//! worker alive or print into another's log. A master's request to follow a log is plain, because that is all that it
+//! can ask for; what a worker will probably run is sealed with the worker's key.
 
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +55,11 @@ pub enum Live {
         attempt: AttemptId,
         /// For how many milliseconds from receipt.
         for_ms: u64,
+    },
+    /// Master to worker: what it will probably be ordered to run.
+    Upcoming {
+        /// A [`super::Upcoming`], sealed as [`super::ToWorker::Upcoming`].
+        sealed: String,
     },
     /// A kind that this version does not know.
     #[serde(other)]

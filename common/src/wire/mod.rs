@@ -12,6 +12,7 @@ mod order;
 mod report;
 #[cfg(test)]
 mod tests;
+mod upcoming;
 mod version;
 
 pub use auth::{ClusterKey, OpenError, Sealed, ToWorker, Unsealed, WorkerKey, WorkerKeys};
@@ -19,6 +20,7 @@ pub use batch::Packer;
 pub use live::{GpuUse, Heartbeat, HostUse, JobUse, Kept, Live, topic};
 pub use order::{AttemptOrder, Order, OrderEnvelope, RunOrder, Standing};
 pub use report::{AttemptPhase, Hello, KnownAttempt, NumberedReport, Report, ReportEnvelope};
+pub use upcoming::{Upcoming, UpcomingRun};
 pub use version::{EnvelopeError, WIRE_VERSION, read_envelope};
 
 /// The longest message that is put on the broker.

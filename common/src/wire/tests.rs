@@ -11,7 +11,7 @@ use crate::resources::{Allocation, ByteSize, GpuShare, MilliCpu, MilliGpu};
 
 use super::{
     AttemptOrder, AttemptPhase, NumberedReport, Order, OrderEnvelope, Report, ReportEnvelope,
-    RunOrder, WIRE_VERSION, read_envelope,
+    RunOrder, Upcoming, UpcomingRun, WIRE_VERSION, read_envelope,
 };
 
 fn run(array: Option<(u64, u32)>) -> AttemptOrder {
@@ -116,6 +116,26 @@ fn orders_keep_their_form() {
             .collect();
         assert_eq!(read, orders);
     }
+}
+
+#[test]
+fn upcoming_attempts_keep_their_form() {
+    let Order::Run(mut expected) = run(None).order else {
+        panic!("an order to run");
+    };
+    expected.allocation = Allocation::default();
+    let upcoming = Upcoming {
+        version: WIRE_VERSION,
+        epoch: Epoch(3),
+        number: 7,
+        runs: vec![UpcomingRun {
+            attempt: id("1423.2"),
+            run: *expected,
+        }],
+    };
+    let stored = golden("upcoming", &upcoming);
+    let read: Upcoming = read_envelope(stored.as_bytes()).expect("read");
+    assert_eq!(read, upcoming);
 }
 
 #[test]

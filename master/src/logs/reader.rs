@@ -392,7 +392,11 @@ fn tail_piece(
         }
         Ok((
             _,
-            Live::LogTail { .. } | Live::Heartbeat(_) | Live::Follow { .. } | Live::Unknown,
+            Live::LogTail { .. }
+            | Live::Heartbeat(_)
+            | Live::Follow { .. }
+            | Live::Upcoming { .. }
+            | Live::Unknown,
         ))
         | Err(_) => None,
     }

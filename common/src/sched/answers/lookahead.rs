@@ -2,13 +2,14 @@
 //! is expected of it. What is not known is assumed as follows:
 //!
 //! - Of a job of which nothing is expected, all runs that are remembered tell how long it takes. When there are none,
-//!   it is taken to run for ever.
+//!   it is taken to run for ever; where only nodes matter, for [`crate::sched::Settings::assumed_runtime`].
 //! - A job that already runs for longer than was expected of it goes on for a part of what it has run.
 //! - Nobody submits, holds or cancels anything; jobs succeed; machines stay as they are; a lock ends when it says; a
 //!   broker that cannot be reached is back at once; images take no time to build.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::{AttemptId, JobId, WorkerId};
@@ -79,12 +80,27 @@ impl Odds {
 /// Looks ahead until all of these jobs, which are in order, and all tasks of those that are arrays have begun, or as
 /// far as can be seen.
 pub(crate) fn look(state: State, now: Timestamp, odds: Odds, waiting: &[JobId]) -> Outlook {
-    let mut ahead = Ahead::new(state, now, odds);
+    let mut ahead = Ahead::new(state, now, odds, None);
     let rest = ahead.go_on(waiting);
     Outlook {
         starts: ahead.starts,
         rest,
     }
+}
+
+/// The next starts, at most `most` or a few more, in order: each with its node. Half of all runs take no longer than
+/// is taken here.
+pub(crate) fn next_starts(
+    state: State,
+    now: Timestamp,
+    waiting: &[JobId],
+    most: usize,
+) -> Vec<(WorkerId, Arc<Job>)> {
+    let assumed = state.settings().assumed_runtime;
+    let mut ahead = Ahead::new(state, now, Odds::Half, Some(assumed));
+    ahead.starts_max = most;
+    ahead.go_on(waiting);
+    ahead.nodes
 }
 
 /// The cluster as it is expected to go on.
@@ -99,12 +115,16 @@ struct Ahead {
     starts: BTreeMap<JobId, Timestamp>,
     /// What began for the first time since that was last looked at: jobs, or the arrays of tasks.
     begun_jobs: Vec<JobId>,
-    /// How many attempts began.
-    begun: usize,
+    /// What began where, in order.
+    nodes: Vec<(WorkerId, Arc<Job>)>,
+    /// So many starts are looked ahead.
+    starts_max: usize,
+    /// How long jobs run of which nothing is expected.
+    assumed: Option<Duration>,
 }
 
 impl Ahead {
-    fn new(state: State, now: Timestamp, odds: Odds) -> Self {
+    fn new(state: State, now: Timestamp, odds: Odds, assumed: Option<Duration>) -> Self {
         let mut ahead = Self {
             state: state.into_lookahead(),
             planner: Planner::default(),
@@ -114,7 +134,9 @@ impl Ahead {
             has_endless: false,
             starts: BTreeMap::new(),
             begun_jobs: Vec::new(),
-            begun: 0,
+            nodes: Vec::new(),
+            starts_max: STARTS_MAX,
+            assumed,
         };
         let nodes = ahead.state.index().nodes().values();
         let ids: Vec<JobId> = nodes.flat_map(|node| node.jobs.keys().copied()).collect();
@@ -141,7 +163,7 @@ impl Ahead {
             if unseen == 0 {
                 return Rest::Nothing;
             }
-            if self.begun >= STARTS_MAX {
+            if self.nodes.len() >= self.starts_max {
                 return Rest::Far;
             }
             let end = self.ends.next_at();
@@ -228,7 +250,7 @@ impl Ahead {
         if let Some(array) = array {
             self.starts.entry(array).or_insert(self.now);
         }
-        self.begun += 1;
+        self.nodes.push((worker.clone(), Arc::clone(job)));
         self.follow(attempt.job);
         Some(began(worker, attempt))
     }
@@ -273,7 +295,7 @@ impl Ahead {
         let of_all = self.state.index().learned().of_all();
         let of_all = of_all.map(|of_all| self.odds.of(of_all.median, of_all.ninth_tenth));
         let Some(expected) = expected_of(job, active) else {
-            return of_all;
+            return of_all.or(self.assumed);
         };
         let own = self.odds.of(expected.typical, expected.longest);
         match (expected.by, self.odds) {

@@ -9,3 +9,4 @@ pub(crate) mod reasons;
 pub(crate) mod receipt;
 pub(crate) mod remedy;
 pub(crate) mod turn;
+pub(crate) mod upcoming;

@@ -20,6 +20,7 @@ mod shares;
 mod simulation;
 mod slowdown;
 mod table;
+mod upcoming;
 mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
