@@ -53,6 +53,19 @@ pub struct Orders {
     pub metrics: Metrics,
 }
 
+impl Orders {
+    /// What every order of this leadership has in common.
+    pub(super) fn filler(&self) -> Filler<'_> {
+        Filler {
+            keys: &self.keys,
+            cluster: &self.cluster,
+            data_urls: &self.data_urls,
+            results_max_bytes: self.results_max_bytes,
+            checkpoint_max_bytes: self.checkpoint_max_bytes,
+        }
+    }
+}
+
 /// One worker's lane.
 #[derive(Debug)]
 pub(super) struct Lane(Arc<Pending>);
@@ -206,13 +219,7 @@ impl Sender {
     /// The order as it is sent; `None` when it need not be sent any more.
     fn fill(&self, attempt: AttemptId, due: Due) -> Option<Filled> {
         let orders = &self.orders;
-        let filler = Filler {
-            keys: &orders.keys,
-            cluster: &orders.cluster,
-            data_urls: &orders.data_urls,
-            results_max_bytes: orders.results_max_bytes,
-            checkpoint_max_bytes: orders.checkpoint_max_bytes,
-        };
+        let filler = orders.filler();
         let order = orders
             .view
             .read(|model| filler.fill(&model.state, &self.worker, attempt, &due.kind))?;

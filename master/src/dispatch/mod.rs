@@ -1,4 +1,5 @@
-//! Performs what the scheduler decided, after the commit: gives orders and archives records.
+//! Performs what the scheduler decided, after the commit: gives orders and archives records. Beside that, tells workers
+//! what they will probably run.
 //!
 //! Nothing here decides, and nothing here is remembered by others: what is pending can be derived from
 //! the committed state, so it is kept in memory and made anew by the next leader. The owner of the
@@ -6,6 +7,7 @@
 
 mod lane;
 mod order;
+mod prefetch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,8 +45,11 @@ impl Dispatch {
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
+        let orders = Arc::new(orders);
+        let prefetch = prefetch::run(Arc::clone(&orders));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(prefetch));
         Self {
-            orders: Arc::new(orders),
+            orders,
             lanes: BTreeMap::new(),
             archiver: Archiver::start(archive, state.jobs().cloned().collect(), now, tasks, stop),
             tasks: tasks.clone(),

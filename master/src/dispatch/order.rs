@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use dopq_common::id::{AttemptId, WorkerId};
-use dopq_common::job::{JobState, Outcome, Stage};
+use dopq_common::job::{Job, JobState, Outcome, Stage};
+use dopq_common::resources::Allocation;
 use dopq_common::sched::State;
-use dopq_common::wire::{AttemptOrder, Order, RunOrder};
+use dopq_common::wire::{AttemptOrder, Order, RunOrder, UpcomingRun};
 
 use crate::keys::NodeKeys;
 
@@ -71,20 +72,50 @@ impl Filler<'_> {
             return None;
         };
         let wanted = job.attempt() == Some(attempt) && active.worker == *worker;
-        (wanted && !active.confirmed).then(|| RunOrder {
+        let allocation = &active.allocation;
+        (wanted && !active.confirmed)
+            .then(|| self.run_order(state, job, allocation, worker, attempt))
+    }
+
+    /// An attempt that `worker` will probably be ordered to run; `None` once its job does not wait any more. Nothing is
+    /// allocated to it.
+    pub(super) fn expected(
+        &self,
+        state: &State,
+        worker: &WorkerId,
+        attempt: AttemptId,
+    ) -> Option<UpcomingRun> {
+        let job = state.job(attempt.job)?;
+        let none = Allocation::default();
+        let waits = job.next_attempt() == Some(attempt);
+        waits.then(|| UpcomingRun {
+            attempt,
+            run: self.run_order(state, job, &none, worker, attempt),
+        })
+    }
+
+    fn run_order(
+        &self,
+        state: &State,
+        job: &Job,
+        allocation: &Allocation,
+        worker: &WorkerId,
+        attempt: AttemptId,
+    ) -> RunOrder {
+        RunOrder {
             cluster: self.cluster.to_owned(),
             user: job.user.clone(),
             group: state.user(&job.user).and_then(|user| user.group.clone()),
             config: job.config.to_string(),
             bundle: job.bundle,
-            allocation: active.allocation.clone(),
+            allocation: allocation.clone(),
             array_index: job.task.map(|task| task.index),
             array_job: job.task.map(|task| task.array),
             token: self.keys.token(attempt, worker),
             data_urls: self.data_urls.to_vec(),
             results_max_bytes: Some(self.results_max_bytes),
             checkpoint_max_bytes: Some(self.checkpoint_max_bytes),
-        })
+        }
     }
 }
 
@@ -94,8 +125,8 @@ mod tests {
 
     use dopq_common::bundle::config;
     use dopq_common::id::{Digest, JobId, JobKey};
-    use dopq_common::job::{Active, BundleRef, Cause, Job, Queued};
-    use dopq_common::resources::{Allocation, ByteSize, Capacity, GpuShare, MilliCpu, MilliGpu};
+    use dopq_common::job::{Active, BundleRef, Cause, Queued};
+    use dopq_common::resources::{ByteSize, Capacity, GpuShare, MilliCpu, MilliGpu};
     use dopq_common::sched::{Change, Health, Settings, Worker};
     use dopq_common::time::Timestamp;
     use dopq_common::wire::ClusterKey;
@@ -224,6 +255,35 @@ mod tests {
             let order = fill(&state(job_state), to, attempt(number), &Kind::Run);
             assert_eq!(order, None, "{what}");
         }
+    }
+
+    #[test]
+    fn the_next_attempt_of_a_waiting_job_is_expected_and_holds_nothing() {
+        let queued = JobState::Queued(Queued {
+            since: Timestamp::default(),
+            not_before: None,
+            hold: None,
+            avoid: None,
+        });
+        let key = ClusterKey::from_secret("a secret for tests");
+        let keys = NodeKeys::new(key, View::new(Settings::default()), true);
+        let filler = Filler {
+            keys: &keys,
+            cluster: "lab",
+            data_urls: &["http://m:7070".to_owned()],
+            results_max_bytes: 1 << 30,
+            checkpoint_max_bytes: 1 << 31,
+        };
+        let expected =
+            |state: &State, number| filler.expected(state, &worker("w"), attempt(number));
+        let waits = state(queued);
+        let run = expected(&waits, 3).expect("it waits").run;
+        assert_eq!(run.allocation, Allocation::default());
+        let token = keys.token(attempt(3), &worker("w"));
+        assert!(token.matches(run.token.reveal()));
+        assert_eq!(expected(&waits, 2), None, "that one is over");
+        let runs = state(JobState::Active(active(true).into(), Stage::Running));
+        assert_eq!(expected(&runs, 3), None, "it does not wait");
     }
 
     #[test]

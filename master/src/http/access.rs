@@ -22,6 +22,8 @@ pub(super) enum Access {
     Account(Role),
     /// The worker that runs attempt `{attempt}`, by the attempt's token and the worker's key.
     Attempt,
+    /// The same, and the worker that was told to expect the attempt, while its job waits.
+    Bundle,
     /// Every worker with a key, by a proof for this `{nonce}`.
     Worker,
 }

@@ -130,8 +130,9 @@ fn admit(
             }
             request.extensions_mut().insert(caller);
         }
-        Access::Attempt => {
-            let attempt = attempt(context, params, request)?;
+        Access::Attempt | Access::Bundle => {
+            let may_wait = rule.access == Access::Bundle;
+            let attempt = attempt(context, params, request, may_wait)?;
             request.extensions_mut().insert(attempt);
         }
         Access::Worker => {
@@ -224,7 +225,14 @@ fn failed(context: &Context, request: &Request, what: &str) -> Error {
     }
 }
 
-fn attempt(context: &Context, params: &RawPathParams, request: &Request) -> Result<AttemptCaller> {
+/// The attempt and its worker. With `may_wait`, also the next attempt of a job that waits: whoever presents its token was
+/// told by a master to expect it.
+fn attempt(
+    context: &Context,
+    params: &RawPathParams,
+    request: &Request,
+    may_wait: bool,
+) -> Result<AttemptCaller> {
     let attempt: AttemptId = param(params, "attempt")?.parse()?;
     let worker = named_worker(request)?;
     let token = context.app.keys.token(attempt, &worker);
@@ -233,6 +241,7 @@ fn attempt(context: &Context, params: &RawPathParams, request: &Request) -> Resu
         .view()
         .read(|model| match model.state.job(attempt.job) {
             Some(job) if job.key != attempt.key => Standing::Past,
+            Some(job) if may_wait && job.next_attempt() == Some(attempt) => Standing::Current,
             Some(job) if job.last_attempt < attempt.number => Standing::NotYet,
             Some(job) => match job.state.active() {
                 Some(active) if active.attempt == attempt.number && active.worker == worker => {
@@ -289,6 +298,7 @@ fn proven(context: &Context, request: &Request, worker: WorkerId, token: &str) -
 /// An attempt's state in the read model.
 enum Standing {
     NotYet,
+    /// It may go on.
     Current,
     Past,
 }

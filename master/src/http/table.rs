@@ -90,7 +90,7 @@ impl Table {
 
 /// Every route.
 pub(super) fn table() -> Vec<Route> {
-    use Access::{Account, Attempt, Job, Open, Scrape, Worker};
+    use Access::{Account, Attempt, Bundle, Job, Open, Scrape, Worker};
     use Role::{Admin, Operator, User};
     use Verb::{Delete, Get, Post, Put};
     let by = Access::Role;
@@ -186,7 +186,7 @@ pub(super) fn table() -> Vec<Route> {
     t.add(
         Get,
         "/data/v1/attempts/{attempt}/bundle",
-        Attempt,
+        Bundle,
         data::bundle,
     )
     .streams();

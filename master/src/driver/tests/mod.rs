@@ -3,15 +3,16 @@
 pub(crate) mod cluster;
 mod faults;
 
+use dopq_common::agent;
 use dopq_common::id::UserName;
 use dopq_common::job::{Cause, Phase};
 use dopq_common::sched::{Event, Rejected};
-use dopq_common::wire::{AttemptPhase, Order, Report};
+use dopq_common::wire::{AttemptPhase, Live, Order, Report, topic};
 
 use super::ActError;
 use crate::archive::Kind;
 use crate::store::{AccountChange, AuditEntry, IngestMark};
-use cluster::{Cluster, attempt_id, id, name, outcome, submission};
+use cluster::{Cluster, attempt_id, id, name, outcome, submission, within};
 
 fn audit(action: &str) -> AuditEntry {
     AuditEntry {
@@ -59,6 +60,45 @@ async fn a_job_is_submitted_run_and_finished() {
     master.stop().await;
     let loaded = cluster.store.load().await.expect("loads");
     assert!(loaded.seq > 0);
+}
+
+#[tokio::test]
+async fn a_worker_is_told_what_it_will_run_next_and_that_it_will_not() {
+    let cluster = Cluster::new().await;
+    let master = cluster.master("a").await;
+    let mut worker = cluster.worker("w").await;
+    worker.join(&master, 1).await;
+    let requests = topic::requests(&worker.id);
+    let told = cluster.broker.subscribe_live(&[&requests]).await;
+    let mut told = told.expect("listens");
+    let mut next = async || {
+        let message = within("a message", told.next()).await.expect("open");
+        let live = serde_json::from_slice(&message.body).expect("live");
+        let Live::Upcoming { sealed } = live else {
+            panic!("{live:?}");
+        };
+        agent::read_upcoming(&worker.key, &worker.id, sealed.as_bytes()).expect("sealed")
+    };
+    let mut jobs = Vec::new();
+    for _ in 0..2 {
+        let accepted = master.handle.submit(submission(1, None)).await;
+        jobs.push(accepted.expect("accepted").job);
+    }
+    let list = next().await;
+    let attempts = list.runs.iter().map(|run| run.attempt.to_string());
+    assert_eq!(attempts.collect::<Vec<_>>(), [id("2.1")]);
+    let cancel = Event::CancelRequested {
+        job: jobs[1],
+        by: name("anna"),
+    };
+    let cancelled = master.handle.act(cancel, audit("cancel")).await;
+    cancelled.expect("cancelled");
+    let empty = next().await;
+    assert!(
+        empty.runs.is_empty() && empty.number > list.number,
+        "{empty:?}"
+    );
+    master.stop().await;
 }
 
 #[tokio::test]

@@ -128,7 +128,7 @@ fn only_the_leader_changes_anything() {
             Who::Leader
         };
         assert_eq!(route.rule.who, expected, "{}", route.path);
-        if matches!(route.rule.access, Access::Attempt) {
+        if matches!(route.rule.access, Access::Attempt | Access::Bundle) {
             assert_eq!(route.rule.pace, Pace::Stream, "{}", route.path);
         }
     }

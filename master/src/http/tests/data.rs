@@ -68,6 +68,52 @@ async fn a_bundle_that_is_gone_is_not_asked_for_again() {
 }
 
 #[tokio::test]
+async fn the_bundle_of_a_waiting_job_goes_to_a_worker_that_expects_it_and_nothing_else_does() {
+    let world = World::new().await;
+    let bytes = zip(&config("anna"));
+    let job = world.submit_bundle("anna", &bytes).await;
+    let ask = |verb, number: u32, rest: &str, token_of: u32| {
+        let at = |number| world.attempt(job, number).to_string();
+        let path = format!("/data/v1/attempts/{}/{rest}", at(number));
+        let request = world.request(verb, &path).header("dopq-worker", "gpu-1");
+        request
+            .token(&world.attempt_token(&at(token_of), "gpu-1"))
+            .body("x")
+            .send()
+    };
+    assert_eq!(ask("GET", 1, "bundle", 1).await.body, bytes);
+    for (what, reply, code) in [
+        (
+            "a later one",
+            ask("GET", 2, "bundle", 2),
+            ErrorCode::Unavailable,
+        ),
+        (
+            "its token",
+            ask("GET", 1, "bundle", 2),
+            ErrorCode::Unauthorized,
+        ),
+        (
+            "its log",
+            ask("PUT", 1, "logs/0", 1),
+            ErrorCode::Unavailable,
+        ),
+        (
+            "its results",
+            ask("PUT", 1, "results", 1),
+            ErrorCode::Unavailable,
+        ),
+    ] {
+        assert_eq!(reply.await.error().code, code, "{what}");
+    }
+    // Once it has a machine, only that one gets it.
+    world.worker("gpu-2", 2).await;
+    world.runs_again(job, 1, "gpu-2").await;
+    let reply = ask("GET", 1, "bundle", 1).await;
+    assert_eq!(reply.error().code, ErrorCode::Conflict);
+}
+
+#[tokio::test]
 async fn stale_attempts_are_told_to_give_up_and_early_ones_to_come_back() {
     let world = World::new().await;
     let job = world.running_job("anna", "gpu-1").await;

@@ -399,16 +399,20 @@ impl World {
         job
     }
 
-    /// The same with a bundle that is in the store.
-    pub(super) async fn running_bundle(&self, who: &str, worker: &str, bytes: &[u8]) -> u64 {
+    /// A job with a bundle that is in the store. Without machines it waits.
+    pub(super) async fn submit_bundle(&self, who: &str, bytes: &[u8]) -> u64 {
         let reply = self.upload(who, bytes).await;
         assert_eq!(reply.status, StatusCode::CREATED, "{}", reply.text());
-        self.worker(worker, 2).await;
         let digest = dopq_common::id::Digest(*blake3::hash(bytes).as_bytes());
         let size_bytes = bytes.len() as u64;
-        let job = self
-            .submitted(who, Some(BundleRef { digest, size_bytes }))
-            .await;
+        self.submitted(who, Some(BundleRef { digest, size_bytes }))
+            .await
+    }
+
+    /// The same on a machine.
+    pub(super) async fn running_bundle(&self, who: &str, worker: &str, bytes: &[u8]) -> u64 {
+        self.worker(worker, 2).await;
+        let job = self.submit_bundle(who, bytes).await;
         self.runs_again(job, 1, worker).await;
         job
     }
