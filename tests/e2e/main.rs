@@ -10,6 +10,7 @@ mod hostile;
 mod logs;
 mod networks;
 mod outcomes;
+mod prefetch;
 mod share;
 mod volumes;
 mod walls;

@@ -18,7 +18,7 @@ use crate::checkpoint::Checkpoints;
 use crate::clock::Clock;
 use crate::data::DataPlane;
 use crate::docker::{self, Builder, Client, Engine, EngineInfo, RunSettings};
-use crate::driver::{Context, Driver, Health, quotas, seen};
+use crate::driver::{Context, Driver, Health, prefetch, quotas, seen};
 use crate::egress::{Egress, Rules};
 use crate::error::Error;
 use crate::fetch::Bundles;
@@ -32,6 +32,7 @@ use crate::networks::{Identity, Networks, kept_ready};
 use crate::outbox::{self, Outbox};
 use crate::prepare::{Prepared, prepare, random};
 use crate::retention::{self, Retention};
+use crate::upcoming::Upcoming;
 use crate::volumes::Volumes;
 use crate::{Options, leftovers, live, retry, standing};
 
@@ -197,6 +198,7 @@ pub(crate) async fn run_with(
     parts.spawn(outbox.run(sender, life.clone()));
     parts.spawn(orders(Arc::clone(&context), broker.clone()));
     parts.spawn(live::requests(Arc::clone(&context), broker.clone()));
+    parts.spawn(prefetch::run(Arc::clone(&context)));
     context.spawn(standing::watch(Arc::clone(&context)));
     parts.spawn(live::heartbeats(own, host, probed.gpus, session, running));
     parts.spawn(inventory.run());
@@ -344,6 +346,7 @@ fn context(
             retention.unlabelled(),
         ),
         retention,
+        upcoming: Upcoming::default(),
         checkpoints,
         run_settings: RunSettings {
             worker: options.name.clone(),

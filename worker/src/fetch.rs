@@ -49,6 +49,16 @@ enum Attempt {
     Stop(Error),
 }
 
+impl Attempt {
+    fn why(&self) -> String {
+        match self {
+            Self::Again(why) => why.clone(),
+            Self::Damaged => "wrong size or digest".to_owned(),
+            Self::Stop(error) => chain(error),
+        }
+    }
+}
+
 /// The bundles of this machine.
 #[derive(Debug)]
 pub(crate) struct Bundles {
@@ -78,42 +88,73 @@ impl Bundles {
         bundle: BundleRef,
     ) -> Result<PathBuf, Error> {
         let _one = self.locks.lock(&bundle.digest).await;
-        let path = self.dir.join(format!("{}.zip", bundle.digest));
-        // The name is given after the digest was checked, so it vouches for the content.
-        if tokio::fs::metadata(&path)
-            .await
-            .is_ok_and(|found| found.len() == bundle.size_bytes)
-        {
-            self.used(path.clone()).await;
-            return Ok(path);
-        }
+        let path = match self.find(bundle).await {
+            Ok(path) => return Ok(path),
+            Err(path) => path,
+        };
         let (mut pauses, mut denials, mut damages) = (Pauses::new(retry::DATA), 0, 0);
         loop {
-            let why = match self.fetch(data, access, bundle, &path).await {
-                Ok(()) => {
-                    self.prune().await;
-                    return Ok(path);
-                }
-                Err(Attempt::Stop(error @ (Error::Denied(_) | Error::Missing))) => {
+            let Err(failure) = self.fetch(data, access, bundle, &path).await else {
+                self.prune().await;
+                return Ok(path);
+            };
+            let why = failure.why();
+            match failure {
+                Attempt::Stop(error @ (Error::Denied(_) | Error::Missing)) => {
                     denials += 1;
                     if denials == DENIALS {
                         return Err(error);
                     }
-                    chain(&error)
                 }
-                Err(Attempt::Stop(error)) => return Err(error),
-                Err(Attempt::Damaged) => {
+                Attempt::Stop(error) => return Err(error),
+                Attempt::Damaged => {
                     damages += 1;
                     if damages == DAMAGES {
                         return Err(Error::Damaged);
                     }
-                    "wrong size or digest".to_owned()
                 }
-                Err(Attempt::Again(why)) => why,
-            };
+                Attempt::Again(_) => {}
+            }
             tracing::warn!(attempt = %access.attempt, bundle = bundle.digest.short(), why, "fetching the bundle again");
             pauses.wait().await;
         }
+    }
+
+    /// The same, but it is tried once: an order that needs the bundle does not wait for more. `None` if it cannot be had
+    /// now.
+    pub(crate) async fn ensure_once(
+        &self,
+        data: &DataPlane,
+        access: &Access,
+        bundle: BundleRef,
+    ) -> Option<PathBuf> {
+        let _one = self.locks.lock(&bundle.digest).await;
+        let path = match self.find(bundle).await {
+            Ok(path) => return Some(path),
+            Err(path) => path,
+        };
+        match self.fetch(data, access, bundle, &path).await {
+            Ok(()) => {
+                self.prune().await;
+                Some(path)
+            }
+            Err(failure) => {
+                tracing::debug!(attempt = %access.attempt, bundle = bundle.digest.short(), why = failure.why(), "failed to fetch the bundle of a waiting job");
+                None
+            }
+        }
+    }
+
+    /// The bundle's file if it is there, or else where it is to be.
+    async fn find(&self, bundle: BundleRef) -> Result<PathBuf, PathBuf> {
+        let path = self.dir.join(format!("{}.zip", bundle.digest));
+        // The name is given after the digest was checked, so it vouches for the content.
+        let found = tokio::fs::metadata(&path).await;
+        if !found.is_ok_and(|found| found.len() == bundle.size_bytes) {
+            return Err(path);
+        }
+        self.used(path.clone()).await;
+        Ok(path)
     }
 
     async fn fetch(

@@ -1,9 +1,17 @@
 //! Images: built or loaded once per user and bundle however many attempts ask, or found by name.
+//!
+//! - [`demand`]: what orders need, to which images that are made ahead give way
+//! - [`unseen`]: what builds ahead printed
+
+mod demand;
+mod unseen;
 
 use dopq_common::chain::chain;
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,9 +30,13 @@ use crate::docker::{
 use crate::keyed::Keyed;
 use crate::options::{Pull, Settings};
 use crate::retention::Unlabelled;
+use demand::{Asked, Demand};
+use unseen::Unseen;
 
 /// A pull that shows no progress for this long is given up.
 const PULL_SILENCE: Duration = Duration::from_secs(300);
+/// Lines of a build ahead that may wait to be kept.
+const AHEAD_OUTPUT: usize = 64;
 
 /// The images of this machine.
 #[derive(Debug)]
@@ -40,6 +52,21 @@ pub(crate) struct Images {
     /// Learns which images without labels are pulled or loaded here.
     unlabelled: Arc<Unlabelled>,
     locks: Keyed<String, Option<Failure>>,
+    demand: Demand,
+    unseen: Unseen,
+    /// How many images were made ahead.
+    ahead: AtomicU64,
+}
+
+/// What came of an image that was to be made ahead.
+#[derive(Debug)]
+pub(crate) enum Ahead {
+    /// It is there.
+    Ready,
+    /// It was given up for something that matters more, or what it needs cannot be had now.
+    Later,
+    /// It cannot be made.
+    Failed(Outcome),
 }
 
 /// How the last build of an image failed, for those who waited for it.
@@ -73,6 +100,9 @@ impl Images {
             },
             builds: Semaphore::new(settings.limits.builds.max(1)),
             locks: Keyed::default(),
+            demand: Demand::default(),
+            unseen: Unseen::default(),
+            ahead: AtomicU64::new(0),
         }
     }
 
@@ -85,6 +115,12 @@ impl Images {
         matches!(self.find(&tag, bundle.digest).await, Ok(Some(_)))
     }
 
+    /// An order will need its image soon: one that is being made ahead is not given up until this is dropped.
+    pub(crate) fn ask(&self, run: &Run) -> Option<Asked<'_>> {
+        let tag = self.tag(run, run.order.bundle?.digest);
+        Some(self.demand.ask(&tag))
+    }
+
     /// The id of the attempt's image. `output` is told what the build prints; `bundle` fetches the zip,
     /// and is asked only where the image must be made. `None` when `cancel` came first.
     pub(crate) async fn ensure(
@@ -94,12 +130,12 @@ impl Images {
         output: mpsc::Sender<Bytes>,
         cancel: &CancellationToken,
     ) -> Result<Option<Arc<str>>, Outcome> {
-        let no_bundle = || Outcome::new(Cause::EngineError, "the order names no bundle");
         if let ImageSource::Named(name) = &run.spec.image {
             return self.named(name, &run.order.user).await;
         }
         let digest = run.order.bundle.ok_or_else(no_bundle)?.digest;
         let tag = self.tag(run, digest);
+        let _asked = self.demand.ask(&tag);
         let asked = Instant::now();
         let mut slot = tokio::select! {
             slot = self.locks.lock(&tag) => slot,
@@ -116,8 +152,10 @@ impl Images {
         }
         *slot = None;
         if let Some(id) = self.find(&tag, digest).await? {
+            self.unseen.print(&tag, &output).await;
             return Ok(Some(id));
         }
+        let _making = self.demand.make();
         let Some(bundle) = cancel.run_until_cancelled(bundle).await else {
             return Ok(None);
         };
@@ -126,16 +164,7 @@ impl Images {
             return Ok(None);
         };
         let request = self.request(run, tag, digest, bundle);
-        let made = match run.spec.image {
-            ImageSource::Load => {
-                let _coming = self.unlabelled.begin(&loaded_name(&request.tag)).await;
-                self.engine.load(&request, output, cancel.clone()).await
-            }
-            ImageSource::Build | ImageSource::Named(_) => {
-                self.engine.build(&request, output, cancel.clone()).await
-            }
-        };
-        match made {
+        match self.make(run, &request, output, cancel).await {
             Ok(id) => Ok(Some(Arc::from(id))),
             Err(BuildError::Cancelled) => Ok(None),
             Err(error) => {
@@ -146,6 +175,124 @@ impl Images {
                     outcome: outcome.clone(),
                 });
                 Err(outcome)
+            }
+        }
+    }
+
+    /// Makes the image of a job that waits, unless an image is being made for an order. It is given up when an order has
+    /// another image made and when `withdrawn` is cancelled, but not while an order waits for this very image. Where it
+    /// fails, such an order makes the image itself. `bundle` is `None` if it cannot be had now.
+    pub(crate) async fn ensure_ahead(
+        &self,
+        run: &Run,
+        bundle: impl Future<Output = Option<PathBuf>>,
+        withdrawn: &CancellationToken,
+    ) -> Ahead {
+        if !self.demand.is_idle() {
+            return Ahead::Later;
+        }
+        let stop = CancellationToken::new();
+        match (&run.spec.image, run.order.bundle) {
+            (ImageSource::Named(name), _) => {
+                let Some(wanted) = plain_name(name) else {
+                    return Ahead::Failed(id_is_no_name(name));
+                };
+                let pulling = async {
+                    let found = self.find_or_pull(name, &wanted, &run.order.user, None);
+                    match stop.run_until_cancelled(found).await {
+                        Some(Ok(_)) => Ahead::Ready,
+                        Some(Err(outcome)) => Ahead::Failed(outcome),
+                        None => Ahead::Later,
+                    }
+                };
+                self.unless_demanded(&wanted, withdrawn, &stop, Box::pin(pulling))
+                    .await
+            }
+            (ImageSource::Build | ImageSource::Load, Some(of)) => {
+                let tag = self.tag(run, of.digest);
+                let making = Box::pin(self.make_ahead(run, &tag, of.digest, bundle, &stop));
+                self.unless_demanded(&tag, withdrawn, &stop, making).await
+            }
+            (ImageSource::Build | ImageSource::Load, None) => Ahead::Failed(no_bundle()),
+        }
+    }
+
+    /// Does `work` for an image, and cancels `stop`, which ends it, once the image is to be given up.
+    async fn unless_demanded(
+        &self,
+        image: &str,
+        withdrawn: &CancellationToken,
+        stop: &CancellationToken,
+        work: impl Future<Output = Ahead>,
+    ) -> Ahead {
+        let giving_up = async {
+            self.demand.is_against(image, withdrawn).await;
+            stop.cancel();
+            std::future::pending::<Infallible>().await
+        };
+        tokio::select! {
+            done = work => done,
+            never = giving_up => match never {},
+        }
+    }
+
+    /// How many images were built, loaded or pulled ahead.
+    pub(crate) fn made_ahead(&self) -> u64 {
+        self.ahead.load(Ordering::Relaxed)
+    }
+
+    async fn make_ahead(
+        &self,
+        run: &Run,
+        tag: &str,
+        digest: Digest,
+        bundle: impl Future<Output = Option<PathBuf>>,
+        stop: &CancellationToken,
+    ) -> Ahead {
+        let tag = tag.to_owned();
+        let Some(_slot) = stop.run_until_cancelled(self.locks.lock(&tag)).await else {
+            return Ahead::Later;
+        };
+        match self.find(&tag, digest).await {
+            Ok(Some(_)) => return Ahead::Ready,
+            Ok(None) => {}
+            Err(_engine_is_away) => return Ahead::Later,
+        }
+        let Some(Some(bundle)) = stop.run_until_cancelled(bundle).await else {
+            return Ahead::Later;
+        };
+        let Some(_permit) = stop.run_until_cancelled(self.builds.acquire()).await else {
+            return Ahead::Later;
+        };
+        let request = self.request(run, tag, digest, bundle);
+        let (output, lines) = mpsc::channel(AHEAD_OUTPUT);
+        let making = self.make(run, &request, output, stop);
+        let (made, printed) = tokio::join!(making, Unseen::collect(lines));
+        match made {
+            Ok(_id) => {
+                self.unseen.keep(request.tag, printed);
+                self.ahead.fetch_add(1, Ordering::Relaxed);
+                Ahead::Ready
+            }
+            Err(BuildError::Cancelled) => Ahead::Later,
+            Err(error) => Ahead::Failed(build_outcome(&error)),
+        }
+    }
+
+    async fn make(
+        &self,
+        run: &Run,
+        request: &BuildRequest,
+        output: mpsc::Sender<Bytes>,
+        cancel: &CancellationToken,
+    ) -> Result<String, BuildError> {
+        match run.spec.image {
+            ImageSource::Load => {
+                let _coming = self.unlabelled.begin(&loaded_name(&request.tag)).await;
+                self.engine.load(request, output, cancel.clone()).await
+            }
+            ImageSource::Build | ImageSource::Named(_) => {
+                self.engine.build(request, output, cancel.clone()).await
             }
         }
     }
@@ -186,17 +333,31 @@ impl Images {
     }
 
     async fn named(&self, name: &str, user: &UserName) -> Result<Option<Arc<str>>, Outcome> {
-        let Some(wanted) = plain_name(name) else {
-            return Err(missing(name, "an id is no name"));
-        };
-        let mut found = self.find_named(name, &wanted).await?;
+        let wanted = plain_name(name).ok_or_else(|| id_is_no_name(name))?;
+        let _asked = self.demand.ask(&wanted);
+        self.find_or_pull(name, &wanted, user, Some(&self.demand))
+            .await
+    }
+
+    /// `demand` learns of a pull for an order; without it, the pull is ahead of one.
+    async fn find_or_pull(
+        &self,
+        name: &str,
+        wanted: &str,
+        user: &UserName,
+        demand: Option<&Demand>,
+    ) -> Result<Option<Arc<str>>, Outcome> {
+        let mut found = self.find_named(name, wanted).await?;
         let pulls = match self.pull {
             Pull::Missing => found.is_none(),
             Pull::Always => true,
             Pull::Never => false,
         };
         if pulls {
-            found = self.pulled(name, &wanted).await?;
+            let making = demand.map(Demand::make);
+            found = self.pulled(name, wanted).await?;
+            let ahead = u64::from(making.is_none());
+            self.ahead.fetch_add(ahead, Ordering::Relaxed);
         }
         match found {
             Some(image) if is_anothers(&image, user) => {
@@ -261,6 +422,14 @@ fn is_anothers(image: &ImageInfo, user: &UserName) -> bool {
 
 fn missing(name: &str, why: &str) -> Outcome {
     Outcome::new(Cause::ImageMissing, format!("image {name}: {why}"))
+}
+
+fn id_is_no_name(name: &str) -> Outcome {
+    missing(name, "an id is no name")
+}
+
+fn no_bundle() -> Outcome {
+    Outcome::new(Cause::EngineError, "the order names no bundle")
 }
 
 fn pull_outcome(name: &str, error: &docker::Error) -> Outcome {

@@ -38,6 +38,7 @@ mod results;
 mod retention;
 mod retry;
 mod standing;
+mod upcoming;
 mod volumes;
 
 pub use app::run;

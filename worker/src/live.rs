@@ -9,8 +9,7 @@ use dopq_common::wire::{Heartbeat, JobUse, Live, topic};
 use futures::{StreamExt, stream};
 use tokio::sync::watch;
 
-use crate::driver::Context;
-use crate::driver::Running;
+use crate::driver::{Context, Running, prefetch};
 use crate::gpu::Gpus;
 use crate::host::Host;
 
@@ -49,7 +48,7 @@ pub(crate) async fn heartbeats(
             host: host_use.unwrap_or_default(),
             gpus: gpu_look.uses,
             attempts,
-            kept: context.retention.kept(),
+            kept: context.retention.kept(context.images.made_ahead()),
         };
         let message = Live::Heartbeat(Box::new(heartbeat));
         context.live.publish(&topic, &message).await;
@@ -101,12 +100,16 @@ pub(crate) async fn requests(context: Arc<Context>, broker: Broker) {
 }
 
 fn take(context: &Context, body: &[u8]) {
-    let Ok(Live::Follow { attempt, for_ms }) = serde_json::from_slice(body) else {
-        tracing::debug!("cannot parse a request");
-        return;
-    };
-    let log = context.logs.lock().get(&attempt).cloned();
-    if let Some(log) = log {
-        log.follow(Duration::from_millis(for_ms));
+    match serde_json::from_slice(body) {
+        Ok(Live::Follow { attempt, for_ms }) => {
+            let log = context.logs.lock().get(&attempt).cloned();
+            if let Some(log) = log {
+                log.follow(Duration::from_millis(for_ms));
+            }
+        }
+        Ok(Live::Upcoming { sealed }) => prefetch::take(context, &sealed),
+        Ok(Live::Heartbeat(_) | Live::LogTail { .. } | Live::Unknown) | Err(_) => {
+            tracing::debug!("cannot parse a request");
+        }
     }
 }

@@ -85,6 +85,8 @@ dopq_common::settings! {
         pub secrets_dir: Option<PathBuf> = None;
         /// Whether jobs may use the machine's network
         pub allow_host_network: bool = false;
+        /// Build and pull images of waiting jobs that will probably run here
+        pub prefetch: bool = true;
         /// Image builds
         pub build as "builds": BuildOptions = BuildOptions::default();
         /// The container engine

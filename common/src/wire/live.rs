@@ -97,6 +97,9 @@ pub struct Kept {
     pub images_bytes: u64,
     /// Images that were removed since the worker's start.
     pub images_removed: u64,
+    /// Images that were built, loaded or pulled for waiting jobs since then.
+    #[serde(default)]
+    pub images_ahead: u64,
 }
 
 /// What a machine uses.

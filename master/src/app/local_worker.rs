@@ -31,6 +31,7 @@ pub(super) fn options(
         build,
         network,
         volumes,
+        prefetch,
     } = settings.worker.clone();
     Ok(Options {
         key: key.worker(&name),
@@ -55,6 +56,7 @@ pub(super) fn options(
             build,
             network,
             volumes,
+            prefetch,
             ..dopq_worker::Settings::default()
         },
     })

@@ -204,5 +204,7 @@ dopq_common::settings! {
         pub network: dopq_worker::NetworkOptions = dopq_worker::NetworkOptions::default();
         /// Standalone: folders that outlive jobs
         pub volumes: dopq_worker::VolumeOptions = dopq_worker::VolumeOptions::default();
+        /// Standalone: build and pull images of waiting jobs
+        pub prefetch: bool = true;
     }
 }

@@ -171,8 +171,8 @@ fn worker_gpus(model: &Model) -> Gauges {
 }
 
 /// What each node keeps on its engine's disk, by its last heartbeat.
-fn worker_disks(model: &Model) -> [Gauges; 4] {
-    let mut samples: [Vec<Sample>; 4] = Default::default();
+fn worker_disks(model: &Model) -> [Gauges; 5] {
+    let mut samples: [Vec<Sample>; 5] = Default::default();
     for (worker, live) in &model.live {
         let Some(kept) = live.heartbeat.as_ref().and_then(|(_, beat)| beat.kept) else {
             continue;
@@ -182,6 +182,7 @@ fn worker_disks(model: &Model) -> [Gauges; 4] {
             kept.images,
             kept.images_bytes,
             kept.images_removed,
+            kept.images_ahead,
         ];
         for (samples, value) in samples.iter_mut().zip(values) {
             #[expect(clippy::cast_precision_loss, reason = "a figure for a graph")]
@@ -189,7 +190,7 @@ fn worker_disks(model: &Model) -> [Gauges; 4] {
             samples.push((vec![("worker", worker.to_string())], value));
         }
     }
-    let [free, images, bytes, removed] = samples;
+    let [free, images, bytes, removed, ahead] = samples;
     let gauges = |name, help, unit, samples| Gauges {
         name,
         help,
@@ -221,6 +222,12 @@ fn worker_disks(model: &Model) -> [Gauges; 4] {
             "Images that each node removed since its worker's start",
             None,
             removed,
+        ),
+        gauges(
+            "dopq_worker_images_prefetched",
+            "Images that each node built, loaded or pulled for waiting jobs since its worker's start",
+            None,
+            ahead,
         ),
     ]
 }

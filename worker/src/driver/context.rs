@@ -31,6 +31,7 @@ use crate::input::Input;
 use crate::logs::{LivePublisher, Log};
 use crate::networks::Networks;
 use crate::retention::Retention;
+use crate::upcoming::Upcoming;
 use crate::volumes::Volumes;
 
 /// What acts need.
@@ -45,6 +46,7 @@ pub(crate) struct Context {
     pub(crate) bundles: Bundles,
     pub(crate) images: Images,
     pub(crate) retention: Retention,
+    pub(crate) upcoming: Upcoming,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) run_settings: RunSettings,
     pub(crate) networks: Networks,

@@ -4,6 +4,7 @@
 //! - [`context`]: what acts need
 //! - [`checkpoint`]: what is done for `/checkpoint`
 //! - [`perform`], [`create`] and [`finish`]: the acts, as tasks that send back what came of them
+//! - [`prefetch`]: makes images ready for attempts that will probably come
 //! - [`quotas`]: ends jobs whose user keeps too much
 
 mod checkpoint;
@@ -13,6 +14,7 @@ mod finish;
 mod observe;
 mod owner;
 mod perform;
+pub(crate) mod prefetch;
 pub(crate) mod quotas;
 #[cfg(test)]
 mod tests;

@@ -50,6 +50,7 @@ pub(super) fn perform(work: &mut Work, act: Act) {
                 let context = Arc::clone(&context);
                 async move {
                     let run = run?;
+                    let _asked = context.images.ask(&run);
                     context.retention.begun(attempt, &run);
                     if !context.images.has(&run).await {
                         bundle(&context, attempt, &run).await?;

@@ -1,8 +1,8 @@
 //! Keeps the engine's disk from filling: removes images that DoPQ made or pulled, and the engine's build cache.
 //!
 //! Once more than `retention.images_high` of the disk is used, images go, the longest unused first, until no more than
-//! `retention.images_low` is. An image stays that an attempt of this machine needs ([`Needs`]) or that any container
-//! uses, which the engine itself checks. When an image was last used survives a restart, in the records.
+//! `retention.images_low` is. An image stays that an attempt of this machine needs, or one that the masters expect here
+//! ([`Needs`]), or that any container uses, which the engine itself checks. When an image was last used survives a restart, in the records.
 //!
 //! - [`choose`]: which images go, and in which order
 //! - [`needs`]: what attempts need
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use dopq_common::agent::{Run, Stage, State};
+use dopq_common::agent::{Expected, Run, Stage, State};
 use dopq_common::chain::chain;
 use dopq_common::id::AttemptId;
 use dopq_common::resources::ByteSize;
@@ -141,6 +141,12 @@ impl Retention {
         there
     }
 
+    /// The masters expect these attempts to come: their bundles and images stay.
+    pub(crate) fn expect(&self, expected: &[Expected]) {
+        self.needs
+            .expect(expected.iter().map(|expected| &*expected.run));
+    }
+
     /// The attempt is forgotten.
     pub(crate) fn forgotten(&self, attempt: AttemptId) {
         self.needs.nothing(attempt);
@@ -182,9 +188,14 @@ impl Retention {
         }
     }
 
+    /// Whether no image need be removed.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.is_above(self.parts.settings.images_high.0)
+    }
+
     /// Makes room for a build, if the disk is too full.
     pub(crate) async fn make_room(&self) {
-        if self.is_above(self.parts.settings.images_high.0) {
+        if !self.has_room() {
             self.sweep().await;
         }
     }
@@ -297,14 +308,15 @@ impl Retention {
         }
     }
 
-    /// What is kept on the engine's fullest disk; `None` if that is unknown.
-    pub(crate) fn kept(&self) -> Option<Kept> {
+    /// What is kept on the engine's fullest disk; `None` if that is unknown. So many images were made ahead.
+    pub(crate) fn kept(&self, images_ahead: u64) -> Option<Kept> {
         let disks = self.parts.engine.disks();
         Some(Kept {
             disk_free_bytes: disks.iter().map(|disk| disk.free).min()?,
             images: self.totals.images.load(Ordering::Relaxed),
             images_bytes: self.totals.images_bytes.load(Ordering::Relaxed),
             images_removed: self.totals.removed.load(Ordering::Relaxed),
+            images_ahead,
         })
     }
 

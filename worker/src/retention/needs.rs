@@ -1,4 +1,5 @@
-//! What attempts of this machine need: bundles and images, from the order until the attempt is forgotten.
+//! What attempts of this machine need: bundles and images, from the order until the attempt is forgotten, and before
+//! that while the masters expect the attempt here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub(crate) struct Needs {
 #[derive(Debug, Default)]
 struct Table {
     attempts: BTreeMap<AttemptId, Need>,
+    /// What attempts need that may come.
+    expected: Vec<Need>,
     /// Images that are being removed.
     going: BTreeSet<String>,
 }
@@ -34,7 +37,25 @@ struct Need {
     image: Option<Arc<str>>,
 }
 
+impl Table {
+    fn all(&self) -> impl Iterator<Item = &Need> {
+        self.attempts.values().chain(&self.expected)
+    }
+}
+
 impl Need {
+    fn of(run: &Run) -> Self {
+        let bundle = run.order.bundle;
+        Self {
+            bundle: bundle.map(|bundle| (run.order.user.clone(), bundle.digest)),
+            name: match &run.spec.image {
+                ImageSource::Named(name) => plain_name(name),
+                ImageSource::Build | ImageSource::Load => None,
+            },
+            image: None,
+        }
+    }
+
     fn is(&self, image: &ImageInfo) -> bool {
         let label = |name| image.labels.get(name).map(String::as_str);
         let made_from = |(user, digest): &(UserName, Digest)| {
@@ -65,15 +86,17 @@ impl Needs {
     /// The attempt needs its bundle, and the image that is made of it or that it names. An image that is being removed
     /// now still goes.
     pub(super) fn bundle(&self, attempt: AttemptId, run: &Run) {
-        let bundle = run.order.bundle;
-        let name = match &run.spec.image {
-            ImageSource::Named(name) => plain_name(name),
-            ImageSource::Build | ImageSource::Load => None,
-        };
+        let Need { bundle, name, .. } = Need::of(run);
         let mut table = self.table.lock();
         let need = table.attempts.entry(attempt).or_default();
-        need.bundle = bundle.map(|bundle| (run.order.user.clone(), bundle.digest));
+        need.bundle = bundle;
         need.name = name;
+    }
+
+    /// The attempts that may come are these now, and need their bundles and images.
+    pub(super) fn expect<'r>(&self, runs: impl Iterator<Item = &'r Run>) {
+        let expected = runs.map(Need::of).collect();
+        self.table.lock().expected = expected;
     }
 
     /// The attempt needs this image. False when the image was being removed; it is gone then.
@@ -99,16 +122,16 @@ impl Needs {
         self.table.lock().attempts.remove(&attempt);
     }
 
-    /// Whether any attempt needs the image.
+    /// Whether any attempt needs the image, also one that may come.
     pub(super) fn is_needed(&self, image: &ImageInfo) -> bool {
         let table = self.table.lock();
-        table.attempts.values().any(|need| need.is(image))
+        table.all().any(|need| need.is(image))
     }
 
     /// Begins to remove an image; `None` when it is needed. From here on nobody is told that it is there.
     pub(super) fn begin_removal(&self, image: &ImageInfo) -> Option<Removal<'_>> {
         let mut table = self.table.lock();
-        if table.attempts.values().any(|need| need.is(image)) {
+        if table.all().any(|need| need.is(image)) {
             return None;
         }
         table.going.insert(image.id.clone());
@@ -121,8 +144,8 @@ impl Needs {
     /// The bundles that are needed.
     pub(crate) fn bundles(&self) -> BTreeSet<Digest> {
         let table = self.table.lock();
-        let bundles = table.attempts.values();
-        bundles
+        table
+            .all()
             .filter_map(|need| Some(need.bundle.as_ref()?.1))
             .collect()
     }

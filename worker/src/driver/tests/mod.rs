@@ -6,6 +6,7 @@ mod disks;
 mod networks;
 mod panics;
 mod plane;
+mod prefetch;
 mod results;
 mod retention;
 mod rig;

@@ -62,7 +62,7 @@ impl Rig {
         self.fake.add_labelled_image(&name, labels.into());
     }
 
-    async fn forgotten(&self, attempt: &str) {
+    pub(super) async fn forgotten(&self, attempt: &str) {
         self.order(attempt, Order::Forget).await;
         let folder = format!("attempts/{}", super::plane::id(attempt));
         let folder = self.dir.path().join("data").join(folder);

@@ -10,8 +10,8 @@ use dopq_common::job::{BundleRef, Outcome, Results};
 use dopq_common::resources::{Allocation, ByteSize, GpuShare, MilliCpu, MilliGpu};
 use dopq_common::wire::log::Source;
 use dopq_common::wire::{
-    AttemptOrder, ClusterKey, NumberedReport, Order, OrderEnvelope, Report, ReportEnvelope,
-    RunOrder, Sealed, ToWorker, WIRE_VERSION,
+    AttemptOrder, ClusterKey, Live, NumberedReport, Order, OrderEnvelope, Report, ReportEnvelope,
+    RunOrder, Sealed, ToWorker, Upcoming, UpcomingRun, WIRE_VERSION, WorkerKey, topic,
 };
 use serde_json::value::to_raw_value;
 use tempfile::TempDir;
@@ -49,11 +49,14 @@ pub(super) struct Rig {
     pub(super) retention: crate::Retention,
     /// Networks that are kept ready.
     pub(super) network: crate::NetworkOptions,
+    pub(super) prefetch: bool,
     pub(super) volumes: crate::VolumeOptions,
     pub(super) results_max_bytes: Option<u64>,
     pub(super) checkpoint_max_bytes: Option<u64>,
     key: ClusterKey,
     url: String,
+    /// Lists of upcoming attempts that were sent.
+    lists: u64,
     reports: Deliveries,
     /// Received and not looked at yet.
     reported: VecDeque<NumberedReport>,
@@ -101,6 +104,8 @@ impl Rig {
                 pool: 0,
                 ..crate::NetworkOptions::default()
             },
+            prefetch: true,
+            lists: 0,
             volumes: crate::VolumeOptions::default(),
             results_max_bytes: None,
             checkpoint_max_bytes: Some(1 << 30),
@@ -130,6 +135,7 @@ impl Rig {
                     simulated: Some(2),
                     ..GpuOptions::default()
                 },
+                prefetch: self.prefetch,
                 limits: self.limits,
                 retention: self.retention,
                 network: self.network.clone(),
@@ -213,6 +219,34 @@ impl Rig {
     pub(super) async fn run(&self, attempt: &str, more: &str) {
         self.order(attempt, Order::Run(Box::new(self.job(more))))
             .await;
+    }
+
+    /// Tells the worker what it will probably run, with the worker's own key.
+    pub(super) async fn expect(&mut self, runs: &[(&str, RunOrder)]) {
+        let key = self.key.worker(&self.worker);
+        self.expect_by(&key, runs).await;
+    }
+
+    /// The same with any key.
+    pub(super) async fn expect_by(&mut self, key: &WorkerKey, runs: &[(&str, RunOrder)]) {
+        self.lists += 1;
+        let runs = runs.iter().map(|(attempt, run)| UpcomingRun {
+            attempt: id(attempt).parse().expect("attempt"),
+            run: run.clone(),
+        });
+        let list = Upcoming {
+            version: WIRE_VERSION,
+            epoch: Epoch(1),
+            number: self.lists,
+            runs: runs.collect(),
+        };
+        let list = serde_json::to_vec(&list).expect("a list");
+        let sealed = key.seal_to(ToWorker::Upcoming, &self.worker, &list);
+        let sealed = String::from_utf8(sealed).expect("UTF-8");
+        let live = serde_json::to_vec(&Live::Upcoming { sealed }).expect("a message");
+        let topic = topic::requests(&self.worker);
+        let sent = self.broker.publish_live(&topic, live.into()).await;
+        sent.expect("sent");
     }
 
     pub(super) fn job(&self, more: &str) -> RunOrder {
