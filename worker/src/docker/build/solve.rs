@@ -89,11 +89,13 @@ impl Client {
         let registries = self.registries().await;
         let mut args = registries.proxy_args();
         args.extend(request.args.clone());
+        let unread = Arc::<Mutex<Option<String>>>::default();
         let services = Services {
             transfers: Transfers(Arc::clone(&files)),
             secrets: StepSecrets {
                 user: request.secrets.clone(),
                 shared: self.shared_contents().await?,
+                failure: Arc::clone(&unread),
             },
             logins: Logins(registries),
         };
@@ -126,10 +128,20 @@ impl Client {
             sent_bytes,
             "the engine's part of a build ended"
         );
-        // A failed context explains the engine's error.
-        match files.failure.lock().take() {
-            Some(error) if built.is_err() => Err(error.into()),
-            Some(_) | None => built,
+        if built.is_ok() {
+            return built;
+        }
+        // What failed here explains the engine's error.
+        if let Some(error) = files.failure.lock().take() {
+            return Err(error.into());
+        }
+        let unread = unread.lock().take();
+        match unread {
+            Some(message) => Err(BuildError::Engine(Error::Other {
+                call: CALL,
+                message,
+            })),
+            None => built,
         }
     }
 
