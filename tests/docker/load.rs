@@ -29,6 +29,30 @@ fn docker(arguments: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
+/// An archive to whose end its user added the configuration, as the share takes it.
+fn with_configuration(archive: &[u8]) -> Vec<u8> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tar = folder.path().join("image.tar");
+    std::fs::write(&tar, archive).expect("written");
+    std::fs::write(folder.path().join("container_config.json"), "{}").expect("written");
+    let mut append = Command::new("tar");
+    append.current_dir(&folder);
+    append.args(["rf", "image.tar", "container_config.json"]);
+    assert!(append.status().expect("tar runs").success());
+    std::fs::read(tar).expect("read")
+}
+
+#[tokio::test]
+async fn an_archive_with_a_configuration_in_it_is_loaded() {
+    let bench = Bench::docker().await;
+    let archive = with_configuration(&docker(&["save", &bench.image]));
+    let request = bench.request(&bench.zip(&[("image.tar", &archive)]));
+    let mut plan = bench.plan(1, "echo loaded");
+    plan.image = load(&bench, &request).await.expect("loaded");
+    let id = bench.run(&plan).await;
+    assert_eq!(joined(&bench.output(&id, true).await, None), b"loaded\n");
+}
+
 #[tokio::test]
 async fn a_saved_image_runs_and_takes_nobodys_name() {
     let bench = Bench::docker().await;
