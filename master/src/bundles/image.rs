@@ -186,7 +186,11 @@ fn number(field: &[u8]) -> Option<u64> {
     }
     let text = std::str::from_utf8(field).ok()?;
     let digits = text.trim_matches(['\0', ' ']);
-    u64::from_str_radix(digits, 8).ok()
+    // Some programs leave numbers out that are 0.
+    match digits {
+        "" => Some(0),
+        digits => u64::from_str_radix(digits, 8).ok(),
+    }
 }
 
 /// The next file's size, if an extended header says it: lines of a length, a name and a value.
@@ -305,6 +309,7 @@ mod tests {
         assert_eq!(wrapped(&content, None).expect("wrapped").len(), 2);
         assert_eq!(number(b"\x80\0\0\0\0\0\0\0\0\0\x01\0"), Some(256));
         assert_eq!(number(b"0000017\0"), Some(15));
+        assert_eq!(number(b"\0\0\0"), Some(0));
         assert_eq!(number(b"\xff\xff\xff"), None);
     }
 
