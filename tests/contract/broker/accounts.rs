@@ -63,12 +63,16 @@ pub(super) fn a_workers_account_is_enough(runtime: &Runtime, server: &mut Rabbit
 
 /// Runs the script of the compose file against this server, twice, as `docker compose up` does on a second day.
 pub(super) fn the_account_of_the_compose_file_is_enough(runtime: &Runtime, server: &mut RabbitMq) {
-    let script = script_of("worker-account");
-    for password in ["first", "second"] {
-        server.script(&script, &[("CLUSTER", "lab"), ("PASSWORD", password)]);
-    }
+    let (script, server) = (script_of("worker-account"), &*server);
+    let master = std::thread::scope(|scope| {
+        // The master starts meanwhile.
+        let opening = scope.spawn(|| runtime.block_on(open(options(server, "dopq", "master"))));
+        for password in ["first", "second"] {
+            server.script(&script, &[("CLUSTER", "lab"), ("PASSWORD", password)]);
+        }
+        opening.join().expect("open")
+    });
     runtime.block_on(async {
-        let master = open(options(server, "dopq", "master")).await;
         master.declare_worker(&gpu(1)).await.expect("declared");
         let mut account = options(server, "dopq", &amqp::worker_client("gpu-01"));
         account.url = server.url_as("worker", "second").into();
