@@ -92,11 +92,16 @@ fn scan(image: &mut File, most: u64) -> Result<Found, String> {
     let mut begin = Read::take(&mut *image, GZIP.len() as u64);
     begin.read_to_end(&mut start).map_err(unreadable)?;
     image.rewind().map_err(unreadable)?;
-    let file = BufReader::with_capacity(BUFFER_BYTES, image);
+    let mut file = BufReader::with_capacity(BUFFER_BYTES, image);
     let found = if start == GZIP {
-        entries(MultiGzDecoder::new(file).take(most))
+        let mut expanded = MultiGzDecoder::new(file).take(most);
+        let found = entries(&mut expanded);
+        if found.is_err() && expanded.limit() == 0 {
+            return Err(format!("it expands to more than {most} bytes"));
+        }
+        found
     } else {
-        entries(file)
+        entries(&mut file)
     };
     let found = found.map_err(unreadable)?;
     if !found.has_manifest {
@@ -105,7 +110,7 @@ fn scan(image: &mut File, most: u64) -> Result<Found, String> {
     Ok(found)
 }
 
-fn entries(mut from: impl Read) -> io::Result<Found> {
+fn entries(from: &mut impl Read) -> io::Result<Found> {
     let mut found = Found::default();
     let mut long = None;
     loop {
@@ -290,10 +295,10 @@ mod tests {
         let small = gzip(&image(&[config]));
         assert_eq!(wrapped(&small, None).expect("wrapped")[1].1, small);
         let bomb = gzip(&image(&[("layer", b'0', &[0; 2 << 20]), config]));
-        assert_eq!(
-            wrapped(&bomb, None).expect_err("too much").rule,
-            NOT_AN_IMAGE
-        );
+        let refused = wrapped(&bomb, None).expect_err("too much");
+        assert_eq!(refused.rule, NOT_AN_IMAGE);
+        let message = refused.message;
+        assert!(message.contains("expands to more than"), "{message}");
     }
 
     #[test]

@@ -206,17 +206,24 @@ mod tests {
         state
     }
 
-    fn fill(state: &State, to: &str, attempt: AttemptId, kind: &Kind) -> Option<AttemptOrder> {
+    fn keys() -> NodeKeys {
         let key = ClusterKey::from_secret("a secret for tests");
-        let keys = NodeKeys::new(key, View::new(Settings::default()), true);
-        let filler = Filler {
-            keys: &keys,
+        NodeKeys::new(key, View::new(Settings::default()), true)
+    }
+
+    fn filler<'a>(keys: &'a NodeKeys, data_urls: &'a [String]) -> Filler<'a> {
+        Filler {
+            keys,
             cluster: "lab",
-            data_urls: &["http://m:7070".to_owned()],
+            data_urls,
             results_max_bytes: 1 << 30,
             checkpoint_max_bytes: 1 << 31,
-        };
-        filler.fill(state, &worker(to), attempt, kind)
+        }
+    }
+
+    fn fill(state: &State, to: &str, attempt: AttemptId, kind: &Kind) -> Option<AttemptOrder> {
+        let urls = ["http://m:7070".to_owned()];
+        filler(&keys(), &urls).fill(state, &worker(to), attempt, kind)
     }
 
     #[test]
@@ -265,15 +272,8 @@ mod tests {
             hold: None,
             avoid: None,
         });
-        let key = ClusterKey::from_secret("a secret for tests");
-        let keys = NodeKeys::new(key, View::new(Settings::default()), true);
-        let filler = Filler {
-            keys: &keys,
-            cluster: "lab",
-            data_urls: &["http://m:7070".to_owned()],
-            results_max_bytes: 1 << 30,
-            checkpoint_max_bytes: 1 << 31,
-        };
+        let keys = keys();
+        let filler = filler(&keys, &[]);
         let expected =
             |state: &State, number| filler.expected(state, &worker("w"), attempt(number));
         let waits = state(queued);
