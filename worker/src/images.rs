@@ -1,9 +1,11 @@
 //! Images: built or loaded once per user and bundle however many attempts ask, or found by name.
 //!
 //! - [`demand`]: what orders need, to which images that are made ahead give way
+//! - [`known`]: what was learned of images when they were last looked at
 //! - [`unseen`]: what builds ahead printed
 
 mod demand;
+mod known;
 mod unseen;
 
 use dopq_common::chain::chain;
@@ -31,6 +33,8 @@ use crate::keyed::Keyed;
 use crate::options::{Pull, Settings};
 use crate::retention::Unlabelled;
 use demand::{Asked, Demand};
+pub(crate) use known::ImageSettings;
+use known::Known;
 use unseen::Unseen;
 
 /// A pull that shows no progress for this long is given up.
@@ -53,6 +57,7 @@ pub(crate) struct Images {
     unlabelled: Arc<Unlabelled>,
     locks: Keyed<String, Option<Failure>>,
     demand: Demand,
+    known: Known,
     unseen: Unseen,
     /// How many images were made ahead.
     ahead: AtomicU64,
@@ -101,18 +106,37 @@ impl Images {
             builds: Semaphore::new(settings.limits.builds.max(1)),
             locks: Keyed::default(),
             demand: Demand::default(),
+            known: Known::default(),
             unseen: Unseen::default(),
             ahead: AtomicU64::new(0),
         }
     }
 
-    /// Whether the attempt's image is there, so that its bundle is not needed.
+    /// Whether the attempt's image is there, so that its bundle is not needed. The attempt has begun, so that the image
+    /// stays.
     pub(crate) async fn has(&self, run: &Run) -> bool {
         let Some(bundle) = run.order.bundle else {
             return false;
         };
         let tag = self.tag(run, bundle.digest);
-        matches!(self.find(&tag, bundle.digest).await, Ok(Some(_)))
+        match self.find(&tag, bundle.digest).await {
+            Ok(Some(id)) => {
+                self.known.found(tag, id, Instant::now());
+                true
+            }
+            Ok(None) | Err(_) => false,
+        }
+    }
+
+    /// What the image of this id sets; nothing if it is gone.
+    pub(crate) async fn settings(&self, id: &str) -> Result<Arc<ImageSettings>, docker::Error> {
+        if let Some(settings) = self.known.settings(id) {
+            return Ok(settings);
+        }
+        if let Some(image) = self.engine.find_image(id).await? {
+            self.known.learn(image);
+        }
+        Ok(self.known.settings(id).unwrap_or_default())
     }
 
     /// An order will need its image soon: one that is being made ahead is not given up until this is dropped.
@@ -151,7 +175,11 @@ impl Images {
             return Err(failure.outcome.clone());
         }
         *slot = None;
-        if let Some(id) = self.find(&tag, digest).await? {
+        let found = match self.known.take(&tag, asked) {
+            Some(id) => Some(id),
+            None => self.find(&tag, digest).await?,
+        };
+        if let Some(id) = found {
             self.unseen.print(&tag, &output).await;
             return Ok(Some(id));
         }
@@ -329,7 +357,7 @@ impl Images {
         // An administrator can give the name to anything.
         let digest = digest.to_string();
         let found = found.filter(|image| image.labels.get(LABEL_DIGEST) == Some(&digest));
-        Ok(found.map(|image| Arc::from(image.id)))
+        Ok(found.map(|image| self.known.learn(image)))
     }
 
     async fn named(&self, name: &str, user: &UserName) -> Result<Option<Arc<str>>, Outcome> {
@@ -363,7 +391,7 @@ impl Images {
             Some(image) if is_anothers(&image, user) => {
                 Err(missing(name, "it was built for another user"))
             }
-            Some(image) => Ok(Some(Arc::from(image.id))),
+            Some(image) => Ok(Some(self.known.learn(image))),
             None if pulls => Err(missing(name, "it is missing after the pull")),
             None => Err(missing(name, "this machine lacks it and pulls none")),
         }

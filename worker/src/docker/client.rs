@@ -2,6 +2,7 @@
 //!
 //! The calls are in `lifecycle`, `images`, `logs` and others, as further `impl` blocks of [`Client`].
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,10 +45,10 @@ const CONTAINERD_FOLDER: &str = "/var/lib/containerd";
 /// A Docker engine.
 #[derive(Clone)]
 pub struct Client {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
-struct Shared {
+pub(super) struct Shared {
     host: String,
     /// The administrator's Docker configuration.
     config: Option<PathBuf>,
@@ -56,6 +57,8 @@ struct Shared {
     call_deadline: Duration,
     /// Where it keeps images and containers, since the last probe.
     folders: Mutex<Vec<PathBuf>>,
+    /// Containers that this client created and was not asked to start yet.
+    pub(super) unstarted: Mutex<BTreeSet<String>>,
     /// The connection with its API version; empty while the engine cannot be reached.
     docker: OnceCell<Docker>,
 }
@@ -101,6 +104,7 @@ impl Client {
                 files,
                 call_deadline,
                 folders: Mutex::default(),
+                unstarted: Mutex::default(),
                 docker: OnceCell::new(),
             }),
         }

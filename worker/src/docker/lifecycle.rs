@@ -45,6 +45,7 @@ impl Client {
         let answer = docker.create_container(Some(options), body);
         let conflict = match self.call(CALL, answer).await {
             Ok(created) => {
+                self.shared.unstarted.lock().insert(created.id.clone());
                 return Ok(Created {
                     id: created.id,
                     existed: false,
@@ -79,42 +80,61 @@ impl Client {
     }
 
     /// Starts a container that was never started. Does nothing if it runs. The engine would start an ended one again, so
-    /// this inspects it first.
+    /// this inspects it first, unless this client created it and never started it.
     ///
     /// # Errors
     /// [`Error::Conflict`] when it has ended; and any other. After an error that
     /// [`is_uncertain`](Error::is_uncertain), inspect; never start again.
     pub async fn start(&self, id: &str) -> Result<(), Error> {
         const CALL: &str = "start";
+        let is_new = self.shared.unstarted.lock().remove(id);
+        if !is_new && !self.may_start(id).await? {
+            return Ok(());
+        }
+        let docker = self.docker(CALL).await?;
+        let started = self.call(CALL, docker.start_container(id, None)).await;
+        let error = match started {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let is_about_a_network = match &error {
+            Error::Other { message, .. } | Error::Conflict { message } => is_network_gone(message),
+            // What is missing is the container that it joins.
+            Error::NotFound { message } => !message.contains(id),
+            _other => false,
+        };
+        if !is_about_a_network {
+            return Err(error);
+        }
+        let found = self.inspect(id).await?;
+        match (found.and_then(|container| container.joins), error) {
+            (
+                Some(holder),
+                Error::Other { message, .. }
+                | Error::Conflict { message }
+                | Error::NotFound { message },
+            ) => {
+                tracing::debug!(holder, "the network's container does not run");
+                Err(Error::NetworkGone { message })
+            }
+            (_, error) => Err(error),
+        }
+    }
+
+    /// Whether a container was never started; false if it runs.
+    async fn may_start(&self, id: &str) -> Result<bool, Error> {
         let Some(container) = self.inspect(id).await? else {
             return Err(Error::NotFound {
                 message: format!("no such container: {id}"),
             });
         };
         match container.status {
-            Status::Created => {}
-            Status::Running | Status::Paused | Status::Restarting => return Ok(()),
-            Status::Exited | Status::Dead | Status::Removing => {
-                return Err(Error::Conflict {
-                    message: format!("container {id} has ended and cannot start again"),
-                });
-            }
+            Status::Created => Ok(true),
+            Status::Running | Status::Paused | Status::Restarting => Ok(false),
+            Status::Exited | Status::Dead | Status::Removing => Err(Error::Conflict {
+                message: format!("container {id} has ended and cannot start again"),
+            }),
         }
-        let docker = self.docker(CALL).await?;
-        let started = self.call(CALL, docker.start_container(id, None)).await;
-        started.map_err(|error| match (&container.joins, error) {
-            (Some(holder), Error::Other { message, .. } | Error::Conflict { message })
-                if is_network_gone(&message) =>
-            {
-                tracing::debug!(holder, "the network's container does not run");
-                Error::NetworkGone { message }
-            }
-            // It was there just now; what is missing is the container that it joins.
-            (Some(_), Error::NotFound { message }) if !message.contains(&container.id) => {
-                Error::NetworkGone { message }
-            }
-            (_, error) => error,
-        })
     }
 
     /// The container's state; `None` if it does not exist.
@@ -199,6 +219,7 @@ impl Client {
     /// [`Error::Conflict`] when it runs and `force` is off; and any other.
     pub async fn remove(&self, id: &str, force: bool) -> Result<(), Error> {
         const CALL: &str = "remove";
+        self.shared.unstarted.lock().remove(id);
         let docker = self.docker(CALL).await?;
         let options = RemoveContainerOptions {
             v: true,

@@ -117,7 +117,7 @@ async fn create_once(
     let kept = match kept {
         Some(kept) => kept,
         None => {
-            let found = engine.find_image(image).await?.unwrap_or_default();
+            let found = context.images.settings(image).await?;
             let workspace = given.workspace.clone();
             let workspace = workspace.map(|folder| workspace_mount(folder, &found.working_dir));
             let volumes: Vec<_> = given.volumes.iter().cloned().chain(workspace).collect();
