@@ -17,7 +17,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Run",
         &[
-            "submit", "check", "wait", "retry", "cancel", "hold", "release", "priority",
+            "init", "submit", "check", "wait", "retry", "cancel", "hold", "release", "priority",
         ],
     ),
     (
@@ -118,6 +118,8 @@ impl Global {
 pub(crate) enum Command {
     /// Submit a folder or zip as a job
     Submit(Box<commands::submit::Arguments>),
+    /// Write a Dockerfile and a configuration for a folder
+    Init(commands::init::Arguments),
     /// Validate a folder or zip locally
     Check(Box<commands::check::Arguments>),
     /// List jobs, newest first

@@ -47,6 +47,9 @@ pub(crate) enum Failure {
         /// All that is wrong.
         faults: Vec<Fault>,
     },
+    /// The folder is a bundle already.
+    #[error("{} has a Dockerfile and a container_config.json", .0.display())]
+    Exists(PathBuf),
     /// The bundle names somebody else.
     #[error("executor_name is {named}, but you are {me}")]
     NotYours {
@@ -108,6 +111,7 @@ impl Failure {
             Self::Configuration(_) => exit::BAD_CONFIGURATION,
             Self::Call { source, .. } => source.exit_code(),
             Self::NotYours { .. } => exit::NOT_ALLOWED,
+            Self::Exists(_) => exit::CONFLICT,
             Self::Nothing(_) => exit::NOT_FOUND,
             Self::File { source, .. }
             | Self::Pack {
@@ -158,6 +162,7 @@ impl Failure {
             | Self::Simulation(_)
             | Self::Configuration(_)
             | Self::Pack { .. }
+            | Self::Exists(_)
             | Self::NotYours { .. }
             | Self::Unpack { .. }
             | Self::File { .. }
@@ -176,6 +181,7 @@ impl Failure {
             Self::NotYours { .. } => {
                 Some("submit as yourself with --mine, or correct container_config.json".to_owned())
             }
+            Self::Exists(_) => Some("overwrite them with --force".to_owned()),
             Self::Usage(_)
             | Self::Simulation(_)
             | Self::Configuration(_)

@@ -2,8 +2,8 @@
 
 use crate::args::{self, Cli, Command};
 use crate::commands::{
-    Context, change, check, completions, explain, fetch, groups, login, logs, node_keys, nodes,
-    prune, ps, queue, retry, show, sim, status, submit, usage, users, wait,
+    Context, change, check, completions, explain, fetch, groups, init, login, logs, node_keys,
+    nodes, prune, ps, queue, retry, show, sim, status, submit, usage, users, wait,
 };
 use crate::exit;
 use crate::failure::Failure;
@@ -37,6 +37,7 @@ pub(crate) fn run(cli: Cli) -> u8 {
 async fn perform(command: Command, context: &Context) -> Result<u8, Failure> {
     match command {
         Command::Submit(arguments) => submit::run(context, *arguments).await,
+        Command::Init(arguments) => init::run(context, &arguments).await,
         Command::Check(arguments) => check::run(context, &arguments).await,
         Command::Ps(arguments) => ps::run(context, arguments).await,
         Command::Queue => queue::run(context).await,

@@ -230,3 +230,21 @@ fn pip_installs_from_the_index_in_a_build_and_in_a_job() {
     let id = cli.submit(&folder_of("pip"));
     assert_eq!(judge(&cli, id, "six 1.17.0 idna 3.10\n"), None);
 }
+
+#[test]
+fn what_init_writes_runs() {
+    let _bases = Bases::shared();
+    let master = Standalone::start(0);
+    let cli = master.admin();
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = folder.path().display().to_string();
+    drop(cli.run(&["init", "--template", "plain", &place]).ok());
+    let answer = cli.run(&["submit", &place, "--follow"]).ok();
+    let text = answer.text();
+    assert!(text.contains("job 1 attempt 1\n"), "{text}");
+    let into = folder.path().join("results");
+    let into_text = into.display().to_string();
+    drop(cli.run(&["fetch", "last", "--into", &into_text]).ok());
+    let results = fs::read_to_string(into.join("result.txt"));
+    assert_eq!(results.ok().as_deref(), Some("done\n"));
+}

@@ -9,6 +9,7 @@ pub(crate) mod explain;
 pub(crate) mod fetch;
 mod follow;
 pub(crate) mod groups;
+pub(crate) mod init;
 mod jobs;
 mod limits;
 pub(crate) mod login;

@@ -7,6 +7,7 @@
 mod arrays;
 mod commands;
 mod groups;
+mod init;
 mod logs;
 mod sim;
 mod submit;
