@@ -33,7 +33,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
         ],
     ),
     ("Simulate", &["sim"]),
-    ("Account", &["login", "whoami"]),
+    ("Account", &["login", "whoami", "context"]),
     ("Shell", &["completions", "help"]),
 ];
 
@@ -59,8 +59,8 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 not allowed,
 exit with the container's code (128 + the signal's number after a signal),
 125 if DoPQ ended the job, 124 if `wait --timeout` expired.
 
-Settings, first found wins: flags; DOPQ_URL, DOPQ_TOKEN or DOPQ_TOKEN_FILE,
-DOPQ_CA_FILE; .dopq.toml in the project; ~/.config/dopq/config.toml (or
+Settings, first found wins: flags; DOPQ_URL or DOPQ_CONTEXT, DOPQ_TOKEN or
+DOPQ_TOKEN_FILE, DOPQ_CA_FILE; .dopq.toml in the project; ~/.config/dopq/config.toml (or
 DOPQ_CLIENT_CONFIG).";
 
 /// A queue for people who share GPU machines.
@@ -87,6 +87,9 @@ pub(crate) struct Global {
     /// The master's URL
     #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
+    /// The context that names the master; see: dopq context
+    #[arg(long, global = true, value_name = "CONTEXT")]
+    context: Option<String>,
     /// A file that contains your token
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -108,6 +111,7 @@ impl Global {
     pub(crate) fn master(&self) -> Flags {
         Flags {
             url: self.url.clone(),
+            context: self.context.clone(),
             token_file: self.token_file.clone(),
         }
     }
@@ -180,6 +184,9 @@ pub(crate) enum Command {
     Login(commands::login::Arguments),
     /// Show your user name and role
     Whoami,
+    /// Manage contexts: names for masters
+    #[command(subcommand)]
+    Context(commands::contexts::ContextCommand),
     /// Print a shell completion script
     Completions(commands::completions::Arguments),
 }

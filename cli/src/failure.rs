@@ -84,6 +84,9 @@ pub(crate) enum Failure {
     /// Nothing matches.
     #[error("{0}")]
     Nothing(String),
+    /// What is there does not allow it.
+    #[error("{0}")]
+    Conflict(String),
     /// Stdout cannot be written.
     #[error("failed to write the output")]
     Output(#[from] io::Error),
@@ -111,7 +114,7 @@ impl Failure {
             Self::Configuration(_) => exit::BAD_CONFIGURATION,
             Self::Call { source, .. } => source.exit_code(),
             Self::NotYours { .. } => exit::NOT_ALLOWED,
-            Self::Exists(_) => exit::CONFLICT,
+            Self::Exists(_) | Self::Conflict(_) => exit::CONFLICT,
             Self::Nothing(_) => exit::NOT_FOUND,
             Self::File { source, .. }
             | Self::Pack {
@@ -167,6 +170,7 @@ impl Failure {
             | Self::Unpack { .. }
             | Self::File { .. }
             | Self::Nothing(_)
+            | Self::Conflict(_)
             | Self::Output(_)
             | Self::Start(_) => &[],
         }
@@ -189,6 +193,7 @@ impl Failure {
             | Self::Unpack { .. }
             | Self::File { .. }
             | Self::Nothing(_)
+            | Self::Conflict(_)
             | Self::Output(_)
             | Self::Start(_) => None,
         }

@@ -2,8 +2,8 @@
 
 use crate::args::{self, Cli, Command};
 use crate::commands::{
-    Context, change, check, completions, explain, fetch, groups, init, login, logs, node_keys,
-    nodes, prune, ps, queue, retry, show, sim, status, submit, usage, users, wait,
+    Context, change, check, completions, contexts, explain, fetch, groups, init, login, logs,
+    node_keys, nodes, prune, ps, queue, retry, show, sim, status, submit, usage, users, wait,
 };
 use crate::exit;
 use crate::failure::Failure;
@@ -66,6 +66,7 @@ async fn perform(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Sim(command) => sim::run(context, &command).await,
         Command::Login(arguments) => login::run(context, arguments).await,
         Command::Whoami => login::whoami(context).await,
+        Command::Context(command) => contexts::run(context, command),
         Command::Completions(arguments) => completions::run(context, &arguments, args::command()),
     }
 }

@@ -119,6 +119,7 @@ pub(crate) struct Client {
     clients: Arc<Clients>,
     base: Url,
     named_by: String,
+    context: Option<String>,
     token: Option<HeaderValue>,
     /// Tokens that were saved for other masters, by origin.
     others: BTreeMap<String, HeaderValue>,
@@ -139,7 +140,8 @@ impl Client {
         Ok(Self {
             clients: Arc::new(Clients::new(settings)),
             base: settings.url.clone(),
-            named_by: settings.source.to_string(),
+            named_by: settings.named_by(),
+            context: settings.context.clone(),
             token,
             others: settings
                 .tokens
@@ -153,6 +155,11 @@ impl Client {
     /// The master's URL without the final slash.
     pub(crate) fn url(&self) -> String {
         origin_of(&self.base)
+    }
+
+    /// The context that names this master.
+    pub(crate) fn context(&self) -> Option<&str> {
+        self.context.as_deref()
     }
 
     /// Where notes go.

@@ -125,7 +125,7 @@ mod tests {
     fn clients(url: &str) -> (Url, Clients) {
         let flags = Flags {
             url: Some(url.to_owned()),
-            token_file: None,
+            ..Flags::default()
         };
         let mut settings = resolve(&flags, &Environment::default()).unwrap();
         settings.ca_file = Some(PathBuf::from("/nowhere/ca.pem"));

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::client::Client;
-use crate::config::{self, Environment, Flags};
+use crate::config::{self, Environment, File, Flags};
 use crate::failure::Failure;
 use crate::output::{Format, Output};
 
@@ -35,6 +35,11 @@ impl Context {
             self.output.warn(warning);
         }
         Client::new(&settings, self.output).map_err(Failure::call("set up the connection"))
+    }
+
+    /// The user's own file; empty if there is none.
+    pub(super) fn user_file(&self) -> Result<File, Failure> {
+        config::user_file(&self.environment).map_err(Failure::Configuration)
     }
 
     /// The flags that were given.

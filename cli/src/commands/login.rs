@@ -8,7 +8,7 @@ use dopq_common::api::Role;
 
 use super::context::Context;
 use crate::client::Client;
-use crate::config::{File, Flags, Settings, Token, origin_of, resolve};
+use crate::config::{Flags, Settings, Source, Token, origin_of, resolve, save_login};
 use crate::exit;
 use crate::failure::Failure;
 use crate::output::{Column, Table};
@@ -23,15 +23,33 @@ pub(crate) struct Arguments {
 
 /// Reads the token from the terminal, stdin or `--token-file`, tries it, and saves it in the user's file.
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
-    let flags = Flags {
-        url: arguments.master.or_else(|| context.flags().url.clone()),
-        token_file: None,
+    let given = context.flags();
+    let flags = match arguments.master {
+        Some(master) => Flags {
+            url: Some(master),
+            ..Flags::default()
+        },
+        None => Flags {
+            token_file: None,
+            ..given.clone()
+        },
     };
     let mut settings = resolve(&flags, &context.environment).map_err(Failure::Configuration)?;
     let path = context.environment.user_file().ok_or_else(|| {
         Failure::Usage("no place to save the token; set HOME or DOPQ_CLIENT_CONFIG".to_owned())
     })?;
-    let token = match &context.flags().token_file {
+    if let Source::Project(path) = &settings.source
+        && (given.token_file.is_some() || !io::stdin().is_terminal())
+    {
+        // Nobody would see the prompt that says where the token goes.
+        return Err(Failure::Usage(format!(
+            "{} chose {}; if your token is for it, run: dopq login {}",
+            path.display(),
+            origin_of(&settings.url),
+            origin_of(&settings.url)
+        )));
+    }
+    let token = match &given.token_file {
         Some(file) => Token::read(file).map_err(Failure::Usage)?,
         None => ask(&settings)?,
     };
@@ -53,7 +71,7 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<u8, F
 }
 
 fn save(path: &Path, settings: &Settings, token: &Token) -> Result<(), Failure> {
-    File::save_login(path, &settings.url, token).map_err(|source| Failure::File {
+    save_login(path, &settings.url, token).map_err(|source| Failure::File {
         doing: "write",
         path: path.to_owned(),
         source,
@@ -68,7 +86,7 @@ fn ask(settings: &Settings) -> Result<Token, Failure> {
         terminal.write_str(&format!(
             "Token for {} (from {}; input is hidden): ",
             origin_of(&settings.url),
-            settings.source
+            settings.named_by()
         ))?;
         terminal.read_secure_line()?
     } else {
@@ -94,13 +112,20 @@ pub(crate) async fn whoami(context: &Context) -> Result<u8, Failure> {
                 Column::text("USER"),
                 Column::new("ROLE"),
                 Column::text("MASTER"),
+                Column::text("CONTEXT"),
             ]);
             let role = match me.role {
                 Role::User => "user",
                 Role::Operator => "operator",
                 Role::Admin => "admin",
             };
-            table.row([(&me.name).into(), role.into(), (&master).into()]);
+            let context = client.context().unwrap_or("-");
+            table.row([
+                (&me.name).into(),
+                role.into(),
+                (&master).into(),
+                context.into(),
+            ]);
             table
         },
         |me| vec![me.name.clone()],

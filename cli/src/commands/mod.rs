@@ -5,6 +5,7 @@ pub(crate) mod change;
 pub(crate) mod check;
 pub(crate) mod completions;
 mod context;
+pub(crate) mod contexts;
 pub(crate) mod explain;
 pub(crate) mod fetch;
 mod follow;

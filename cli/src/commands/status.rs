@@ -11,12 +11,16 @@ use crate::output::{Cell, Column, Table, Tone};
 
 /// Shows the state of the system.
 pub(crate) async fn run(context: &Context) -> Result<u8, Failure> {
-    let status = context
-        .client()?
+    let client = context.client()?;
+    let status = client
         .status()
         .await
         .map_err(Failure::call("read the status"))?;
     let now = context.now();
+    if let Some(name) = client.context() {
+        let master = client.url();
+        context.output.note(&format!("context {name}, {master}"));
+    }
     context.output.note(&heading(&status));
     for volume in &status.volumes {
         context.output.note(&offer(volume));

@@ -1,15 +1,14 @@
 //! The two files: the user's own and the project's. An unknown key is an error, reported with the nearest known one.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use dopq_common::secret::Secret;
 use toml::{Table, Value};
 use url::Url;
 
+use super::address::{origin_of, parse_url};
 use super::error::Error;
-use super::token::Token;
 
 /// The name of a project's file.
 pub(super) const PROJECT_FILE: &str = ".dopq.toml";
@@ -20,15 +19,43 @@ pub(crate) struct File {
     pub(super) path: PathBuf,
     pub(super) url: Option<String>,
     pub(super) ca_file: Option<PathBuf>,
+    /// The name of one of the user's contexts.
+    pub(super) context: Option<String>,
     /// Only a project's.
     pub(super) token: Option<Secret>,
-    /// Only the user's own: by master, as [`origin_of`] writes it.
+    /// Only the user's own: by master, as [`super::origin_of`] writes it.
     pub(super) tokens: BTreeMap<String, Secret>,
+    /// Only the user's own: masters by the names that the user gave them.
+    pub(super) contexts: BTreeMap<String, Master>,
 }
 
-/// The part of a URL that a token is for: scheme, host, port and path, without a final slash.
-pub(crate) fn origin_of(url: &Url) -> String {
-    url.as_str().trim_end_matches('/').to_owned()
+/// A master that the user gave a name.
+#[derive(Debug, Clone)]
+pub(crate) struct Master {
+    /// Its URL; the path ends with a slash.
+    pub(crate) url: Url,
+    /// CA certificates to trust for it.
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+/// Reads the name of a context.
+///
+/// # Errors
+///
+/// What a name may be.
+pub(crate) fn context_name(text: &str) -> Result<String, String> {
+    let fits = text.len() <= 32
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "{text:?} is not a name for a context; use up to 32 letters, digits, dots, dashes and underscores"
+        ))
+    }
 }
 
 impl File {
@@ -46,7 +73,18 @@ impl File {
         }
         Self::read(path, errors, |file, keys| {
             file.tokens = keys.secrets("tokens");
+            file.contexts = keys.masters("contexts");
         })
+    }
+
+    /// The user's masters by name.
+    pub(crate) const fn contexts(&self) -> &BTreeMap<String, Master> {
+        &self.contexts
+    }
+
+    /// Whether a token for this master is saved.
+    pub(crate) fn has_token(&self, url: &Url) -> bool {
+        self.tokens.contains_key(&origin_of(url))
     }
 
     /// `more` reads the keys that only one of the two files has.
@@ -57,44 +95,20 @@ impl File {
         };
         if let Some(mut keys) = Keys::read(path, errors) {
             file.url = keys.text("url");
+            file.context = keys.text("context");
             file.ca_file = keys.path("ca_file");
             more(&mut file, &mut keys);
             keys.finish();
         }
         file
     }
-
-    /// Saves a master's token and makes that master the default. Only the owner can read the file. Other settings
-    /// are kept, comments are not.
-    pub(crate) fn save_login(path: &Path, url: &Url, token: &Token) -> io::Result<()> {
-        let invalid = |error: toml::de::Error| io::Error::new(io::ErrorKind::InvalidData, error);
-        let mut table: Table = match std::fs::read_to_string(path) {
-            Ok(text) => text.parse().map_err(invalid)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Table::new(),
-            Err(error) => return Err(error),
-        };
-        table.insert("url".to_owned(), Value::String(origin_of(url)));
-        let tokens = table
-            .entry("tokens")
-            .or_insert_with(|| Value::Table(Table::new()));
-        if let Value::Table(tokens) = tokens {
-            tokens.insert(origin_of(url), Value::String(token.reveal().to_owned()));
-        }
-        let folder = path.parent().unwrap_or_else(|| Path::new("."));
-        std::fs::create_dir_all(folder)?;
-        // A temporary file has mode 0600, so others can never read the secret. The rename leaves either the old file
-        // or the new one.
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(table.to_string().as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    }
 }
 
 /// The keys of a file. Each is known once it is read.
 struct Keys<'a> {
     path: &'a Path,
+    /// The name of the table with a dot, or nothing for the whole file.
+    within: String,
     table: Table,
     known: Vec<&'static str>,
     errors: &'a mut Vec<Error>,
@@ -116,6 +130,7 @@ impl<'a> Keys<'a> {
         match text.parse() {
             Ok(table) => Some(Self {
                 path,
+                within: String::new(),
                 table,
                 known: Vec::new(),
                 errors,
@@ -140,7 +155,7 @@ impl<'a> Keys<'a> {
 
     fn wrong(&mut self, key: &str, message: String) {
         self.errors.push(Error {
-            place: format!("{}: {key}", self.path.display()),
+            place: format!("{}: {}{key}", self.path.display(), self.within),
             message,
         });
     }
@@ -192,6 +207,61 @@ impl<'a> Keys<'a> {
             }
         }
         secrets
+    }
+
+    /// A table of tables, each a master.
+    fn masters(&mut self, key: &'static str) -> BTreeMap<String, Master> {
+        let mut masters = BTreeMap::new();
+        let table = match self.take(key) {
+            None => return masters,
+            Some(Value::Table(table)) => table,
+            Some(other) => {
+                let found = other.type_str();
+                self.wrong(key, format!("must be a table of contexts, not {found}"));
+                return masters;
+            }
+        };
+        for (name, value) in table {
+            match (context_name(&name), value) {
+                (Err(fault), _) => self.wrong(key, fault),
+                (Ok(name), Value::Table(table)) => {
+                    let mut keys = Keys {
+                        path: self.path,
+                        within: format!("{key}.{name}."),
+                        table,
+                        known: Vec::new(),
+                        errors: &mut *self.errors,
+                    };
+                    if let Some(master) = keys.master() {
+                        masters.insert(name, master);
+                    }
+                    keys.finish();
+                }
+                (Ok(name), other) => {
+                    let found = other.type_str();
+                    self.wrong(key, format!("{name} must be a table, not {found}"));
+                }
+            }
+        }
+        masters
+    }
+
+    fn master(&mut self) -> Option<Master> {
+        let ca_file = self.path("ca_file");
+        let url = if self.table.contains_key("url") {
+            self.text("url")?
+        } else {
+            self.known.push("url");
+            self.wrong("url", "is missing".to_owned());
+            return None;
+        };
+        match parse_url(&url) {
+            Ok(url) => Some(Master { url, ca_file }),
+            Err(fault) => {
+                self.wrong("url", fault);
+                None
+            }
+        }
     }
 
     /// Refuses every key that was not read.

@@ -5,10 +5,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use dopq_common::secret::Secret;
-use url::{Host, Url};
+use url::Url;
 
+use super::address::{is_loopback, origin_of, parse_url};
 use super::error::Error;
-use super::file::{File, PROJECT_FILE, origin_of};
+use super::file::{File, Master, PROJECT_FILE};
 use super::token::Token;
 
 /// The address of a master on this machine.
@@ -19,6 +20,8 @@ const DEFAULT_URL: &str = "http://127.0.0.1:7070";
 pub(crate) struct Flags {
     /// `--url`.
     pub(crate) url: Option<String>,
+    /// `--context`.
+    pub(crate) context: Option<String>,
     /// `--token-file`.
     pub(crate) token_file: Option<PathBuf>,
 }
@@ -35,10 +38,10 @@ pub(crate) struct Environment {
 /// Who named the master.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// `--url`, or the argument of `dopq login`.
+    /// `--url`, `--context`, or the argument of `dopq login`.
     Flag,
-    /// `DOPQ_URL`.
-    Variable,
+    /// `DOPQ_URL` or `DOPQ_CONTEXT`.
+    Variable(&'static str),
     /// A project's file.
     Project(PathBuf),
     /// The user's own file.
@@ -51,7 +54,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Flag => f.write_str("the command line"),
-            Self::Variable => f.write_str("DOPQ_URL"),
+            Self::Variable(name) => f.write_str(name),
             Self::Project(path) | Self::User(path) => path.display().fmt(f),
             Self::Default => f.write_str("the default"),
         }
@@ -59,12 +62,12 @@ impl fmt::Display for Source {
 }
 
 impl Source {
-    /// Where its URL is written.
-    fn place(&self) -> String {
+    /// Where it says so: `key` is `url` or `context`.
+    fn place(&self, key: &str) -> String {
         match self {
-            Self::Flag => "--url".to_owned(),
-            Self::Project(_) | Self::User(_) => format!("{self}: url"),
-            Self::Variable | Self::Default => self.to_string(),
+            Self::Flag => format!("--{key}"),
+            Self::Project(_) | Self::User(_) => format!("{self}: {key}"),
+            Self::Variable(_) | Self::Default => self.to_string(),
         }
     }
 }
@@ -74,6 +77,8 @@ impl Source {
 pub(crate) struct Settings {
     /// The master; its path ends with a slash.
     pub(crate) url: Url,
+    /// The context that it comes from.
+    pub(crate) context: Option<String>,
     /// Who named it.
     pub(crate) source: Source,
     /// The token for it.
@@ -84,6 +89,17 @@ pub(crate) struct Settings {
     pub(crate) ca_file: Option<PathBuf>,
     /// Warnings for each use.
     pub(crate) warnings: Vec<String>,
+}
+
+impl Settings {
+    /// Who named the master, such as `DOPQ_URL` or `context lab, from DOPQ_CONTEXT`.
+    pub(crate) fn named_by(&self) -> String {
+        let source = &self.source;
+        match &self.context {
+            Some(name) => format!("context {name}, from {source}"),
+            None => source.to_string(),
+        }
+    }
 }
 
 impl Environment {
@@ -131,28 +147,20 @@ impl Environment {
     }
 }
 
-/// Reads a master's URL, so that paths can be joined to it.
-pub(super) fn parse_url(text: &str) -> Result<Url, String> {
-    let mut url = Url::parse(text).map_err(|error| {
-        format!("{text:?} is not a URL ({error}); use one such as http://127.0.0.1:7070")
-    })?;
-    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return Err(format!(
-            "{text:?} is not an http:// or https:// URL; use one such as http://127.0.0.1:7070"
-        ));
+/// The user's own file; empty if there is none.
+///
+/// # Errors
+///
+/// Every error in it.
+pub(crate) fn user_file(environment: &Environment) -> Result<File, Vec<Error>> {
+    let mut errors = Vec::new();
+    let path = environment.user_file();
+    let file = path.map_or_else(File::default, |path| File::user(&path, &mut errors));
+    if errors.is_empty() {
+        Ok(file)
+    } else {
+        Err(errors)
     }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(
-            "the URL contains a user or password; DoPQ uses tokens: run dopq login".to_owned(),
-        );
-    }
-    url.set_query(None);
-    url.set_fragment(None);
-    if !url.path().ends_with('/') {
-        let path = format!("{}/", url.path());
-        url.set_path(&path);
-    }
-    Ok(url)
 }
 
 /// Resolves the settings.
@@ -170,22 +178,30 @@ pub(crate) fn resolve(flags: &Flags, environment: &Environment) -> Result<Settin
         project: project.map_or_else(File::default, |path| File::project(&path, &mut errors)),
         user: user.map_or_else(File::default, |path| File::user(&path, &mut errors)),
     };
-    let chosen = given.url(&mut errors);
-    let token = chosen.as_ref().and_then(|(url, source)| {
+    let chosen = given.master(&mut errors);
+    let token = chosen.as_ref().and_then(|chosen| {
         let refuse = |error| errors.push(error);
-        given.token(url, source).map_err(refuse).ok()?
+        given.token(chosen).map_err(refuse).ok()?
     });
     match chosen {
-        Some((url, source)) if errors.is_empty() => Ok(Settings {
-            ca_file: given.ca_file(),
-            warnings: given.warnings(&url, token.is_some()),
+        Some(chosen) if errors.is_empty() => Ok(Settings {
+            ca_file: given.ca_file(&chosen),
+            warnings: given.warnings(&chosen.url, token.is_some()),
             tokens: given.saved_tokens(),
-            url,
-            source,
+            url: chosen.url,
+            context: chosen.context,
+            source: chosen.source,
             token,
         }),
         Some(_) | None => Err(errors),
     }
+}
+
+/// The master, and who chose it.
+struct Chosen {
+    url: Url,
+    context: Option<String>,
+    source: Source,
 }
 
 /// All that may set something.
@@ -197,26 +213,50 @@ struct Given<'a> {
 }
 
 impl Given<'_> {
-    /// The first URL. The others are checked too.
-    fn url(&self, errors: &mut Vec<Error>) -> Option<(Url, Source)> {
+    /// The first master that is named. The others are checked too.
+    fn master(&self, errors: &mut Vec<Error>) -> Option<Chosen> {
         let Self { project, user, .. } = self;
+        let variable = |name| self.environment.get(name);
+        let of_project = || Source::Project(project.path.clone());
+        let of_user = || Source::User(user.path.clone());
+        // Of each source the URL, then the context.
         let named = [
-            (self.flags.url.as_deref(), Source::Flag),
-            (self.environment.get("DOPQ_URL"), Source::Variable),
+            (self.flags.url.as_deref(), Source::Flag, "url"),
+            (self.flags.context.as_deref(), Source::Flag, "context"),
+            (variable("DOPQ_URL"), Source::Variable("DOPQ_URL"), "url"),
             (
-                project.url.as_deref(),
-                Source::Project(project.path.clone()),
+                variable("DOPQ_CONTEXT"),
+                Source::Variable("DOPQ_CONTEXT"),
+                "context",
             ),
-            (user.url.as_deref(), Source::User(user.path.clone())),
-            (Some(DEFAULT_URL), Source::Default),
+            (project.url.as_deref(), of_project(), "url"),
+            (project.context.as_deref(), of_project(), "context"),
+            // The user's own context is newer than the URL of a login without one.
+            (user.context.as_deref(), of_user(), "context"),
+            (user.url.as_deref(), of_user(), "url"),
+            (Some(DEFAULT_URL), Source::Default, "url"),
         ];
+        self.refuse_both(errors);
         let mut chosen = None;
-        for (text, source) in named {
-            match text.map(parse_url) {
-                Some(Ok(url)) if chosen.is_none() => chosen = Some((url, source)),
-                Some(Ok(_)) | None => {}
-                Some(Err(message)) => errors.push(Error {
-                    place: source.place(),
+        for (text, source, key) in named {
+            let Some(text) = text else { continue };
+            let read = if key == "url" {
+                parse_url(text).map(|url| (url, None))
+            } else {
+                self.context(text)
+                    .map(|master| (master.url.clone(), Some(text.to_owned())))
+            };
+            match read {
+                Ok((url, context)) if chosen.is_none() => {
+                    chosen = Some(Chosen {
+                        url,
+                        context,
+                        source,
+                    });
+                }
+                Ok(_) => {}
+                Err(message) => errors.push(Error {
+                    place: source.place(key),
                     message,
                 }),
             }
@@ -224,28 +264,80 @@ impl Given<'_> {
         chosen
     }
 
-    /// The token for `url`.
-    fn token(&self, url: &Url, source: &Source) -> Result<Option<Token>, Error> {
+    /// One source names one master; only the user's own file may have both, as the context wins there.
+    fn refuse_both(&self, errors: &mut Vec<Error>) {
+        let Self { flags, project, .. } = self;
+        let variable = |name| self.environment.get(name).is_some();
+        for (both, place, other) in [
+            (
+                flags.url.is_some() && flags.context.is_some(),
+                "--context".to_owned(),
+                "--url",
+            ),
+            (
+                variable("DOPQ_URL") && variable("DOPQ_CONTEXT"),
+                "DOPQ_CONTEXT".to_owned(),
+                "DOPQ_URL",
+            ),
+            (
+                project.url.is_some() && project.context.is_some(),
+                Source::Project(project.path.clone()).place("context"),
+                "url",
+            ),
+        ] {
+            if both {
+                errors.push(Error {
+                    place,
+                    message: format!("{other} is set too; set only one of them"),
+                });
+            }
+        }
+    }
+
+    fn context(&self, name: &str) -> Result<&Master, String> {
+        self.user.contexts.get(name).ok_or_else(|| {
+            let names: Vec<_> = self.user.contexts.keys().map(String::as_str).collect();
+            let known = if names.is_empty() {
+                "there are none".to_owned()
+            } else {
+                format!("yours are {}", names.join(", "))
+            };
+            format!("no context {name:?}; {known}; add one with: dopq context add")
+        })
+    }
+
+    /// The token for the chosen master. A token is never sent where only a project says so.
+    fn token(&self, chosen: &Chosen) -> Result<Option<Token>, Error> {
+        let guarded = |place: &str, token| match &chosen.source {
+            Source::Project(path) => {
+                let refused = format!(
+                    "not sent to {}, because {} chose that master and a project must not \
+                     choose where your token goes; name the master with --url, --context or DOPQ_URL",
+                    origin_of(&chosen.url),
+                    path.display()
+                );
+                at(place, Err(refused))
+            }
+            Source::Flag | Source::Variable(_) | Source::User(_) | Source::Default => {
+                Ok(Some(token))
+            }
+        };
         if let Some(path) = &self.flags.token_file {
-            return at("--token-file", Token::read(path)).map(Some);
+            return at("--token-file", Token::read(path))
+                .and_then(|token| guarded("--token-file", token));
         }
         if let Some(token) = self.variable_token()? {
-            let Source::Project(path) = source else {
-                return Ok(Some(token));
-            };
-            let refused = format!(
-                "not sent to {}, because that URL comes from {} and a project must not \
-                 choose where your token goes; set DOPQ_URL as well",
-                origin_of(url),
-                path.display()
-            );
-            return at("DOPQ_TOKEN", Err(refused));
+            return guarded("DOPQ_TOKEN", token);
         }
-        let origin = origin_of(url);
-        let (text, place) = match (&self.project.token, source, self.user.tokens.get(&origin)) {
-            (Some(text), Source::Project(path), _) => (text, format!("{}: token", path.display())),
-            (_, _, Some(text)) => (text, format!("tokens.{origin:?}")),
-            (_, _, None) => return Ok(None),
+        let origin = origin_of(&chosen.url);
+        let own = match (&self.project.token, &chosen.source, &chosen.context) {
+            (Some(text), Source::Project(path), None) => Some((text, path)),
+            (_, _, _) => None,
+        };
+        let (text, place) = match (own, self.user.tokens.get(&origin)) {
+            (Some((text, path)), _) => (text, format!("{}: token", path.display())),
+            (None, Some(text)) => (text, format!("tokens.{origin:?}")),
+            (None, None) => return Ok(None),
         };
         at(&place, Token::parse(text.reveal())).map(Some)
     }
@@ -273,10 +365,22 @@ impl Given<'_> {
         }
     }
 
-    fn ca_file(&self) -> Option<PathBuf> {
+    /// A project's certificates are for the master that it names itself: they must not vouch for another.
+    fn ca_file(&self, chosen: &Chosen) -> Option<PathBuf> {
         let variable = self.environment.get("DOPQ_CA_FILE").map(PathBuf::from);
+        let of_project = || match (&chosen.source, &chosen.context) {
+            (Source::Project(_), None) => self.project.ca_file.clone(),
+            (_, _) => None,
+        };
+        let of_context = || {
+            let mut contexts = self.user.contexts.values();
+            contexts
+                .find(|master| master.url == chosen.url)
+                .and_then(|master| master.ca_file.clone())
+        };
         variable
-            .or_else(|| self.project.ca_file.clone())
+            .or_else(of_project)
+            .or_else(of_context)
             .or_else(|| self.user.ca_file.clone())
     }
 
@@ -311,16 +415,6 @@ fn at<T>(place: &str, result: Result<T, String>) -> Result<T, Error> {
         place: place.to_owned(),
         message,
     })
-}
-
-/// Whether the URL's host is this machine.
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
 }
 
 #[cfg(unix)]

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::super::edit::{add_context, remove_context, save_login, use_context};
 use super::*;
 
 struct Home {
@@ -51,7 +52,7 @@ impl Home {
 fn flag(url: &str) -> Flags {
     Flags {
         url: Some(url.to_owned()),
-        token_file: None,
+        ..Flags::default()
     }
 }
 
@@ -203,7 +204,7 @@ fn a_login_is_kept_for_its_owner_only() {
     );
     let path = home.folder.path().join(".config/dopq/config.toml");
     let url = parse_url("http://new:7070").unwrap();
-    File::save_login(&path, &url, &Token::parse("dopq_n").unwrap()).unwrap();
+    save_login(&path, &url, &Token::parse("dopq_n").unwrap()).unwrap();
     assert_eq!(
         fs::metadata(&path).unwrap().permissions().mode() & 0o777,
         0o600
@@ -217,4 +218,208 @@ fn a_login_is_kept_for_its_owner_only() {
         Some("dopq_o")
     );
     assert!(!format!("{:?}", home.resolve(&Flags::default(), &[])).contains("dopq_n"));
+}
+
+const CONTEXTS: &str = "context = 'lab'\nurl = 'http://old'\nca_file = 'mine.pem'\n\
+    [contexts.lab]\nurl = 'https://lab/'\nca_file = 'lab.pem'\n\
+    [contexts.cloud]\nurl = 'https://cloud'\n\
+    [tokens]\n'https://lab' = 'dopq_l'\n'https://cloud' = 'dopq_c'\n";
+
+fn context(name: &str) -> Flags {
+    Flags {
+        context: Some(name.to_owned()),
+        ..Flags::default()
+    }
+}
+
+#[test]
+fn a_context_names_a_master_and_its_token() {
+    let none = [("DOPQ_CONTEXT", "")];
+    let cloud = [("DOPQ_CONTEXT", "cloud")];
+    let url = [("DOPQ_URL", "https://cloud")];
+    let cases = [
+        (
+            "",
+            &none,
+            Flags::default(),
+            Some("lab"),
+            "https://lab/",
+            "lab.pem",
+        ),
+        (
+            "",
+            &none,
+            context("cloud"),
+            Some("cloud"),
+            "https://cloud/",
+            "mine.pem",
+        ),
+        (
+            "",
+            &cloud,
+            Flags::default(),
+            Some("cloud"),
+            "https://cloud/",
+            "mine.pem",
+        ),
+        (
+            "",
+            &cloud,
+            context("lab"),
+            Some("lab"),
+            "https://lab/",
+            "lab.pem",
+        ),
+        (
+            "",
+            &url,
+            Flags::default(),
+            None,
+            "https://cloud/",
+            "mine.pem",
+        ),
+        (
+            "",
+            &url,
+            context("lab"),
+            Some("lab"),
+            "https://lab/",
+            "lab.pem",
+        ),
+        (
+            "",
+            &cloud,
+            flag("https://lab"),
+            None,
+            "https://lab/",
+            "lab.pem",
+        ),
+        (
+            "context = 'cloud'",
+            &none,
+            Flags::default(),
+            Some("cloud"),
+            "https://cloud/",
+            "mine.pem",
+        ),
+        (
+            "url = 'https://cloud'",
+            &none,
+            context("lab"),
+            Some("lab"),
+            "https://lab/",
+            "lab.pem",
+        ),
+    ];
+    for (project, variables, flags, name, master, ca_file) in cases {
+        let home = Home::new(CONTEXTS, project);
+        let settings = home.resolve(&flags, variables).unwrap();
+        assert_eq!(settings.context.as_deref(), name, "{project} {flags:?}");
+        assert_eq!(settings.url.as_str(), master);
+        let expected = if master == "https://lab/" {
+            "dopq_l"
+        } else {
+            "dopq_c"
+        };
+        assert_eq!(token(&settings), Some(expected));
+        let found = settings.ca_file.as_ref().unwrap();
+        assert!(found.ends_with(ca_file), "{found:?}");
+    }
+}
+
+#[test]
+fn a_project_chooses_among_contexts_but_not_where_a_token_goes() {
+    let home = Home::new(CONTEXTS, "context = 'cloud'\ntoken = 'dopq_p'\n");
+    let settings = home.resolve(&Flags::default(), &[]).unwrap();
+    assert_eq!(token(&settings), Some("dopq_c"), "saved for that master");
+
+    let file = home.folder.path().join("token");
+    fs::write(&file, "dopq_secret").unwrap();
+    let flags = Flags {
+        token_file: Some(file),
+        ..Flags::default()
+    };
+    for project in ["context = 'cloud'\n", "url = 'http://evil'\n"] {
+        let home = Home::new(CONTEXTS, project);
+        for (flags, variables) in [
+            (Flags::default(), vec![("DOPQ_TOKEN", "dopq_secret")]),
+            (flags.clone(), vec![]),
+        ] {
+            let errors = home.resolve(&flags, &variables).unwrap_err();
+            assert_eq!(errors.len(), 1, "{project} {errors:?}");
+            assert!(errors[0].message.contains("must not choose"), "{errors:?}");
+            assert!(!format!("{errors:?}").contains("dopq_secret"));
+        }
+    }
+    // Contexts are the user's own: a project can define none, and no certificates for one.
+    let home = Home::new(CONTEXTS, "[contexts.lab]\nurl = 'http://evil'\n");
+    assert!(home.resolve(&Flags::default(), &[]).is_err());
+    for project in [
+        "ca_file = 'evil.pem'",
+        "context = 'lab'\nca_file = 'evil.pem'",
+    ] {
+        let settings = Home::new(CONTEXTS, project)
+            .resolve(&Flags::default(), &[])
+            .unwrap();
+        assert!(settings.ca_file.unwrap().ends_with("lab.pem"), "{project}");
+    }
+}
+
+#[test]
+fn mistakes_with_contexts_are_told() {
+    let user = "context = 'lap'\n[contexts.lab]\nurl = 'ftp://x'\nca = 1\n\
+        [contexts.none]\n[contexts.'a b']\nurl = 'http://x'\n[contexts.good]\nurl = 'http://good'\n";
+    let home = Home::new(user, "url = 'http://x'\ncontext = 'good'\n");
+    let flags = Flags {
+        url: Some("http://x".to_owned()),
+        ..context("god")
+    };
+    let variables = [("DOPQ_URL", "http://x"), ("DOPQ_CONTEXT", "good")];
+    let errors = home.resolve(&flags, &variables).unwrap_err();
+    let text: String = errors
+        .iter()
+        .map(|error| format!("{}: {}\n", error.place, error.message))
+        .collect();
+    for part in [
+        "config.toml: context: no context \"lap\"; yours are good",
+        "config.toml: contexts.lab.url: \"ftp://x\"",
+        "config.toml: contexts.lab.ca: unknown setting; the settings are ca_file, url",
+        "config.toml: contexts.none.url: is missing",
+        "config.toml: contexts: \"a b\" is not a name",
+        "--context: no context \"god\"",
+        "--context: --url is set too",
+        "DOPQ_CONTEXT: DOPQ_URL is set too",
+        ".dopq.toml: context: url is set too",
+    ] {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+}
+
+#[test]
+fn changes_keep_what_they_do_not_concern() {
+    let home = Home::new(CONTEXTS, "");
+    let path = home.folder.path().join(".config/dopq/config.toml");
+    let own = || home.resolve(&Flags::default(), &[]).unwrap();
+    let url = |text| parse_url(text).unwrap();
+    use_context(&path, "cloud").unwrap();
+    assert_eq!(token(&own()), Some("dopq_c"));
+    add_context(&path, "two", &url("https://lab"), None).unwrap();
+    assert!(!remove_context(&path, "two", &url("https://lab")).unwrap());
+    assert!(remove_context(&path, "lab", &url("https://lab")).unwrap());
+    assert_eq!(
+        token(&home.resolve(&flag("https://lab"), &[]).unwrap()),
+        None
+    );
+    assert_eq!(token(&own()), Some("dopq_c"), "the other's token stays");
+    assert!(remove_context(&path, "cloud", &url("https://cloud")).unwrap());
+    assert_eq!(own().url.as_str(), "http://old/", "no context is left");
+
+    // A login makes its master the default, by name where it has one.
+    add_context(&path, "new", &url("https://new"), None).unwrap();
+    let token = Token::parse("dopq_n").unwrap();
+    save_login(&path, &url("https://new"), &token).unwrap();
+    assert_eq!(own().context.as_deref(), Some("new"));
+    save_login(&path, &url("https://bare"), &token).unwrap();
+    assert_eq!(own().context, None);
+    assert_eq!(own().url.as_str(), "https://bare/");
 }
