@@ -6,6 +6,7 @@ mod args;
 mod bundle;
 mod client;
 mod commands;
+mod complete;
 mod config;
 mod exit;
 mod failure;
@@ -16,6 +17,9 @@ mod select;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if complete::answered() {
+        return ExitCode::SUCCESS;
+    }
     match args::parse(std::env::args_os()) {
         Ok(cli) => ExitCode::from(run::run(cli)),
         Err(error) => {

@@ -1,6 +1,6 @@
 //! Runs the chosen command and turns its result into an exit code.
 
-use crate::args::{self, Cli, Command};
+use crate::args::{Cli, Command};
 use crate::commands::{
     Context, change, check, completions, contexts, explain, fetch, groups, init, login, logs,
     node_keys, nodes, prune, ps, queue, retry, show, sim, status, submit, usage, users, wait,
@@ -67,6 +67,6 @@ async fn perform(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Login(arguments) => login::run(context, arguments).await,
         Command::Whoami => login::whoami(context).await,
         Command::Context(command) => contexts::run(context, command),
-        Command::Completions(arguments) => completions::run(context, &arguments, args::command()),
+        Command::Completions(arguments) => completions::run(context, &arguments),
     }
 }

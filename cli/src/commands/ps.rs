@@ -10,7 +10,7 @@ use crate::exit;
 use crate::failure::Failure;
 
 /// The states of jobs that have not finished.
-pub(super) const ACTIVE: [&str; 7] = [
+pub(crate) const ACTIVE: [&str; 7] = [
     "queued",
     "assigned",
     "building",

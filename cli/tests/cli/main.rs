@@ -6,6 +6,7 @@
 
 mod arrays;
 mod commands;
+mod contexts;
 mod groups;
 mod init;
 mod logs;
