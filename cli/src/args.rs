@@ -34,7 +34,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ),
     ("Simulate", &["sim"]),
     ("Account", &["login", "whoami", "context"]),
-    ("Shell", &["completions", "help"]),
+    ("Shell", &["completions", "man", "help"]),
 ];
 
 const EXAMPLES: &str = "\
@@ -60,8 +60,8 @@ exit with the container's code (128 + the signal's number after a signal),
 125 if DoPQ ended the job, 124 if `wait --timeout` expired.
 
 Settings, first found wins: flags; DOPQ_URL or DOPQ_CONTEXT, DOPQ_TOKEN or
-DOPQ_TOKEN_FILE, DOPQ_CA_FILE; .dopq.toml in the project; ~/.config/dopq/config.toml (or
-DOPQ_CLIENT_CONFIG).";
+DOPQ_TOKEN_FILE, DOPQ_CA_FILE; .dopq.toml in the project;
+~/.config/dopq/config.toml (or DOPQ_CLIENT_CONFIG).";
 
 /// A queue for people who share GPU machines.
 #[derive(Debug, Parser)]
@@ -104,6 +104,9 @@ pub(crate) struct Global {
         hide_possible_values = true
     )]
     pub(crate) output: Format,
+    /// Print long output without a pager
+    #[arg(long, global = true)]
+    pub(crate) no_pager: bool,
 }
 
 impl Global {
@@ -127,20 +130,24 @@ pub(crate) enum Command {
     /// Validate a folder or zip locally
     Check(Box<commands::check::Arguments>),
     /// List jobs, newest first
+    #[command(visible_aliases = ["list", "jobs"])]
     Ps(commands::ps::Arguments),
     /// Show the queue in order, and why each job waits
+    #[command(visible_alias = "squeue")]
     Queue,
     /// Show a job in detail, with its timeline
     Show(commands::show::Arguments),
     /// Explain why a job waits and what would start it now
     Explain(commands::explain::Arguments),
     /// Print a job's log
+    #[command(visible_alias = "log")]
     Logs(commands::logs::Arguments),
     /// Wait for jobs to finish
     Wait(commands::wait::Arguments),
     /// Run finished jobs, or the failed tasks of an array, again
     Retry(commands::retry::Arguments),
     /// Cancel queued or running jobs
+    #[command(visible_aliases = ["kill", "rm", "stop"])]
     Cancel(commands::change::Arguments),
     /// Hold queued jobs so that they do not start
     Hold(commands::change::Arguments),
@@ -189,12 +196,28 @@ pub(crate) enum Command {
     Context(commands::contexts::ContextCommand),
     /// Print a shell completion script
     Completions(commands::completions::Arguments),
+    /// Print or write manual pages
+    Man(commands::man::Arguments),
 }
 
 /// Reads the command line; help and usage errors come back as clap's own.
-pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+pub(crate) fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     let matches = command().try_get_matches_from(arguments)?;
     Cli::from_arg_matches(&matches)
+}
+
+/// Whether a command line that cannot be parsed asks for JSON.
+pub(crate) fn wants_json(arguments: &[OsString]) -> bool {
+    let mut before = "";
+    for word in arguments.iter().filter_map(|word| word.to_str()) {
+        match word {
+            "--" => return false,
+            "--output=json" | "-ojson" | "-o=json" => return true,
+            "json" if matches!(before, "-o" | "--output") => return true,
+            _ => before = word,
+        }
+    }
+    false
 }
 
 /// The whole command line, as completions need it.
@@ -236,6 +259,37 @@ mod tests {
     #[test]
     fn the_definition_holds() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn the_names_of_other_queues_are_understood() {
+        for (alias, name) in [
+            ("list", "ps"),
+            ("jobs", "ps"),
+            ("squeue", "queue"),
+            ("log", "logs"),
+            ("kill", "cancel"),
+            ("rm", "cancel"),
+            ("stop", "cancel"),
+        ] {
+            let command = Cli::command();
+            let found = command.find_subcommand(alias).map(Clap::get_name);
+            assert_eq!(found, Some(name), "{alias}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_line_says_in_which_form_it_wants_the_error() {
+        for (line, expected) in [
+            ("dopq ps -o json --nonsense", true),
+            ("dopq --output=json", true),
+            ("dopq -ojson x", true),
+            ("dopq ps -o table json", false),
+            ("dopq submit . -- -o json", false),
+        ] {
+            let words: Vec<_> = line.split(' ').map(OsString::from).collect();
+            assert_eq!(wants_json(&words), expected, "{line}");
+        }
     }
 
     #[test]

@@ -7,9 +7,10 @@ use dopq_common::api::Fault;
 use dopq_common::chain::chain;
 use dopq_common::id::JobName;
 use dopq_common::sim::SimError;
+use serde_json::{Value, json};
 
 use crate::output::text::{clean, count};
-use crate::output::{Column, Output, Table};
+use crate::output::{Column, Format, Output, Table};
 use crate::{bundle, client, config, exit};
 
 /// Why a command failed.
@@ -130,8 +131,50 @@ impl Failure {
         }
     }
 
+    /// For programs: the master's own code, or one for each exit code.
+    fn code(&self) -> String {
+        if let Self::Call { source, .. } = self
+            && let Some(code) = source.code()
+        {
+            return code;
+        }
+        let code = match self.exit_code() {
+            exit::USAGE => "usage",
+            exit::NOT_FOUND => "not_found",
+            exit::NOT_ALLOWED => "forbidden",
+            exit::UNREACHABLE => "unreachable",
+            exit::CONFLICT => "conflict",
+            exit::BAD_CONFIGURATION => "bad_configuration",
+            _ => "failed",
+        };
+        code.to_owned()
+    }
+
+    /// The error in the form of the API's errors.
+    fn document(&self) -> Value {
+        let mut faults = self.faults().to_vec();
+        if let Self::Configuration(errors) = self {
+            faults.extend(errors.iter().map(|error| Fault {
+                rule: "configuration".to_owned(),
+                place: error.place.clone(),
+                message: error.message.clone(),
+            }));
+        }
+        json!({"error": {
+            "code": self.code(),
+            "message": chain(self),
+            "hint": self.hint().unwrap_or_default(),
+            "faults": faults,
+            "exit_code": self.exit_code(),
+        }})
+    }
+
     /// Prints the error, its details and a hint to stderr.
     pub(crate) fn report(&self, output: &Output) {
+        if output.format == Format::Json {
+            output.complain_json(&self.document());
+            return;
+        }
         let mut lines = vec![format!("error: {}", clean(&chain(self)))];
         if let Self::Configuration(errors) = self {
             for error in errors {

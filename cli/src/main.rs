@@ -20,12 +20,9 @@ fn main() -> ExitCode {
     if complete::answered() {
         return ExitCode::SUCCESS;
     }
-    match args::parse(std::env::args_os()) {
-        Ok(cli) => ExitCode::from(run::run(cli)),
-        Err(error) => {
-            // Nothing is left to do if this cannot be printed.
-            error.print().ok();
-            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE))
-        }
-    }
+    let arguments: Vec<_> = std::env::args_os().collect();
+    ExitCode::from(match args::parse(&arguments) {
+        Ok(cli) => run::run(cli),
+        Err(error) => run::refuse(&error, args::wants_json(&arguments)),
+    })
 }

@@ -1,16 +1,21 @@
 //! Runs the chosen command and turns its result into an exit code.
 
-use crate::args::{Cli, Command};
+use crate::args::{self, Cli, Command};
 use crate::commands::{
-    Context, change, check, completions, contexts, explain, fetch, groups, init, login, logs,
+    Context, change, check, completions, contexts, explain, fetch, groups, init, login, logs, man,
     node_keys, nodes, prune, ps, queue, retry, show, sim, status, submit, usage, users, wait,
 };
 use crate::exit;
 use crate::failure::Failure;
+use crate::output::{Format, Output};
 
 /// Runs a command and returns its exit code.
 pub(crate) fn run(cli: Cli) -> u8 {
-    let context = Context::new(cli.global.output, cli.global.master());
+    let mut output = Output::of_process(cli.global.output);
+    if cli.global.no_pager {
+        output = output.without_pager();
+    }
+    let context = Context::new(output, cli.global.master());
     // One connection needs no more than this thread; files are read on blocking threads.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -32,6 +37,22 @@ pub(crate) fn run(cli: Cli) -> u8 {
             failure.exit_code()
         }
     }
+}
+
+/// Prints what is wrong with a command line, or the help that it asks for, and returns the exit code.
+pub(crate) fn refuse(error: &clap::Error, is_json: bool) -> u8 {
+    if is_json && error.use_stderr() {
+        // What follows is the usage, which is for people.
+        let text = error.to_string();
+        let text = text.split("\n\nUsage:").next().unwrap_or(&text);
+        let text = text.trim().trim_start_matches("error: ").to_owned();
+        let failure = Failure::Usage(text);
+        failure.report(&Output::of_process(Format::Json));
+        return failure.exit_code();
+    }
+    // Nothing is left to do if this cannot be printed.
+    error.print().ok();
+    u8::try_from(error.exit_code()).unwrap_or(exit::USAGE)
 }
 
 async fn perform(command: Command, context: &Context) -> Result<u8, Failure> {
@@ -68,5 +89,6 @@ async fn perform(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Whoami => login::whoami(context).await,
         Command::Context(command) => contexts::run(context, command),
         Command::Completions(arguments) => completions::run(context, &arguments),
+        Command::Man(arguments) => man::run(context, &arguments, args::command()),
     }
 }

@@ -89,6 +89,15 @@ impl Error {
         }
     }
 
+    /// The master's code, if it answered with one.
+    pub(crate) fn code(&self) -> Option<String> {
+        let Self::Refused(body) = self else {
+            return None;
+        };
+        let code = serde_json::to_value(body.code).ok()?;
+        code.as_str().map(str::to_owned)
+    }
+
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use crate::client::Client;
 use crate::config::{self, Environment, File, Flags};
 use crate::failure::Failure;
-use crate::output::{Format, Output};
+use crate::output::Output;
 
 /// What every command gets.
 #[derive(Debug)]
@@ -19,9 +19,9 @@ pub(crate) struct Context {
 
 impl Context {
     /// The context of this process.
-    pub(crate) fn new(format: Format, flags: Flags) -> Self {
+    pub(crate) fn new(output: Output, flags: Flags) -> Self {
         Self {
-            output: Output::of_process(format),
+            output,
             environment: Environment::of_process(),
             flags,
         }

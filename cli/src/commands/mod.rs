@@ -15,6 +15,7 @@ mod jobs;
 mod limits;
 pub(crate) mod login;
 pub(crate) mod logs;
+pub(crate) mod man;
 pub(crate) mod node_keys;
 pub(crate) mod nodes;
 pub(crate) mod overrides;

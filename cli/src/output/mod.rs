@@ -6,6 +6,7 @@
 mod format;
 mod json;
 mod log;
+mod pager;
 mod printable;
 mod screen;
 mod stdout;

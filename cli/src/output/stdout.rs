@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::format::Format;
 use super::json;
+use super::pager;
 use super::screen::Screen;
 use super::table::Table;
 
@@ -18,16 +19,37 @@ pub(crate) struct Output {
     pub(crate) stdout: Screen,
     /// What is known of stderr.
     pub(crate) stderr: Screen,
+    /// Whether long data goes through a pager.
+    pages: bool,
 }
 
 impl Output {
     /// Looks at the process's own channels.
     pub(crate) fn of_process(format: Format) -> Self {
+        let stdout = Screen::of(&console::Term::stdout(), io::stdout().is_terminal());
+        let is_dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
         Self {
             format,
-            stdout: Screen::of(&console::Term::stdout(), io::stdout().is_terminal()),
+            stdout,
             stderr: Screen::of(&console::Term::stderr(), io::stderr().is_terminal()),
+            pages: stdout.terminal && !is_dumb,
         }
+    }
+
+    /// The same without a pager.
+    pub(crate) fn without_pager(mut self) -> Self {
+        self.pages = false;
+        self
+    }
+
+    /// Writes data that may be longer than the terminal is high.
+    fn pages(&self, text: &str) -> io::Result<()> {
+        let rows = console::Term::stdout().size_checked();
+        let is_long = rows.is_some_and(|(rows, _)| text.lines().count() > usize::from(rows));
+        if self.pages && is_long && pager::show(text.as_bytes())? {
+            return Ok(());
+        }
+        self.data(text.as_bytes())
     }
 
     /// Writes data as it is.
@@ -44,7 +66,7 @@ impl Output {
 
     /// Writes a JSON document over several lines.
     pub(crate) fn json<T: Serialize>(&self, value: &T) -> io::Result<()> {
-        self.data(json::document(value)?.as_bytes())
+        self.pages(&json::document(value)?)
     }
 
     /// Writes a JSON document on one line, as an element of a stream.
@@ -54,7 +76,7 @@ impl Output {
 
     /// Writes a table that fits the terminal.
     pub(crate) fn table(&self, table: &Table) -> io::Result<()> {
-        self.data(table.render(&self.stdout).as_bytes())
+        self.pages(&table.render(&self.stdout))
     }
 
     /// Writes data in the form that was asked for.
@@ -87,6 +109,13 @@ impl Output {
     /// Warns of something that the person should change.
     pub(crate) fn warn(&self, text: &str) {
         self.complain(&format!("warning: {text}"));
+    }
+
+    /// Writes a JSON document on one line to stderr.
+    pub(crate) fn complain_json<T: Serialize>(&self, value: &T) {
+        if let Ok(line) = json::line(value) {
+            self.complain(line.trim_end());
+        }
     }
 
     /// Writes a line to stderr. Where that is closed there is nobody left to tell.

@@ -10,6 +10,7 @@ mod contexts;
 mod groups;
 mod init;
 mod logs;
+mod shell;
 mod sim;
 mod submit;
 mod support;
