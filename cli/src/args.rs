@@ -30,6 +30,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
         "Administer",
         &[
             "cordon", "uncordon", "lock", "unlock", "prune", "users", "user", "group", "node",
+            "audit",
         ],
     ),
     ("Simulate", &["sim"]),
@@ -184,6 +185,8 @@ pub(crate) enum Command {
     /// Manage the keys of nodes
     #[command(subcommand)]
     Node(commands::node_keys::NodeCommand),
+    /// Show who changed or accessed what
+    Audit(commands::audit::Arguments),
     /// Simulate a scheduling policy on a workload
     #[command(subcommand)]
     Sim(commands::sim::SimCommand),

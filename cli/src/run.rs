@@ -2,8 +2,9 @@
 
 use crate::args::{self, Cli, Command};
 use crate::commands::{
-    Context, change, check, completions, contexts, explain, fetch, groups, init, login, logs, man,
-    node_keys, nodes, prune, ps, queue, retry, show, sim, status, submit, usage, users, wait,
+    Context, audit, change, check, completions, contexts, explain, fetch, groups, init, login,
+    logs, man, node_keys, nodes, prune, ps, queue, retry, show, sim, status, submit, usage, users,
+    wait,
 };
 use crate::exit;
 use crate::failure::Failure;
@@ -84,6 +85,7 @@ async fn perform(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::User(command) => users::run(context, command).await,
         Command::Group(command) => groups::run(context, command).await,
         Command::Node(command) => node_keys::run(context, command).await,
+        Command::Audit(arguments) => audit::run(context, &arguments).await,
         Command::Sim(command) => sim::run(context, &command).await,
         Command::Login(arguments) => login::run(context, arguments).await,
         Command::Whoami => login::whoami(context).await,

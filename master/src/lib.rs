@@ -7,6 +7,7 @@
 pub mod accounts;
 pub mod app;
 pub mod archive;
+pub mod audit;
 pub mod bundles;
 pub mod clock;
 pub mod config;

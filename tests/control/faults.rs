@@ -61,7 +61,7 @@ async fn a_store_that_is_killed_loses_nothing_and_is_waited_for() {
             by: "test".to_owned(),
             action: "user.remove".to_owned(),
             target: "nobody".to_owned(),
-            detail: String::new(),
+            ..dopq_master::store::AuditEntry::default()
         },
     );
     error.await.expect_err("nothing can be committed");

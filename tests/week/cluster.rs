@@ -14,6 +14,7 @@ use dopq_common::sched;
 use dopq_common::settings::{ClusterName, Share};
 use dopq_common::time::Timestamp;
 use dopq_common::wire::ClusterKey;
+use dopq_master::audit::AuditLog;
 use dopq_master::bundles::{Bundles, Intake};
 use dopq_master::config::Retention;
 use dopq_master::disk::Space;
@@ -127,7 +128,7 @@ impl Cluster {
             by: ROOT.to_owned(),
             action: "user.add".to_owned(),
             target: ROOT.to_owned(),
-            detail: String::new(),
+            ..AuditEntry::default()
         };
         let added = handle.change_account(AccountChange::Set(root), audit).await;
         added.expect("an account");
@@ -150,11 +151,14 @@ impl Cluster {
         };
         tasks.spawn(retention::run(keep, prunings, stands, stop.clone()));
         let intake = Intake::new(bundles.clone(), &folder("spool"), Limits::default());
+        let (audit, writer) = AuditLog::of(parts.store.clone());
+        tasks.spawn(writer.run(stop.clone()));
         let router = http::router(http::App {
             handle,
             bundles,
             intake: intake.expect("a spool"),
             pruner,
+            audit,
             broker: broker.clone(),
             keys,
             settings: http::Settings {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use chrono::{DateTime, Utc};
 use dopq_common::api::{
-    Bundle, CordonRequest, ErrorCode, Explanation, Group, GroupList, Job, JobPage, Limits,
-    LockRequest, NewNodeKey, NewToken, NewUser, NodeKeyCreated, NodeKeyList, NodeList,
-    PriorityRequest, PruneRequest, Pruned, Queue, RetryRequest, Status, SubmitRequest,
+    API_VERSION, AuditPage, Bundle, CordonRequest, ErrorCode, Explanation, Group, GroupList, Job,
+    JobPage, Limits, LockRequest, NewNodeKey, NewToken, NewUser, NodeKeyCreated, NodeKeyList,
+    NodeList, PriorityRequest, PruneRequest, Pruned, Queue, RetryRequest, Status, SubmitRequest,
     TokenCreated, Usage, User, UserList, WhoAmI,
 };
 use dopq_common::id::{Digest, JobId, JobName};
@@ -40,6 +41,17 @@ pub(crate) struct LogQuery {
     pub(crate) follow: bool,
     /// Only this many last lines.
     pub(crate) tail: Option<u64>,
+}
+
+/// Which lines of the audit log.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AuditFilter {
+    /// Of this user.
+    pub(crate) user: Option<String>,
+    /// Of this action.
+    pub(crate) action: Option<String>,
+    /// Not older.
+    pub(crate) since: Option<DateTime<Utc>>,
 }
 
 /// The largest page.
@@ -108,6 +120,42 @@ impl Client {
                 return Ok(merged);
             }
             all = Some(merged);
+        }
+    }
+
+    /// `GET /v1/audit`, page after page, up to `limit` lines; the newest first.
+    pub(crate) async fn audit(
+        &self,
+        filter: &AuditFilter,
+        limit: usize,
+    ) -> Result<AuditPage, Error> {
+        let mut all = AuditPage {
+            version: API_VERSION,
+            lines: Vec::new(),
+            next: None,
+        };
+        loop {
+            let size = limit.saturating_sub(all.lines.len()).min(PAGE);
+            let since = filter.since.map(|since| since.to_rfc3339());
+            let query = [
+                ("user", filter.user.as_ref()),
+                ("action", filter.action.as_ref()),
+                ("since", since.as_ref()),
+                ("before", all.next.as_ref()),
+            ];
+            let call = Call::new(Method::GET, &["audit"]).query("limit", size.to_string());
+            let call = query
+                .into_iter()
+                .fold(call, |call, (name, value)| match value {
+                    Some(value) => call.query(name, value),
+                    None => call,
+                });
+            let page: AuditPage = self.fetch(&call).await?;
+            all.lines.extend(page.lines);
+            all.next = page.next;
+            if all.next.is_none() || all.lines.len() >= limit {
+                return Ok(all);
+            }
         }
     }
 

@@ -14,7 +14,7 @@ mod retry;
 mod tls;
 mod watch;
 
-pub(crate) use api::{JobFilter, LogQuery};
+pub(crate) use api::{AuditFilter, JobFilter, LogQuery};
 pub(crate) use call::Client;
 pub(crate) use error::Error;
 pub(crate) use follow::{Followed, LogFollower};

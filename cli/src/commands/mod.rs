@@ -1,6 +1,7 @@
 //! The commands, one file each. A command calls the master through [`crate::client`], shows the answer through
 //! [`crate::output`], and returns an exit code or a [`crate::failure::Failure`].
 
+pub(crate) mod audit;
 pub(crate) mod change;
 pub(crate) mod check;
 pub(crate) mod completions;
@@ -31,5 +32,6 @@ pub(crate) mod submit;
 pub(crate) mod usage;
 pub(crate) mod users;
 pub(crate) mod wait;
+mod when;
 
 pub(crate) use context::Context;

@@ -3,6 +3,7 @@
 //! Times are RFC 3339 in UTC, sizes bytes, durations seconds, ratios 0 to 1. Fields are only ever
 //! added; a reader ignores those it does not know. The CLI's `--output json` prints these same types.
 
+mod audit;
 mod error;
 mod group;
 mod job;
@@ -12,6 +13,7 @@ mod system;
 mod token;
 mod usage;
 
+pub use audit::{AuditLine, AuditPage};
 pub use error::{ErrorBody, ErrorCode, ErrorResponse, Fault};
 pub use group::{Group, GroupList};
 pub use job::{

@@ -4,4 +4,4 @@
 
 mod token;
 
-pub use token::{Identified, first_admin, identify, mint};
+pub use token::{Identified, TokenName, first_admin, identify, mint};

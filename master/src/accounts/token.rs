@@ -20,6 +20,15 @@ const TOKEN_MAX_BYTES: usize = 256;
 /// Random bytes of a token's id.
 const ID_BYTES: usize = 6;
 
+/// How lists and the audit log name a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenName {
+    /// Its id.
+    pub id: String,
+    /// What its owner calls it.
+    pub label: String,
+}
+
 /// What a presented token proves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identified {
@@ -29,6 +38,8 @@ pub enum Identified {
         name: UserName,
         /// What they may do.
         role: Role,
+        /// Which token it is.
+        token: TokenName,
     },
     /// It was somebody's and has ended.
     Expired,
@@ -102,9 +113,13 @@ pub fn identify(
     let place = usize::try_from(at).unwrap_or(usize::MAX);
     match tokens.clone().nth(place) {
         Some((_, token)) if token.expires_at.is_some_and(|end| end <= now) => Identified::Expired,
-        Some((account, _)) => Identified::As {
+        Some((account, token)) => Identified::As {
             name: account.name.clone(),
             role: account.role,
+            token: TokenName {
+                id: token.id.clone(),
+                label: token.label.clone(),
+            },
         },
         None => Identified::Unknown,
     }
@@ -136,13 +151,20 @@ mod tests {
         };
         let accounts = BTreeMap::from([(anna.name.clone(), anna), (root.name.clone(), root)]);
         let who = |token: &str, now| identify(&accounts, token, at(now));
-        let known = |who: &str, role| Identified::As {
-            name: name(who),
-            role,
+        let known = |who: &str, role, number: usize| {
+            let token = &accounts[&name(who)].tokens[number];
+            Identified::As {
+                name: name(who),
+                role,
+                token: TokenName {
+                    id: token.id.clone(),
+                    label: token.label.clone(),
+                },
+            }
         };
-        assert_eq!(who(admin.reveal(), 5), known("root", Role::Admin));
-        assert_eq!(who(other.reveal(), 5), known("anna", Role::User));
-        assert_eq!(who(short.reveal(), 1000), known("root", Role::Admin));
+        assert_eq!(who(admin.reveal(), 5), known("root", Role::Admin, 0));
+        assert_eq!(who(other.reveal(), 5), known("anna", Role::User, 0));
+        assert_eq!(who(short.reveal(), 1000), known("root", Role::Admin, 1));
         assert_eq!(who(short.reveal(), 1001), Identified::Expired);
         let long = format!("{}x", admin.reveal());
         for wrong in ["", "dopq_", long.as_str(), &"x".repeat(10_000)] {

@@ -81,6 +81,7 @@ async fn make_admin(handle: &Handle, data_dir: &DataDir) -> Result<(), Error> {
         action: "user.add".to_owned(),
         target: ADMIN.to_owned(),
         detail: "no account existed".to_owned(),
+        ..AuditEntry::default()
     };
     match handle
         .change_account(AccountChange::Set(account), audit)

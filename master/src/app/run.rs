@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::data_dir::DataDir;
 use super::watched::Watched;
 use super::{Error, first_start, health, local_worker, open};
+use crate::audit::AuditLog;
 use crate::bundles::Intake;
 use crate::clock;
 use crate::config::{Config, Limits, Settings};
@@ -177,7 +178,9 @@ impl Master {
         };
         if prepared.is_ok() && !shutdown.is_cancelled() {
             let (pruner, requests) = retention::channel();
-            let router = http::router(app(config, parts, &intake, pruner, &shutdown));
+            let (audit, writer) = AuditLog::of(parts.store.clone());
+            feeders.spawn(writer.run(shutdown.clone()));
+            let router = http::router(app(config, parts, &intake, (pruner, audit), &shutdown));
             let per_address = config.settings.limits.connections_per_address;
             feeders.spawn(http::serve(
                 listener,
@@ -236,11 +239,12 @@ fn app(
     config: &Config,
     parts: &Parts,
     intake: &Intake,
-    pruner: Pruner,
+    (pruner, audit): (Pruner, AuditLog),
     shutdown: &CancellationToken,
 ) -> http::App {
     http::App {
         pruner,
+        audit,
         handle: parts.handle.clone(),
         bundles: parts.bundles.clone(),
         intake: intake.clone(),

@@ -52,4 +52,7 @@ pub(super) struct Rule {
     pub(super) access: Access,
     pub(super) pace: Pace,
     pub(super) who: Who,
+    /// Whether each use by a user leaves a line in the audit log; of a route that only reads, each use by somebody
+    /// who does not own what is read.
+    pub(super) audited: bool,
 }

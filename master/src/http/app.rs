@@ -13,7 +13,9 @@ use super::convert::Positions;
 use super::forecasts::Forecasts;
 use super::limiter::Limiter;
 use super::streams::Streams;
+use super::trail::Refusals;
 use super::uploads::Uploads;
+use crate::audit::AuditLog;
 use crate::bundles::{Bundles, Intake};
 use crate::clock;
 use crate::driver::Handle;
@@ -41,6 +43,8 @@ pub struct App {
     pub broker: Broker,
     /// The workers' keys, which verify attempt tokens.
     pub keys: NodeKeys,
+    /// Who did what.
+    pub audit: AuditLog,
     /// Limits and names.
     pub settings: Settings,
     /// The counters.
@@ -76,6 +80,9 @@ pub(super) struct Context {
     pub(super) limiter: Limiter,
     pub(super) uploads: Uploads,
     pub(super) streams: Streams,
+    pub(super) refusals: Refusals,
+    /// One reader of the audit log at a time.
+    pub(super) audit_readers: Semaphore,
     pub(super) positions: Positions,
     pub(super) forecasts: Forecasts,
     pub(super) registry: Registry,
@@ -98,6 +105,8 @@ impl Context {
                 app.settings.min_free_bytes,
             ),
             streams: Streams::default(),
+            refusals: Refusals::default(),
+            audit_readers: Semaphore::new(1),
             positions: Positions::default(),
             forecasts: Forecasts::default(),
             registry,

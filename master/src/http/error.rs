@@ -148,6 +148,8 @@ impl IntoResponse for Error {
             StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let (retry_after, leader) = (self.retry_after, self.leader_url.clone());
         let mut response = (status, Json(self.into_body())).into_response();
+        // For the audit log.
+        response.extensions_mut().insert(code);
         let headers = response.headers_mut();
         if let Some(wait) = retry_after {
             headers.insert(header::RETRY_AFTER, wait.as_secs().max(1).into());

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::extract::rejection::RawPathParamsRejection;
-use axum::extract::{ConnectInfo, RawPathParams, Request, State};
+use axum::extract::{ConnectInfo, MatchedPath, RawPathParams, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -13,10 +13,12 @@ use dopq_common::wire::{Standing as Told, WorkerKeys as _};
 
 use super::access::{Access, Pace, QUICK, Rule, Who};
 use super::app::{Context, Ctx};
+use super::audited::{Asked, leave_line};
 use super::caller::{AttemptCaller, Caller, NamedJob, WorkerCaller};
 use super::convert;
 use super::error::{Error, LeaderAt, Result};
 use super::streams::Slot;
+use super::trail::Trail;
 use super::watched::watched;
 use crate::accounts::{Identified, identify};
 use crate::clock;
@@ -41,12 +43,14 @@ pub(super) async fn guard(
 ) -> Response {
     let uri = request.uri().clone();
     let params = params.map_err(|error| Error::new(ErrorCode::BadRequest, error.body_text()));
+    let asked = asked(&request, params.as_ref().ok());
     let admitted = params.and_then(|params| admit(&context, rule, &params, &mut request));
+    let audited = audited(&context, rule, &request, asked);
     let response = match admitted.and_then(|()| stream(&context, rule, &request)) {
         Ok(None) => run(rule.pace, request, next).await,
         Ok(Some((caller, token, slot))) => {
             let response = run(rule.pace, request, next).await;
-            watched(response, context, caller, token, slot)
+            watched(response, context.clone(), caller, token, slot)
         }
         Err(error) => {
             if request.method() == Method::PUT {
@@ -55,12 +59,45 @@ pub(super) async fn guard(
             error.into_response()
         }
     };
+    if let Some((caller, asked)) = audited {
+        leave_line(&context, &asked, &caller, &response);
+    }
     // The handler can also find that the leadership was lost.
     let leader = response.extensions().get::<LeaderAt>();
     match leader.and_then(|LeaderAt(leader)| redirect(leader, &uri)) {
         Some(redirect) => redirect,
         None => response,
     }
+}
+
+/// The request as its line in the audit log tells it.
+fn asked(request: &Request, params: Option<&RawPathParams>) -> Asked {
+    let route = request.extensions().get::<MatchedPath>();
+    let target = params.and_then(|params| params.iter().next());
+    Asked {
+        method: request.method().clone(),
+        route: route.map_or_else(String::new, |route| route.as_str().to_owned()),
+        target: target.map_or_else(String::new, |(_, value)| value.to_owned()),
+        own: false,
+    }
+}
+
+/// Who and what may leave a line in the audit log; `None` if the rule asks for none.
+fn audited(
+    context: &Context,
+    rule: Rule,
+    request: &Request,
+    mut asked: Asked,
+) -> Option<(Caller, Asked)> {
+    let caller = request.extensions().get::<Caller>();
+    let caller = caller.filter(|_| rule.audited)?.clone();
+    asked.own = match request.extensions().get::<NamedJob>() {
+        Some(NamedJob(job)) => context
+            .view()
+            .read(|model| convert::owner(model, *job) == Some(&caller.name)),
+        None => false,
+    };
+    Some((caller, asked))
 }
 
 /// What a long answer to a user needs; `None` for other requests.
@@ -113,14 +150,12 @@ fn admit(
         Access::Role(role) => {
             let caller = caller(context, request)?;
             at_least(&caller, role)?;
-            request.extensions_mut().insert(caller);
         }
         Access::Job(role) => {
             let caller = caller(context, request)?;
             let name: JobName = param(params, "id")?.parse()?;
             let job = find(context, &caller, role, name)?;
             request.extensions_mut().insert(NamedJob(job));
-            request.extensions_mut().insert(caller);
         }
         Access::Account(role) => {
             let caller = caller(context, request)?;
@@ -128,7 +163,6 @@ fn admit(
             if name != caller.name {
                 at_least(&caller, role)?;
             }
-            request.extensions_mut().insert(caller);
         }
         Access::Attempt | Access::Bundle => {
             let may_wait = rule.access == Access::Bundle;
@@ -191,14 +225,25 @@ fn at_least(caller: &Caller, role: Role) -> Result<()> {
     Err(Error::new(ErrorCode::Forbidden, format!("only {who} may do this")).hint("ask an admin"))
 }
 
-fn caller(context: &Context, request: &Request) -> Result<Caller> {
+/// The caller, whom the request's extensions have from now on, also when it is refused.
+fn caller(context: &Context, request: &mut Request) -> Result<Caller> {
     let token = bearer(request.headers()).ok_or_else(no_token)?;
     let now = clock::now();
     let who = context
         .view()
         .read(|model| identify(&model.accounts, token, now));
     match who {
-        Identified::As { name, role } => Ok(Caller { name, role }),
+        Identified::As { name, role, token } => {
+            let caller = Caller {
+                name,
+                role,
+                token,
+                from: peer(request).map_or(NOWHERE, |peer| peer.ip()),
+                trail: Trail::default(),
+            };
+            request.extensions_mut().insert(caller.clone());
+            Ok(caller)
+        }
         Identified::Expired => Err(failed(context, request, "the token has expired")),
         Identified::Unknown => Err(failed(context, request, "the token is invalid")),
     }

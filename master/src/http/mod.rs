@@ -6,11 +6,13 @@
 //!
 //! - [`table`] lists every route and who may use it; [`guard`] enforces it
 //! - [`routes`] has the handlers; [`convert`] the conversions to the API's types
+//! - [`audited`] sees that changes and privileged accesses leave a line in the audit log
 //! - [`observe`] and [`mod@serve`] add ids, headers, time-outs and connections
 
 mod access;
 mod addresses;
 mod app;
+mod audited;
 mod caller;
 mod convert;
 mod error;
@@ -27,6 +29,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod trail;
 mod uploads;
 mod watched;
 

@@ -7,8 +7,8 @@ use dopq_common::api::Role;
 use super::access::{Access, Pace, Rule, Who};
 use super::app::Ctx;
 use super::routes::{
-    accounts, bundles, checkpoints, data, events, groups, health, jobs, logs, node_keys, nodes,
-    prune, queue, results, retry, submit, system,
+    accounts, audit_log, bundles, checkpoints, data, events, groups, health, jobs, logs, node_keys,
+    nodes, prune, queue, results, retry, submit, system,
 };
 
 /// A route.
@@ -56,10 +56,15 @@ impl Table {
             Verb::Get => Who::Any,
             Verb::Post | Verb::Put | Verb::Delete => Who::Leader,
         };
+        let by_users = matches!(
+            access,
+            Access::Role(_) | Access::Job(_) | Access::Account(_)
+        );
         let rule = Rule {
             access,
             pace: Pace::Quick,
             who,
+            audited: by_users && verb != Verb::Get,
         };
         self.0.push(Route {
             #[cfg(test)]
@@ -75,6 +80,14 @@ impl Table {
     fn streams(&mut self) -> &mut Self {
         if let Some(route) = self.0.last_mut() {
             route.rule.pace = Pace::Stream;
+        }
+        self
+    }
+
+    /// The audit log tells who reads through the last added route what is not their own.
+    fn audited(&mut self) -> &mut Self {
+        if let Some(route) = self.0.last_mut() {
+            route.rule.audited = true;
         }
         self
     }
@@ -113,6 +126,7 @@ pub(super) fn table() -> Vec<Route> {
         by(Operator),
         nodes::uncordon,
     );
+    t.add(Get, "/v1/audit", by(Admin), audit_log::list);
     t.add(Get, "/v1/node-keys", by(Operator), node_keys::list);
     t.add(Post, "/v1/node-keys", by(Admin), node_keys::add);
     t.add(Delete, "/v1/node-keys/{id}", by(Admin), node_keys::remove);
@@ -162,21 +176,24 @@ pub(super) fn table() -> Vec<Route> {
     );
     t.add(Post, "/v1/jobs/{id}/retry", Job(Operator), retry::retry);
     t.add(Get, "/v1/jobs/{id}/logs", Job(Operator), logs::download)
-        .streams();
+        .streams()
+        .audited();
     t.add(
         Get,
         "/v1/jobs/{id}/logs/stream",
         Job(Operator),
         logs::stream,
     )
-    .streams();
+    .streams()
+    .audited();
     t.add(
         Get,
         "/v1/jobs/{id}/results",
         Job(Operator),
         results::download,
     )
-    .streams();
+    .streams()
+    .audited();
     t.add(Delete, "/v1/jobs/{id}/output", Job(Operator), prune::output)
         .streams();
     t.add(Get, "/v1/bundles/{digest}", by(User), bundles::show);

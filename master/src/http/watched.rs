@@ -45,7 +45,7 @@ fn holds(context: &Context, caller: &Caller, token: &str) -> bool {
         .view()
         .read(|model| identify(&model.accounts, token, now));
     match who {
-        Identified::As { name, role } => name == caller.name && role >= caller.role,
+        Identified::As { name, role, .. } => name == caller.name && role >= caller.role,
         Identified::Expired | Identified::Unknown => false,
     }
 }

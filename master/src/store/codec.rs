@@ -24,9 +24,18 @@ pub(super) struct Encoded {
     /// Marks of the watched folder, with their jobs.
     pub(super) marks: Vec<(String, u64)>,
     /// Lines of the audit log.
-    pub(super) audit: Vec<String>,
+    pub(super) audit: Vec<Line>,
     /// Tells whether a batch of the same number is the same batch.
     pub(super) digest: String,
+}
+
+/// A line of the audit log.
+#[derive(Debug, PartialEq)]
+pub(super) struct Line {
+    /// Which of the two logs it belongs to.
+    pub(super) by_user: bool,
+    /// The line.
+    pub(super) text: String,
 }
 
 /// One record to write or to remove.
@@ -79,9 +88,7 @@ pub(super) fn encode(batch: &Batch) -> Result<Encoded, Error> {
     }
     let marks = batch.ingested.iter();
     let marks: Vec<_> = marks.map(|(mark, job)| (mark.key.clone(), job.0)).collect();
-    let audit = batch.audit.iter();
-    let audit = audit.map(|line| write("audit line", line));
-    let audit = audit.collect::<Result<Vec<_>, _>>()?;
+    let audit = lines(&batch.audit)?;
     let digest = digest(&entries, &marks, &audit);
     Ok(Encoded {
         entries,
@@ -152,7 +159,7 @@ fn write<T: Serialize>(what: &str, record: &T) -> Result<String, Error> {
 }
 
 /// Names and values with their lengths, so that no two batches give the same bytes.
-fn digest(entries: &[Entry], marks: &[(String, u64)], audit: &[String]) -> String {
+fn digest(entries: &[Entry], marks: &[(String, u64)], audit: &[Line]) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut part = |tag: u8, text: &str| {
         hasher.update(&[tag]);
@@ -171,7 +178,7 @@ fn digest(entries: &[Entry], marks: &[(String, u64)], audit: &[String]) -> Strin
         part(4, &job.to_string());
     }
     for line in audit {
-        part(5, line);
+        part(5, &line.text);
     }
     hasher.finalize().to_hex().to_string()
 }
@@ -353,7 +360,32 @@ impl Loading {
 }
 
 /// Reads one line of the audit log.
-pub(super) fn audit_line(line: &str) -> Result<AuditEntry, Error> {
+pub(super) fn lines(entries: &[AuditEntry]) -> Result<Vec<Line>, Error> {
+    let lines = entries.iter().map(|entry| {
+        Ok(Line {
+            by_user: entry.by_user,
+            text: write("audit line", entry)?,
+        })
+    });
+    lines.collect()
+}
+
+/// The newest `limit` of two logs, each newest first.
+pub(super) fn merged(logs: [Vec<String>; 2], limit: usize) -> Result<Vec<AuditEntry>, Error> {
+    let [ours, theirs] = logs.map(|lines| {
+        let read = lines.iter().map(|line| audit_line(line));
+        read.collect::<Result<Vec<_>, _>>()
+    });
+    let (mut ours, mut theirs) = (ours?.into_iter().peekable(), theirs?.into_iter().peekable());
+    let merged = std::iter::from_fn(|| match (ours.peek(), theirs.peek()) {
+        (Some(one), Some(other)) if one.at < other.at => theirs.next(),
+        (Some(_), _) => ours.next(),
+        (None, _) => theirs.next(),
+    });
+    Ok(merged.take(limit).collect())
+}
+
+fn audit_line(line: &str) -> Result<AuditEntry, Error> {
     read(line).map_err(|source| Error::Corrupt {
         what: "audit line".to_owned(),
         source,

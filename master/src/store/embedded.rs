@@ -15,7 +15,7 @@ use redb::{
 };
 use tokio::time::Instant;
 
-use super::codec::{self, Decoder, Encoded, Loading};
+use super::codec::{self, Decoder, Encoded, Line, Loading};
 use super::types::{AuditEntry, Batch, Delta, LeaderInfo, Loaded};
 use super::{AUDIT_MAX_LINES, Error, KEYS_KEPT};
 
@@ -33,6 +33,8 @@ const WRITTEN: TableDefinition<&str, u64> = TableDefinition::new("written");
 const AGES: TableDefinition<(u64, &str), ()> = TableDefinition::new("ages");
 /// Lines of the audit log, numbered.
 const AUDIT: TableDefinition<u64, &str> = TableDefinition::new("audit");
+/// Those of users.
+const USERS_AUDIT: TableDefinition<u64, &str> = TableDefinition::new("audit:users");
 
 /// The master keeps what it needs in memory, so pages are cached for commits only. The library's own default is 1 GiB.
 const CACHE_BYTES: usize = 64 << 20;
@@ -80,6 +82,7 @@ impl Embedded {
             txn.open_table(WRITTEN).map_err(unavailable)?;
             txn.open_table(AGES).map_err(unavailable)?;
             txn.open_table(AUDIT).map_err(unavailable)?;
+            txn.open_table(USERS_AUDIT).map_err(unavailable)?;
             txn.commit().map_err(unavailable)?;
             Ok(db)
         })
@@ -219,11 +222,27 @@ impl Embedded {
         let db = Arc::clone(&self.db);
         blocking(move || {
             let txn = db.begin_read().map_err(unavailable)?;
-            let audit = txn.open_table(AUDIT).map_err(unavailable)?;
-            let lines = audit.iter().map_err(unavailable)?.rev().take(limit);
-            lines
-                .map(|line| codec::audit_line(line.map_err(unavailable)?.1.value()))
-                .collect()
+            let newest = |table: TableDefinition<'_, u64, &'static str>| {
+                let audit = txn.open_table(table).map_err(unavailable)?;
+                let lines = audit.iter().map_err(unavailable)?.rev().take(limit);
+                let text = lines.map(|line| {
+                    let (_, text) = line.map_err(unavailable)?;
+                    Ok(text.value().to_owned())
+                });
+                text.collect::<Result<Vec<String>, Error>>()
+            };
+            codec::merged([newest(AUDIT)?, newest(USERS_AUDIT)?], limit)
+        })
+        .await
+    }
+
+    pub(super) async fn record(&self, entries: &[AuditEntry]) -> Result<(), Error> {
+        let lines = codec::lines(entries)?;
+        let db = Arc::clone(&self.db);
+        blocking(move || {
+            let txn = db.begin_write().map_err(unavailable)?;
+            append(&txn, &lines)?;
+            txn.commit().map_err(unavailable)
         })
         .await
     }
@@ -288,16 +307,26 @@ fn write(txn: &WriteTransaction, epoch: Epoch, seq: u64, batch: &Encoded) -> Res
             None => drop(records.remove(name.as_str()).map_err(unavailable)?),
         }
     }
-    let mut audit = txn.open_table(AUDIT).map_err(unavailable)?;
-    for line in &batch.audit {
-        let last = audit.last().map_err(unavailable)?;
-        let next = last.map_or(0, |(number, _)| number.value() + 1);
-        audit.insert(next, line.as_str()).map_err(unavailable)?;
-    }
-    while audit.len().map_err(unavailable)? > AUDIT_MAX_LINES {
-        drop(audit.pop_first().map_err(unavailable)?);
-    }
+    append(txn, &batch.audit)?;
     Ok(true)
+}
+
+/// Appends lines to the audit log and drops the oldest.
+fn append(txn: &WriteTransaction, lines: &[Line]) -> Result<(), Error> {
+    for (table, by_user) in [(AUDIT, false), (USERS_AUDIT, true)] {
+        let mut audit = txn.open_table(table).map_err(unavailable)?;
+        for line in lines.iter().filter(|line| line.by_user == by_user) {
+            let last = audit.last().map_err(unavailable)?;
+            let next = last.map_or(0, |(number, _)| number.value() + 1);
+            audit
+                .insert(next, line.text.as_str())
+                .map_err(unavailable)?;
+        }
+        while audit.len().map_err(unavailable)? > AUDIT_MAX_LINES {
+            drop(audit.pop_first().map_err(unavailable)?);
+        }
+    }
+    Ok(())
 }
 
 /// The names that are forgotten after [`KEYS_KEPT`].

@@ -25,5 +25,5 @@ pub use types::{
 /// How long idempotency keys and marks of ingested files are kept: longer than anybody retries.
 const KEYS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// How many lines of the audit log are kept.
-const AUDIT_MAX_LINES: u64 = 100_000;
+/// How many lines of the audit log are kept: so many of users, and as many of operators, admins and the system.
+const AUDIT_MAX_LINES: u64 = 50_000;

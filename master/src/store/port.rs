@@ -152,6 +152,17 @@ impl Store {
         }
     }
 
+    /// Appends lines to the audit log, durably. Every master may, whether it leads or not.
+    ///
+    /// # Errors
+    /// When the store cannot be reached; they may or may not have been appended.
+    pub async fn record(&self, lines: &[AuditEntry]) -> Result<(), Error> {
+        match self {
+            Self::Embedded(store) => store.record(lines).await,
+            Self::Redis(store) => store.record(lines).await,
+        }
+    }
+
     /// The newest `limit` lines of the audit log, newest first.
     ///
     /// # Errors

@@ -120,8 +120,8 @@ pub struct IngestMark {
     pub key: String,
 }
 
-/// One line of the audit log, stored as it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// One line of the audit log, stored as it is. Never contains a secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
     /// When.
     #[serde(rename = "at_ms")]
@@ -136,6 +136,22 @@ pub struct AuditEntry {
     /// Details.
     #[serde(default)]
     pub detail: String,
+    /// The id of the token that was used; empty if none was.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub token: String,
+    /// What its owner calls the token.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub token_name: String,
+    /// The address that the request came from; empty for a part of the system.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub from: String,
+    /// Why it was not done, as an error's code; empty if it was done.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub refused: String,
+    /// Whether a user without a role above it acted. Such lines are kept apart, so that no user can push out those of
+    /// operators and admins.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_user: bool,
 }
 
 /// A master, as the others know it and the lease stores it.
@@ -228,10 +244,20 @@ mod tests {
             by: "root".to_owned(),
             action: "job.cancel".to_owned(),
             target: "1423".to_owned(),
-            detail: String::new(),
+            ..AuditEntry::default()
         };
         let json = r#"{"at_ms":7,"by":"root","action":"job.cancel","target":"1423","detail":""}"#;
         stored(&line, json);
+        let line = AuditEntry {
+            token: "ab".to_owned(),
+            token_name: "laptop".to_owned(),
+            from: "192.0.2.1".to_owned(),
+            refused: "forbidden".to_owned(),
+            by_user: true,
+            ..line
+        };
+        let more = r#","token":"ab","token_name":"laptop","from":"192.0.2.1","refused":"forbidden","by_user":true}"#;
+        stored(&line, &json.replace('}', more));
         let leader = LeaderInfo {
             id: "m1".to_owned(),
             url: "http://m:7070".to_owned(),

@@ -419,6 +419,7 @@ fn line(number: u64) -> AuditEntry {
         action: "job.cancel".to_owned(),
         target: number.to_string(),
         detail: "by \"hand\"".to_owned(),
+        ..AuditEntry::default()
     }
 }
 

@@ -19,8 +19,7 @@ fn audit(action: &str) -> AuditEntry {
         at: crate::clock::now(),
         by: "root".to_owned(),
         action: action.to_owned(),
-        target: String::new(),
-        detail: String::new(),
+        ..AuditEntry::default()
     }
 }
 

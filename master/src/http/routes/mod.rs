@@ -1,6 +1,7 @@
 //! The handlers. [`super::table`] and [`super::guard`] decide who may call them.
 
 pub(super) mod accounts;
+pub(super) mod audit_log;
 pub(super) mod bundles;
 pub(super) mod checkpoints;
 pub(super) mod data;
@@ -52,7 +53,8 @@ fn own_output(context: &Context, id: JobId, what: &str) -> Result<Option<Attempt
     })
 }
 
-/// The audit line for an action of `caller`.
+/// The audit line for an action of `caller`, to be given to the commit of the change. If the answer is an error, the
+/// guard writes it with the error's code instead.
 fn audit(
     caller: &Caller,
     at: Timestamp,
@@ -60,13 +62,9 @@ fn audit(
     target: impl ToString,
     detail: String,
 ) -> AuditEntry {
-    AuditEntry {
-        at,
-        by: caller.name.to_string(),
-        action: action.to_owned(),
-        target: target.to_string(),
-        detail,
-    }
+    let line = caller.line(at, action, target, detail);
+    caller.trail.committed(&line);
+    line
 }
 
 /// Checks a line of text that others will see.

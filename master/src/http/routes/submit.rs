@@ -12,6 +12,7 @@ use dopq_common::sched::Submission;
 use serde_json::{Map, Value};
 
 use crate::bundles::IntakeError;
+use crate::clock;
 use crate::driver::ActError;
 use crate::http::app::{Context, Ctx};
 use crate::http::caller::Caller;
@@ -100,6 +101,7 @@ async fn hand_over(
     }
     let job_key = random::job_key()
         .map_err(|error| Error::internal("failed to draw a random number", &error))?;
+    let whose = format!("for {user}");
     let submission = Submission {
         user,
         spec: Arc::new(spec),
@@ -115,6 +117,8 @@ async fn hand_over(
         ActError::Rejected(_) | ActError::NotLeader { .. } => error.into(),
     })?;
     let status = if accepted.new {
+        let line = caller.line(clock::now(), "submit", accepted.job, whose);
+        caller.trail.due(line);
         StatusCode::CREATED
     } else {
         StatusCode::OK

@@ -49,6 +49,7 @@ const MAY: &[(&str, &str, &[Asker])] = &[
     ("GET", "/v1/nodes", &[Anna, Bert, Operator, Admin]),
     ("POST", "/v1/nodes/{id}/cordon", &[Operator, Admin]),
     ("POST", "/v1/nodes/{id}/uncordon", &[Operator, Admin]),
+    ("GET", "/v1/audit", &[Admin]),
     ("GET", "/v1/node-keys", &[Operator, Admin]),
     ("POST", "/v1/node-keys", &[Admin]),
     ("DELETE", "/v1/node-keys/{id}", &[Admin]),

@@ -3,6 +3,7 @@
 mod access;
 mod arrays;
 mod ask;
+mod audit;
 mod checkpoints;
 mod data;
 mod errors;

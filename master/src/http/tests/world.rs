@@ -26,6 +26,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::ask::{Ask, Reply};
 use crate::accounts::mint;
+use crate::audit::AuditLog;
 use crate::bundles::{Bundles, Intake};
 use crate::clock;
 use crate::config;
@@ -86,8 +87,7 @@ pub(super) struct World {
     broker: Broker,
     key: ClusterKey,
     tokens: BTreeMap<&'static str, Secret>,
-    /// That of a master which leads.
-    store: Option<Store>,
+    store: Store,
     prunings: Option<retention::Requests>,
     _stop: DropGuard,
     _dir: TempDir,
@@ -113,12 +113,8 @@ impl World {
         let dir = tempfile::tempdir().expect("folder");
         let view = View::new(scheduler());
         let (handle, inputs) = driver::channel(view);
-        let mut world = Self::around(dir, handle, change, quota);
-        let store = Store::open(store::Options::Embedded {
-            dir: world._dir.path().join("store"),
-        });
-        let store = store.await.expect("store");
-        world.store = Some(store.clone());
+        let mut world = Self::around(dir, handle, change, quota).await;
+        let store = world.store.clone();
         let app = &world.context.app;
         let parts = Parts {
             store,
@@ -174,7 +170,7 @@ impl World {
         let dir = tempfile::tempdir().expect("folder");
         let view = View::new(scheduler());
         let (handle, _) = driver::channel(view.clone());
-        let mut world = Self::around(dir, handle, |_| {}, Quota::default());
+        let mut world = Self::around(dir, handle, |_| {}, Quota::default()).await;
         let accounts = world.accounts();
         let loaded = Loaded {
             seq: 1,
@@ -189,12 +185,17 @@ impl World {
         world
     }
 
-    fn around(
+    async fn around(
         dir: TempDir,
         handle: Handle,
         change: impl FnOnce(&mut Settings),
         quota: Quota,
     ) -> Self {
+        let store = Store::open(store::Options::Embedded {
+            dir: dir.path().join("store"),
+        });
+        let store = store.await.expect("store");
+        let (audit, writer) = AuditLog::of(store.clone());
         let path = dir.path().join("bundles");
         let url = path.to_str().expect("path");
         let (pruner, prunings) = retention::channel();
@@ -215,10 +216,12 @@ impl World {
         };
         change(&mut settings);
         let shutdown = CancellationToken::new();
+        tokio::spawn(writer.run(shutdown.clone()));
         let context = Context::new(App {
             handle: handle.clone(),
             bundles: bundles.clone(),
             pruner,
+            audit,
             intake,
             broker: broker.clone(),
             keys: NodeKeys::new(key.clone(), handle.view().clone(), true),
@@ -235,7 +238,7 @@ impl World {
             broker,
             key,
             tokens: BTreeMap::new(),
-            store: None,
+            store,
             prunings: Some(prunings),
             _stop: shutdown.drop_guard(),
             _dir: dir,
@@ -307,10 +310,19 @@ impl World {
 
     /// What the store's audit log says who did to what, the newest first.
     pub(super) async fn audited(&self, limit: usize) -> Vec<(String, String, String)> {
-        let store = self.store.as_ref().expect("a store");
-        let lines = store.audit(limit).await.expect("lines").into_iter();
+        let lines = self.store.audit(limit).await.expect("lines").into_iter();
         let told = lines.map(|line| (line.by, line.action, line.target));
         told.collect()
+    }
+
+    /// Every line of the audit log, newest first.
+    pub(super) async fn audit_log(&self) -> Vec<AuditEntry> {
+        self.store.audit(10_000).await.expect("lines")
+    }
+
+    /// Appends a line to the audit log.
+    pub(super) async fn audit(&self, line: AuditEntry) {
+        self.context.app.audit.record(line).await.expect("recorded");
     }
 
     pub(super) fn request(&self, verb: &str, path: &str) -> Ask {
@@ -544,8 +556,7 @@ fn audit() -> AuditEntry {
         at: Timestamp::from_millis(0),
         by: "test".to_owned(),
         action: "test".to_owned(),
-        target: String::new(),
-        detail: String::new(),
+        ..AuditEntry::default()
     }
 }
 

@@ -17,7 +17,7 @@ use dopq_common::id::{Epoch, JobId};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{AsyncCommands as _, FromRedisValue, Script, ScriptInvocation};
 
-use super::codec::{self, Decoder, Encoded, Entry, Item, Loading, Place};
+use super::codec::{self, Decoder, Encoded, Entry, Item, Line, Loading, Place};
 use super::types::{AuditEntry, Batch, Delta, LeaderInfo, Loaded};
 use super::{AUDIT_MAX_LINES, Error, KEYS_KEPT};
 
@@ -28,6 +28,10 @@ const PAGE_RECORDS: usize = 500;
 
 /// Number of removals kept for followers. Who misses more loads everything.
 const DROPPED_MAX: usize = 20_000;
+
+/// The list of the audit log's lines, and that of the lines of users.
+const AUDIT: &str = "audit";
+const USERS_AUDIT: &str = "audit:users";
 
 /// A page of a load: the last batch's number, the epoch, the batch that the next page begins after, and records.
 type Page = (u64, u64, Option<u64>, Vec<String>, Vec<Option<String>>);
@@ -262,11 +266,25 @@ impl Redis {
             return Ok(Vec::new());
         };
         let mut connection = self.connection.clone();
-        let lines: Vec<String> = self
-            .call(connection.lrange(self.key("audit"), -limit, -1))
-            .await?;
-        let newest_first = lines.iter().rev();
-        newest_first.map(|line| codec::audit_line(line)).collect()
+        let mut pipe = redis::pipe();
+        for list in [AUDIT, USERS_AUDIT] {
+            pipe.lrange(self.key(list), -limit, -1);
+        }
+        let lists: [Vec<String>; 2] = self.call(pipe.query_async(&mut connection)).await?;
+        let newest_first = lists.map(|lines| lines.into_iter().rev().collect());
+        codec::merged(newest_first, limit.unsigned_abs())
+    }
+
+    pub(super) async fn record(&self, entries: &[AuditEntry]) -> Result<(), Error> {
+        let oldest = -isize::try_from(AUDIT_MAX_LINES).unwrap_or(isize::MAX);
+        let mut pipe = redis::pipe();
+        for Line { by_user, text } in codec::lines(entries)? {
+            let list = self.key(if by_user { USERS_AUDIT } else { AUDIT });
+            pipe.rpush(&list, text).ignore();
+            pipe.ltrim(&list, oldest, -1).ignore();
+        }
+        let mut connection = self.connection.clone();
+        self.call(pipe.query_async(&mut connection)).await
     }
 
     fn saw(&self, epoch: u64) {
@@ -328,7 +346,8 @@ fn operations(call: &mut ScriptInvocation<'_>, batch: &Encoded) {
         call.arg("I").arg(key).arg(*job);
     }
     for line in &batch.audit {
-        call.arg("L").arg(line);
+        call.arg(if line.by_user { "M" } else { "L" });
+        call.arg(&line.text);
     }
 }
 

@@ -7,7 +7,7 @@
 -- ARGV[3]  the batch's number
 -- ARGV[4]  the batch's digest
 -- ARGV[5]  how long keys and marks are kept, in milliseconds
--- ARGV[6]  how many audit lines are kept
+-- ARGV[6]  how many lines each list of the audit log keeps
 -- ARGV[7]  how many removed records followers are told of
 -- ARGV[8…] operations, each a letter and its operands
 --
@@ -29,7 +29,7 @@ redis.call('HSET', p .. 'batch', 'begun', ARGV[3])
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local touched, audit = {}, {}
+local touched, audit = {}, { ['audit'] = {}, ['audit:users'] = {} }
 
 local function changed(name)
   redis.call('ZADD', p .. 'changed', seq, name)
@@ -93,7 +93,9 @@ while i <= #ARGV do
     redis.call('HSET', p .. 'ingested', key, job)
     redis.call('ZADD', p .. 'ingested:age', now, key)
   elseif op == 'L' then -- a line of the audit log
-    audit[#audit + 1] = take()
+    table.insert(audit['audit'], take())
+  elseif op == 'M' then -- a line of the audit log, of a user
+    table.insert(audit['audit:users'], take())
   else
     -- Only a defect can lead here; the caller must not believe that the batch is written.
     return redis.error_reply('ERR dopq: unknown operation ' .. tostring(op))
@@ -130,8 +132,10 @@ if excess > 0 then
 end
 
 -- Lines of the audit log are the one thing that a repeated batch would write twice.
-for _, line in ipairs(audit) do redis.call('RPUSH', p .. 'audit', line) end
-redis.call('LTRIM', p .. 'audit', '-' .. ARGV[6], -1)
+for list, lines in pairs(audit) do
+  for _, line in ipairs(lines) do redis.call('RPUSH', p .. list, line) end
+  if #lines > 0 then redis.call('LTRIM', p .. list, '-' .. ARGV[6], -1) end
+end
 redis.call('HSET', p .. 'batch', 'epoch', epoch, 'digest', digest)
 redis.call('SET', KEYS[1], ARGV[3])
 return { 'ok' }
