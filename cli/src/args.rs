@@ -23,7 +23,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Inspect",
         &[
-            "ps", "queue", "show", "explain", "logs", "fetch", "usage", "status", "nodes",
+            "ps", "queue", "show", "explain", "logs", "exec", "fetch", "usage", "status", "nodes",
         ],
     ),
     (
@@ -58,7 +58,8 @@ array is the array's id and the task's index (1423_7, 1423_0-9).
 Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 not allowed,
 5 unreachable, 6 conflict, 64 bad configuration. `submit --follow` and `wait`
 exit with the container's code (128 + the signal's number after a signal),
-125 if DoPQ ended the job, 124 if `wait --timeout` expired.
+125 if DoPQ ended the job, 124 if `wait --timeout` expired. `exec` exits with
+the command's code, 125 if the session ended before the command.
 
 Settings, first found wins: flags; DOPQ_URL or DOPQ_CONTEXT, DOPQ_TOKEN or
 DOPQ_TOKEN_FILE, DOPQ_CA_FILE; .dopq.toml in the project;
@@ -158,6 +159,8 @@ pub(crate) enum Command {
     Priority(commands::change::PriorityArguments),
     /// Download a job's results
     Fetch(commands::fetch::Arguments),
+    /// Run a command in a running job's container
+    Exec(Box<commands::exec::Arguments>),
     /// Show the state of the master and what it depends on
     Status,
     /// List nodes and their GPUs

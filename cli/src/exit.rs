@@ -51,6 +51,11 @@ pub(crate) fn of_job(job: &Job) -> u8 {
     job.outcome.as_ref().map_or(JOB_NOT_RUN, of_outcome)
 }
 
+/// The code of a command that ran in a container.
+pub(crate) fn of_command(code: i32) -> u8 {
+    u8::try_from(code).unwrap_or(JOB_NOT_RUN)
+}
+
 fn of_outcome(outcome: &Outcome) -> u8 {
     let own = outcome.exit_code.and_then(|code| u8::try_from(code).ok());
     match outcome.cause.as_str() {

@@ -82,6 +82,9 @@ pub(crate) enum Failure {
     /// The simulator refuses the arguments.
     #[error("failed to simulate")]
     Simulation(#[source] SimError),
+    /// The connection of a session broke.
+    #[error("the connection to the master broke: {0}")]
+    Session(String),
     /// Nothing matches.
     #[error("{0}")]
     Nothing(String),
@@ -114,6 +117,7 @@ impl Failure {
             Self::Usage(_) | Self::Simulation(_) => exit::USAGE,
             Self::Configuration(_) => exit::BAD_CONFIGURATION,
             Self::Call { source, .. } => source.exit_code(),
+            Self::Session(_) => exit::UNREACHABLE,
             Self::NotYours { .. } => exit::NOT_ALLOWED,
             Self::Exists(_) | Self::Conflict(_) => exit::CONFLICT,
             Self::Nothing(_) => exit::NOT_FOUND,
@@ -212,6 +216,7 @@ impl Failure {
             | Self::NotYours { .. }
             | Self::Unpack { .. }
             | Self::File { .. }
+            | Self::Session(_)
             | Self::Nothing(_)
             | Self::Conflict(_)
             | Self::Output(_)
@@ -235,6 +240,7 @@ impl Failure {
             | Self::Pack { .. }
             | Self::Unpack { .. }
             | Self::File { .. }
+            | Self::Session(_)
             | Self::Nothing(_)
             | Self::Conflict(_)
             | Self::Output(_)

@@ -13,6 +13,7 @@ mod failure;
 mod output;
 mod run;
 mod select;
+mod terminal;
 
 use std::process::ExitCode;
 

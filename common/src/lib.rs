@@ -29,6 +29,7 @@ pub mod record;
 pub mod resources;
 pub mod sched;
 pub mod secret;
+pub mod session;
 pub mod settings;
 pub mod sim;
 pub mod time;

@@ -26,6 +26,7 @@ mod random;
 pub mod reports;
 pub mod retention;
 mod retry;
+pub mod sessions;
 pub mod store;
 pub mod telemetry;
 pub mod view;

@@ -18,7 +18,7 @@ pub(crate) struct Cluster {
     pub(crate) name: String,
     pub(crate) master: Master,
     pub(crate) workers: Vec<Worker>,
-    _rabbit: Arc<RabbitMq>,
+    rabbit: Arc<RabbitMq>,
     _redis: Redis,
     _bundles: TempDir,
 }
@@ -60,7 +60,7 @@ impl Cluster {
             name,
             master,
             workers,
-            _rabbit: rabbit,
+            rabbit,
             _redis: redis,
             _bundles: bundles,
         };
@@ -76,6 +76,11 @@ impl Cluster {
 
     pub(crate) fn admin(&self) -> Cli {
         self.master.admin()
+    }
+
+    /// RabbitMQ's URL with all rights.
+    pub(crate) fn rabbit_url(&self) -> String {
+        self.rabbit.url()
     }
 }
 

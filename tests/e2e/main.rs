@@ -6,6 +6,7 @@ mod checkpoints;
 mod cluster;
 mod crashes;
 mod ends;
+mod exec;
 mod hostile;
 mod logs;
 mod networks;

@@ -34,7 +34,7 @@ use crate::prepare::{Prepared, prepare, random};
 use crate::retention::{self, Retention};
 use crate::upcoming::Upcoming;
 use crate::volumes::Volumes;
-use crate::{Options, leftovers, live, retry, standing};
+use crate::{Options, leftovers, live, retry, sessions, standing};
 
 /// Inputs that may wait for the driver; more only wait at their senders instead.
 const INPUTS: usize = 1024;
@@ -198,6 +198,11 @@ pub(crate) async fn run_with(
     parts.spawn(outbox.run(sender, life.clone()));
     parts.spawn(orders(Arc::clone(&context), broker.clone()));
     parts.spawn(live::requests(Arc::clone(&context), broker.clone()));
+    parts.spawn(sessions::run(
+        Arc::clone(&context),
+        broker.clone(),
+        driver.running(),
+    ));
     parts.spawn(prefetch::run(Arc::clone(&context)));
     context.spawn(standing::watch(Arc::clone(&context)));
     parts.spawn(live::heartbeats(own, host, probed.gpus, session, running));

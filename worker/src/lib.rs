@@ -37,6 +37,7 @@ mod remove;
 mod results;
 mod retention;
 mod retry;
+mod sessions;
 mod standing;
 mod upcoming;
 mod volumes;

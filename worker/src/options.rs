@@ -95,6 +95,8 @@ dopq_common::settings! {
         pub gpu: GpuOptions = GpuOptions::default();
         /// Networks of jobs
         pub network: NetworkOptions = NetworkOptions::default();
+        /// Commands and connections of users in running containers
+        pub exec: ExecOptions = ExecOptions::default();
         /// Bounds on what it does at once and on what it keeps
         pub limits: Limits = Limits::default();
         /// What it removes to keep its disks free
@@ -149,6 +151,23 @@ dopq_common::settings! {
         pub publish: Option<IpAddr> = None;
         /// Networks of each kind that are kept ready for jobs; 0 makes each when its job starts
         pub pool: usize = 8, between(0, 1000);
+    }
+}
+
+dopq_common::settings! {
+    /// Commands and connections of users in running containers.
+    #[derive(Debug, Clone, Copy)]
+    pub struct ExecOptions {
+        /// Let users enter their running containers
+        pub allow: bool = true;
+        /// Let them choose the user of a command, root too
+        pub users: bool = false;
+        /// Let admins run commands with all capabilities
+        pub privileged: bool = false;
+        /// Sessions at once, of all jobs
+        pub sessions: usize = 32, between(1, 56);
+        /// Sessions at once in one job
+        pub per_job: usize = 8, between(1, 56);
     }
 }
 

@@ -56,6 +56,8 @@ pub(super) struct Call {
     pub(super) patience: Patience,
     /// Whether its answer may begin only after minutes.
     pub(super) slow: bool,
+    /// Whether its connection becomes another protocol.
+    pub(super) upgrades: bool,
 }
 
 impl Call {
@@ -71,6 +73,7 @@ impl Call {
             repeatable,
             patience: Patience::Brief,
             slow: false,
+            upgrades: false,
         }
     }
 
@@ -104,6 +107,11 @@ impl Call {
 
     pub(super) fn slow(mut self) -> Self {
         self.slow = true;
+        self
+    }
+
+    pub(super) fn upgrading(mut self) -> Self {
+        self.upgrades = true;
         self
     }
 
@@ -206,7 +214,8 @@ impl Client {
                 status,
                 StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
             ) {
-                return if status.is_success() {
+                let is_upgraded = call.upgrades && status == StatusCode::SWITCHING_PROTOCOLS;
+                return if status.is_success() || is_upgraded {
                     Ok(response)
                 } else {
                     Err(refusal(response).await)
@@ -264,6 +273,7 @@ impl Client {
 
     async fn once(&self, call: &Call, url: &Url) -> Result<Response, Error> {
         let size = match call.payload {
+            _ if call.upgrades => Size::Session,
             Payload::None | Payload::Json(_) if !call.slow => Size::Small,
             Payload::None | Payload::Json(_) | Payload::Content { .. } => Size::Large,
         };

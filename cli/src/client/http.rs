@@ -28,6 +28,8 @@ pub(super) enum Size {
     Small,
     /// A file or a long task: the answer begins when it has arrived or is done, however long that takes.
     Large,
+    /// Whatever a session says, on a connection of its own.
+    Session,
 }
 
 /// The clients.
@@ -44,6 +46,7 @@ pub(super) struct Clients {
 struct Pair {
     small: OnceLock<reqwest::Client>,
     large: OnceLock<reqwest::Client>,
+    session: OnceLock<reqwest::Client>,
 }
 
 impl Clients {
@@ -68,6 +71,7 @@ impl Clients {
         let cell = match size {
             Size::Small => &pair.small,
             Size::Large => &pair.large,
+            Size::Session => &pair.session,
         };
         if let Some(client) = cell.get() {
             return Ok(client);
@@ -87,6 +91,9 @@ impl Clients {
         }
         if size == Size::Small {
             builder = builder.read_timeout(SILENCE_TIMEOUT);
+        }
+        if size == Size::Session {
+            builder = builder.http1_only();
         }
         if !needs_tls {
             builder = builder.tls_certs_only(Vec::<Certificate>::new());

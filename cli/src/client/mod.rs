@@ -11,6 +11,7 @@ mod events;
 mod follow;
 mod http;
 mod retry;
+mod session;
 mod tls;
 mod watch;
 
@@ -18,4 +19,5 @@ pub(crate) use api::{AuditFilter, JobFilter, LogQuery};
 pub(crate) use call::Client;
 pub(crate) use error::Error;
 pub(crate) use follow::{Followed, LogFollower};
+pub(crate) use session::Socket;
 pub(crate) use watch::JobWatcher;

@@ -9,6 +9,7 @@ mod group;
 mod job;
 mod node_key;
 mod request;
+mod session;
 mod system;
 mod token;
 mod usage;
@@ -25,6 +26,7 @@ pub use request::{
     Bundle, CancelRequest, CordonRequest, LockRequest, LogEnd, LogEvent, NewToken, NewUser,
     PruneRequest, SubmitRequest, TokenCreated,
 };
+pub use session::{ExecRequest, SessionEvent, SessionInput};
 pub use system::{
     Component, Limits, Node, NodeGpu, NodeList, Pruned, PrunedKind, Role, Status, User, UserList,
     Volume, WhoAmI,

@@ -15,6 +15,8 @@ use subtle::ConstantTimeEq;
 use crate::id::{AttemptId, Digest, WorkerId};
 use crate::secret::Secret;
 
+use super::session::SessionId;
+
 const CLUSTER_CONTEXT: &str = "dopq 2026-11 cluster key";
 const SHARED_CONTEXT: &str = "dopq 2026-11 worker key";
 const OWN_CONTEXT: &str = "dopq 2026-12 worker key with salt";
@@ -23,6 +25,9 @@ const PROOF_CONTEXT: &str = "dopq 2026-12 worker proof";
 const ORDERS_CONTEXT: &str = "dopq 2026-12 orders to a worker";
 const UPCOMING_CONTEXT: &str = "dopq 2026-12 upcoming attempts of a worker";
 const STANDING_CONTEXT: &str = "dopq 2026-12 standing of a worker";
+const OPEN_CONTEXT: &str = "dopq 2026-12 opening of a session at a worker";
+const INTO_CONTEXT: &str = "dopq 2026-12 session, to the worker";
+const OUT_CONTEXT: &str = "dopq 2026-12 session, to the master";
 
 /// The key that a cluster's secret gives; masters hold it.
 #[derive(Debug, Clone)]
@@ -114,6 +119,8 @@ pub enum ToWorker {
     Standing,
     /// A [`super::Upcoming`].
     Upcoming,
+    /// An [`super::OpenSession`].
+    Session,
 }
 
 impl ToWorker {
@@ -122,6 +129,7 @@ impl ToWorker {
             Self::Orders => ORDERS_CONTEXT,
             Self::Standing => STANDING_CONTEXT,
             Self::Upcoming => UPCOMING_CONTEXT,
+            Self::Session => OPEN_CONTEXT,
         }
     }
 }
@@ -192,11 +200,56 @@ impl WorkerKey {
         hex::encode(hasher.finalize().as_bytes())
     }
 
+    /// The two keys of a session. `nonce` is the worker's, fresh for each session, so that nothing that was said in
+    /// another session is believed in this one.
+    #[must_use]
+    pub fn session(&self, id: SessionId, nonce: [u8; 16]) -> SessionKeys {
+        let direction = |context| {
+            let base = blake3::derive_key(context, self.0.expose_secret());
+            let text = [id.0, nonce].concat();
+            SessionKey(hidden(*blake3::keyed_hash(&base, &text).as_bytes()))
+        };
+        SessionKeys {
+            to_worker: direction(INTO_CONTEXT),
+            to_master: direction(OUT_CONTEXT),
+        }
+    }
+
     /// Proves over HTTP that the sender has this key and knows `token`, and gives neither away.
     #[must_use]
     pub fn proof(&self, token: &str) -> Secret {
         let key = blake3::derive_key(PROOF_CONTEXT, self.0.expose_secret());
         hex::encode(blake3::keyed_hash(&key, token.as_bytes()).as_bytes()).into()
+    }
+}
+
+/// The keys of one session, one for each direction.
+#[derive(Debug, Clone)]
+pub struct SessionKeys {
+    /// Proves what the master says.
+    pub to_worker: SessionKey,
+    /// Proves what the worker says.
+    pub to_master: SessionKey,
+}
+
+/// The key of one direction of a session.
+#[derive(Debug, Clone)]
+pub struct SessionKey(Key);
+
+impl SessionKey {
+    /// The proof for `body`, which is message `number` of its direction.
+    #[must_use]
+    pub fn mac(&self, number: u64, body: &[u8]) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_keyed(self.0.expose_secret());
+        hasher.update(&number.to_le_bytes());
+        hasher.update(body);
+        *hasher.finalize().as_bytes()
+    }
+
+    /// Whether `mac` is the proof for that message.
+    #[must_use]
+    pub fn proves(&self, number: u64, body: &[u8], mac: &[u8]) -> bool {
+        self.mac(number, body).ct_eq(mac).into()
     }
 }
 

@@ -11,6 +11,7 @@ use crate::id::{AttemptId, GpuId, WorkerId};
 /// The topics of the live exchange.
 pub mod topic {
     use crate::id::{AttemptId, WorkerId};
+    use crate::wire::session::SessionId;
 
     /// Every worker's heartbeats.
     pub const HEARTBEATS: &str = "heartbeat.#";
@@ -31,6 +32,18 @@ pub mod topic {
     #[must_use]
     pub fn requests(worker: &WorkerId) -> String {
         format!("request.{worker}")
+    }
+
+    /// What masters say to one worker's sessions.
+    #[must_use]
+    pub fn into_sessions(worker: &WorkerId) -> String {
+        format!("into.{worker}")
+    }
+
+    /// What a worker says in one session.
+    #[must_use]
+    pub fn out_of_session(worker: &WorkerId, session: SessionId) -> String {
+        format!("out.{worker}.{session}")
     }
 }
 

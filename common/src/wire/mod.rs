@@ -10,16 +10,23 @@ mod live;
 pub mod log;
 mod order;
 mod report;
+mod session;
 #[cfg(test)]
 mod tests;
 mod upcoming;
 mod version;
 
-pub use auth::{ClusterKey, OpenError, Sealed, ToWorker, Unsealed, WorkerKey, WorkerKeys};
+pub use auth::{
+    ClusterKey, OpenError, Sealed, SessionKey, SessionKeys, ToWorker, Unsealed, WorkerKey,
+    WorkerKeys,
+};
 pub use batch::Packer;
 pub use live::{GpuUse, Heartbeat, HostUse, JobUse, Kept, Live, topic};
 pub use order::{AttemptOrder, Order, OrderEnvelope, RunOrder, Standing};
 pub use report::{AttemptPhase, Hello, KnownAttempt, NumberedReport, Report, ReportEnvelope};
+pub use session::{
+    EndCause, ExecRequest, OPEN_MAX_BYTES, OpenSession, SessionEnd, SessionId, SessionRequest,
+};
 pub use upcoming::{Upcoming, UpcomingRun};
 pub use version::{EnvelopeError, WIRE_VERSION, read_envelope};
 

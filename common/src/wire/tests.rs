@@ -10,8 +10,9 @@ use crate::job::{BundleRef, Cause, LeftOut, Outcome, Results};
 use crate::resources::{Allocation, ByteSize, GpuShare, MilliCpu, MilliGpu};
 
 use super::{
-    AttemptOrder, AttemptPhase, NumberedReport, Order, OrderEnvelope, Report, ReportEnvelope,
-    RunOrder, Upcoming, UpcomingRun, WIRE_VERSION, read_envelope,
+    AttemptOrder, AttemptPhase, ExecRequest, NumberedReport, OpenSession, Order, OrderEnvelope,
+    Report, ReportEnvelope, RunOrder, SessionId, SessionRequest, Upcoming, UpcomingRun,
+    WIRE_VERSION, read_envelope,
 };
 
 fn run(array: Option<(u64, u32)>) -> AttemptOrder {
@@ -116,6 +117,32 @@ fn orders_keep_their_form() {
             .collect();
         assert_eq!(read, orders);
     }
+}
+
+#[test]
+fn an_opening_of_a_session_keeps_its_form() {
+    let open = OpenSession {
+        version: WIRE_VERSION,
+        id: SessionId([0xab; 16]),
+        attempt: id("1423.2"),
+        by: "anna".parse().expect("name"),
+        request: SessionRequest::Exec(ExecRequest {
+            command: vec!["sh".to_owned(), "-l".to_owned()],
+            env: vec!["A=b".to_owned()],
+            user: Some("1000:1000".to_owned()),
+            workdir: Some("/workspace".to_owned()),
+            privileged: false,
+            tty: true,
+            stdin: true,
+            detach: false,
+        }),
+    };
+    let stored = golden("open-session", &open);
+    let read: OpenSession = read_envelope(stored.as_bytes()).expect("read");
+    assert_eq!(read, open);
+    let later = stored.replace("\"exec\"", "\"something_new\"");
+    let later: OpenSession = read_envelope(later.as_bytes()).expect("read");
+    assert_eq!(later.request, SessionRequest::Unknown);
 }
 
 #[test]

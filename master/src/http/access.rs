@@ -35,6 +35,8 @@ pub(super) enum Pace {
     Quick,
     /// None while data flows.
     Stream,
+    /// Quick; then the connection becomes a session, which has none.
+    Session,
 }
 
 /// Which masters answer.

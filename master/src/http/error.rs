@@ -62,6 +62,12 @@ impl Error {
         }
     }
 
+    /// The code as the body has it.
+    pub(super) fn code_name(&self) -> String {
+        let name = serde_json::to_value(self.code).unwrap_or_default();
+        name.as_str().unwrap_or_default().to_owned()
+    }
+
     /// Adds what the sender can do.
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = hint.into();

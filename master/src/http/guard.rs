@@ -19,7 +19,7 @@ use super::convert;
 use super::error::{Error, LeaderAt, Result};
 use super::streams::Slot;
 use super::trail::Trail;
-use super::watched::watched;
+use super::watched::{Watch, watched};
 use crate::accounts::{Identified, identify};
 use crate::clock;
 use crate::view;
@@ -48,6 +48,11 @@ pub(super) async fn guard(
     let audited = audited(&context, rule, &request, asked);
     let response = match admitted.and_then(|()| stream(&context, rule, &request)) {
         Ok(None) => run(rule.pace, request, next).await,
+        Ok(Some((caller, token, slot))) if rule.pace == Pace::Session => {
+            let watch = Watch::new(context.clone(), caller, token, slot);
+            request.extensions_mut().insert(watch);
+            run(rule.pace, request, next).await
+        }
         Ok(Some((caller, token, slot))) => {
             let response = run(rule.pace, request, next).await;
             watched(response, context.clone(), caller, token, slot)
@@ -109,18 +114,18 @@ fn stream(
     let caller = request.extensions().get::<Caller>();
     let token = bearer(request.headers());
     match (rule.pace, request.method(), caller.zip(token)) {
-        (Pace::Stream, &Method::GET, Some((caller, token))) => {
+        (Pace::Stream | Pace::Session, &Method::GET, Some((caller, token))) => {
             let slot = context.streams.open(&caller.name)?;
             Ok(Some((caller.clone(), token.to_owned(), slot)))
         }
-        (Pace::Stream | Pace::Quick, _, _) => Ok(None),
+        (Pace::Stream | Pace::Session | Pace::Quick, _, _) => Ok(None),
     }
 }
 
 async fn run(pace: Pace, request: Request, next: Next) -> Response {
     match pace {
         Pace::Stream => next.run(request).await,
-        Pace::Quick => match tokio::time::timeout(QUICK, next.run(request)).await {
+        Pace::Quick | Pace::Session => match tokio::time::timeout(QUICK, next.run(request)).await {
             Ok(response) => response,
             Err(_) => {
                 tracing::warn!(limit_s = QUICK.as_secs(), "a request took too long");

@@ -21,6 +21,7 @@ mod forecasts;
 mod guard;
 mod limiter;
 mod observe;
+mod relay;
 mod router;
 mod routes;
 mod serve;

@@ -7,8 +7,8 @@ use dopq_common::api::Role;
 use super::access::{Access, Pace, Rule, Who};
 use super::app::Ctx;
 use super::routes::{
-    accounts, audit_log, bundles, checkpoints, data, events, groups, health, jobs, logs, node_keys,
-    nodes, prune, queue, results, retry, submit, system,
+    accounts, audit_log, bundles, checkpoints, data, events, exec, groups, health, jobs, logs,
+    node_keys, nodes, prune, queue, results, retry, submit, system,
 };
 
 /// A route.
@@ -88,6 +88,14 @@ impl Table {
     fn audited(&mut self) -> &mut Self {
         if let Some(route) = self.0.last_mut() {
             route.rule.audited = true;
+        }
+        self
+    }
+
+    /// The last added route turns its connection into a session.
+    fn session(&mut self) -> &mut Self {
+        if let Some(route) = self.0.last_mut() {
+            route.rule.pace = Pace::Session;
         }
         self
     }
@@ -196,6 +204,8 @@ pub(super) fn table() -> Vec<Route> {
     .audited();
     t.add(Delete, "/v1/jobs/{id}/output", Job(Operator), prune::output)
         .streams();
+    t.add(Get, "/v1/jobs/{id}/exec", Job(Operator), exec::exec)
+        .session();
     t.add(Get, "/v1/bundles/{digest}", by(User), bundles::show);
     t.add(Put, "/v1/bundles/{digest}", by(User), bundles::upload)
         .streams();

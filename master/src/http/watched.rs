@@ -1,5 +1,6 @@
-//! Ends long answers whose token no longer proves the caller.
+//! Ends long answers and sessions whose token no longer proves the caller.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -14,7 +15,7 @@ use crate::accounts::{Identified, identify};
 use crate::clock;
 
 /// Time between two looks at a stream's token. A revoked one must end within a second.
-const LOOK: Duration = Duration::from_millis(400);
+pub(super) const LOOK: Duration = Duration::from_millis(400);
 /// The longest answer. Followers connect again where they were.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
@@ -37,6 +38,38 @@ pub(super) fn watched(
         let data = body.into_data_stream().take_until(Box::pin(ended));
         Body::from_stream(data)
     })
+}
+
+/// The right to a session, for as long as the token proves the caller. Handlers find it in the request's extensions.
+#[derive(Clone)]
+pub(super) struct Watch(Arc<Watched>);
+
+struct Watched {
+    context: Ctx,
+    caller: Caller,
+    token: String,
+    until: Instant,
+    /// One of the user's open streams.
+    _slot: Slot,
+}
+
+impl Watch {
+    pub(super) fn new(context: Ctx, caller: Caller, token: String, slot: Slot) -> Self {
+        let until = Instant::now() + LONGEST;
+        Self(Arc::new(Watched {
+            context,
+            caller,
+            token,
+            until,
+            _slot: slot,
+        }))
+    }
+
+    /// Whether it still holds.
+    pub(super) fn holds(&self) -> bool {
+        let watched = &*self.0;
+        Instant::now() < watched.until && holds(&watched.context, &watched.caller, &watched.token)
+    }
 }
 
 fn holds(context: &Context, caller: &Caller, token: &str) -> bool {

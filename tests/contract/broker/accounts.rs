@@ -50,6 +50,13 @@ pub(super) fn a_workers_account_is_enough(runtime: &Runtime, server: &mut Rabbit
             stolen.is_err(),
             "a worker read another's orders: {stolen:?}"
         );
+        // Nor sessions of others.
+        let out = format!("out.gpu-02.{}", "0f".repeat(16));
+        let mut told = master.subscribe_live(&[&out]).await.expect("open");
+        let forged = worker.publish_live(&out, body(8)).await;
+        drop(forged);
+        let forged = tokio::time::timeout(Duration::from_secs(1), told.next()).await;
+        assert!(forged.is_err(), "a worker spoke for another: {forged:?}");
         // Nor what others say live.
         let mut foreign = worker.subscribe_live(&["log.#"]).await.expect("open");
         master.publish_live("log.1.1", body(7)).await.expect("open");
@@ -119,6 +126,15 @@ async fn it_works(master: &Broker, worker: &Broker) {
         .await
         .expect("open");
     assert!(soon("a live message", live.next()).await.is_some());
+    let mut sessions = worker.subscribe_live(&["into.gpu-01"]).await.expect("open");
+    let opening = master.publish_live("into.gpu-01", body(8)).await;
+    opening.expect("open");
+    assert!(soon("an opening", sessions.next()).await.is_some());
+    let out = format!("out.gpu-01.{}", "0f".repeat(16));
+    let mut heard = master.subscribe_live(&[&out]).await.expect("open");
+    let answer = worker.publish_live(&out, body(9)).await;
+    answer.expect("open");
+    assert!(soon("an answer", heard.next()).await.is_some());
     let mut heard = master.subscribe_live(&["heartbeat.#"]).await.expect("open");
     let beat = worker.publish_live("heartbeat.gpu-01", body(6)).await;
     beat.expect("open");

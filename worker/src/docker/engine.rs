@@ -283,6 +283,20 @@ impl Engine {
         either!(self, engine => engine.stats(id).await)
     }
 
+    /// The engine as far as commands in containers go.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] of an engine in memory, which runs no programs.
+    pub(crate) fn commands(&self) -> Result<&Client, Error> {
+        match self {
+            Self::Docker(client) => Ok(client),
+            #[cfg(any(test, feature = "fake-engine"))]
+            Self::Fake(_) => Err(Error::NotFound {
+                message: "an engine in memory runs no commands".to_owned(),
+            }),
+        }
+    }
+
     /// The container's output from its start, always the same bytes, so that a reader resumes by skipping. With `follow` it
     /// continues until the container has ended, even if it is not started yet. An error is the last item; it is
     /// [`Error::NotFound`] if the container was removed.

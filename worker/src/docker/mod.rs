@@ -12,6 +12,7 @@ mod engine;
 mod environment;
 mod error;
 mod events;
+mod exec;
 #[cfg(any(test, feature = "fake-engine"))]
 pub mod fake;
 mod images;
@@ -37,6 +38,8 @@ pub use build::{BuildLimits, BuildNetwork, BuildRequest, Pull, SecretFiles};
 pub use client::Client;
 pub use engine::Engine;
 pub use error::{BuildError, Error, Source};
+pub use exec::ExecState;
+pub(crate) use exec::{Attached, Frames};
 pub(crate) use images::plain_name;
 pub use mounts::{HostFolder, MountError, PlanMount, WORKSPACE, WORKSPACE_ASIDE, job_folder};
 pub use names::{BuildSpace, NameKey, loaded_name};

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper::http::request::Builder;
@@ -33,7 +33,7 @@ const MESSAGE_MAX_BYTES: usize = 64 * 1024;
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-type Connection = http1::Connection<TokioIo<Box<dyn Stream>>, Empty<Bytes>>;
+type Connection = http1::Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>;
 
 /// An answer that is being read.
 pub(super) struct Raw {
@@ -71,7 +71,7 @@ impl Raw {
     ) -> Result<Self, Error> {
         let gone = |error: hyper::Error| unreachable(call, error);
         let (mut sender, connection) = shake_hands(call, host).await?;
-        let request = bodiless(call, request)?;
+        let request = with_body(call, request, Bytes::new())?;
         let mut connection = Some(connection);
         let mut broken = None;
         let mut answer = std::pin::pin!(sender.send_request(request));
@@ -167,7 +167,7 @@ impl Raw {
     }
 }
 
-/// Sends a request to leave HTTP, and returns the connection once the engine agreed.
+/// Sends a request with `body` to leave HTTP, and returns the connection once the engine agreed.
 ///
 /// # Errors
 /// [`Error::Unreachable`], or what the engine said.
@@ -175,10 +175,11 @@ pub(super) async fn upgrade(
     call: &'static str,
     host: &str,
     request: Builder,
+    body: Bytes,
 ) -> Result<Upgraded, Error> {
     let gone = |error: hyper::Error| unreachable(call, error);
     let (mut sender, connection) = shake_hands(call, host).await?;
-    let request = bodiless(call, request)?;
+    let request = with_body(call, request, body)?;
     // It ends when the connection is handed over.
     let driving = tokio::spawn(connection.with_upgrades());
     let response = sender.send_request(request).await.map_err(gone)?;
@@ -195,7 +196,7 @@ pub(super) async fn upgrade(
 async fn shake_hands(
     call: &'static str,
     host: &str,
-) -> Result<(http1::SendRequest<Empty<Bytes>>, Connection), Error> {
+) -> Result<(http1::SendRequest<Full<Bytes>>, Connection), Error> {
     let stream = connect(host)
         .await
         .map_err(|error| unreachable(call, error))?;
@@ -203,8 +204,12 @@ async fn shake_hands(
     shaken.map_err(|error| unreachable(call, error))
 }
 
-fn bodiless(call: &'static str, request: Builder) -> Result<Request<Empty<Bytes>>, Error> {
-    let request = request.header("host", "docker").body(Empty::new());
+fn with_body(
+    call: &'static str,
+    request: Builder,
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, Error> {
+    let request = request.header("host", "docker").body(Full::new(body));
     request.map_err(|error| Error::Other {
         call,
         message: error.to_string(),

@@ -60,8 +60,16 @@ impl Rights {
             write: format!(r"^{all}\.(reports|live|{own})$"),
             read: format!(r"^{all}\.({queue}|live|{own})$"),
             exchange: live.to_string(),
-            topic_write: format!(r"^({}|log\..*)$", literal(&topic::heartbeat(worker))),
-            topic_read: format!("^{}$", literal(&topic::requests(worker))),
+            topic_write: format!(
+                r"^({}|log\..*|out\.{}\.[0-9a-f]{{32}})$",
+                literal(&topic::heartbeat(worker)),
+                literal(worker.as_str())
+            ),
+            topic_read: format!(
+                "^({}|{})$",
+                literal(&topic::requests(worker)),
+                literal(&topic::into_sessions(worker))
+            ),
         }
     }
 }

@@ -6,6 +6,7 @@ pub(super) mod bundles;
 pub(super) mod checkpoints;
 pub(super) mod data;
 pub(super) mod events;
+pub(super) mod exec;
 pub(super) mod groups;
 pub(super) mod health;
 pub(super) mod jobs;

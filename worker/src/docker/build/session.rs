@@ -8,6 +8,7 @@ use bollard_buildkit_proto::health::{
 use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_server::SecretsServer;
 use bollard_buildkit_proto::moby::filesync::packet::file_sync_server::FileSyncServer;
 use bollard_buildkit_proto::moby::filesync::v1::auth_server::AuthServer;
+use bytes::Bytes;
 use hyper::Request;
 use hyper::server::conn::http2;
 use hyper_util::rt::TokioExecutor;
@@ -66,7 +67,7 @@ impl Session {
         for method in METHODS {
             request = request.header("x-docker-expose-session-grpc-method", method);
         }
-        let connection = raw::upgrade(CALL, host, request).await?;
+        let connection = raw::upgrade(CALL, host, request, Bytes::new()).await?;
         let routes = Routes::new(HealthServer::new(Serving))
             .add_service(FileSyncServer::new(services.transfers))
             .add_service(AuthServer::new(services.logins))
