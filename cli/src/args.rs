@@ -30,7 +30,8 @@ const GROUPS: [(&str, &[&str]); 6] = [
         "Administer",
         &[
             "cordon", "uncordon", "lock", "unlock", "prune", "users", "user", "group", "node",
-            "audit",
+            "audit", "cordon", "uncordon", "drain", "evict", "lock", "unlock", "prune", "users",
+            "user", "group", "node",
         ],
     ),
     ("Simulate", &["sim"]),
@@ -167,8 +168,12 @@ pub(crate) enum Command {
     Nodes,
     /// Stop starting jobs on a node
     Cordon(commands::nodes::CordonArguments),
-    /// Start jobs on a node again
+    /// Start jobs on a node again; ends a drain
     Uncordon(commands::nodes::UncordonArguments),
+    /// Empty a node: start nothing there and let its jobs end
+    Drain(commands::drain::DrainArguments),
+    /// Take jobs from their node; they are queued again, not charged
+    Evict(commands::drain::EvictArguments),
     /// Lock the queue: start no jobs for a while
     Lock(commands::queue::LockArguments),
     /// Unlock the queue

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use dopq_common::api::{
-    API_VERSION, AuditPage, Bundle, CordonRequest, ErrorCode, Explanation, Group, GroupList, Job,
-    JobPage, Limits, LockRequest, NewNodeKey, NewToken, NewUser, NodeKeyCreated, NodeKeyList,
-    NodeList, PriorityRequest, PruneRequest, Pruned, Queue, RetryRequest, Status, SubmitRequest,
-    TokenCreated, Usage, User, UserList, WhoAmI,
+    API_VERSION, AuditPage, Bundle, CordonRequest, DrainRequest, ErrorCode, Explanation, Group,
+    GroupList, Job, JobPage, Limits, LockRequest, NewNodeKey, NewToken, NewUser, NodeKeyCreated,
+    NodeKeyList, NodeList, PriorityRequest, PruneRequest, Pruned, Queue, RetryRequest, Status,
+    SubmitRequest, TokenCreated, Usage, User, UserList, WhoAmI,
 };
 use dopq_common::id::{Digest, JobId, JobName};
 use indicatif::ProgressBar;
@@ -183,6 +183,12 @@ impl Client {
         self.fetch(&call.repeatable()).await
     }
 
+    /// `POST /v1/jobs/{id}/evict`.
+    pub(crate) async fn evict(&self, id: JobName) -> Result<Job, Error> {
+        let call = Call::new(Method::POST, &["jobs", &id.to_string(), "evict"]);
+        self.fetch(&call).await
+    }
+
     /// `POST /v1/jobs/{id}/release`.
     pub(crate) async fn release(&self, id: JobName) -> Result<Job, Error> {
         let call = Call::new(Method::POST, &["jobs", &id.to_string(), "release"]);
@@ -327,6 +333,18 @@ impl Client {
     pub(crate) async fn uncordon(&self, node: &str) -> Result<(), Error> {
         let call = Call::new(Method::POST, &["nodes", node, "uncordon"]);
         self.send(&call.repeatable()).await.map(drop)
+    }
+
+    /// `POST /v1/nodes/{id}/drain`.
+    pub(crate) async fn drain(&self, node: &str, request: &DrainRequest) -> Result<(), Error> {
+        let call = Call::new(Method::POST, &["nodes", node, "drain"]).json(request);
+        self.send(&call.repeatable()).await.map(drop)
+    }
+
+    /// `POST /v1/nodes/{id}/evict`.
+    pub(crate) async fn evict_node(&self, node: &str) -> Result<(), Error> {
+        let call = Call::new(Method::POST, &["nodes", node, "evict"]);
+        self.send(&call).await.map(drop)
     }
 
     /// `GET /v1/node-keys`.

@@ -70,6 +70,7 @@ pub(crate) enum Verb {
     Cancel,
     Hold,
     Release,
+    Evict,
 }
 
 impl Verb {
@@ -78,6 +79,7 @@ impl Verb {
             Self::Cancel => "cancel",
             Self::Hold => "hold",
             Self::Release => "release",
+            Self::Evict => "evict",
         }
     }
 
@@ -86,6 +88,7 @@ impl Verb {
             Self::Cancel => client.cancel(id).await,
             Self::Hold => client.hold(id).await,
             Self::Release => client.release(id).await,
+            Self::Evict => client.evict(id).await,
         }
     }
 }
@@ -102,13 +105,23 @@ pub(crate) async fn run(
     } else {
         resolve(&client, &arguments.jobs).await?
     };
+    each(context, &client, ids, verb).await
+}
+
+/// The same for jobs that are known by name.
+pub(super) async fn each(
+    context: &Context,
+    client: &Client,
+    ids: Vec<JobName>,
+    verb: Verb,
+) -> Result<u8, Failure> {
     if ids.is_empty() {
         return Err(Failure::Nothing("no job matches".to_owned()));
     }
     let mut changed = Vec::new();
     let mut code = exit::DONE;
     for id in ids {
-        match verb.perform(&client, id).await {
+        match verb.perform(client, id).await {
             Ok(job) => {
                 context.output.note(&sentence(verb, &job));
                 changed.push(job);
@@ -183,5 +196,6 @@ fn sentence(verb: Verb, job: &Job) -> String {
         (Verb::Cancel, _) => format!("job {id} is {state}; wait for its end with: dopq wait {id}"),
         (Verb::Hold, _) => format!("job {id} held; release it with: dopq release {id}"),
         (Verb::Release, _) => format!("job {id} released"),
+        (Verb::Evict, _) => format!("job {id} is {state}; it is queued again and not charged"),
     }
 }

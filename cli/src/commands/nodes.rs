@@ -5,6 +5,7 @@ use clap::Args;
 use dopq_common::api::{Node, NodeList};
 
 use super::context::Context;
+use super::drain;
 use super::status::state;
 use crate::exit;
 use crate::failure::Failure;
@@ -50,10 +51,11 @@ fn table(nodes: &NodeList, now: DateTime<Utc>) -> Table {
         let jobs: Vec<String> = node.jobs.iter().map(u64::to_string).collect();
         table.row([
             (&node.name).into(),
-            match &node.cordon {
-                Some(reason) if reason.is_empty() => Cell::toned("cordoned", Tone::Waiting),
-                Some(reason) => Cell::toned(&format!("cordoned: {reason}"), Tone::Waiting),
-                None => state(&node.state),
+            match (&node.drain, &node.cordon) {
+                (Some(drain), _) => Cell::toned(&drain::state_of(node, drain), Tone::Waiting),
+                (None, Some(reason)) if reason.is_empty() => Cell::toned("cordoned", Tone::Waiting),
+                (None, Some(reason)) => Cell::toned(&format!("cordoned: {reason}"), Tone::Waiting),
+                (None, None) => state(&node.state),
             },
             gpus(node).into(),
             models(node).into(),

@@ -10,6 +10,7 @@ mod contexts;
 mod groups;
 mod init;
 mod logs;
+mod machines;
 mod shell;
 mod sim;
 mod submit;

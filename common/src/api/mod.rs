@@ -23,13 +23,13 @@ pub use job::{
 };
 pub use node_key::{BrokerRights, NewNodeKey, NodeKey, NodeKeyCreated, NodeKeyList};
 pub use request::{
-    Bundle, CancelRequest, CordonRequest, LockRequest, LogEnd, LogEvent, NewToken, NewUser,
-    PruneRequest, SubmitRequest, TokenCreated,
+    Bundle, CancelRequest, CordonRequest, DrainRequest, LockRequest, LogEnd, LogEvent, NewToken,
+    NewUser, PruneRequest, SubmitRequest, TokenCreated,
 };
 pub use session::{ExecRequest, SessionEvent, SessionInput};
 pub use system::{
-    Component, Limits, Node, NodeGpu, NodeList, Pruned, PrunedKind, Role, Status, User, UserList,
-    Volume, WhoAmI,
+    Component, Limits, Node, NodeDrain, NodeGpu, NodeList, Pruned, PrunedKind, Role, Status, User,
+    UserList, Volume, WhoAmI,
 };
 pub use token::Token;
 pub use usage::{GroupTurn, Turn, Usage, UsageLine, UsageSum};

@@ -40,6 +40,18 @@ pub struct CordonRequest {
     pub reason: String,
 }
 
+/// `POST /v1/nodes/{id}/drain`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrainRequest {
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+    /// After so many seconds the jobs that are left are evicted; they may all end when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_seconds: Option<u64>,
+}
+
 /// `POST /v1/prune`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

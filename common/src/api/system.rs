@@ -75,6 +75,9 @@ pub struct Node {
     pub state: String,
     /// Why it is closed to new jobs, when it is.
     pub cordon: Option<String>,
+    /// How far it is emptied, while it is being drained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<NodeDrain>,
     /// Version of its agent.
     pub agent: String,
     /// Its container engine.
@@ -106,6 +109,16 @@ pub struct Node {
     /// Names of the volumes that it offers.
     #[serde(default)]
     pub volumes: Vec<String>,
+}
+
+/// A drain of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeDrain {
+    /// How many jobs are on it still, of all users; 0 once it is drained.
+    pub jobs_left: u64,
+    /// When those that are left are evicted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<DateTime<Utc>>,
 }
 
 /// One GPU of a machine.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::job::{Outcome, RetryRule};
+use crate::job::{Cause, Outcome, RetryRule};
 use crate::penalty::usage::Rate;
 use crate::time::Timestamp;
 
@@ -43,6 +43,9 @@ impl ChargeEnd {
     /// How the account of an attempt that ended so is closed.
     #[must_use]
     pub const fn of(outcome: &Outcome) -> Self {
+        if matches!(outcome.cause, Cause::Evicted) {
+            return Self::Refunded;
+        }
         match outcome.cause.retry_rule() {
             RetryRule::Never | RetryRule::UserBudget => Self::AtLeastMinimum,
             RetryRule::Requeue => Self::AsHeld,

@@ -46,6 +46,8 @@ pub enum Cause {
     IdleStopped,
     /// A job that goes first, an urgent one or one within a floor, took its place.
     Preempted,
+    /// An operator emptied its machine, or took it from there.
+    Evicted,
     /// Somebody cancelled it.
     Cancelled,
     /// A job that it waited for can no longer end as required.
@@ -114,6 +116,7 @@ impl Cause {
             Self::TimeLimit => "time_limit",
             Self::IdleStopped => "idle_stopped",
             Self::Preempted => "preempted",
+            Self::Evicted => "evicted",
             Self::Cancelled => "cancelled",
             Self::DependencyFailed => "dependency_failed",
             Self::WorkerLost => "worker_lost",
@@ -129,7 +132,7 @@ impl Cause {
     pub const fn retry_rule(self) -> RetryRule {
         match self {
             Self::UserError | Self::OomGpu => RetryRule::UserBudget,
-            Self::Preempted => RetryRule::Requeue,
+            Self::Preempted | Self::Evicted => RetryRule::Requeue,
             Self::WorkerLost | Self::GpuFault | Self::DiskFull | Self::EngineError => {
                 RetryRule::Infrastructure
             }
@@ -168,6 +171,9 @@ impl Cause {
             Self::Preempted => {
                 "it is queued again at its old position; save a checkpoint on SIGTERM"
             }
+            Self::Evicted => {
+                "it is queued again at its old position and not charged; save a checkpoint on SIGTERM"
+            }
             Self::Cancelled => "to run it again: dopq retry JOB",
             Self::DependencyFailed => {
                 "fix the job it waited for, then submit both again; --after ID:any accepts any end"
@@ -194,7 +200,7 @@ mod tests {
     #[test]
     fn every_word_is_read_back_and_a_later_one_is_an_engine_error() {
         let words = "succeeded user_error build_failed bundle_invalid image_missing oom_host oom_gpu time_limit \
-                     idle_stopped preempted cancelled dependency_failed worker_lost gpu_fault disk_full quota_exceeded engine_error";
+                     idle_stopped preempted evicted cancelled dependency_failed worker_lost gpu_fault disk_full quota_exceeded engine_error";
         for word in words.split_whitespace() {
             let text = format!("{word:?}");
             let cause: Cause = serde_json::from_str(&text).expect(word);

@@ -349,6 +349,8 @@ pub enum StopReason {
     TimeLimit,
     /// A job that goes first, an urgent one or one within a floor, needs its place.
     Preempted,
+    /// An operator emptied its machine, or took it from there.
+    Evicted(UserName),
     /// More tasks of its array failed than may.
     TooManyFailed,
 }
@@ -370,6 +372,9 @@ impl StopReason {
                 Outcome::new(Cause::DependencyFailed, detail)
             }
             Self::Preempted => Outcome::new(Cause::Preempted, "stopped for a job that goes first"),
+            Self::Evicted(by) => {
+                Outcome::new(Cause::Evicted, format!("evicted from its machine by {by}"))
+            }
         }
     }
 }

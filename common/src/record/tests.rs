@@ -15,7 +15,7 @@ use crate::job::{
 };
 use crate::penalty::usage::Rate;
 use crate::resources::{Allocation, ByteSize, Capacity, GpuDevice, GpuShare, MilliCpu, MilliGpu};
-use crate::sched::{Cordon, Group, Guards, Health, Meta, QueueLock, User, Worker};
+use crate::sched::{Cordon, Drain, Group, Guards, Health, Meta, QueueLock, User, Worker};
 use crate::time::Timestamp;
 
 const CONFIG: &str = r#"{"name":"mnist","executor_name":"anna","num_gpus":2,"retries":1}"#;
@@ -196,6 +196,10 @@ fn jobs_in_every_state() {
         ),
         ("job-time-limit", stopping(StopReason::TimeLimit)),
         ("job-preempted", stopping(StopReason::Preempted)),
+        (
+            "job-evicted",
+            stopping(StopReason::Evicted("bert".parse().expect("a name"))),
+        ),
         (
             "job-array-finished",
             JobState::Finished(Box::new(Finished {
@@ -394,6 +398,13 @@ fn workers() {
         by: "root".parse().expect("a name"),
         reason: "new disks".to_owned(),
         at: at(6),
+        drain: None,
+    };
+    let draining = Cordon {
+        drain: Some(Drain {
+            deadline: Some(at(7200)),
+        }),
+        ..cordon.clone()
     };
     for (name, worker) in [
         ("worker-up", worker(Health::Up, None)),
@@ -401,6 +412,7 @@ fn workers() {
             "worker-suspect",
             worker(Health::Suspect { since: at(9) }, Some(cordon)),
         ),
+        ("worker-draining", worker(Health::Up, Some(draining))),
         ("worker-lost", worker(Health::Lost { since: at(9) }, None)),
     ] {
         assert_eq!(golden::<_, Worker>(name, &worker), worker);

@@ -234,6 +234,7 @@ fn count_rejected(rejected: &Rejected, metrics: &Metrics) {
         | Rejected::GroupInUse { .. }
         | Rejected::AlreadyFinished { .. }
         | Rejected::NotQueued { .. }
+        | Rejected::NotActive { .. }
         | Rejected::NeverFits(_)
         | Rejected::Guarded(_)
         | Rejected::KeyUsed(_)

@@ -185,6 +185,7 @@ impl From<Rejected> for Error {
             }
             Rejected::AlreadyFinished { .. }
             | Rejected::NotQueued { .. }
+            | Rejected::NotActive { .. }
             | Rejected::Stale(_)
             | Rejected::Repeated(_)
             | Rejected::GroupInUse { .. }
@@ -205,6 +206,7 @@ impl From<Rejected> for Error {
             }
             Rejected::AlreadyFinished { .. }
             | Rejected::NotQueued { .. }
+            | Rejected::NotActive { .. }
             | Rejected::Stale(_)
             | Rejected::Repeated(_)
             | Rejected::Invalid(_) => "",

@@ -135,6 +135,8 @@ pub(super) fn table() -> Vec<Route> {
         nodes::uncordon,
     );
     t.add(Get, "/v1/audit", by(Admin), audit_log::list);
+    t.add(Post, "/v1/nodes/{id}/drain", by(Operator), nodes::drain);
+    t.add(Post, "/v1/nodes/{id}/evict", by(Operator), nodes::evict);
     t.add(Get, "/v1/node-keys", by(Operator), node_keys::list);
     t.add(Post, "/v1/node-keys", by(Admin), node_keys::add);
     t.add(Delete, "/v1/node-keys/{id}", by(Admin), node_keys::remove);
@@ -175,6 +177,7 @@ pub(super) fn table() -> Vec<Route> {
     t.add(Delete, "/v1/jobs/{id}", Job(Operator), jobs::cancel);
     t.add(Post, "/v1/jobs/{id}/hold", Job(Operator), jobs::hold);
     t.add(Post, "/v1/jobs/{id}/release", Job(Operator), jobs::release);
+    t.add(Post, "/v1/jobs/{id}/evict", by(Operator), jobs::evict);
     t.add(Get, "/v1/jobs/{id}/explain", Job(Operator), jobs::explain);
     t.add(
         Post,

@@ -414,6 +414,7 @@ fn may_pass(rejected: &Rejected) -> bool {
         | Rejected::GroupInUse { .. }
         | Rejected::AlreadyFinished { .. }
         | Rejected::NotQueued { .. }
+        | Rejected::NotActive { .. }
         | Rejected::Stale(_)
         | Rejected::Repeated(_)
         | Rejected::NeverFits(_)

@@ -235,6 +235,7 @@ pub(crate) fn worker(number: u64, health: Health) -> Worker {
             by: user_name(0),
             reason: "new disks".to_owned(),
             at: at(1),
+            drain: None,
         }),
         closed: (number == 1).then(|| Arc::from("its disk is full")),
     }

@@ -49,7 +49,7 @@ impl Step<'_> {
                 // What it made is wanted, unless somebody cancels it.
                 JobState::Active(_, Stage::Publishing) if *reason == StopReason::TooManyFailed => {}
                 JobState::Active(active, stage) => match stage.stopping() {
-                    None | Some(StopReason::Preempted) => {
+                    None | Some(StopReason::Preempted | StopReason::Evicted(_)) => {
                         self.stop(task.id, active.as_ref().clone(), reason.clone());
                     }
                     // It is ending for good already.
@@ -121,6 +121,7 @@ fn ends_with(array: &mut Array, cause: Cause) -> &mut Indexes {
         | Cause::TimeLimit
         | Cause::IdleStopped
         | Cause::Preempted
+        | Cause::Evicted
         | Cause::WorkerLost
         | Cause::GpuFault
         | Cause::DiskFull

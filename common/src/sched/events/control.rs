@@ -29,8 +29,8 @@ impl Step<'_> {
                 }
             }
             JobState::Active(active, stage) => match stage.stopping() {
-                // A preempted job is not queued again.
-                None | Some(StopReason::Preempted) => {
+                // A preempted or evicted job is not queued again.
+                None | Some(StopReason::Preempted | StopReason::Evicted(_)) => {
                     let active = active.as_ref().clone();
                     self.stop(id, active, reason);
                 }

@@ -49,6 +49,8 @@ impl Step<'_> {
             Event::WorkerRemoved { worker } => self.worker_removed(&worker),
             Event::WorkerClosed { worker, why } => self.worker_closed(&worker, why),
             Event::CordonSet { worker, cordon } => self.cordon_set(&worker, cordon),
+            Event::EvictRequested { job, by } => self.evict_requested(job, &by),
+            Event::NodeEvictRequested { worker, by } => self.node_evict_requested(&worker, &by),
             Event::Reported {
                 worker,
                 attempt,

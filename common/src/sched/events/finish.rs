@@ -38,6 +38,19 @@ enum Next {
     },
 }
 
+impl Next {
+    /// Whether it runs again only because somebody took it from its machine, whatever its program made of that.
+    fn is_by_eviction(&self, job: &Job) -> bool {
+        let stopping = job.state.stage().and_then(Stage::stopping);
+        match self {
+            Self::Again { retries, .. } => {
+                matches!(stopping, Some(StopReason::Evicted(_))) && *retries == job.retries_used
+            }
+            Self::Over(_) => false,
+        }
+    }
+}
+
 impl Step<'_> {
     /// The current attempt of the job has ended, or its machine is lost.
     pub(crate) fn attempt_ended(&mut self, id: JobId, ended: Ended) {
@@ -49,8 +62,13 @@ impl Step<'_> {
         };
         let user = job.user.clone();
         let next = self.next(job, &ended.outcome);
+        let charge_end = if next.is_by_eviction(job) {
+            ChargeEnd::Refunded
+        } else {
+            ChargeEnd::of(&ended.outcome)
+        };
         self.settle(&user);
-        let charge = self.close_account(&user, &active, ChargeEnd::of(&ended.outcome));
+        let charge = self.close_account(&user, &active, charge_end);
         match next {
             Next::Over(outcome) => {
                 let ended = Ended { outcome, ..ended };
@@ -242,14 +260,15 @@ impl Step<'_> {
     }
 
     fn next(&self, job: &Job, outcome: &Outcome) -> Next {
+        let stopping = job.state.stage().and_then(Stage::stopping);
         let again = Next::Again {
             retries: job.retries_used,
             faults: job.faults,
             wait: false,
-            avoid: false,
+            avoid: matches!(stopping, Some(StopReason::Evicted(_))),
         };
         let over = || Next::Over(outcome.clone());
-        match job.state.stage().and_then(Stage::stopping) {
+        match stopping {
             Some(reason @ (StopReason::Cancelled(_) | StopReason::TooManyFailed)) => {
                 return match outcome.cause.retry_rule() {
                     // It ended by itself before the order reached it, and that is how it ended.
@@ -264,14 +283,25 @@ impl Step<'_> {
                     }
                 };
             }
-            Some(StopReason::Preempted) if outcome.exit_code == Some(crate::job::CHECKPOINTED) => {
+            Some(StopReason::Preempted | StopReason::Evicted(_))
+                if outcome.exit_code == Some(crate::job::CHECKPOINTED) =>
+            {
                 return again;
+            }
+            // Whatever kept the machine from saying so, the order has been obeyed; a lost machine has not.
+            Some(StopReason::Evicted(_)) if outcome.cause != Cause::WorkerLost => {
+                match outcome.cause.retry_rule() {
+                    RetryRule::Infrastructure | RetryRule::Requeue => return again,
+                    // It ended by itself before the order reached it.
+                    RetryRule::Never | RetryRule::UserBudget => {}
+                }
             }
             // The run was long enough, whatever kept the machine from saying so.
             Some(StopReason::TimeLimit) if outcome.cause == Cause::WorkerLost => {
                 return Next::Over(Outcome::new(Cause::TimeLimit, outcome.detail.clone()));
             }
-            Some(StopReason::Preempted | StopReason::TimeLimit) | None => {}
+            Some(StopReason::Preempted | StopReason::Evicted(_) | StopReason::TimeLimit) | None => {
+            }
         }
         match outcome.cause.retry_rule() {
             RetryRule::Never => over(),

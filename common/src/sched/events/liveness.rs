@@ -74,6 +74,7 @@ impl Step<'_> {
         self.end_lock();
         self.end_waits();
         self.end_runs();
+        self.end_drains();
         if self.state.watch().is_link_up() {
             self.judge_silences();
             self.repeat_orders();

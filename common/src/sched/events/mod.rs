@@ -3,6 +3,7 @@
 mod array;
 mod control;
 pub(crate) mod dispatch;
+mod drain;
 mod finish;
 mod group;
 mod liveness;

@@ -136,6 +136,21 @@ pub struct Cordon {
     /// Since when.
     #[serde(rename = "at_ms")]
     pub at: Timestamp,
+    /// Set while it is being emptied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
+}
+
+/// That a worker is being emptied: its jobs may end, and nothing new comes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    /// Its jobs are evicted from then on; `None` lets them end.
+    #[serde(
+        rename = "deadline_ms",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub deadline: Option<Timestamp>,
 }
 
 impl User {

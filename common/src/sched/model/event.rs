@@ -80,6 +80,20 @@ pub enum Event {
         /// `Some` to close it.
         cordon: Option<crate::sched::Cordon>,
     },
+    /// An operator takes a job, or an array's tasks, from the machine: it is queued again and not charged.
+    EvictRequested {
+        /// Which.
+        job: JobId,
+        /// Who.
+        by: UserName,
+    },
+    /// An operator takes every job from a worker.
+    NodeEvictRequested {
+        /// Which.
+        worker: WorkerId,
+        /// Who.
+        by: UserName,
+    },
     /// A worker said whether it takes jobs at all.
     WorkerClosed {
         /// Which.
@@ -233,6 +247,14 @@ pub enum Rejected {
     /// The job's state does not allow it.
     #[error("job {job} is {phase}, and only a waiting job can be held, released or moved")]
     NotQueued {
+        /// Which.
+        job: JobId,
+        /// Its phase.
+        phase: &'static str,
+    },
+    /// The job has no machine that it could be taken from.
+    #[error("job {job} is {phase}, and only a job with a machine can be evicted")]
+    NotActive {
         /// Which.
         job: JobId,
         /// Its phase.

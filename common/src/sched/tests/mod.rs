@@ -3,6 +3,7 @@
 mod accounts;
 mod arrays;
 mod basics;
+mod drain;
 mod explained;
 mod fairness;
 mod floors;

@@ -35,6 +35,10 @@ enum Act {
     Leave,
     Cordon,
     Uncordon,
+    /// An operator empties a machine by a deadline.
+    Drain,
+    /// An operator takes a job, or all of a machine's.
+    Evict,
     Lock,
     Link,
     /// An admin changes what a user or a group may have.
@@ -67,6 +71,8 @@ fn acts() -> impl Strategy<Value = Vec<(Act, u16)>> {
         1 => Just(Leave),
         1 => Just(Cordon),
         1 => Just(Uncordon),
+        1 => Just(Drain),
+        1 => Just(Evict),
         1 => Just(Lock),
         1 => Just(Link),
         2 => Just(Share),
@@ -434,9 +440,28 @@ impl World {
                     by,
                     reason: String::new(),
                     at: self.cluster.now,
+                    drain: None,
                 });
                 let worker = worker(name);
                 self.step(Event::CordonSet { worker, cordon });
+            }
+            Act::Drain => {
+                let deadline = self.cluster.now.after(Duration::from_secs(20));
+                let cordon = Some(Cordon {
+                    by,
+                    reason: String::new(),
+                    at: self.cluster.now,
+                    drain: Some(Drain {
+                        deadline: (rest & 1 == 0).then_some(deadline),
+                    }),
+                });
+                let worker = worker(name);
+                self.step(Event::CordonSet { worker, cordon });
+            }
+            Act::Evict if choice & 1 == 0 => self.step(Event::EvictRequested { job, by }),
+            Act::Evict => {
+                let worker = worker(name);
+                self.step(Event::NodeEvictRequested { worker, by });
             }
             Act::Uncordon => self.step(Event::CordonSet {
                 worker: worker(name),

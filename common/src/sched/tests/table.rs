@@ -19,8 +19,9 @@ const STATES: [&str; 11] = [
 ];
 
 /// What then happens.
-const EVENTS: [&str; 22] = [
+const EVENTS: [&str; 23] = [
     "cancelled",
+    "evicted",
     "held",
     "released",
     "accepted",
@@ -54,6 +55,7 @@ fn bring_to(state: &str) -> Cluster {
                 by: user("admin"),
                 reason: String::new(),
                 at: c.now,
+                drain: None,
             }),
         });
     }
@@ -96,6 +98,7 @@ fn happen(c: &mut Cluster, event: &str) -> Result<(), Rejected> {
     let entered = |c: &mut Cluster, at| c.report("w1", "1.1", phase(at));
     match event {
         "cancelled" => c.cancel(1),
+        "evicted" => c.step(Event::EvictRequested { job, by }),
         "held" => c.step(Event::HoldRequested { job, by }),
         "released" => c.step(Event::ReleaseRequested { job }),
         "accepted" => c.report("w1", "1.1", Progress::Accepted),
@@ -148,6 +151,7 @@ fn tell(c: &Cluster, result: Result<(), Rejected>) -> String {
         Err(Rejected::Stale(_)) => "stale",
         Err(Rejected::Repeated(_)) => "repeated",
         Err(Rejected::NotQueued { .. }) => "not queued",
+        Err(Rejected::NotActive { .. }) => "not active",
         Err(Rejected::AlreadyFinished { .. }) => "finished",
         Err(other) => panic!("{other}"),
     };

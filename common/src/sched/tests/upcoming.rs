@@ -78,6 +78,7 @@ fn a_job_stays_with_its_node_while_that_takes_jobs() {
             by: user("admin"),
             reason: String::new(),
             at: Timestamp::default(),
+            drain: None,
         }),
     });
     assert_eq!(cluster.upcoming(&[(3, &late)]), format!("{soon}: 3 4"));

@@ -4,6 +4,7 @@ use dopq_common::api;
 use dopq_common::id::GpuId;
 use dopq_common::resources::{MilliCpu, MilliGpu};
 use dopq_common::sched::{self, Health, Worker};
+use dopq_common::time::Timestamp;
 use dopq_common::wire::GpuUse;
 
 use crate::http::caller::Caller;
@@ -37,6 +38,7 @@ pub(in crate::http) fn node(model: &Model, caller: &Caller, worker: &Worker) -> 
         name: worker.id.to_string(),
         state: health_word(worker.health).to_owned(),
         cordon: closed(worker),
+        drain: drain(worker, held.jobs.len()),
         agent: hello.map_or_else(String::new, |hello| hello.agent.clone()),
         engine: hello.map_or_else(String::new, |hello| hello.engine.clone()),
         gpu_mode: hello.map_or_else(String::new, |hello| hello.gpu_mode.clone()),
@@ -97,6 +99,15 @@ fn closed(worker: &Worker) -> Option<String> {
         format!("by {}", cordon.by)
     } else {
         format!("{} (by {})", cordon.reason, cordon.by)
+    })
+}
+
+/// How far it is emptied, while it is being drained.
+fn drain(worker: &Worker, jobs: usize) -> Option<api::NodeDrain> {
+    let drain = worker.cordon.as_ref()?.drain?;
+    Some(api::NodeDrain {
+        jobs_left: u64::try_from(jobs).unwrap_or(u64::MAX),
+        deadline: drain.deadline.map(Timestamp::to_datetime),
     })
 }
 

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use dopq_common::api::{self, API_VERSION, ErrorCode};
-use dopq_common::id::{JobId, UserName};
+use dopq_common::id::{JobId, JobName, UserName};
 use dopq_common::job::{Job, Phase};
 use dopq_common::sched::{self, Event};
 use serde::Deserialize;
@@ -17,10 +17,10 @@ use crate::clock;
 use crate::http::app::{Context, Ctx};
 use crate::http::caller::Caller;
 use crate::http::convert::{
-    array_of, expected_start, job_page_item, job_with_timeline, waiting_in, waiting_task,
+    array_of, expected_start, id_of, job_page_item, job_with_timeline, waiting_in, waiting_task,
 };
 use crate::http::error::{Error, Result};
-use crate::http::extract::{self, Named, Params};
+use crate::http::extract::{self, Id, Named, Params};
 use crate::http::routes::{AT_ONCE, audit, checkpoints};
 use crate::view::Model;
 
@@ -178,6 +178,21 @@ pub(in crate::http) async fn cancel(
     let entry = audit(&caller, clock::now(), "cancel", job, String::new());
     let by = caller.name;
     let event = Event::CancelRequested { job, by };
+    context.app.handle.act(event, entry).await?;
+    Ok((StatusCode::ACCEPTED, Json(shown(&context, job)?)))
+}
+
+/// Takes the job from its machine. 202, because a container takes time to end.
+pub(in crate::http) async fn evict(
+    State(context): State<Ctx>,
+    Extension(caller): Extension<Caller>,
+    Id(name): Id<JobName>,
+) -> Result<(StatusCode, Json<api::Job>)> {
+    let job = context.view().read(|model| id_of(model, name));
+    let job = job.ok_or_else(|| Error::no_job(name))?;
+    let entry = audit(&caller, clock::now(), "evict", job, String::new());
+    let by = caller.name;
+    let event = Event::EvictRequested { job, by };
     context.app.handle.act(event, entry).await?;
     Ok((StatusCode::ACCEPTED, Json(shown(&context, job)?)))
 }

@@ -1,11 +1,13 @@
-//! Machines, cordon and uncordon.
+//! Machines: cordon, uncordon, drain, evict.
+
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use dopq_common::api::{self, API_VERSION};
 use dopq_common::id::WorkerId;
-use dopq_common::sched::{Cordon, Event};
+use dopq_common::sched::{Cordon, Drain, Event};
 
 use crate::clock;
 use crate::http::app::Ctx;
@@ -44,6 +46,7 @@ pub(in crate::http) async fn cordon(
         by: caller.name,
         reason,
         at: now,
+        drain: None,
     };
     let event = Event::CordonSet {
         worker,
@@ -66,4 +69,45 @@ pub(in crate::http) async fn uncordon(
     };
     context.app.handle.act(event, entry).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Places no new jobs on the machine until it is empty and beyond, and evicts what is left at the deadline.
+pub(in crate::http) async fn drain(
+    State(context): State<Ctx>,
+    Extension(caller): Extension<Caller>,
+    Id(worker): Id<WorkerId>,
+    extract::Json(request): extract::Json<api::DrainRequest>,
+) -> Result<StatusCode> {
+    let reason = line("reason", &request.reason)?;
+    let now = clock::now();
+    let entry = audit(&caller, now, "drain", &worker, reason.clone());
+    let deadline = request.deadline_seconds.map(Duration::from_secs);
+    let drain = Drain {
+        deadline: deadline.map(|within| now.after(within)),
+    };
+    let cordon = Cordon {
+        by: caller.name,
+        reason,
+        at: now,
+        drain: Some(drain),
+    };
+    let event = Event::CordonSet {
+        worker,
+        cordon: Some(cordon),
+    };
+    context.app.handle.act(event, entry).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Takes every job from the machine. 202, because containers take time to end.
+pub(in crate::http) async fn evict(
+    State(context): State<Ctx>,
+    Extension(caller): Extension<Caller>,
+    Id(worker): Id<WorkerId>,
+) -> Result<StatusCode> {
+    let entry = audit(&caller, clock::now(), "evict", &worker, String::new());
+    let by = caller.name;
+    let event = Event::NodeEvictRequested { worker, by };
+    context.app.handle.act(event, entry).await?;
+    Ok(StatusCode::ACCEPTED)
 }

@@ -11,6 +11,7 @@ mod estimates;
 mod groups;
 mod jobs;
 mod logs;
+mod machines;
 mod node_keys;
 mod prune;
 mod streams;
