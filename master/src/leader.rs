@@ -64,6 +64,7 @@ pub async fn run(
         };
         match taken {
             Ok(Some(epoch)) => {
+                standby.fault = None;
                 let term = Term {
                     options: &options,
                     parts: &parts,
@@ -113,6 +114,7 @@ impl Term<'_> {
                 Ok(loaded) => {
                     tracing::info!(epoch = %self.epoch, seq = loaded.seq, "leading");
                     self.note(PartState::Up, format!("leads, epoch {}", self.epoch));
+                    self.note_store(PartState::Up, self.parts.store.name().to_owned());
                     let settings = self.parts.settings.clone();
                     // Shown before it is told, so that whoever was told sees what was committed.
                     self.parts.handle.view().lead(settings, loaded, self.epoch);
@@ -120,7 +122,9 @@ impl Term<'_> {
                     Some(Box::pin(driver::lead(self.parts, inputs, &lost, shutdown)).await)
                 }
                 Err(error) => {
-                    tracing::error!(error = chain(&error), "the state cannot be loaded");
+                    let error = chain(&error);
+                    tracing::error!(error, "the state cannot be loaded");
+                    self.note_store(PartState::Down, error);
                     None
                 }
             }
@@ -182,6 +186,12 @@ impl Term<'_> {
         }
     }
 
+    fn note_store(&self, state: PartState, detail: String) {
+        self.parts
+            .board
+            .set(clock::now(), Part::Store, state, detail);
+    }
+
     fn note(&self, state: PartState, detail: String) {
         self.parts
             .board
@@ -238,7 +248,7 @@ impl<'a> Standby<'a> {
                 };
                 let board = &self.parts.board;
                 board.set(at, Part::Leader, PartState::Up, standing);
-                board.set(at, Part::Store, PartState::Up, String::new());
+                board.set(at, Part::Store, PartState::Up, self.store.name());
                 true
             }
             Err(error) => {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use dopq_common::id::JobId;
 use dopq_master::leader::Standing;
+use dopq_master::metrics::{Part, PartState};
 use dopq_master::view::Role;
 use tokio_util::sync::CancellationToken;
 
@@ -78,6 +79,10 @@ async fn a_store_that_is_killed_loses_nothing_and_is_waited_for() {
         master.handle.view().read(|model| model.store_fault.clone()),
         None
     );
+    let mut parts = master.board.all().into_iter();
+    let store = parts.find(|(part, _)| *part == Part::Store);
+    let told = store.map(|(_, store)| (store.state, store.detail));
+    assert_eq!(told, Some((PartState::Up, "redis".to_owned())));
     stop.cancel();
     master.stop().await;
 }

@@ -54,6 +54,7 @@ pub(crate) struct Turns(pub(crate) Mutex<(Option<Instant>, Vec<f64>)>);
 pub(crate) struct Master {
     pub(crate) handle: Handle,
     pub(crate) stands: watch::Receiver<Standing>,
+    pub(crate) board: Board,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -115,10 +116,12 @@ impl Plane {
             stop.clone(),
         ));
         let (standing, stands) = watch::channel(Standing::Unknown);
+        let board = parts.board.clone();
         let task = tokio::spawn(leader::run(lead, parts, inputs, standing, stop.clone()));
         Master {
             handle,
             stands,
+            board,
             stop,
             task,
         }

@@ -70,7 +70,7 @@ pub(super) async fn store(
     loop {
         match Store::open(options.clone()).await {
             Ok(store) => {
-                board.set(clock::now(), Part::Store, PartState::Up, name);
+                board.set(clock::now(), Part::Store, PartState::Up, store.name());
                 return Ok(Some(store));
             }
             Err(error @ store::Error::Unavailable(_)) => {

@@ -79,7 +79,7 @@ impl Committer {
             let waited_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
             tracing::info!(waited_ms, "the store accepts commits again");
             self.board
-                .set(clock::now(), Part::Store, PartState::Up, String::new());
+                .set(clock::now(), Part::Store, PartState::Up, self.store.name());
         }
     }
 }

@@ -41,6 +41,15 @@ impl Store {
         }
     }
 
+    /// What it is, for people.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Embedded(_) => "embedded",
+            Self::Redis(_) => "redis",
+        }
+    }
+
     /// Acquires the leadership if nobody holds it. The epoch grows by one; older epochs are fenced from then on.
     /// The lease ends `ttl` from now unless renewed. `None` if another master holds it. A master that holds it gets
     /// a new epoch. The epoch is higher than every epoch this process has seen, even if the store lost data.
