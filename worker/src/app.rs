@@ -34,7 +34,7 @@ use crate::prepare::{Prepared, prepare, random};
 use crate::retention::{self, Retention};
 use crate::upcoming::Upcoming;
 use crate::volumes::Volumes;
-use crate::{Options, leftovers, live, retry, sessions, standing};
+use crate::{Options, leftovers, link, live, retry, sessions, standing};
 
 /// Inputs that may wait for the driver; more only wait at their senders instead.
 const INPUTS: usize = 1024;
@@ -224,7 +224,7 @@ pub(crate) async fn run_with(
         let context = Arc::clone(&context);
         async move { context.egress.keep(|| context.introduce.notify_one()).await }
     });
-    tracing::info!(worker.id = %context.options.name, "worker ready");
+    parts.spawn(link::tell(context.options.name.clone(), broker.link()));
 
     let driven = tokio::select! {
         driven = driver.run(shutdown) => driven.map_err(Error::Records),

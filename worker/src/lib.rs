@@ -23,6 +23,7 @@ mod input;
 mod inventory;
 mod keyed;
 mod leftovers;
+mod link;
 mod live;
 mod logs;
 mod networks;

@@ -1,6 +1,6 @@
 //! The program `dopq-worker`: settings, signals, exit codes.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -81,9 +81,15 @@ fn start_log(config: &Config) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
     match config.log_format {
-        LogFormat::Text => log.init(),
+        LogFormat::Text => log.with_ansi(has_colours()).init(),
         LogFormat::Json => log.json().init(),
     }
+}
+
+/// Whether the log may have colours: only on a terminal whose user has not declined them.
+fn has_colours() -> bool {
+    let declined = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    std::io::stderr().is_terminal() && !declined
 }
 
 async fn serve(config: Config, broker: Broker) -> anyhow::Result<()> {

@@ -92,13 +92,16 @@ fn set_up_logs(args: &Args) -> Result<(), String> {
         .with_env_filter(filter)
         .with_writer(io::stderr);
     let set = match args.log_format {
-        LogFormat::Human => logs
-            .with_ansi(io::stderr().is_terminal())
-            .with_target(false)
-            .try_init(),
+        LogFormat::Human => logs.with_ansi(has_colours()).with_target(false).try_init(),
         LogFormat::Json => logs.json().flatten_event(true).try_init(),
     };
     set.map_err(|error| format!("cannot set up logs: {error}"))
+}
+
+/// Whether the log may have colours: only on a terminal whose user has not declined them.
+fn has_colours() -> bool {
+    let declined = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    io::stderr().is_terminal() && !declined
 }
 
 /// The first signal asks for an orderly end, the second for an end at once.
