@@ -342,6 +342,7 @@ fn context(
         bundles: Bundles::new(
             options.settings.data_dir.join("bundles"),
             options.settings.limits.bundles,
+            options.settings.limits.fetch_time,
             retention.needs(),
         ),
         images: Images::new(

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use dopq_common::chain::chain;
 use dopq_common::id::Digest;
@@ -11,6 +12,7 @@ use dopq_common::job::BundleRef;
 use dopq_common::resources::ByteSize;
 use reqwest::StatusCode;
 use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
 
 use crate::data::{self, Access, DataPlane};
 use crate::disk::is_full;
@@ -22,6 +24,9 @@ use crate::retry::{self, Pauses};
 const DENIALS: u32 = 5;
 /// A digest that is wrong this often is wrong at its source.
 const DAMAGES: u32 = 3;
+/// A bundle that fails for so long is worth a line in its job's timeline; a further one comes this much later.
+const TOLD_AFTER: Duration = Duration::from_secs(10);
+const TOLD_EVERY: Duration = Duration::from_secs(120);
 
 /// A bundle that could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +37,14 @@ pub(crate) enum Error {
     /// No master finds it in the bundle store.
     #[error("fetch the bundle: it is not in the bundle store")]
     Missing,
+    /// It could not be had for so long that another machine may have more luck.
+    #[error("fetch the bundle within {} s: {why}", .after.as_secs())]
+    OutOfReach {
+        /// How long it was tried without success.
+        after: Duration,
+        /// Why the last try failed.
+        why: String,
+    },
     /// What came was not what was ordered.
     #[error("fetch the bundle: what came has another size or digest")]
     Damaged,
@@ -49,6 +62,33 @@ enum Attempt {
     Stop(Error),
 }
 
+/// For how long something has failed, and when that was last told.
+#[derive(Debug, Default)]
+struct Failing {
+    since: Option<Instant>,
+    told: Option<Instant>,
+}
+
+impl Failing {
+    /// How long ago the first failure was, which is now if there was none.
+    fn lasts(&mut self, now: Instant) -> Duration {
+        now.duration_since(*self.since.get_or_insert(now))
+    }
+
+    /// Whether it has failed for long enough that people should know, and they have not been told lately.
+    fn is_to_be_told(&mut self, now: Instant) -> bool {
+        let is_long = self.lasts(now) >= TOLD_AFTER;
+        let is_due = self
+            .told
+            .is_none_or(|told| now.duration_since(told) >= TOLD_EVERY);
+        let is_to_be_told = is_long && is_due;
+        if is_to_be_told {
+            self.told = Some(now);
+        }
+        is_to_be_told
+    }
+}
+
 impl Attempt {
     fn why(&self) -> String {
         match self {
@@ -64,28 +104,37 @@ impl Attempt {
 pub(crate) struct Bundles {
     dir: PathBuf,
     keep: ByteSize,
+    patience: Duration,
     needs: Arc<Needs>,
     locks: Keyed<Digest, ()>,
 }
 
 impl Bundles {
-    /// Keeps bundles in `dir`, which exists: up to `keep` of them for later, and those that are needed.
-    pub(crate) fn new(dir: PathBuf, keep: ByteSize, needs: Arc<Needs>) -> Self {
+    /// Keeps bundles in `dir`, which exists: up to `keep` of them for later, and those that are needed. One that cannot
+    /// be had for `patience` is given up.
+    pub(crate) fn new(
+        dir: PathBuf,
+        keep: ByteSize,
+        patience: Duration,
+        needs: Arc<Needs>,
+    ) -> Self {
         Self {
             dir,
             keep,
+            patience,
             needs,
             locks: Keyed::default(),
         }
     }
 
-    /// The bundle's file; fetched unless it is there. Tries for as long as it takes: a job is not failed
-    /// because its masters are away. Cancelling the call is safe at any point.
+    /// The bundle's file; fetched unless it is there. Tries again for as long as this machine has patience, and tells
+    /// `delayed` now and then why it is still at it. Cancelling the call is safe at any point.
     pub(crate) async fn ensure(
         &self,
         data: &DataPlane,
         access: &Access,
         bundle: BundleRef,
+        delayed: impl Fn(String) + Send + Sync,
     ) -> Result<PathBuf, Error> {
         let _one = self.locks.lock(&bundle.digest).await;
         let path = match self.find(bundle).await {
@@ -93,6 +142,7 @@ impl Bundles {
             Err(path) => path,
         };
         let (mut pauses, mut denials, mut damages) = (Pauses::new(retry::DATA), 0, 0);
+        let mut failing = Failing::default();
         loop {
             let Err(failure) = self.fetch(data, access, bundle, &path).await else {
                 self.prune().await;
@@ -114,6 +164,17 @@ impl Bundles {
                     }
                 }
                 Attempt::Again(_) => {}
+            }
+            let now = Instant::now();
+            let failing_for = failing.lasts(now);
+            if failing_for >= self.patience {
+                return Err(Error::OutOfReach {
+                    after: failing_for,
+                    why,
+                });
+            }
+            if failing.is_to_be_told(now) {
+                delayed(format!("cannot fetch the bundle yet: {why}"));
             }
             tracing::warn!(attempt = %access.attempt, bundle = bundle.digest.short(), why, "fetching the bundle again");
             pauses.wait().await;
@@ -169,7 +230,7 @@ impl Bundles {
                 status: StatusCode::NOT_FOUND,
             } => Attempt::Stop(Error::Missing),
             error if error.is_final() => Attempt::Stop(Error::Denied(error)),
-            error => Attempt::Again(error.to_string()),
+            error => Attempt::Again(chain(&error)),
         })?;
         let part = path.with_extension("part");
         let mut file = tokio::fs::File::create(&part).await.map_err(disk)?;
@@ -250,6 +311,42 @@ fn disk(error: io::Error) -> Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failure_that_lasts_is_told_now_and_then() {
+        let began = Instant::now();
+        let mut failing = Failing::default();
+        let told: Vec<u64> = (0..600)
+            .filter(|secs| failing.is_to_be_told(began + Duration::from_secs(*secs)))
+            .collect();
+        assert_eq!(told, [10, 130, 250, 370, 490]);
+    }
+
+    #[tokio::test]
+    async fn a_bundle_that_no_master_gives_is_given_up() {
+        let dir = tempfile::tempdir().expect("folder");
+        let patience = Duration::from_millis(500);
+        let needs = Arc::new(Needs::default());
+        let bundles = Bundles::new(dir.path().to_owned(), ByteSize(1), patience, needs);
+        let key = dopq_common::wire::ClusterKey::from_secret("secret");
+        let worker: dopq_common::id::WorkerId = "w1".parse().expect("a name");
+        let data = DataPlane::new(worker.clone(), key.worker(&worker), Vec::new()).expect("made");
+        let attempt = "1.1-00000000000000000000000000000000".parse().expect("id");
+        let access = Access::of(attempt, Vec::new());
+        let bundle = BundleRef {
+            digest: Digest([1; 32]),
+            size_bytes: 1,
+        };
+        let began = Instant::now();
+        let error = bundles
+            .ensure(&data, &access, bundle, |_| {})
+            .await
+            .expect_err("no master is known");
+        let took = began.elapsed();
+        assert!(took >= patience && took < 60 * patience, "{took:?}");
+        let error = error.to_string();
+        assert!(error.contains("find a master's address"), "{error}");
+    }
 
     #[test]
     fn the_oldest_go_first_and_what_is_needed_stays() {

@@ -185,6 +185,8 @@ dopq_common::settings! {
         pub bundles: ByteSize = ByteSize(20 * ByteSize::GIB);
         /// Accept no jobs while less disk space than this is free
         pub min_free_disk: ByteSize = ByteSize(ByteSize::GIB);
+        /// Give up fetching a bundle that the masters do not give for this time; the job runs elsewhere if it can
+        pub fetch_time: Duration = Duration::from_secs(600), at_least(Duration::from_secs(1));
         /// Maximum duration of an image build
         pub build_time: Duration = Duration::from_secs(3600);
         /// Give a log and results up that the masters do not have after this time; the job ends without them

@@ -69,6 +69,9 @@ fn table(explanation: &Explanation, now: DateTime<Utc>) -> Table {
         let text = format!("unknown: {why}");
         table.row(["Expected start".into(), text.into()]);
     }
+    if let Some(note) = &explanation.note {
+        table.row(["Now".into(), note.into()]);
+    }
     for remedy in &explanation.remedies {
         table.row(["To start now".into(), remedy.into()]);
     }
@@ -92,6 +95,7 @@ mod tests {
             remedies: vec!["ask for 1 GPU".to_owned()],
             expected_start: None,
             expected_start_unknown: None,
+            note: None,
         }
     }
 
@@ -112,6 +116,17 @@ mod tests {
         assert_eq!(lines.len(), 5);
         assert!(lines[3].starts_with("Waiting for") && lines[3].ends_with("no node has room now"));
         assert!(lines[4].starts_with("To start now"));
+    }
+
+    #[test]
+    fn what_its_machine_says_of_a_job_is_told() {
+        let mut explanation = explanation();
+        explanation.note = Some("cannot fetch the bundle yet: reach a master".to_owned());
+        let told = &lines(&explanation)[4];
+        assert!(
+            told.starts_with("Now") && told.ends_with("yet: reach a master"),
+            "{told}"
+        );
     }
 
     #[test]

@@ -32,6 +32,13 @@ pub enum Event {
         /// The image's id.
         image: Arc<str>,
     },
+    /// What the attempt needs is not there yet, and is tried for again.
+    PreparationDelayed {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// Why, for its user.
+        note: String,
+    },
     /// Fetching, building or creating failed for good.
     PreparationFailed {
         /// Which attempt.

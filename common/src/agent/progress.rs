@@ -7,6 +7,7 @@ use crate::id::AttemptId;
 use crate::job::{Cause, Outcome};
 use crate::resources::ByteSize;
 use crate::time::Timestamp;
+use crate::wire::Report;
 
 use super::effect::Act;
 use super::event::{Created, Rejected, StartFault, Status, Stored};
@@ -34,6 +35,27 @@ impl Step<'_> {
         self.enter(id, stage, "");
         self.act(Act::Create { attempt: id, image });
         Ok(())
+    }
+
+    /// Tells the masters why the attempt does not go on; it stays where it is.
+    pub(super) fn preparation_delayed(
+        &mut self,
+        id: AttemptId,
+        note: String,
+    ) -> Result<(), Rejected> {
+        let attempt = self.get(id)?;
+        let phase = attempt.stage.phase();
+        match phase {
+            Some(phase) if attempt.stage.is_preparing() && attempt.stop.is_none() => {
+                self.report(Report::Entered {
+                    attempt: id,
+                    phase,
+                    note,
+                });
+                Ok(())
+            }
+            Some(_) | None => Err(self.stale(id)),
+        }
     }
 
     pub(super) fn preparation_failed(

@@ -39,6 +39,7 @@ pub fn step(
         } => step.ordered(epoch, attempt, order),
         Event::Fetched(attempt) => step.fetched(attempt),
         Event::ImageReady { attempt, image } => step.image_ready(attempt, image),
+        Event::PreparationDelayed { attempt, note } => step.preparation_delayed(attempt, note),
         Event::PreparationFailed { attempt, outcome } => step.preparation_failed(attempt, outcome),
         Event::ContainerCreated { attempt, created } => step.created(attempt, created),
         Event::ContainerStarted { attempt, at, note } => step.started(attempt, at, &note),

@@ -147,6 +147,9 @@ pub struct Explanation {
     /// Why that is not known, while it waits and it is not.
     #[serde(default)]
     pub expected_start_unknown: Option<String>,
+    /// What its timeline last says, while it has a machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// When a job is expected to be given a machine, if nobody submits anything more.

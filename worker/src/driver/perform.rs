@@ -200,7 +200,7 @@ fn open_log(context: &Context, attempt: AttemptId, run: &Run) -> Result<Arc<Log>
 
 /// The bundle's file, for a job that has one.
 async fn bundle(
-    context: &Context,
+    context: &Arc<Context>,
     attempt: AttemptId,
     run: &Run,
 ) -> Result<Option<PathBuf>, Outcome> {
@@ -209,13 +209,24 @@ async fn bundle(
         return Ok(None);
     };
     let access = context.data.access(attempt, run);
-    match context.bundles.ensure(&context.data, &access, bundle).await {
+    let delayed = |note| {
+        let told = Arc::clone(context);
+        context.spawn(async move {
+            told.tell(Event::PreparationDelayed { attempt, note }).await;
+        });
+    };
+    let fetched = context
+        .bundles
+        .ensure(&context.data, &access, bundle, delayed)
+        .await;
+    match fetched {
         Ok(path) => Ok(Some(path)),
         Err(error) => {
             let cause = match &error {
                 fetch::Error::DiskFull(_) => Cause::DiskFull,
                 fetch::Error::Denied(_)
                 | fetch::Error::Missing
+                | fetch::Error::OutOfReach { .. }
                 | fetch::Error::Damaged
                 | fetch::Error::Disk(_) => Cause::EngineError,
             };

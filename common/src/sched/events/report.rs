@@ -224,6 +224,10 @@ impl Step<'_> {
                 });
                 Ok(())
             }
+            // What it needs is not there yet, and its machine says why.
+            (Stage::Building, AttemptPhase::Building) if !note.is_empty() => {
+                self.remark(id, attempt, note)
+            }
             (Stage::Publishing, _) => repeated,
             (Stage::Building, AttemptPhase::Accepted | AttemptPhase::Building)
             | (

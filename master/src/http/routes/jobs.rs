@@ -229,9 +229,17 @@ pub(in crate::http) async fn explain(
             expected_start_unknown: forecast
                 .and_then(|forecast| forecast.unforeseen_of(job, id))
                 .map(|unforeseen| unforeseen.to_string()),
+            note: known.and_then(|job| latest_note(job)),
         })
     });
     explained.map(Json).ok_or_else(|| Error::no_job(id))
+}
+
+/// What the timeline of a job with a machine last says, such as why its bundle is not there yet.
+fn latest_note(job: &Job) -> Option<String> {
+    job.state.active()?;
+    let note = &job.timeline.last()?.note;
+    (!note.is_empty()).then(|| note.clone())
 }
 
 /// Sets a queued job's priority.
