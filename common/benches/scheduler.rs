@@ -173,6 +173,7 @@ impl Cluster {
                 session: "bench".into(),
                 capacity: machine(number),
                 images: BTreeSet::new(),
+                machine: Arc::default(),
                 known: Vec::new(),
             });
         }

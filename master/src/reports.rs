@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use dopq_common::broker::{Broker, Delivery};
 use dopq_common::id::{AttemptId, WorkerId};
-use dopq_common::sched::{Event, Progress};
+use dopq_common::sched::{Event, Machine, Progress};
 use dopq_common::wire::{
     EnvelopeError, Hello, NumberedReport, OpenError, Report, ReportEnvelope, Sealed, WorkerKeys,
     read_envelope,
@@ -29,6 +29,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// So many different complaints are told at the warning level; the rest only counts.
 const TOLD_MAX: usize = 256;
+
+/// The longest word on a machine that is kept.
+const WORD_MAX_CHARS: usize = 120;
 
 /// What taking reports needs.
 #[derive(Debug, Clone)]
@@ -167,10 +170,10 @@ impl Taker {
                 let mut events = vec![read.event];
                 if let Some(hello) = read.hello {
                     events.push(Event::WorkerClosed {
-                        worker: read.worker.clone(),
+                        worker: read.worker,
+                        session: Arc::from(hello.session),
                         why: hello.closed.as_deref().map(Arc::from),
                     });
-                    self.intake.handle.view().greet(read.worker, hello);
                 }
                 events
             }
@@ -283,7 +286,25 @@ fn joined(worker: &WorkerId, hello: &Hello) -> Event {
         session: Arc::from(hello.session.as_str()),
         capacity: hello.capacity.clone(),
         images: hello.images.clone(),
+        machine: Arc::new(machine(hello)),
         known: hello.attempts.clone(),
+    }
+}
+
+/// What is kept of a machine. Its words are shown to people and stored, so they are short and plain.
+fn machine(hello: &Hello) -> Machine {
+    let word = |text: &str| -> String {
+        let plain = text.chars().filter(|c| !c.is_control());
+        plain.take(WORD_MAX_CHARS).collect()
+    };
+    Machine {
+        instance: word(&hello.instance),
+        host: word(&hello.host),
+        agent: word(&hello.agent),
+        engine: word(&hello.engine),
+        gpu_mode: word(&hello.gpu_mode),
+        egress: word(&hello.egress),
+        build_egress: word(&hello.build_egress),
     }
 }
 

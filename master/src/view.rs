@@ -10,7 +10,7 @@ use dopq_common::id::{Epoch, JobId, UserName, WorkerId};
 use dopq_common::job::{JobState, Phase};
 use dopq_common::sched::{Change, Settings, State, Unstored};
 use dopq_common::time::Timestamp;
-use dopq_common::wire::{Heartbeat, Hello};
+use dopq_common::wire::Heartbeat;
 use parking_lot::RwLock;
 use tokio::sync::broadcast;
 
@@ -21,8 +21,6 @@ use crate::store::{Account, AccountChange, Batch, Delta, Loaded, NodeKey};
 pub struct Telemetry {
     /// Its last heartbeat, and when it came by the master's clock.
     pub heartbeat: Option<(Timestamp, Heartbeat)>,
-    /// Its last introduction: versions, engine, GPU mode.
-    pub hello: Option<Hello>,
 }
 
 /// So many batches of changed jobs are kept for a reader that lags; one that lags further is told so
@@ -199,11 +197,6 @@ impl View {
     /// Shows a heartbeat.
     pub(crate) fn beat(&self, worker: WorkerId, at: Timestamp, beat: Heartbeat) {
         self.model.write().live.entry(worker).or_default().heartbeat = Some((at, beat));
-    }
-
-    /// Shows a worker's introduction.
-    pub(crate) fn greet(&self, worker: WorkerId, hello: Hello) {
-        self.model.write().live.entry(worker).or_default().hello = Some(hello);
     }
 
     fn tell(&self, jobs: Vec<JobId>) {

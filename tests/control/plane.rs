@@ -381,6 +381,8 @@ impl Worker {
             closed: None,
             egress: String::new(),
             build_egress: String::new(),
+            instance: String::new(),
+            host: String::new(),
             attempts: Vec::new(),
         }))
     }

@@ -23,7 +23,7 @@ use crate::egress::{Egress, Rules};
 use crate::error::Error;
 use crate::fetch::Bundles;
 use crate::gpu::{Gpus, Offer, offer};
-use crate::host::{Host, boot_id};
+use crate::host::{Host, boot_id, place};
 use crate::images::Images;
 use crate::input::Input;
 use crate::inventory::Inventory;
@@ -147,8 +147,10 @@ pub(crate) async fn run_with(
     let known = (loaded.images, loaded.unlabelled);
     let retention = Retention::resume(retention, known, &state).await;
     let checkpoints = Checkpoints::new(prepared.checkpoints.clone(), &options.settings, &state);
+    let urls = options.settings.master_urls.iter();
+    let place = place(urls.filter_map(|url| Url::parse(url).ok()).next()).await;
     let context = context(
-        options,
+        (options, place),
         &broker,
         engine,
         prepared,
@@ -157,6 +159,10 @@ pub(crate) async fn run_with(
         (inputs, life.clone()),
     )?;
     let context = Arc::new(context);
+    let waiting = standing::wait_for_name(&context);
+    if shutdown.run_until_cancelled(waiting).await.is_none() {
+        return Ok(());
+    }
     leftovers::remove_folders(&context.options.settings.data_dir, &state);
     leftovers::remove_outdirs(&context, &state);
     quotas::resume(&context, &state);
@@ -204,7 +210,7 @@ pub(crate) async fn run_with(
         driver.running(),
     ));
     parts.spawn(prefetch::run(Arc::clone(&context)));
-    context.spawn(standing::watch(Arc::clone(&context)));
+    let displaced = standing::watch(Arc::clone(&context));
     parts.spawn(live::heartbeats(own, host, probed.gpus, session, running));
     parts.spawn(inventory.run());
     parts.spawn(quotas::watch(Arc::clone(&context)));
@@ -229,6 +235,7 @@ pub(crate) async fn run_with(
     let driven = tokio::select! {
         driven = driver.run(shutdown) => driven.map_err(Error::Records),
         panicked = first_panic(&mut parts) => Err(Error::Panicked(panicked)),
+        displaced = displaced => Err(displaced),
     };
     life.cancel();
     parts.shutdown().await;
@@ -313,7 +320,7 @@ async fn greet(engine: &Engine, options: &Options) -> Result<EngineInfo, docker:
 }
 
 fn context(
-    options: Options,
+    (options, place): (Options, String),
     broker: &Broker,
     engine: Engine,
     prepared: Prepared,
@@ -335,6 +342,7 @@ fn context(
     Ok(Context {
         networks: Networks::new(engine.clone(), identity, options.bridge(), ready),
         instance: instance.clone(),
+        place,
         clock,
         health: Health::default(),
         data: DataPlane::new(options.name.clone(), options.key.clone(), urls)

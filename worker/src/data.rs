@@ -12,7 +12,7 @@ use dopq_common::agent::Run;
 use dopq_common::checkpoint::{CHUNK_MAX_BYTES, MANIFEST_MAX_BYTES};
 use dopq_common::id::{AttemptId, Digest, Epoch, WorkerId};
 use dopq_common::secret::Secret;
-use dopq_common::wire::{Standing, ToWorker, WorkerKey};
+use dopq_common::wire::{CLUSTER_HEADER, INSTANCE_HEADER, Standing, ToWorker, WorkerKey};
 use parking_lot::Mutex;
 use reqwest::{Body, Method, Response, StatusCode, header};
 use url::Url;
@@ -59,6 +59,12 @@ pub(crate) enum Error {
         /// Which.
         url: Url,
     },
+    /// A master serves another cluster.
+    #[error("join: the master at {url} serves another cluster; correct cluster or master_urls")]
+    OtherCluster {
+        /// Which.
+        url: Url,
+    },
     /// No usable address is known.
     #[error("find a master's address")]
     NoAddress,
@@ -68,7 +74,7 @@ impl Error {
     /// Whether asking again cannot help.
     pub(crate) const fn is_final(&self) -> bool {
         match self {
-            Self::Denied { .. } => true,
+            Self::Denied { .. } | Self::OtherCluster { .. } => true,
             Self::Failed { .. }
             | Self::Unreachable { .. }
             | Self::Unbelievable { .. }
@@ -100,6 +106,21 @@ impl Access {
             urls,
         }
     }
+}
+
+/// What this worker says of itself when it asks how it stands.
+pub(crate) struct Me<'a> {
+    pub(crate) cluster: &'a str,
+    pub(crate) instance: &'a str,
+}
+
+/// What the masters that answered tell a worker of how it stands.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// The latest leadership that one of them knows; `None` where no master is known.
+    pub(crate) epoch: Option<Epoch>,
+    /// The other machine that has this worker's name, if one is heard from.
+    pub(crate) holder: Option<String>,
 }
 
 /// Speaks to the data plane. Clones share their connections.
@@ -157,12 +178,11 @@ impl DataPlane {
         }
     }
 
-    /// The leadership that the masters of the worker's own settings know of, which also shows that they accept its key:
-    /// the highest of those that answer; `None` if the settings name no master.
-    pub(crate) async fn standing(&self, nonce: &str) -> Result<Option<Epoch>, Error> {
+    /// How the masters of the worker's own settings say that it stands, which also shows that they accept its key.
+    pub(crate) async fn standing(&self, nonce: &str, me: &Me<'_>) -> Result<Told, Error> {
         let proof = self.key.proof(&Standing::question(nonce));
-        let mut told = None;
-        let mut last = Error::NoAddress;
+        let mut told = Told::default();
+        let mut last = None;
         for base in &self.own_urls {
             let mut url = base.clone();
             if let Ok(mut segments) = url.path_segments_mut() {
@@ -170,29 +190,43 @@ impl DataPlane {
                     .pop_if_empty()
                     .extend(["data", "v1", "standing", nonce]);
             }
-            match self.ask(url, &proof, nonce).await {
-                Ok(epoch) => told = told.max(Some(epoch)),
-                Err(error) => last = error,
+            match self.ask(url, &proof, nonce, me).await {
+                Ok(standing) => {
+                    told.epoch = told.epoch.max(Some(standing.epoch));
+                    told.holder = told.holder.or(standing.holder);
+                }
+                Err(error) => last = Some(error),
             }
         }
-        match (told, self.own_urls.is_empty()) {
-            (None, false) => Err(last),
-            (told, _) => Ok(told),
+        match (told.epoch, last) {
+            (None, Some(error)) => Err(error),
+            (Some(_), _) | (None, None) => Ok(told),
         }
     }
 
-    async fn ask(&self, url: Url, proof: &Secret, nonce: &str) -> Result<Epoch, Error> {
+    async fn ask(
+        &self,
+        url: Url,
+        proof: &Secret,
+        nonce: &str,
+        me: &Me<'_>,
+    ) -> Result<Standing, Error> {
         let request = self
             .short
             .get(url.clone())
             .bearer_auth(proof.reveal())
-            .header("Dopq-Worker", self.worker.as_str());
+            .header("Dopq-Worker", self.worker.as_str())
+            .header(CLUSTER_HEADER, me.cluster)
+            .header(INSTANCE_HEADER, me.instance);
         let unreachable = |source: reqwest::Error| Error::Unreachable {
             url: url.clone(),
             source: source.without_url(),
         };
         let mut response = request.send().await.map_err(unreachable)?;
         let status = response.status();
+        if status == StatusCode::CONFLICT {
+            return Err(Error::OtherCluster { url });
+        }
         if !status.is_success() {
             return Err(if is_denial(status) {
                 Error::Denied { status }
@@ -212,8 +246,7 @@ impl DataPlane {
             .ok()
             .and_then(|body| serde_json::from_slice::<Standing>(body).ok())
             .filter(|standing| standing.nonce == nonce);
-        let standing = standing.ok_or(Error::Unbelievable { url })?;
-        Ok(standing.epoch)
+        standing.ok_or(Error::Unbelievable { url })
     }
 
     /// The bundle's bytes.

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use dopq_common::id::WorkerId;
 use tokio::task::JoinError;
 
 use crate::docker::{MountError, SharedFileError};
@@ -38,6 +39,18 @@ pub enum Error {
     /// The machine gives no random numbers.
     #[error("read random numbers")]
     Random(#[source] getrandom::Error),
+    /// Another machine that the masters hear from has this worker's name.
+    #[error(
+        "join as {worker}: the worker at {holder} has this name, and this one is at {here}; give one of them another name"
+    )]
+    NameTaken {
+        /// The name.
+        worker: WorkerId,
+        /// The machine that has it.
+        holder: String,
+        /// This machine.
+        here: String,
+    },
     /// A part of the worker panicked.
     #[error("go on")]
     Panicked(#[source] JoinError),
@@ -48,7 +61,7 @@ impl Error {
     pub(crate) const fn is_passing(&self, again: bool) -> bool {
         match self {
             Self::Records(error) => again || error.is_passing(),
-            Self::Panicked(_) => true,
+            Self::Panicked(_) | Self::NameTaken { .. } => true,
             Self::Folder { .. }
             | Self::Mount(_)
             | Self::SharedFile(_)

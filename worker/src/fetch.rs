@@ -112,12 +112,7 @@ pub(crate) struct Bundles {
 impl Bundles {
     /// Keeps bundles in `dir`, which exists: up to `keep` of them for later, and those that are needed. One that cannot
     /// be had for `patience` is given up.
-    pub(crate) fn new(
-        dir: PathBuf,
-        keep: ByteSize,
-        patience: Duration,
-        needs: Arc<Needs>,
-    ) -> Self {
+    pub(crate) fn new(dir: PathBuf, keep: ByteSize, patience: Duration, needs: Arc<Needs>) -> Self {
         Self {
             dir,
             keep,

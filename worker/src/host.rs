@@ -1,12 +1,19 @@
 //! The machine: how much it has, how much of it is used, and which boot this is.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use dopq_common::wire::HostUse;
 use parking_lot::Mutex;
 use sysinfo::System;
+use tokio::net::UdpSocket;
+use url::Url;
 
 use crate::disk::Disk;
+
+/// For finding the machine's own address, which may need a name to be resolved.
+const PLACE_WITHIN: Duration = Duration::from_secs(3);
 
 /// Reads the machine.
 #[derive(Debug)]
@@ -63,4 +70,41 @@ pub(crate) fn boot_id() -> String {
 /// The machine's host name.
 pub(crate) fn host_name() -> String {
     System::host_name().unwrap_or_else(|_| "unknown".to_owned())
+}
+
+/// The machine's name, and the address by which it reaches `url`, for people.
+pub(crate) async fn place(url: Option<Url>) -> String {
+    let name = host_name();
+    match tokio::time::timeout(PLACE_WITHIN, address(url)).await {
+        Ok(Some(address)) => format!("{name} ({address})"),
+        Ok(None) | Err(_) => name,
+    }
+}
+
+/// Connecting a UDP socket sends nothing; it only chooses the address to send from.
+async fn address(url: Option<Url>) -> Option<IpAddr> {
+    let url = url?;
+    let port = url.port_or_known_default()?;
+    let targets = tokio::net::lookup_host((url.host_str()?, port)).await;
+    let target = targets.ok()?.next()?;
+    let from: IpAddr = match target {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((from, 0)).await.ok()?;
+    socket.connect(target).await.ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_place_has_a_name_and_the_address_towards_a_master() {
+        let url = Url::parse("http://127.0.0.1:7070").expect("a URL");
+        let place = super::place(Some(url)).await;
+        assert_eq!(place, format!("{} (127.0.0.1)", host_name()));
+        assert_eq!(super::place(None).await, host_name());
+    }
 }

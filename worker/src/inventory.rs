@@ -162,6 +162,8 @@ impl Inventory {
             closed: low.clone().or_else(|| egress.problem()),
             egress: egress.jobs().show(),
             build_egress: egress.builds().show(),
+            instance: self.context.instance.clone(),
+            host: self.context.place.clone(),
         };
         self.context.tell(Event::HelloDue(Box::new(hello))).await;
     }

@@ -43,6 +43,7 @@ fn table(nodes: &NodeList, now: DateTime<Utc>) -> Table {
         Column::text("JOBS"),
         Column::number("CPUS").spare(),
         Column::number("SEEN").spare(),
+        Column::text("HOST").spare(),
         Column::text("ENGINE").spare(),
         Column::text("EGRESS").spare(),
         Column::text("VOLUMES").spare(),
@@ -70,6 +71,7 @@ fn table(nodes: &NodeList, now: DateTime<Utc>) -> Table {
             node.last_seen_at
                 .map_or_else(|| "never".to_owned(), |at| age(at, now))
                 .into(),
+            (&node.host).into(),
             (&node.engine).into(),
             egress(node).into(),
             node.volumes.join(",").into(),

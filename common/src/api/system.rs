@@ -78,6 +78,9 @@ pub struct Node {
     /// How far it is emptied, while it is being drained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<NodeDrain>,
+    /// The machine's own name and an address of it; empty if it does not say.
+    #[serde(default)]
+    pub host: String,
     /// Version of its agent.
     pub agent: String,
     /// Its container engine.

@@ -15,7 +15,7 @@ use crate::job::{
 };
 use crate::penalty::usage::Rate;
 use crate::resources::{Allocation, ByteSize, Capacity, GpuDevice, GpuShare, MilliCpu, MilliGpu};
-use crate::sched::{Cordon, Drain, Group, Guards, Health, Meta, QueueLock, User, Worker};
+use crate::sched::{Cordon, Drain, Group, Guards, Health, Machine, Meta, QueueLock, User, Worker};
 use crate::time::Timestamp;
 
 const CONFIG: &str = r#"{"name":"mnist","executor_name":"anna","num_gpus":2,"retries":1}"#;
@@ -370,6 +370,18 @@ fn groups() {
     assert_eq!(golden::<_, Group>("group", &group), group);
 }
 
+fn machine() -> Machine {
+    Machine {
+        instance: "0123456789abcdef".to_owned(),
+        host: "gpu-01.lab (10.0.0.5)".to_owned(),
+        agent: "0.1.0".to_owned(),
+        engine: "29.1.2".to_owned(),
+        gpu_mode: "cdi".to_owned(),
+        egress: "internet".to_owned(),
+        build_egress: "default".to_owned(),
+    }
+}
+
 #[test]
 fn workers() {
     let worker = |health, cordon| Worker {
@@ -393,6 +405,7 @@ fn workers() {
         health,
         cordon,
         closed: None,
+        machine: Arc::default(),
     };
     let cordon = Cordon {
         by: "root".parse().expect("a name"),
@@ -412,7 +425,13 @@ fn workers() {
             "worker-suspect",
             worker(Health::Suspect { since: at(9) }, Some(cordon)),
         ),
-        ("worker-draining", worker(Health::Up, Some(draining))),
+        (
+            "worker-draining",
+            Worker {
+                machine: Arc::new(machine()),
+                ..worker(Health::Up, Some(draining))
+            },
+        ),
         ("worker-lost", worker(Health::Lost { since: at(9) }, None)),
     ] {
         assert_eq!(golden::<_, Worker>(name, &worker), worker);

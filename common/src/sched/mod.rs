@@ -25,7 +25,7 @@ pub use answers::upcoming::upcoming;
 pub use events::dispatch::step;
 pub use invariant::check_invariants;
 pub use model::effect::{Change, Dirty, Effect, Effects};
-pub use model::entities::{Cordon, Drain, Group, Health, Meta, QueueLock, User, Worker};
+pub use model::entities::{Cordon, Drain, Group, Health, Machine, Meta, QueueLock, User, Worker};
 pub use model::event::{Event, Membership, Progress, Rejected, Submission};
 pub use model::reservation::{Blocked, Reservation};
 pub use model::settings::{Backfill, Guards, JobOrder, Placement, Policy, Settings, UsageSettings};

@@ -54,6 +54,7 @@ pub fn run(experiment: Experiment<'_>, at: &[f64]) -> Result<Vec<f64>, SimError>
             session: "sim".into(),
             capacity: capacity.clone(),
             images: BTreeSet::new(),
+            machine: Arc::default(),
             known: Vec::new(),
         };
         step(&mut state, now, joined, &mut effects)?;

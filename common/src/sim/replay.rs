@@ -122,6 +122,7 @@ impl<'a> World<'a> {
                 session: "sim".into(),
                 capacity: machine(number, *gpus)?,
                 images: BTreeSet::new(),
+                machine: Arc::default(),
                 known: Vec::new(),
             })?;
         }

@@ -30,5 +30,11 @@ pub use session::{
 pub use upcoming::{Upcoming, UpcomingRun};
 pub use version::{EnvelopeError, WIRE_VERSION, read_envelope};
 
+/// Where a worker that asks how it stands names its cluster.
+pub const CLUSTER_HEADER: &str = "dopq-cluster";
+
+/// Where it names its data folder, as in its hello.
+pub const INSTANCE_HEADER: &str = "dopq-instance";
+
 /// The longest message that is put on the broker.
 pub const MESSAGE_MAX_BYTES: usize = 64 * 1024;

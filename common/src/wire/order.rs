@@ -102,6 +102,9 @@ pub struct Standing {
     pub nonce: String,
     /// The leadership that this master knows of.
     pub epoch: Epoch,
+    /// The machine that has the worker's name, when it is another one that is heard from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<String>,
 }
 
 impl Standing {

@@ -124,6 +124,12 @@ pub struct Hello {
     /// What build steps reach: `default`, `internet` or `none`; empty from older workers.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub build_egress: String,
+    /// Of the agent's data folder, the same after every start; empty from older workers.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub instance: String,
+    /// The machine's own name and an address of it; empty from older workers.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub host: String,
 }
 
 /// An attempt that a worker knows.

@@ -181,6 +181,7 @@ mod tests {
             health: Health::Up,
             cordon: None,
             closed: None,
+            machine: Arc::default(),
         })));
         let spec = config::parse(CONFIG).expect("a configuration");
         state.apply(Change::Job(Arc::new(Job {

@@ -226,6 +226,10 @@ fn first_start(event: &Event) -> Option<JobId> {
 fn count_rejected(rejected: &Rejected, metrics: &Metrics) {
     tracing::debug!(%rejected, "a report changed nothing");
     match rejected {
+        Rejected::NameTaken { .. } => {
+            tracing::error!(%rejected, "two workers have one name; give one of them another");
+            metrics.fenced("name_taken");
+        }
         Rejected::Stale(_) => metrics.fenced("stale_report"),
         Rejected::Repeated(_) => metrics.fenced("repeated_report"),
         Rejected::NoSuchJob(_)

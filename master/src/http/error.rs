@@ -189,6 +189,7 @@ impl From<Rejected> for Error {
             | Rejected::Stale(_)
             | Rejected::Repeated(_)
             | Rejected::GroupInUse { .. }
+            | Rejected::NameTaken { .. }
             | Rejected::KeyUsed(_) => ErrorCode::Conflict,
             Rejected::NeverFits(_) | Rejected::Guarded(_) | Rejected::Invalid(_) => {
                 ErrorCode::Invalid
@@ -207,6 +208,7 @@ impl From<Rejected> for Error {
             Rejected::AlreadyFinished { .. }
             | Rejected::NotQueued { .. }
             | Rejected::NotActive { .. }
+            | Rejected::NameTaken { .. }
             | Rejected::Stale(_)
             | Rejected::Repeated(_)
             | Rejected::Invalid(_) => "",

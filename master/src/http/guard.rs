@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use dopq_common::api::{ErrorCode, Role};
 use dopq_common::id::{AttemptId, JobId, JobName, UserName, WorkerId};
-use dopq_common::wire::{Standing as Told, WorkerKeys as _};
+use dopq_common::wire::{CLUSTER_HEADER, Standing as Told, WorkerKeys as _};
 
 use super::access::{Access, Pace, QUICK, Rule, Who};
 use super::app::{Context, Ctx};
@@ -175,6 +175,7 @@ fn admit(
             request.extensions_mut().insert(attempt);
         }
         Access::Worker => {
+            is_of_this_cluster(context, request)?;
             let question = Told::question(param(params, "nonce")?);
             let worker = worker(context, request, &question)?;
             request.extensions_mut().insert(WorkerCaller(worker));
@@ -319,6 +320,19 @@ fn attempt(
             .hint("stop it and drop its uploads"))
         }
     }
+}
+
+/// Refuses a worker that names another cluster. The name of this one is not told.
+fn is_of_this_cluster(context: &Context, request: &Request) -> Result<()> {
+    let named = request.headers().get(CLUSTER_HEADER);
+    let is_other =
+        named.is_some_and(|named| named.as_bytes() != context.app.settings.cluster.as_bytes());
+    if !is_other {
+        return Ok(());
+    }
+    let message = "this master serves another cluster than the worker's";
+    Err(Error::new(ErrorCode::Conflict, message)
+        .hint("correct cluster or master_urls in the worker's settings"))
 }
 
 /// The worker that asks `question`.

@@ -415,6 +415,7 @@ fn may_pass(rejected: &Rejected) -> bool {
         | Rejected::AlreadyFinished { .. }
         | Rejected::NotQueued { .. }
         | Rejected::NotActive { .. }
+        | Rejected::NameTaken { .. }
         | Rejected::Stale(_)
         | Rejected::Repeated(_)
         | Rejected::NeverFits(_)

@@ -76,6 +76,8 @@ fn hello(gpu: &str, image: &str, attempt: &str) -> Report {
         closed: None,
         egress: String::new(),
         build_egress: String::new(),
+        instance: String::new(),
+        host: String::new(),
         attempts: vec![KnownAttempt {
             attempt: attempt.parse().expect("an attempt"),
             phase: Some(AttemptPhase::Running),

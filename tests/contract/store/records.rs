@@ -238,6 +238,7 @@ pub(crate) fn worker(number: u64, health: Health) -> Worker {
             drain: None,
         }),
         closed: (number == 1).then(|| Arc::from("its disk is full")),
+        machine: Arc::default(),
     }
 }
 

@@ -39,6 +39,8 @@ use crate::volumes::Volumes;
 pub(crate) struct Context {
     pub(crate) options: Options,
     pub(crate) instance: String,
+    /// The machine's name and address, for people.
+    pub(crate) place: String,
     pub(crate) clock: Clock,
     pub(crate) engine: Engine,
     pub(crate) health: Health,

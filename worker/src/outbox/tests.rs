@@ -40,6 +40,8 @@ fn hello(seq: u64) -> Report {
         closed: None,
         egress: String::new(),
         build_egress: String::new(),
+        instance: String::new(),
+        host: String::new(),
         attempts: Vec::new(),
     };
     report(seq, wire::Report::Hello(Box::new(hello)))

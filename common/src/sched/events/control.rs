@@ -146,10 +146,10 @@ impl Step<'_> {
     pub(crate) fn worker_closed(
         &mut self,
         worker: &WorkerId,
+        session: &str,
         why: Option<Arc<str>>,
     ) -> Result<(), Rejected> {
-        let known = self.state.worker(worker);
-        let known = known.ok_or_else(|| Rejected::NoSuchWorker(worker.clone()))?;
+        let known = self.in_session(worker, session)?;
         if known.closed != why {
             let mut changed = (**known).clone();
             changed.closed = why;

@@ -1,5 +1,6 @@
 //! Takes one event and hands it to the file that knows its kind.
 
+use crate::sched::events::reconcile::Joined;
 use crate::sched::model::effect::Effects;
 use crate::sched::model::event::{Event, Rejected};
 use crate::sched::state::core::State;
@@ -39,15 +40,25 @@ impl Step<'_> {
                 session,
                 capacity,
                 images,
+                machine,
                 known,
             } => {
-                self.worker_joined(worker, session, capacity, images, &known);
-                Ok(())
+                let joined = Joined {
+                    session,
+                    capacity,
+                    images,
+                    machine,
+                };
+                self.worker_joined(worker, joined, &known)
             }
             Event::WorkerHeard { worker, session } => self.worker_heard(&worker, &session),
             Event::WorkerLeft { worker } => self.worker_left(&worker),
             Event::WorkerRemoved { worker } => self.worker_removed(&worker),
-            Event::WorkerClosed { worker, why } => self.worker_closed(&worker, why),
+            Event::WorkerClosed {
+                worker,
+                session,
+                why,
+            } => self.worker_closed(&worker, &session, why),
             Event::CordonSet { worker, cordon } => self.cordon_set(&worker, cordon),
             Event::EvictRequested { job, by } => self.evict_requested(job, &by),
             Event::NodeEvictRequested { worker, by } => self.node_evict_requested(&worker, &by),

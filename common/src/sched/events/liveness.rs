@@ -1,5 +1,6 @@
 //! Time: silent workers, time limits, retries that are due, locks that end, orders without an answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::{JobId, WorkerId};
@@ -18,15 +19,25 @@ const ORDER_AGAIN: Duration = Duration::from_secs(30);
 
 impl Step<'_> {
     pub(crate) fn worker_heard(&mut self, id: &WorkerId, session: &str) -> Result<(), Rejected> {
-        let known = self.state.worker(id);
-        let known = known.ok_or_else(|| Rejected::NoSuchWorker(id.clone()))?;
-        if *known.session != *session {
-            let text = format!("{id} speaks of a session that it has not introduced");
-            return Err(Rejected::Invalid(text));
-        }
+        self.in_session(id, session)?;
         self.state.watch_mut().hear(id, self.now);
         self.set_health(id, Health::Up);
         Ok(())
+    }
+
+    /// The worker, if this is the session that it introduced.
+    pub(crate) fn in_session(
+        &self,
+        id: &WorkerId,
+        session: &str,
+    ) -> Result<&Arc<Worker>, Rejected> {
+        let known = self.state.worker(id);
+        let known = known.ok_or_else(|| Rejected::NoSuchWorker(id.clone()))?;
+        if *known.session == *session {
+            return Ok(known);
+        }
+        let text = format!("{id} speaks of a session that it has not introduced");
+        Err(Rejected::Invalid(text))
     }
 
     pub(crate) fn worker_left(&mut self, id: &WorkerId) -> Result<(), Rejected> {

@@ -10,26 +10,43 @@ use crate::resources::Capacity;
 use crate::wire::{AttemptPhase, KnownAttempt};
 
 use crate::sched::events::finish::Ended;
-use crate::sched::model::entities::{Health, Worker};
+use crate::sched::model::entities::{Health, Machine, Worker};
+use crate::sched::model::event::Rejected;
 use crate::sched::state::step::Step;
 
 /// The most ids that are skipped at once, so that no worker can use them all up by claiming to know a high one.
 const GAP_MAX: u64 = 1 << 40;
 
+/// What a worker says of itself.
+pub(crate) struct Joined {
+    pub(crate) session: Arc<str>,
+    pub(crate) capacity: Capacity,
+    pub(crate) images: BTreeSet<Digest>,
+    pub(crate) machine: Arc<Machine>,
+}
+
 impl Step<'_> {
     pub(crate) fn worker_joined(
         &mut self,
         id: WorkerId,
-        session: Arc<str>,
-        capacity: Capacity,
-        images: BTreeSet<Digest>,
+        joined: Joined,
         known: &[KnownAttempt],
-    ) {
+    ) -> Result<(), Rejected> {
         let before = self.state.worker(&id);
+        if let Some(before) = before
+            && before.is_other_than(&joined.machine.instance)
+        {
+            return Err(Rejected::NameTaken {
+                worker: id,
+                holder: before.machine.host.clone(),
+                other: joined.machine.host.clone(),
+            });
+        }
         let worker = Worker {
-            session,
-            capacity,
-            images,
+            session: joined.session,
+            capacity: joined.capacity,
+            images: joined.images,
+            machine: joined.machine,
             joined_at: before.map_or(self.now, |worker| worker.joined_at),
             health: Health::Up,
             cordon: before.and_then(|worker| worker.cordon.clone()),
@@ -63,6 +80,7 @@ impl Step<'_> {
                 self.clean_up(id.clone(), attempt, phase.is_none());
             }
         }
+        Ok(())
     }
 
     /// Lets new ids begin above those that are known to be given out, which a store that lost data may not know. Job

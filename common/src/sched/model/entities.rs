@@ -96,6 +96,33 @@ pub struct Worker {
     /// Why the machine itself takes no jobs now, such as too little disk space.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<Arc<str>>,
+    /// Which machine it is, and what runs there.
+    #[serde(default, skip_serializing_if = "is_unknown")]
+    pub machine: Arc<Machine>,
+}
+
+/// What a worker tells of its machine, for people and to tell two machines with one name apart.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Machine {
+    /// Of the agent's data folder, the same after every start of the agent; empty from older workers.
+    pub instance: String,
+    /// The machine's own name, and an address of it.
+    pub host: String,
+    /// Version of the agent.
+    pub agent: String,
+    /// The container engine's version.
+    pub engine: String,
+    /// How GPUs get into containers.
+    pub gpu_mode: String,
+    /// What jobs reach.
+    pub egress: String,
+    /// What build steps reach.
+    pub build_egress: String,
+}
+
+fn is_unknown(machine: &Arc<Machine>) -> bool {
+    **machine == Machine::default()
 }
 
 impl Worker {
@@ -103,6 +130,13 @@ impl Worker {
     #[must_use]
     pub fn takes_jobs(&self) -> bool {
         self.health == Health::Up && self.cordon.is_none() && self.closed.is_none()
+    }
+
+    /// Whether another machine has this name: it is heard from, and does not have this data folder.
+    #[must_use]
+    pub fn is_other_than(&self, instance: &str) -> bool {
+        let own = &self.machine.instance;
+        self.health == Health::Up && !own.is_empty() && !instance.is_empty() && own != instance
     }
 }
 

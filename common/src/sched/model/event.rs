@@ -10,6 +10,7 @@ use crate::resources::Capacity;
 use crate::time::Timestamp;
 use crate::wire::{AttemptPhase, KnownAttempt};
 
+use crate::sched::model::entities::Machine;
 use crate::sched::model::settings::Guards;
 
 /// Something that happened.
@@ -53,6 +54,8 @@ pub enum Event {
         capacity: Capacity,
         /// Digests of the bundles whose images it holds.
         images: BTreeSet<Digest>,
+        /// Which machine it is.
+        machine: Arc<Machine>,
         /// Every attempt that it knows.
         known: Vec<KnownAttempt>,
     },
@@ -98,6 +101,8 @@ pub enum Event {
     WorkerClosed {
         /// Which.
         worker: WorkerId,
+        /// The agent's session.
+        session: Arc<str>,
         /// Why it takes none, if it does not.
         why: Option<Arc<str>>,
     },
@@ -225,6 +230,18 @@ pub enum Rejected {
     /// No such worker.
     #[error("there is no worker {0}")]
     NoSuchWorker(WorkerId),
+    /// A worker that is heard from has this name.
+    #[error(
+        "the name {worker} is taken: the worker at {holder} has it, so the one at {other} is refused"
+    )]
+    NameTaken {
+        /// The name.
+        worker: WorkerId,
+        /// The machine that has it.
+        holder: String,
+        /// The machine that wants it.
+        other: String,
+    },
     /// No such group.
     #[error("there is no group {0}")]
     NoSuchGroup(GroupName),

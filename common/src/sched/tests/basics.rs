@@ -105,6 +105,7 @@ fn a_machine_that_closed_itself_takes_no_jobs_until_it_opens() {
     let mut c = Cluster::new();
     let closed = |why: Option<&str>| Event::WorkerClosed {
         worker: worker("w1"),
+        session: "session".into(),
         why: why.map(Arc::from),
     };
     let unknown = c.step(closed(Some("full")));

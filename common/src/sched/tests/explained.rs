@@ -47,6 +47,7 @@ pub(super) fn random_cluster(draws: &mut Draws) -> (State, Timestamp) {
             session: "session".into(),
             capacity,
             images: [].into(),
+            machine: Arc::default(),
             known: Vec::new(),
         };
         feed(&mut state, now, joined);

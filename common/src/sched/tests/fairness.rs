@@ -32,6 +32,7 @@ impl Shop {
             session: "session".into(),
             capacity: capacity("w", gpus),
             images: [].into(),
+            machine: Arc::default(),
             known: Vec::new(),
         });
         shop

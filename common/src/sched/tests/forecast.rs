@@ -33,6 +33,7 @@ impl Exact {
                 session: "session".into(),
                 capacity: capacity(&name, *gpus),
                 images: [].into(),
+                machine: Arc::default(),
                 known: Vec::new(),
             });
         }

@@ -10,6 +10,7 @@ mod floors;
 mod forecast;
 mod groups;
 mod kept;
+mod names;
 mod order;
 mod preemption;
 mod promises;
@@ -209,6 +210,7 @@ impl Cluster {
             session: "session".into(),
             capacity: capacity(name, gpus),
             images: [].into(),
+            machine: Arc::default(),
             known: known.collect(),
         });
     }

@@ -78,6 +78,7 @@ impl Mill {
                 session: "session".into(),
                 capacity: capacity(&name, *gpus),
                 images: [].into(),
+                machine: Arc::default(),
                 known: Vec::new(),
             })
             .unwrap();

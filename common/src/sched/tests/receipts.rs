@@ -157,6 +157,7 @@ impl Fate {
             session: "session".into(),
             capacity: capacity(name, gpus),
             images: [].into(),
+            machine: Arc::default(),
             known: Vec::new(),
         });
     }

@@ -412,6 +412,7 @@ fn quarantined_gpus_and_gone_ones_are_not_given() {
         session: "session".into(),
         capacity,
         images: [].into(),
+        machine: Arc::default(),
         known: vec![KnownAttempt {
             attempt: attempt("1.1"),
             phase: Some(AttemptPhase::Running),
@@ -458,6 +459,7 @@ fn a_lost_job_of_the_same_number_gives_the_new_one_nothing() {
         session: "session".into(),
         capacity: capacity("w1", 1),
         images: [].into(),
+        machine: Arc::default(),
         known: vec![KnownAttempt {
             attempt: lost,
             phase: Some(AttemptPhase::Running),
@@ -500,6 +502,7 @@ fn slots_and_shares_fill_a_gpu_and_no_more() {
         session: "session".into(),
         capacity: three,
         images: [].into(),
+        machine: Arc::default(),
         known: Vec::new(),
     });
     let slot = |spec: &mut JobSpec| {
@@ -553,6 +556,7 @@ fn a_machine_that_holds_the_image_is_preferred_among_equals() {
         session: "session".into(),
         capacity: capacity("w2", 1),
         images: [digest].into(),
+        machine: Arc::default(),
         known: Vec::new(),
     });
     c.ok(Event::Submitted(Submission {

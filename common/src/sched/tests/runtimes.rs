@@ -115,6 +115,7 @@ fn models_of_gpu_are_told_apart_once_enough_ran_on_them() {
         session: "session".into(),
         capacity: slow,
         images: [].into(),
+        machine: Arc::default(),
         known: Vec::new(),
     });
     cluster.join("fast", 1);

@@ -324,6 +324,7 @@ impl World {
                     session: "session".into(),
                     capacity: capacity(name, gpus),
                     images: [].into(),
+                    machine: Arc::default(),
                     known,
                 }
             }

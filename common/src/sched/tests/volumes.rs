@@ -20,6 +20,7 @@ fn join(c: &mut Cluster, name: &str, volumes: &[(&str, &[&str])]) {
         session: "session".into(),
         capacity,
         images: [].into(),
+        machine: Arc::default(),
         known: Vec::new(),
     });
 }

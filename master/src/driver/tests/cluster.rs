@@ -358,6 +358,8 @@ impl FakeWorker {
             closed: None,
             egress: String::new(),
             build_egress: String::new(),
+            instance: String::new(),
+            host: String::new(),
             attempts: Vec::new(),
         };
         self.report(Report::Hello(Box::new(hello))).await;

@@ -15,7 +15,7 @@ use crate::view::Model;
 pub(in crate::http) fn node(model: &Model, caller: &Caller, worker: &Worker) -> api::Node {
     let held = sched::held(&model.state, &worker.id);
     let live = model.live.get(&worker.id);
-    let hello = live.and_then(|live| live.hello.as_ref());
+    let machine = &worker.machine;
     let beat = live.and_then(|live| live.heartbeat.as_ref());
     let gpus = worker.capacity.gpus.iter().map(|gpu| {
         let usage = beat.and_then(|(_, beat)| gpu_use(&beat.gpus, &gpu.id));
@@ -39,11 +39,12 @@ pub(in crate::http) fn node(model: &Model, caller: &Caller, worker: &Worker) -> 
         state: health_word(worker.health).to_owned(),
         cordon: closed(worker),
         drain: drain(worker, held.jobs.len()),
-        agent: hello.map_or_else(String::new, |hello| hello.agent.clone()),
-        engine: hello.map_or_else(String::new, |hello| hello.engine.clone()),
-        gpu_mode: hello.map_or_else(String::new, |hello| hello.gpu_mode.clone()),
-        egress: hello.map_or_else(String::new, |hello| hello.egress.clone()),
-        build_egress: hello.map_or_else(String::new, |hello| hello.build_egress.clone()),
+        host: machine.host.clone(),
+        agent: machine.agent.clone(),
+        engine: machine.engine.clone(),
+        gpu_mode: machine.gpu_mode.clone(),
+        egress: machine.egress.clone(),
+        build_egress: machine.build_egress.clone(),
         last_seen_at: beat.map(|(at, _)| at.to_datetime()),
         gpus: gpus.collect(),
         cpu_cores: cores(worker.capacity.cpu),

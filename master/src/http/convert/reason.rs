@@ -138,6 +138,7 @@ mod tests {
             health: Health::Up,
             cordon: None,
             closed: None,
+            machine: Arc::default(),
         }
     }
 

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use dopq_common::api::ErrorCode;
-use dopq_common::wire::{Standing, ToWorker, WorkerKeys as _};
+use dopq_common::wire::{INSTANCE_HEADER, Standing, ToWorker, WorkerKeys as _};
 use futures::stream::try_unfold;
 use futures::{Stream, StreamExt};
 use parking_lot::Mutex;
@@ -34,15 +34,24 @@ pub(in crate::http) async fn standing(
     State(context): State<Ctx>,
     Extension(WorkerCaller(worker)): Extension<WorkerCaller>,
     Path(nonce): Path<String>,
+    headers: HeaderMap,
 ) -> Result<Vec<u8>> {
     if nonce.len() > NONCE_MAX_CHARS {
         let message = format!("the nonce has more than {NONCE_MAX_CHARS} characters");
         return Err(Error::new(ErrorCode::BadRequest, message));
     }
-    let standing = Standing {
-        nonce,
-        epoch: context.view().read(|model| model.epoch),
-    };
+    let instance = headers.get(INSTANCE_HEADER);
+    let instance = instance.and_then(|value| value.to_str().ok());
+    let instance = instance.unwrap_or_default();
+    let standing = context.view().read(|model| {
+        let known = model.state.worker(&worker);
+        let other = known.filter(|known| known.is_other_than(instance));
+        Standing {
+            nonce,
+            epoch: model.epoch,
+            holder: other.map(|other| other.machine.host.clone()),
+        }
+    });
     let key = context.app.keys.of(&worker);
     let key = key.ok_or_else(|| Error::new(ErrorCode::Unauthorized, "the key was taken away"))?;
     let body = serde_json::to_vec(&standing)

@@ -1,8 +1,10 @@
 //! Machines are drained, and jobs evicted from them.
 
 use dopq_common::api::{ErrorCode, Job, Node, NodeList};
+use dopq_common::wire::{CLUSTER_HEADER, INSTANCE_HEADER, Standing};
 use serde_json::json;
 
+use super::ask::Reply;
 use super::world::World;
 
 async fn node(world: &World, who: &str) -> Node {
@@ -88,4 +90,52 @@ async fn what_cannot_be_drained_or_evicted_is_told() {
         let job: Job = reply.json();
         assert_eq!(job.state, text);
     }
+}
+
+/// Asks how `gpu-1` stands, as the machine with this data folder and of this cluster.
+async fn standing(world: &World, instance: &str, cluster: &str) -> Reply {
+    let request = world.request("GET", "/data/v1/standing/n1");
+    request
+        .token(&world.standing_proof("n1", "gpu-1"))
+        .header("dopq-worker", "gpu-1")
+        .header(INSTANCE_HEADER, instance)
+        .header(CLUSTER_HEADER, cluster)
+        .send()
+        .await
+}
+
+#[tokio::test]
+async fn a_second_machine_learns_who_has_its_name() {
+    let world = World::new().await;
+    world.worker("gpu-1", 1).await;
+    for (instance, holder) in [
+        ("data-of-gpu-1", None),
+        ("", None),
+        ("data-of-another", Some("gpu-1.lab (10.0.0.1)")),
+    ] {
+        let reply = standing(&world, instance, "default").await;
+        assert_eq!(reply.status.as_u16(), 200, "{}", reply.text());
+        let sealed = reply.text();
+        let (_seal, body) = sealed.split_once('\n').expect("sealed");
+        let told: Standing = serde_json::from_str(body).expect("a standing");
+        assert_eq!(told.holder.as_deref(), holder, "{instance}");
+    }
+    let node = node(&world, "anna").await;
+    assert_eq!(node.host, "gpu-1.lab (10.0.0.1)");
+    assert_eq!((&*node.agent, &*node.engine), ("9.9.9", "29.1.2"));
+}
+
+#[tokio::test]
+async fn a_machine_of_another_cluster_is_told_so_whatever_its_key() {
+    let world = World::new().await;
+    world.worker("gpu-1", 1).await;
+    let reply = standing(&world, "data-of-gpu-1", "another").await;
+    assert_eq!(reply.status.as_u16(), 409);
+    let error = reply.error();
+    assert!(error.message.contains("another cluster"), "{error:?}");
+    assert!(!reply.text().contains("default"), "the name is not told");
+    let request = world.request("GET", "/data/v1/standing/n1");
+    let request = request.token("wrong").header("dopq-worker", "gpu-1");
+    let reply = request.header(CLUSTER_HEADER, "another").send().await;
+    assert_eq!(reply.status.as_u16(), 409);
 }

@@ -359,6 +359,13 @@ impl World {
                 volumes: BTreeMap::new(),
             },
             images: BTreeSet::new(),
+            machine: Arc::new(sched::Machine {
+                instance: format!("data-of-{id}"),
+                host: format!("{id}.lab (10.0.0.1)"),
+                agent: "9.9.9".to_owned(),
+                engine: "29.1.2".to_owned(),
+                ..sched::Machine::default()
+            }),
             known: Vec::new(),
         })
         .await;
