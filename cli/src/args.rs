@@ -29,9 +29,8 @@ const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Administer",
         &[
-            "cordon", "uncordon", "lock", "unlock", "prune", "users", "user", "group", "node",
-            "audit", "cordon", "uncordon", "drain", "evict", "lock", "unlock", "prune", "users",
-            "user", "group", "node",
+            "cordon", "uncordon", "drain", "evict", "reload", "shutdown", "lock", "unlock",
+            "prune", "users", "user", "group", "node", "audit",
         ],
     ),
     ("Simulate", &["sim"]),
@@ -174,6 +173,10 @@ pub(crate) enum Command {
     Drain(commands::drain::DrainArguments),
     /// Take jobs from their node; they are queued again, not charged
     Evict(commands::drain::EvictArguments),
+    /// Read the master's settings again, and show what changed
+    Reload,
+    /// End the master
+    Shutdown(commands::control::ShutdownArguments),
     /// Lock the queue: start no jobs for a while
     Lock(commands::queue::LockArguments),
     /// Unlock the queue

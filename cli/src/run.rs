@@ -2,9 +2,9 @@
 
 use crate::args::{self, Cli, Command};
 use crate::commands::{
-    Context, audit, change, check, completions, contexts, drain, exec, explain, fetch, groups,
-    init, login, logs, man, node_keys, nodes, prune, ps, queue, retry, show, sim, status, submit,
-    usage, users, wait,
+    Context, audit, change, check, completions, contexts, control, drain, exec, explain, fetch,
+    groups, init, login, logs, man, node_keys, nodes, prune, ps, queue, retry, show, sim, status,
+    submit, usage, users, wait,
 };
 use crate::exit;
 use crate::failure::Failure;
@@ -80,6 +80,8 @@ async fn perform(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Uncordon(arguments) => nodes::uncordon(context, &arguments).await,
         Command::Drain(arguments) => drain::drain(context, &arguments).await,
         Command::Evict(arguments) => drain::evict(context, arguments).await,
+        Command::Reload => control::reload(context).await,
+        Command::Shutdown(arguments) => control::shutdown(context, &arguments).await,
         Command::Lock(arguments) => queue::lock(context, arguments).await,
         Command::Unlock => queue::unlock(context).await,
         Command::Prune(arguments) => prune::run(context, &arguments).await,

@@ -115,9 +115,8 @@ impl Term<'_> {
                     tracing::info!(epoch = %self.epoch, seq = loaded.seq, "leading");
                     self.note(PartState::Up, format!("leads, epoch {}", self.epoch));
                     self.note_store(PartState::Up, self.parts.store.name().to_owned());
-                    let settings = self.parts.settings.clone();
                     // Shown before it is told, so that whoever was told sees what was committed.
-                    self.parts.handle.view().lead(settings, loaded, self.epoch);
+                    self.parts.handle.view().lead(loaded, self.epoch);
                     standing.send_replace(Standing::Leads);
                     Some(Box::pin(driver::lead(self.parts, inputs, &lost, shutdown)).await)
                 }
@@ -277,7 +276,7 @@ impl<'a> Standby<'a> {
                 return Ok(());
             }
         }
-        view.reload(self.parts.settings.clone(), self.store.load().await?);
+        view.reload(self.store.load().await?);
         self.loaded = true;
         Ok(())
     }

@@ -115,12 +115,17 @@ impl View {
         self.changes.subscribe()
     }
 
+    /// Shows other settings of the scheduler, which a state that is loaded later has as well.
+    pub(crate) fn set_settings(&self, settings: Settings) {
+        self.model.write().state.set_settings(settings);
+    }
+
     /// Shows `loaded` as the state that this master leads with from now on.
-    pub(crate) fn lead(&self, settings: Settings, loaded: Loaded, epoch: Epoch) {
+    pub(crate) fn lead(&self, loaded: Loaded, epoch: Epoch) {
         let jobs = {
             let mut model = self.model.write();
             model.role = Role::Leader;
-            replace(&mut model, settings, loaded);
+            replace(&mut model, loaded);
             model.epoch = epoch;
             model.store_fault = None;
             model.state.jobs().map(|job| job.id).collect()
@@ -129,10 +134,10 @@ impl View {
     }
 
     /// Shows `loaded`, which is everything, as another master committed it.
-    pub(crate) fn reload(&self, settings: Settings, loaded: Loaded) {
+    pub(crate) fn reload(&self, loaded: Loaded) {
         let jobs = {
             let mut model = self.model.write();
-            replace(&mut model, settings, loaded);
+            replace(&mut model, loaded);
             model.state.jobs().map(|job| job.id).collect()
         };
         self.tell(jobs);
@@ -207,8 +212,8 @@ impl View {
     }
 }
 
-fn replace(model: &mut Model, settings: Settings, loaded: Loaded) {
-    let mut state = State::new(settings);
+fn replace(model: &mut Model, loaded: Loaded) {
+    let mut state = State::new(model.state.settings().clone());
     for change in loaded.changes {
         state.apply(change);
     }

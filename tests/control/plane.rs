@@ -91,7 +91,6 @@ impl Plane {
             data_urls: vec![format!("http://{id}")],
             results_max_bytes: 1 << 30,
             checkpoint_max_bytes: 1 << 31,
-            settings: Settings::default(),
             handle: handle.clone(),
             heard: Heard::default(),
             metrics: Metrics::default(),

@@ -16,13 +16,14 @@ use dopq_common::time::Timestamp;
 use dopq_common::wire::ClusterKey;
 use dopq_master::audit::AuditLog;
 use dopq_master::bundles::{Bundles, Intake};
-use dopq_master::config::Retention;
+use dopq_master::config::{self, Retention};
 use dopq_master::disk::Space;
 use dopq_master::driver::{self, Parts};
 use dopq_master::keys::NodeKeys;
 use dopq_master::leader::{self, Standing};
 use dopq_master::metrics::{Board, Metrics};
 use dopq_master::quota::Quota;
+use dopq_master::reload::Reloader;
 use dopq_master::store::{AccountChange, AuditEntry, LeaderInfo, Options, Store};
 use dopq_master::telemetry::{self, Heard};
 use dopq_master::view::View;
@@ -85,7 +86,6 @@ impl Cluster {
             keys: keys.clone(),
             cluster: ClusterName::default().to_string(),
             data_urls: vec![url.clone()],
-            settings: sched::Settings::default(),
             results_max_bytes: 1 << 30,
             checkpoint_max_bytes: 1 << 31,
             handle: handle.clone(),
@@ -153,12 +153,21 @@ impl Cluster {
         let intake = Intake::new(bundles.clone(), &folder("spool"), Limits::default());
         let (audit, writer) = AuditLog::of(parts.store.clone());
         tasks.spawn(writer.run(stop.clone()));
+        let arguments = config::Args {
+            standalone: true,
+            config: Some("/dev/null".into()),
+            ..config::Args::default()
+        };
+        let (defaults, _) = config::read(&arguments, []).expect("the defaults are right");
+        let source = config::Source::new(arguments, &defaults);
         let router = http::router(http::App {
+            reloader: Reloader::new(source, handle.clone()),
             handle,
             bundles,
             intake: intake.expect("a spool"),
             pruner,
             audit,
+            management: None,
             broker: broker.clone(),
             keys,
             settings: http::Settings {

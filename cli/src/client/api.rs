@@ -6,8 +6,9 @@ use chrono::{DateTime, Utc};
 use dopq_common::api::{
     API_VERSION, AuditPage, Bundle, CordonRequest, DrainRequest, ErrorCode, Explanation, Group,
     GroupList, Job, JobPage, Limits, LockRequest, NewNodeKey, NewToken, NewUser, NodeKeyCreated,
-    NodeKeyList, NodeList, PriorityRequest, PruneRequest, Pruned, Queue, RetryRequest, Status,
-    SubmitRequest, TokenCreated, Usage, User, UserList, WhoAmI,
+    NodeKeyList, NodeList, NodeRemoved, PriorityRequest, PruneRequest, Pruned, Queue, Reloaded,
+    RetryRequest, ShutdownMode, ShutdownRequest, ShuttingDown, Status, SubmitRequest, TokenCreated,
+    Usage, User, UserList, WhoAmI,
 };
 use dopq_common::id::{Digest, JobId, JobName};
 use indicatif::ProgressBar;
@@ -358,10 +359,21 @@ impl Client {
             .await
     }
 
-    /// `DELETE /v1/node-keys/{id}`.
-    pub(crate) async fn remove_node_key(&self, node: &str) -> Result<(), Error> {
-        let call = Call::new(Method::DELETE, &["node-keys", node]);
-        self.send(&call).await.map(drop)
+    /// `DELETE /v1/nodes/{id}`.
+    pub(crate) async fn remove_node(&self, node: &str, force: bool) -> Result<NodeRemoved, Error> {
+        let call = Call::new(Method::DELETE, &["nodes", node]);
+        self.fetch(&call.query("force", force.to_string())).await
+    }
+
+    /// `POST /v1/reload`.
+    pub(crate) async fn reload(&self) -> Result<Reloaded, Error> {
+        self.fetch(&Call::new(Method::POST, &["reload"])).await
+    }
+
+    /// `POST /v1/shutdown`.
+    pub(crate) async fn shutdown(&self, mode: ShutdownMode) -> Result<ShuttingDown, Error> {
+        let call = Call::new(Method::POST, &["shutdown"]).json(&ShutdownRequest { mode });
+        self.fetch(&call).await
     }
 
     /// `POST /v1/prune`.

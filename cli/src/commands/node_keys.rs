@@ -5,6 +5,8 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use dopq_common::api::{BrokerRights, NewNodeKey, NodeKeyCreated, NodeKeyList};
@@ -12,18 +14,19 @@ use dopq_common::api::{BrokerRights, NewNodeKey, NodeKeyCreated, NodeKeyList};
 use super::context::Context;
 use crate::exit;
 use crate::failure::Failure;
-use crate::output::text::age;
+use crate::output::text::{age, clean};
 use crate::output::{Column, Format, Table};
 
 /// Commands on keys of nodes.
 #[derive(Debug, Subcommand)]
 pub(crate) enum NodeCommand {
-    /// Make a node's key and print it; it is shown only once
+    /// Make a node's key and broker account, and print the line that starts its worker
     Add(AddArguments),
     /// List the nodes that have a key
     List,
-    /// Take nodes' keys away; their jobs run elsewhere
-    Remove(RemoveArguments),
+    /// Remove nodes from the cluster: key, queue and record
+    #[command(visible_alias = "remove")]
+    Rm(RemoveArguments),
 }
 
 /// Arguments of `dopq node add`.
@@ -34,17 +37,20 @@ pub(crate) struct AddArguments {
     /// Replace the key that the node has
     #[arg(long)]
     replace: bool,
-    /// Write the worker's settings with the key to this new file instead of printing the key
+    /// Write the worker's settings with the key to this new file instead of printing the line
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
 }
 
-/// Arguments of `dopq node remove`.
+/// Arguments of `dopq node rm`.
 #[derive(Debug, Args)]
 pub(crate) struct RemoveArguments {
-    /// Nodes
+    /// Nodes, which must be empty: see dopq drain
     #[arg(required = true, value_name = "NODE")]
     nodes: Vec<String>,
+    /// Also nodes that hold jobs, which then run elsewhere
+    #[arg(long)]
+    force: bool,
 }
 
 /// Runs the command.
@@ -52,7 +58,7 @@ pub(crate) async fn run(context: &Context, command: NodeCommand) -> Result<u8, F
     match command {
         NodeCommand::Add(arguments) => add(context, arguments).await,
         NodeCommand::List => list(context).await,
-        NodeCommand::Remove(arguments) => remove(context, &arguments).await,
+        NodeCommand::Rm(arguments) => remove(context, &arguments).await,
     }
 }
 
@@ -76,12 +82,7 @@ async fn add(context: &Context, arguments: AddArguments) -> Result<u8, Failure> 
         (made, _) => made?,
     };
     if let Some(rights) = &made.broker {
-        context
-            .output
-            .note("give its account at RabbitMQ these rights, where RabbitMQ runs:");
-        for line in account(rights) {
-            context.output.note(&format!("  {line}"));
-        }
+        note_account(context, rights);
     }
     match (file, context.output.format) {
         (Some(mut file), _) => {
@@ -94,15 +95,44 @@ async fn add(context: &Context, arguments: AddArguments) -> Result<u8, Failure> 
             ));
         }
         (None, Format::Json) => context.output.json(&made)?,
-        (None, Format::Table | Format::Quiet) => {
+        (None, Format::Quiet) => context.output.line(made.key.reveal())?,
+        (None, Format::Table) => {
             context.output.note(&format!(
-                "the key of {}; it is shown only now",
+                "run this line on {}; it holds the node's key and is shown only now:",
                 made.info.name
             ));
-            context.output.line(made.key.reveal())?;
+            context.output.line(&join_line(&made, &client.url()))?;
         }
     }
     Ok(exit::DONE)
+}
+
+/// Tells what became of the worker's account at RabbitMQ, and how to make one that the master cannot make.
+fn note_account(context: &Context, rights: &BrokerRights) {
+    let user = clean(&rights.user);
+    if rights.made {
+        let line = format!("its account {user} at RabbitMQ is made");
+        return context.output.note(&line);
+    }
+    if let Some(fault) = &rights.fault {
+        let line = format!("the master could not make the account: {}", clean(fault));
+        context.output.note(&line);
+    }
+    context
+        .output
+        .note("give its account at RabbitMQ these rights, where RabbitMQ runs:");
+    for line in account(rights) {
+        context.output.note(&format!("  {line}"));
+    }
+}
+
+/// One line of shell that writes the worker's settings and starts it. The settings are no program's argument there, so that
+/// no list of processes shows the key.
+fn join_line(made: &NodeKeyCreated, master: &str) -> String {
+    let settings = BASE64.encode(settings(made, master));
+    format!(
+        "(umask 077; echo {settings} | base64 -d > dopq-worker.toml) && dopq-worker --config dopq-worker.toml"
+    )
 }
 
 fn create(path: &Path) -> Result<std::fs::File, Failure> {
@@ -207,13 +237,27 @@ async fn list(context: &Context) -> Result<u8, Failure> {
 async fn remove(context: &Context, arguments: &RemoveArguments) -> Result<u8, Failure> {
     let client = context.client()?;
     for node in &arguments.nodes {
-        client
-            .remove_node_key(node)
+        let removed = client
+            .remove_node(node, arguments.force)
             .await
             .map_err(Failure::call(format!("remove node {node}")))?;
-        context.output.note(&format!(
-            "{node} has no key any more; its jobs run elsewhere. Stop its worker, and remove its account at RabbitMQ"
+        if context.output.format == Format::Json {
+            context.output.json_line(&removed)?;
+            continue;
+        }
+        let note = |text: &str| context.output.note(text);
+        note(&format!(
+            "{node} is removed, and its jobs run elsewhere; stop its worker and its containers"
         ));
+        for left in &removed.left {
+            note(&format!("  could not remove {}", clean(left)));
+        }
+        if let Some(user) = &removed.broker_user {
+            note(&format!(
+                "  where RabbitMQ runs: rabbitmqctl delete_user {}",
+                clean(user)
+            ));
+        }
     }
     Ok(exit::DONE)
 }
@@ -279,6 +323,21 @@ mod tests {
                 "rabbitmqctl set_topic_permissions -p / dopq-worker.gpu-3 dopq.lab.live '^tw$' '^tr$'",
             ]
         );
+    }
+
+    #[test]
+    fn the_join_line_writes_the_settings() {
+        let line = join_line(&made(), "https://queue:7070");
+        assert!(!line.contains('\n') && !line.contains(made().key.reveal()));
+        let dir = tempfile::tempdir().unwrap();
+        let written = line.split(" && ").next().unwrap();
+        let status = std::process::Command::new("sh")
+            .args(["-c", written])
+            .current_dir(dir.path())
+            .status();
+        assert!(status.unwrap().success());
+        let text = std::fs::read_to_string(dir.path().join("dopq-worker.toml")).unwrap();
+        assert_eq!(text, settings(&made(), "https://queue:7070"));
     }
 
     #[test]

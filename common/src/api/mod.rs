@@ -21,10 +21,11 @@ pub use job::{
     Array, Checkpoint, ExpectedStart, Explanation, Job, JobPage, LeftOut, Outcome, PriorityRequest,
     Queue, QueueEntry, REASON_WIDTH, Results, RetryRequest, Task, TimelineEntry,
 };
-pub use node_key::{BrokerRights, NewNodeKey, NodeKey, NodeKeyCreated, NodeKeyList};
+pub use node_key::{BrokerRights, NewNodeKey, NodeKey, NodeKeyCreated, NodeKeyList, NodeRemoved};
 pub use request::{
     Bundle, CancelRequest, CordonRequest, DrainRequest, LockRequest, LogEnd, LogEvent, NewToken,
-    NewUser, PruneRequest, SubmitRequest, TokenCreated,
+    NewUser, PruneRequest, Reloaded, SettingChange, ShutdownMode, ShutdownRequest, ShuttingDown,
+    SubmitRequest, TokenCreated,
 };
 pub use session::{ExecRequest, SessionEvent, SessionInput};
 pub use system::{

@@ -50,6 +50,19 @@ pub struct NodeKeyCreated {
     pub broker: Option<BrokerRights>,
 }
 
+/// `DELETE /v1/nodes/{id}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRemoved {
+    /// The node's name.
+    pub name: String,
+    /// The worker's account at RabbitMQ that is to be removed there; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broker_user: Option<String>,
+    /// What the master could not remove, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
+}
+
 /// The rights of a worker's account, as `rabbitmqctl set_permissions` and `set_topic_permissions` take them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BrokerRights {
@@ -77,4 +90,10 @@ pub struct BrokerRights {
     pub topic_write: String,
     /// The topics that it may listen to.
     pub topic_read: String,
+    /// Whether the master has made the account.
+    #[serde(default)]
+    pub made: bool,
+    /// Why it could not, if it tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
 }

@@ -52,6 +52,55 @@ pub struct DrainRequest {
     pub deadline_seconds: Option<u64>,
 }
 
+/// `POST /v1/shutdown`: 202 with a [`ShuttingDown`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShutdownRequest {
+    /// When.
+    pub mode: ShutdownMode,
+}
+
+/// When a master ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShutdownMode {
+    /// Once no job has a node; until then it starts nothing. A standby ends at once.
+    Drain,
+    /// At once. Containers keep running and are adopted at the next start.
+    Now,
+}
+
+/// The answer to [`ShutdownRequest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShuttingDown {
+    /// [`super::API_VERSION`].
+    pub version: u32,
+    /// How many jobs have a node.
+    pub jobs_left: u64,
+}
+
+/// `POST /v1/reload`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// [`super::API_VERSION`].
+    pub version: u32,
+    /// The settings whose values in the file, the environment or the flags differ from those in force.
+    pub changes: Vec<SettingChange>,
+}
+
+/// One setting that changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingChange {
+    /// Its name.
+    pub name: String,
+    /// Its value before; secrets are hidden, and what has no value is empty.
+    pub before: String,
+    /// Its value now.
+    pub now: String,
+    /// Whether it is in force; otherwise it needs a restart.
+    pub applied: bool,
+}
+
 /// `POST /v1/prune`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

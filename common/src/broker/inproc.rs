@@ -92,6 +92,12 @@ impl Broker {
         Ok(())
     }
 
+    pub(super) fn remove_worker(&self, worker: &WorkerId) -> Result<(), Error> {
+        self.open()?;
+        self.0.orders.lock().remove(worker);
+        Ok(())
+    }
+
     pub(super) async fn publish_order(&self, worker: &WorkerId, body: Bytes) -> Result<(), Error> {
         self.open()?;
         let queue = self.queue(worker);

@@ -66,6 +66,17 @@ impl Broker {
         }
     }
 
+    /// Removes `worker`'s queue with the orders in it. Repeats are harmless.
+    ///
+    /// # Errors
+    /// When the broker is not reached in time, or refuses.
+    pub async fn remove_worker(&self, worker: &WorkerId) -> Result<(), Error> {
+        match self {
+            Self::Inproc(broker) => broker.remove_worker(worker),
+            Self::Amqp(broker) => broker.remove_worker(worker).await,
+        }
+    }
+
     /// Queues an order for `worker`. When this returns, the order is durable and comes to the worker at
     /// least once; orders that are published one after the other are delivered in that order.
     ///

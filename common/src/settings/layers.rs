@@ -10,6 +10,7 @@ use super::file;
 use super::key::{Key, PREFIX, Raw, nearest};
 use super::print::{has_password, shown};
 use super::scalar::Scalar;
+use super::snapshot::Snapshot;
 use crate::secret::Secret;
 
 /// Variables that are not settings: flags with variables of their own, and the command line's settings.
@@ -248,6 +249,18 @@ impl Layers {
             true => Ok(()),
             false => Err(Mistakes(self.mistakes.clone())),
         }
+    }
+
+    /// The values that result.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let values = self.keys.iter().map(|key| {
+            let given = self.found.get(&key.name).map(|found| found.raw.clone());
+            let default = key.default.as_deref();
+            let default = default.and_then(|default| key.shape.split(default));
+            (key.clone(), given.or(default).unwrap_or_default())
+        });
+        Snapshot(values.collect())
     }
 
     /// The result as a TOML file, with where each value comes from and without secrets.

@@ -10,12 +10,14 @@ mod key;
 mod layers;
 mod print;
 mod scalar;
+mod snapshot;
 mod values;
 
 pub use field::{Field, join};
 pub use key::{Key, Shape};
 pub use layers::{Layers, Mistake, Mistakes};
 pub use scalar::{Named, Scalar, any, at_least, between};
+pub use snapshot::{Changed, Snapshot};
 pub use values::{BaseUrl, ClusterName, ServiceUrl, Share};
 
 #[cfg(test)]

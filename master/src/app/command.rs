@@ -56,7 +56,7 @@ pub fn main() -> ExitCode {
         let insisted = CancellationToken::new();
         tokio::spawn(watch_signals(shutdown.clone(), insisted.clone()));
         tokio::select! {
-            result = Box::pin(run(config, shutdown)) => result,
+            result = Box::pin(run(args, config, shutdown)) => result,
             () = insisted.cancelled() => Ok(()),
         }
     });
@@ -72,7 +72,9 @@ fn code_of(error: &Error) -> u8 {
     match error {
         Error::InUse { .. } => exit::CONFLICT,
         Error::Listen { .. } => exit::UNREACHABLE,
-        Error::Tls(_) | Error::Broker(_) | Error::Worker(_) => exit::CONFIGURATION,
+        Error::Tls(_) | Error::Broker(_) | Error::Management(_) | Error::Worker(_) => {
+            exit::CONFIGURATION
+        }
         Error::DataDir { .. } | Error::Store(_) | Error::Bundles(_) | Error::FirstStart(_) => {
             exit::FAILED
         }

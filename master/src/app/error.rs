@@ -45,6 +45,9 @@ pub enum Error {
     /// The broker's options are not acceptable.
     #[error("the broker's settings cannot be used")]
     Broker(#[source] broker::OptionsError),
+    /// The client of RabbitMQ's management API cannot be made.
+    #[error("management.url cannot be used")]
+    Management(#[source] reqwest::Error),
     /// The bundle store cannot be used.
     #[error("the bundle store cannot be used")]
     Bundles(#[source] bundles::Error),

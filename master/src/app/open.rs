@@ -15,6 +15,7 @@ use crate::bundles::Bundles;
 use crate::clock;
 use crate::config::Config;
 use crate::http;
+use crate::management::Management;
 use crate::metrics::{Board, Part, PartState};
 use crate::store::{self, Store};
 use dopq_common::chain::chain;
@@ -98,6 +99,19 @@ pub(super) fn broker(config: &Config) -> Result<Broker, Error> {
             .map(Broker::Amqp)
             .map_err(Error::Broker),
     }
+}
+
+/// RabbitMQ's management API, where the settings name it.
+pub(super) fn management(config: &Config) -> Result<Option<Management>, Error> {
+    let services = config.services.as_ref();
+    let url = config.settings.management.url.clone();
+    let Some((services, url)) = services.zip(url) else {
+        return Ok(None);
+    };
+    let ca = services.broker.ca_pem.as_deref();
+    Management::new(url, ca)
+        .map(Some)
+        .map_err(Error::Management)
 }
 
 /// What the broker is, for people.

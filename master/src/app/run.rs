@@ -20,13 +20,15 @@ use super::{Error, first_start, health, local_worker, open};
 use crate::audit::AuditLog;
 use crate::bundles::Intake;
 use crate::clock;
-use crate::config::{Config, Limits, Settings};
+use crate::config::{Args, Config, Limits, Settings, Source};
 use crate::disk::Space;
 use crate::driver::{self, Inputs, Parts};
 use crate::keys::NodeKeys;
 use crate::leader::{self, Standing};
+use crate::management::Management;
 use crate::metrics::{Board, Metrics, Part, PartState};
 use crate::quota::Quota;
+use crate::reload::Reloader;
 use crate::retention::Pruner;
 use crate::store::LeaderInfo;
 use crate::telemetry::{self, Heard};
@@ -43,7 +45,7 @@ const WORKER_PAUSE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// [`Error`] when it cannot start. Once it runs, trouble is waited out and told.
-pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
+pub async fn run(args: Args, config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -52,8 +54,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
             "only workers with a key of their own may join; make one with: dopq node add NAME"
         );
     }
+    let source = Source::new(args, &config);
     match Box::pin(Master::build(config, &shutdown)).await? {
-        Some(master) => Box::pin(master.run(shutdown)).await,
+        Some(master) => Box::pin(master.run(source, shutdown)).await,
         None => Ok(()),
     }
 }
@@ -108,7 +111,6 @@ impl Master {
             data_urls: vec![url.clone()],
             results_max_bytes: config.settings.limits.results_size.0,
             checkpoint_max_bytes: config.settings.limits.checkpoint_size.0,
-            settings: config.settings.scheduler.clone(),
             handle,
             heard: Heard::default(),
             metrics: Metrics::default(),
@@ -127,8 +129,9 @@ impl Master {
         }))
     }
 
-    async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+    async fn run(self, source: Source, shutdown: CancellationToken) -> Result<(), Error> {
         let worker = self.worker()?;
+        let management = open::management(&self.config)?;
         let Self {
             config,
             data_dir,
@@ -180,7 +183,11 @@ impl Master {
             let (pruner, requests) = retention::channel();
             let (audit, writer) = AuditLog::of(parts.store.clone());
             feeders.spawn(writer.run(shutdown.clone()));
-            let router = http::router(app(config, parts, &intake, (pruner, audit), &shutdown));
+            let reloader = Reloader::new(source, parts.handle.clone());
+            feeders.spawn(reloader.clone().at_signals(shutdown.clone()));
+            let control = (management, reloader);
+            let app = app(config, parts, &intake, (pruner, audit), control, &shutdown);
+            let router = http::router(app);
             let per_address = config.settings.limits.connections_per_address;
             feeders.spawn(http::serve(
                 listener,
@@ -240,11 +247,14 @@ fn app(
     parts: &Parts,
     intake: &Intake,
     (pruner, audit): (Pruner, AuditLog),
+    (management, reloader): (Option<Management>, Reloader),
     shutdown: &CancellationToken,
 ) -> http::App {
     http::App {
         pruner,
         audit,
+        management,
+        reloader,
         handle: parts.handle.clone(),
         bundles: parts.bundles.clone(),
         intake: intake.clone(),

@@ -5,19 +5,24 @@
 
 mod args;
 mod read;
+mod reload;
 mod settings;
 
 #[cfg(test)]
 mod tests;
 
 use dopq_common::broker::amqp;
+use dopq_common::settings::Snapshot;
 use secrecy::SecretString;
 
 use crate::store;
 
 pub use args::{Args, LogFormat};
 pub use read::read;
-pub use settings::{Bundles, Ingest, Leader, Limits, LocalWorker, Retention, Settings, Store, Tls};
+pub use reload::{Difference, Source, is_reloadable};
+pub use settings::{
+    Bundles, Ingest, Leader, Limits, LocalWorker, Management, Retention, Settings, Store, Tls,
+};
 
 /// Everything that a master is told.
 #[derive(Debug, Clone)]
@@ -30,6 +35,8 @@ pub struct Config {
     pub shared_secret: bool,
     /// Redis and RabbitMQ; `None` for a standalone master, which has its own.
     pub services: Option<Services>,
+    /// The values of all settings.
+    pub values: Snapshot,
     /// Things that are not wrong but should be known, told once at the start.
     pub warnings: Vec<String>,
 }

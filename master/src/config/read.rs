@@ -66,6 +66,7 @@ pub fn read(
         secret,
         shared_secret,
         services,
+        values: layers.snapshot(),
         warnings,
     };
     Ok((config, layers.print()))

@@ -44,6 +44,8 @@ dopq_common::settings! {
         pub store: Store = Store::default();
         /// RabbitMQ
         pub broker: amqp::Settings = amqp::Settings { prefetch: 256, ..amqp::Settings::default() };
+        /// RabbitMQ's management API
+        pub management: Management = Management::default();
         /// Where bundles are kept
         pub bundles: Bundles = Bundles::default();
         /// A watched folder or bucket
@@ -82,6 +84,15 @@ dopq_common::settings! {
         pub timeout: Duration = Duration::from_secs(5), at_least(Duration::from_millis(100));
         /// Refuse a Redis that evicts keys or keeps no append-only file, instead of warning
         pub require_durability: bool = true;
+    }
+}
+
+dopq_common::settings! {
+    /// RabbitMQ's management API.
+    #[derive(Debug, Clone)]
+    pub struct Management {
+        /// RabbitMQ's management API, `http[s]://user:password@host:15672`, so that `dopq node add` makes the worker's account; the user needs the tag administrator
+        pub url: Option<ServiceUrl> = None, ServiceUrl::with_scheme(["http", "https"]);
     }
 }
 

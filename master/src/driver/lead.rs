@@ -9,7 +9,7 @@ use dopq_common::broker::{Broker, Link};
 use dopq_common::chain::chain;
 use dopq_common::id::Epoch;
 use dopq_common::job::{Cause, ExpectedBy, Finished};
-use dopq_common::sched::{Effect, Event, Planner, Settings, State};
+use dopq_common::sched::{Effect, Event, Planner, State};
 use dopq_common::time::Timestamp;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -65,8 +65,6 @@ pub struct Parts {
     pub results_max_bytes: u64,
     /// The most that the data plane takes as a checkpoint.
     pub checkpoint_max_bytes: u64,
-    /// The scheduler's settings.
-    pub settings: Settings,
     /// How this master's own reports reach the owner.
     pub handle: Handle,
     /// Who was heard.

@@ -21,7 +21,9 @@ use crate::clock;
 use crate::driver::Handle;
 use crate::keys::NodeKeys;
 use crate::logs;
+use crate::management::Management;
 use crate::metrics::{Board, Metrics};
+use crate::reload::Reloader;
 use crate::retention::Pruner;
 use crate::view::View;
 
@@ -41,12 +43,16 @@ pub struct App {
     pub pruner: Pruner,
     /// Live tails of logs.
     pub broker: Broker,
+    /// Makes and removes the workers' accounts at RabbitMQ, where it can.
+    pub management: Option<Management>,
     /// The workers' keys, which verify attempt tokens.
     pub keys: NodeKeys,
     /// Who did what.
     pub audit: AuditLog,
     /// Limits and names.
     pub settings: Settings,
+    /// Reads the settings anew.
+    pub reloader: Reloader,
     /// The counters.
     pub metrics: Metrics,
     /// The parts' status.

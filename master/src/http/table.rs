@@ -7,8 +7,8 @@ use dopq_common::api::Role;
 use super::access::{Access, Pace, Rule, Who};
 use super::app::Ctx;
 use super::routes::{
-    accounts, audit_log, bundles, checkpoints, data, events, exec, groups, health, jobs, logs,
-    node_keys, nodes, prune, queue, results, retry, submit, system,
+    accounts, audit_log, bundles, checkpoints, control, data, events, exec, groups, health, jobs,
+    logs, node_keys, nodes, prune, queue, results, retry, submit, system,
 };
 
 /// A route.
@@ -126,6 +126,11 @@ pub(super) fn table() -> Vec<Route> {
     t.add(Post, "/v1/queue/lock", by(Operator), queue::lock);
     t.add(Post, "/v1/queue/unlock", by(Operator), queue::unlock);
     t.add(Post, "/v1/prune", by(Admin), prune::prune).streams();
+    // Each master has its own settings and its own end.
+    t.add(Post, "/v1/reload", by(Admin), control::reload)
+        .anywhere();
+    t.add(Post, "/v1/shutdown", by(Admin), control::shutdown)
+        .anywhere();
     t.add(Get, "/v1/nodes", by(User), nodes::list);
     t.add(Post, "/v1/nodes/{id}/cordon", by(Operator), nodes::cordon);
     t.add(
@@ -135,6 +140,7 @@ pub(super) fn table() -> Vec<Route> {
         nodes::uncordon,
     );
     t.add(Get, "/v1/audit", by(Admin), audit_log::list);
+    t.add(Delete, "/v1/nodes/{id}", by(Admin), nodes::remove);
     t.add(Post, "/v1/nodes/{id}/drain", by(Operator), nodes::drain);
     t.add(Post, "/v1/nodes/{id}/evict", by(Operator), nodes::evict);
     t.add(Get, "/v1/node-keys", by(Operator), node_keys::list);

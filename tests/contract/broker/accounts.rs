@@ -4,6 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use dopq_common::broker::{Broker, Error, amqp};
+use dopq_common::settings::{Scalar, ServiceUrl};
+use dopq_master::management::{self, Management};
 use dopq_tests::services::RabbitMq;
 use tokio::runtime::Runtime;
 
@@ -66,6 +68,45 @@ pub(super) fn a_workers_account_is_enough(runtime: &Runtime, server: &mut Rabbit
             "a worker read another's log: {overheard:?}"
         );
     });
+}
+
+/// The account that a master makes through the management API is enough, and gone when it is removed.
+pub(super) fn a_master_makes_and_removes_accounts(runtime: &Runtime, server: &RabbitMq, port: u16) {
+    let url = server.url();
+    let login = url
+        .strip_prefix("amqp://")
+        .and_then(|url| url.split_once('@'));
+    let (login, _) = login.expect("user and password");
+    let url = format!("http://{login}@127.0.0.1:{port}");
+    let url = <ServiceUrl as Scalar>::read(&url).expect("a URL");
+    let management = Management::new(url, None).expect("made");
+    runtime.block_on(async {
+        let master = open(options(server, "made", "master")).await;
+        let rights = master.rights(&gpu(1)).expect("RabbitMQ has accounts");
+        master.declare_worker(&gpu(1)).await.expect("declared");
+        for password in ["first", "second"] {
+            let mut made = management.make_account(&rights, password).await;
+            // The API begins to listen a moment after the broker.
+            for _ in 0..50 {
+                if !matches!(made, Err(management::Error::Unreachable(_))) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                made = management.make_account(&rights, password).await;
+            }
+            made.expect("made");
+            let mut account = options(server, "made", &amqp::worker_client("gpu-01"));
+            account.url = server.url_as(&rights.user, password).into();
+            let worker = open(account).await;
+            it_works(&master, &worker).await;
+            worker.close().await;
+        }
+        for time in ["once", "again"] {
+            management.remove_account(&rights.user).await.expect(time);
+        }
+        master.close().await;
+    });
+    assert!(!server.ctl(&["list_users"]).contains("dopq-worker.gpu-01"));
 }
 
 /// Runs the script of the compose file against this server, twice, as `docker compose up` does on a second day.

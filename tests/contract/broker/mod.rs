@@ -53,6 +53,7 @@ const SUITE: &[(&str, Case)] = cases![
     queues::consumers_share_a_queue_without_loss,
     queues::publishers_at_once_lose_nothing,
     queues::the_longest_message_passes_and_a_longer_one_does_not,
+    queues::a_removed_worker_leaves_no_orders,
     queues::closing_ends_everything,
     live::topics_are_chosen_by_pattern,
     live::a_dropped_subscription_gets_nothing,
@@ -84,9 +85,11 @@ fn in_process() {
 #[test]
 fn rabbitmq() {
     let certificates = Certificates::make();
-    let tls_port = free_port();
+    let (tls_port, management_port) = (free_port(), free_port());
     let mut server = RabbitMq::with_settings(&format!(
-        "listeners.ssl.1 = 127.0.0.1:{tls_port}\n\
+        "management.tcp.ip = 127.0.0.1\n\
+         management.tcp.port = {management_port}\n\
+         listeners.ssl.1 = 127.0.0.1:{tls_port}\n\
          ssl_options.cacertfile = {}\n\
          ssl_options.certfile = {}\n\
          ssl_options.keyfile = {}\n",
@@ -103,6 +106,8 @@ fn rabbitmq() {
     });
     eprintln!("broker over RabbitMQ: only a known certificate is trusted");
     faults::only_a_known_certificate_is_trusted(&runtime, &server, tls_port, &certificates);
+    eprintln!("broker over RabbitMQ: a master makes and removes accounts");
+    accounts::a_master_makes_and_removes_accounts(&runtime, &server, management_port);
     faults::run(&runtime, &mut server);
 }
 

@@ -41,6 +41,20 @@ pub(crate) async fn orders_wait_for_their_worker_and_no_other(bench: Bench) {
     assert_eq!(take(&mut second, 1).await, [2]);
 }
 
+pub(crate) async fn a_removed_worker_leaves_no_orders(bench: Bench) {
+    order(&bench.master, &gpu(1), 1).await;
+    order(&bench.master, &gpu(2), 2).await;
+    for time in ["once", "again"] {
+        bench.master.remove_worker(&gpu(1)).await.expect(time);
+    }
+    // One that joins later under the name begins with nothing, and the other has lost nothing.
+    order(&bench.master, &gpu(1), 3).await;
+    let mut first = orders(&bench.worker, &gpu(1)).await;
+    assert_eq!(take(&mut first, 1).await, [3]);
+    let mut second = orders(&bench.worker, &gpu(2)).await;
+    assert_eq!(take(&mut second, 1).await, [2]);
+}
+
 pub(crate) async fn reports_of_all_workers_arrive(bench: Bench) {
     for number in 0..20 {
         let published = bench.worker.publish_report(body(number)).await;

@@ -76,6 +76,10 @@ impl RabbitMq {
              {settings}\n"
         );
         std::fs::write(folder.path().join("rabbitmq.conf"), config).expect("its configuration");
+        if settings.contains("management.") {
+            let plugins = folder.path().join("plugins");
+            std::fs::write(plugins, "[rabbitmq_management].").expect("its plugins");
+        }
         let mut names = Command::new("epmd");
         names.args(["-address", "127.0.0.1", "-port", &names_port.to_string()]);
         let names = Program::start(names, &folder.path().join("names.log"));

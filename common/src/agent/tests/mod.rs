@@ -1,5 +1,6 @@
 //! Tests of the agent's core: every stage × event as one golden table, and the rules by name.
 
+mod delays;
 mod publishing;
 mod renumbered;
 mod simulation;

@@ -101,6 +101,11 @@ impl Broker {
         self.shared.declare(&Post::Orders(worker.clone())).await
     }
 
+    pub(in crate::broker) async fn remove_worker(&self, worker: &WorkerId) -> Result<(), Error> {
+        self.shared.workers.lock().remove(worker);
+        self.shared.remove(&Post::Orders(worker.clone())).await
+    }
+
     pub(in crate::broker) async fn publish_order(
         &self,
         worker: &WorkerId,

@@ -130,6 +130,26 @@ impl Shared {
         }
     }
 
+    /// Removes the queue of `post` as soon as there is a connection.
+    pub(super) async fn remove(&self, post: &Post) -> Result<(), Error> {
+        tokio::select! {
+            biased;
+            () = self.closed() => Err(Error::Closed),
+            removed = tokio::time::timeout(self.options.publish_within, async {
+                let session = self.publishing.session().await;
+                self.remove_on(&session, post).await
+            }) => removed.unwrap_or_else(|_| Err(self.publishing.error())),
+        }
+    }
+
+    async fn remove_on(&self, session: &Session, post: &Post) -> Result<(), Error> {
+        let mut declarer = Declarer::new(&session.connection, &self.names, &self.options);
+        let removed =
+            tokio::time::timeout(self.options.confirm_within, declarer.remove(post)).await;
+        let doing = || format!("remove {}", self.names.queue(post));
+        self.declared(session, removed, doing)
+    }
+
     async fn declare_on(&self, session: &Session, post: &Post) -> Result<(), Error> {
         let mut declarer = Declarer::new(&session.connection, &self.names, &self.options);
         let declared = tokio::time::timeout(self.options.confirm_within, declarer.post(post)).await;

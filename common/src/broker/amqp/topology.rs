@@ -10,6 +10,7 @@
 
 use lapin::options::{
     BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+    QueueDeleteOptions,
 };
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
@@ -172,6 +173,14 @@ impl<'a> Declarer<'a> {
         self.queue(queue.clone(), arguments).await?;
         self.bind(queue, self.names.exchange(post), Names::key(post))
             .await
+    }
+
+    /// Removes the queue of `post`; one that is not there is no error.
+    pub(super) async fn remove(&mut self, post: &Post) -> Result<(), lapin::Error> {
+        let channel = self.channel().await?;
+        let options = QueueDeleteOptions::default();
+        let removed = channel.queue_delete(self.names.queue(post), options).await;
+        removed.map(drop)
     }
 
     async fn exchange(

@@ -44,6 +44,11 @@ pub enum Reason {
     },
     /// Nothing new is placed.
     Locked(QueueLock),
+    /// The master ends once nothing runs, and starts nothing.
+    Closing {
+        /// Who asked for it.
+        by: UserName,
+    },
     /// The master cannot reach the broker, so no order would arrive.
     BrokerDown,
     /// Its user runs as many jobs as they may.
@@ -114,6 +119,10 @@ impl fmt::Display for Reason {
                 let QueueLock { by, reason, until } = lock;
                 write!(f, "the queue is locked by {by} until {until}: {reason}")
             }
+            Self::Closing { by } => write!(
+                f,
+                "the master starts nothing because {by} is shutting it down"
+            ),
             Self::BrokerDown => f.write_str("the master cannot reach its workers"),
             Self::RunningLimit { max } => {
                 write!(f, "the user's limit of running jobs is reached ({max})")
@@ -181,6 +190,7 @@ pub fn reasons(state: &State, now: Timestamp, job: &Job) -> Vec<Reason> {
     if is_locked(state, now) {
         reasons.extend(state.meta().lock.clone().map(Reason::Locked));
     }
+    reasons.extend(state.closing().map(|by| Reason::Closing { by: by.clone() }));
     if !state.watch().is_link_up() {
         reasons.push(Reason::BrokerDown);
     }

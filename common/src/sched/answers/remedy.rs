@@ -149,6 +149,7 @@ pub fn remedies(state: &State, now: Timestamp, job: &Job, why: &[Reason]) -> Vec
         Reason::Dependency { .. }
         | Reason::Backoff { .. }
         | Reason::ArrayLimit { .. }
+        | Reason::Closing { .. }
         | Reason::BrokerDown
         | Reason::NoMachine
         | Reason::Reserved { .. }

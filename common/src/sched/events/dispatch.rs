@@ -54,6 +54,7 @@ impl Step<'_> {
             Event::WorkerHeard { worker, session } => self.worker_heard(&worker, &session),
             Event::WorkerLeft { worker } => self.worker_left(&worker),
             Event::WorkerRemoved { worker } => self.worker_removed(&worker),
+            Event::WorkerForgotten { worker } => self.worker_forgotten(&worker),
             Event::WorkerClosed {
                 worker,
                 session,
@@ -80,6 +81,15 @@ impl Step<'_> {
             } => self.group_set(group, weight, guards),
             Event::GroupRemoved { group } => self.group_removed(&group),
             Event::LockSet { lock } => self.lock_set(lock),
+            Event::ShutdownRequested { by } => {
+                self.state.set_closing(by);
+                Ok(())
+            }
+            Event::SettingsChanged { settings } => {
+                self.state.set_settings(*settings);
+                self.bound_history();
+                Ok(())
+            }
             Event::BrokerLink { up } => {
                 self.state.set_link(up);
                 Ok(())

@@ -240,7 +240,7 @@ impl Step<'_> {
     }
 
     /// Forgets the oldest finished jobs beyond the bound, but none that a waiting one still names.
-    fn bound_history(&mut self) {
+    pub(crate) fn bound_history(&mut self) {
         let history = self.state.index().history();
         let excess = history
             .len()

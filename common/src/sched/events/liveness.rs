@@ -67,6 +67,14 @@ impl Step<'_> {
         Ok(())
     }
 
+    /// Forgets a worker. Should its agent introduce itself again, it is a new one.
+    pub(crate) fn worker_forgotten(&mut self, id: &WorkerId) -> Result<(), Rejected> {
+        self.worker_removed(id)?;
+        self.state.drop_worker(id);
+        self.effects.dirty.workers.insert(id.clone());
+        Ok(())
+    }
+
     /// The lead was taken with a state from the store: what its orders were is given again, and every
     /// worker's time starts anew.
     pub(crate) fn leadership_acquired(&mut self) {

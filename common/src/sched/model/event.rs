@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 use crate::wire::{AttemptPhase, KnownAttempt};
 
 use crate::sched::model::entities::Machine;
-use crate::sched::model::settings::Guards;
+use crate::sched::model::settings::{Guards, Settings};
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,6 +73,11 @@ pub enum Event {
     },
     /// An admin took a worker's key, so that nothing it says is believed any more.
     WorkerRemoved {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// An admin took a worker out of the cluster; its jobs go to others and nothing is kept of it.
+    WorkerForgotten {
         /// Which.
         worker: WorkerId,
     },
@@ -145,6 +150,16 @@ pub enum Event {
     LockSet {
         /// `Some` to lock.
         lock: Option<crate::sched::QueueLock>,
+    },
+    /// An admin asked the master that decides to end once nothing runs: it starts nothing any more.
+    ShutdownRequested {
+        /// Who.
+        by: UserName,
+    },
+    /// The scheduler's settings were changed.
+    SettingsChanged {
+        /// All of them, as they now are.
+        settings: Box<Settings>,
     },
     /// The master lost its link to the broker, or has it again. While it is lost nobody's time runs.
     BrokerLink {

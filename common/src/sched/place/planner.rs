@@ -28,7 +28,8 @@ impl Planner {
     /// Places what can be placed and stops what must be stopped for jobs that go first. To be called once after a
     /// batch of events, before the commit.
     pub fn schedule(&mut self, state: &mut State, now: Timestamp, effects: &mut Effects) {
-        if !state.watch().is_link_up() || is_locked(state, now) {
+        let is_closed = is_locked(state, now) || state.closing().is_some();
+        if !state.watch().is_link_up() || is_closed {
             return;
         }
         self.nodes.prune(state);

@@ -32,6 +32,7 @@ pub struct State {
     index: Index,
     watch: ClockWatch,
     blocked: Option<Blocked>,
+    closing: Option<UserName>,
 }
 
 /// What explains why jobs wait but is not stored: a reader's state is told it by the deciding one.
@@ -39,6 +40,7 @@ pub struct State {
 pub struct Unstored {
     link_up: bool,
     blocked: Option<Blocked>,
+    closing: Option<UserName>,
 }
 
 /// How long it is not asked again when something could be kept for a job for which nothing can.
@@ -59,6 +61,7 @@ impl State {
             index: Index::default(),
             watch: ClockWatch::default(),
             blocked: None,
+            closing: None,
         }
     }
 
@@ -119,10 +122,11 @@ impl State {
         self.settings.lost_after = Duration::MAX;
         self.settings.starts_per_worker = u32::MAX;
         self.settings.history_max_jobs = usize::MAX;
+        self.closing = None;
         self
     }
 
-    /// The settings it was made with.
+    /// The settings in force.
     #[must_use]
     pub const fn settings(&self) -> &Settings {
         &self.settings
@@ -305,6 +309,7 @@ impl State {
         Unstored {
             link_up: self.watch.is_link_up(),
             blocked: self.blocked.clone(),
+            closing: self.closing.clone(),
         }
     }
 
@@ -312,6 +317,28 @@ impl State {
     pub fn set_unstored(&mut self, unstored: Unstored) {
         self.set_link(unstored.link_up);
         self.blocked = unstored.blocked;
+        self.closing = unstored.closing;
+    }
+
+    /// Who asked the deciding master to end, since when it starts nothing.
+    #[must_use]
+    pub const fn closing(&self) -> Option<&UserName> {
+        self.closing.as_ref()
+    }
+
+    pub(crate) fn set_closing(&mut self, by: UserName) {
+        self.closing = Some(by);
+    }
+
+    /// Takes other settings. Rates of nodes follow; attempts keep the rate that they were placed with.
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.settings = settings;
+        let workers: Vec<Arc<Worker>> = self.workers.values().cloned().collect();
+        for worker in workers {
+            self.set_worker(worker);
+        }
+        // What was planned by the former settings is planned again.
+        self.blocked = None;
     }
 
     /// Whether it was found lately that nothing can be kept for the first job that cannot start.

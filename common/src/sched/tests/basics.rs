@@ -122,3 +122,23 @@ fn a_machine_that_closed_itself_takes_no_jobs_until_it_opens() {
     c.ok(closed(None));
     assert_eq!(c.phase(1), Phase::Assigned);
 }
+
+#[test]
+fn why_a_job_is_still_being_built_is_in_its_timeline() {
+    let mut c = Cluster::new();
+    c.join("w1", 1);
+    c.submit("anna", |_| {});
+    c.report("w1", "1.1", phase(AttemptPhase::Building))
+        .unwrap();
+    let says = |note: &str| Progress::Entered {
+        phase: AttemptPhase::Building,
+        note: note.to_owned(),
+    };
+    let note = "cannot fetch the bundle yet: reach http://m";
+    c.report("w1", "1.1", says(note)).unwrap();
+    let repeated = c.report("w1", "1.1", says(note));
+    assert_eq!(repeated, Err(Rejected::Repeated(attempt("1.1"))));
+    assert_eq!(c.phase(1), Phase::Building);
+    let told = c.job(1).timeline.iter().filter(|line| line.note == note);
+    assert_eq!(told.count(), 1);
+}

@@ -206,3 +206,20 @@ fn who_cancels_an_evicted_job_has_it_cancelled() {
         Err(Rejected::AlreadyFinished { .. })
     ));
 }
+
+#[test]
+fn a_forgotten_machine_leaves_nothing_but_its_jobs() {
+    let mut c = running();
+    c.ok(Event::WorkerForgotten {
+        worker: worker("w1"),
+    });
+    assert_eq!(c.state.workers().count(), 0);
+    assert_eq!((c.phase(1), c.job(1).faults), (Phase::Queued, 1));
+    let again = c.step(Event::WorkerForgotten {
+        worker: worker("w1"),
+    });
+    assert_eq!(again, Err(Rejected::NoSuchWorker(worker("w1"))));
+    c.join("w1", 1);
+    c.pass(10, &["w1"]);
+    assert_eq!(c.worker_of(1), Some("w1"), "as a new machine");
+}

@@ -18,6 +18,7 @@ mod publishing;
 mod receipts;
 mod rules;
 mod runtimes;
+mod settings;
 mod shares;
 mod simulation;
 mod slowdown;

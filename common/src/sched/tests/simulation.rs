@@ -39,6 +39,8 @@ enum Act {
     Drain,
     /// An operator takes a job, or all of a machine's.
     Evict,
+    /// An admin takes a machine out of the cluster, whose agent may come back.
+    Forget,
     Lock,
     Link,
     /// An admin changes what a user or a group may have.
@@ -73,6 +75,7 @@ fn acts() -> impl Strategy<Value = Vec<(Act, u16)>> {
         1 => Just(Uncordon),
         1 => Just(Drain),
         1 => Just(Evict),
+        1 => Just(Forget),
         1 => Just(Lock),
         1 => Just(Link),
         2 => Just(Share),
@@ -467,6 +470,9 @@ impl World {
             Act::Uncordon => self.step(Event::CordonSet {
                 worker: worker(name),
                 cordon: None,
+            }),
+            Act::Forget => self.step(Event::WorkerForgotten {
+                worker: worker(name),
             }),
             Act::Lock => {
                 let until = self.cluster.now.after(Duration::from_secs(20));

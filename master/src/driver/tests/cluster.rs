@@ -130,7 +130,6 @@ impl Cluster {
             data_urls: vec![format!("http://{id}")],
             results_max_bytes: 1 << 30,
             checkpoint_max_bytes: 1 << 31,
-            settings: self.settings.clone(),
             handle: handle.clone(),
             heard: heard.clone(),
             metrics: Metrics::default(),

@@ -35,6 +35,7 @@ fn short(state: &State, job: &Job, reason: &Reason) -> String {
         Reason::Backoff { .. } => "waits to retry".to_owned(),
         Reason::ArrayLimit { max } => format!("array limit: {max}"),
         Reason::Locked(_) => "queue locked".to_owned(),
+        Reason::Closing { .. } => "master shuts down".to_owned(),
         Reason::BrokerDown => "broker unreachable".to_owned(),
         Reason::RunningLimit { max } => format!("user max {max} jobs"),
         Reason::GpuLimit { max } => format!("user max {} GPUs", gpus(*max)),
@@ -182,6 +183,12 @@ mod tests {
             (Reason::Backoff { until: NOW }, "waits to retry"),
             (Reason::ArrayLimit { max: 10_000 }, "array limit: 10000"),
             (Reason::Locked(lock), "queue locked"),
+            (
+                Reason::Closing {
+                    by: "root".parse().expect("a name"),
+                },
+                "master shuts down",
+            ),
             (Reason::BrokerDown, "broker unreachable"),
             (Reason::RunningLimit { max: 1000 }, "user max 1000 jobs"),
             (Reason::GpuLimit { max: 12_500 }, "user max 12.5 GPUs"),

@@ -4,6 +4,7 @@ pub(super) mod accounts;
 pub(super) mod audit_log;
 pub(super) mod bundles;
 pub(super) mod checkpoints;
+pub(super) mod control;
 pub(super) mod data;
 pub(super) mod events;
 pub(super) mod exec;

@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use dopq_common::api::{self, API_VERSION, ErrorCode};
 use dopq_common::broker::amqp::Rights;
+use dopq_common::chain::chain;
 use dopq_common::id::WorkerId;
 use dopq_common::sched::{Event, Rejected};
 
@@ -61,17 +62,36 @@ pub(in crate::http) async fn add(
     let change = AccountChange::NodeSet(record.clone());
     context.app.handle.change_account(change, entry).await?;
     drop(changing);
+    let broker = match context.app.broker.rights(&worker) {
+        Some(rights) => Some(account(&context, rights, password).await),
+        None => None,
+    };
     let created = api::NodeKeyCreated {
         info: info(&record),
         key: context.app.keys.made(&record).reveal().into(),
         cluster: context.app.settings.cluster.clone(),
-        broker: context
-            .app
-            .broker
-            .rights(&worker)
-            .map(|of| rights(of, password)),
+        broker,
     };
     Ok((StatusCode::CREATED, Json(created)))
+}
+
+/// Makes the worker's account at RabbitMQ if this master can. The key is made already, so a fault is told beside it.
+async fn account(context: &Ctx, of: Rights, password: String) -> api::BrokerRights {
+    let made = match &context.app.management {
+        Some(management) => Some(management.make_account(&of, &password).await),
+        None => None,
+    };
+    let mut rights = rights(of, password);
+    match made {
+        Some(Ok(())) => rights.made = true,
+        Some(Err(error)) => {
+            let fault = chain(&error);
+            tracing::warn!(error = fault, "cannot make a worker's account at RabbitMQ");
+            rights.fault = Some(fault);
+        }
+        None => {}
+    }
+    rights
 }
 
 /// Takes a node's key away and gives its jobs to others. Takes effect immediately.
@@ -137,5 +157,7 @@ fn rights(rights: Rights, password: String) -> api::BrokerRights {
         exchange,
         topic_write,
         topic_read,
+        made: false,
+        fault: None,
     }
 }

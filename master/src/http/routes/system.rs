@@ -79,6 +79,10 @@ fn components(board: &Board, model: &Model, now: Timestamp) -> Vec<api::Componen
             component.state = PartState::Degraded.as_str().to_owned();
             component.detail = locked(lock);
         }
+        if let (Part::Scheduler, Some(by)) = (part, model.state.closing()) {
+            component.state = PartState::Degraded.as_str().to_owned();
+            component.detail = format!("starts nothing: {by} is shutting this master down");
+        }
         component
     });
     parts.collect()

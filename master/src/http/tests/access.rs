@@ -46,10 +46,13 @@ const MAY: &[(&str, &str, &[Asker])] = &[
     ("POST", "/v1/queue/lock", &[Operator, Admin]),
     ("POST", "/v1/queue/unlock", &[Operator, Admin]),
     ("POST", "/v1/prune", &[Admin]),
+    ("POST", "/v1/reload", &[Admin]),
+    ("POST", "/v1/shutdown", &[Admin]),
     ("GET", "/v1/nodes", &[Anna, Bert, Operator, Admin]),
     ("POST", "/v1/nodes/{id}/cordon", &[Operator, Admin]),
     ("POST", "/v1/nodes/{id}/uncordon", &[Operator, Admin]),
     ("GET", "/v1/audit", &[Admin]),
+    ("DELETE", "/v1/nodes/{id}", &[Admin]),
     ("POST", "/v1/nodes/{id}/drain", &[Operator, Admin]),
     ("POST", "/v1/nodes/{id}/evict", &[Operator, Admin]),
     ("GET", "/v1/node-keys", &[Operator, Admin]),
@@ -126,7 +129,9 @@ fn the_tables_name_the_same_routes() {
 fn only_the_leader_changes_anything() {
     for route in table() {
         // Only the leader knows what users keep, excludes its own sweeps, and stores checkpoints.
-        let anywhere = route.path.starts_with("/data/") && !route.path.contains("/checkpoint");
+        let data = route.path.starts_with("/data/") && !route.path.contains("/checkpoint");
+        // Each master has its own settings and its own end.
+        let anywhere = data || matches!(route.path, "/v1/reload" | "/v1/shutdown");
         let expected = if route.verb == Verb::Get || anywhere {
             Who::Any
         } else {

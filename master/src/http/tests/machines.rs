@@ -1,6 +1,6 @@
 //! Machines are drained, and jobs evicted from them.
 
-use dopq_common::api::{ErrorCode, Job, Node, NodeList};
+use dopq_common::api::{ErrorCode, Job, Node, NodeList, NodeRemoved};
 use dopq_common::wire::{CLUSTER_HEADER, INSTANCE_HEADER, Standing};
 use serde_json::json;
 
@@ -138,4 +138,26 @@ async fn a_machine_of_another_cluster_is_told_so_whatever_its_key() {
     let request = request.token("wrong").header("dopq-worker", "gpu-1");
     let reply = request.header(CLUSTER_HEADER, "another").send().await;
     assert_eq!(reply.status.as_u16(), 409);
+}
+
+#[tokio::test]
+async fn a_machine_is_removed_once_it_is_empty() {
+    let world = World::new().await;
+    let job = world.running_job("anna", "gpu-1").await;
+    let root = world.token("root");
+    let remove = async |path: &str| world.request("DELETE", path).token(&root).send().await;
+    let refused = remove("/v1/nodes/gpu-1").await.error();
+    assert_eq!(refused.code, ErrorCode::Conflict);
+    assert!(refused.hint.contains("dopq drain gpu-1"), "{refused:?}");
+    let removed: NodeRemoved = remove("/v1/nodes/gpu-1?force=true").await.json();
+    assert_eq!((&*removed.name, removed.left.len()), ("gpu-1", 0));
+    let request = world.request("GET", "/v1/nodes");
+    let list: NodeList = request.token(&root).send().await.json();
+    assert_eq!(list.nodes, []);
+    let path = format!("/v1/jobs/{job}");
+    let request = world.request("GET", &path).token(&root);
+    let job: Job = request.send().await.json();
+    assert_eq!(job.state, "queued", "it runs elsewhere");
+    let again = remove("/v1/nodes/gpu-1").await.error();
+    assert_eq!(again.code, ErrorCode::NotFound);
 }

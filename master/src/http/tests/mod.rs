@@ -5,6 +5,7 @@ mod arrays;
 mod ask;
 mod audit;
 mod checkpoints;
+mod control;
 mod data;
 mod errors;
 mod estimates;

@@ -38,6 +38,7 @@ use crate::keys::NodeKeys;
 use crate::leader::{self, Standing};
 use crate::metrics::{Board, Metrics, Part, PartState};
 use crate::quota::Quota;
+use crate::reload::Reloader;
 use crate::retention;
 use crate::store::{self, Account, AccountChange, AuditEntry, LeaderInfo, Loaded, Store};
 use crate::telemetry::Heard;
@@ -125,7 +126,6 @@ impl World {
             data_urls: Vec::new(),
             results_max_bytes: 1 << 30,
             checkpoint_max_bytes: 1 << 31,
-            settings: scheduler(),
             handle: world.handle.clone(),
             heard: Heard::default(),
             metrics: app.metrics.clone(),
@@ -179,7 +179,7 @@ impl World {
             accounts,
             nodes: Vec::new(),
         };
-        view.reload(scheduler(), loaded);
+        view.reload(loaded);
         view.stand_by(leader_url.map(str::to_owned));
         world.router = assemble(Arc::clone(&world.context), table());
         world
@@ -222,10 +222,12 @@ impl World {
             bundles: bundles.clone(),
             pruner,
             audit,
+            management: None,
             intake,
             broker: broker.clone(),
             keys: NodeKeys::new(key.clone(), handle.view().clone(), true),
             settings,
+            reloader: Reloader::of_defaults(handle.clone()),
             metrics: Metrics::default(),
             board: Board::default(),
             shutdown: shutdown.clone(),
@@ -337,6 +339,11 @@ impl World {
             .body(bytes.to_vec())
             .send()
             .await
+    }
+
+    /// Is cancelled when the master is to end.
+    pub(super) fn shutdown(&self) -> &CancellationToken {
+        &self.context.app.shutdown
     }
 
     /// A machine with so many GPUs joins.
