@@ -26,8 +26,8 @@ pub(super) const MESSAGE_MAX_BYTES: usize = 64 * 1024;
 const PING: Duration = Duration::from_secs(15);
 /// Messages that wait for a slow client: a window of data, and what is said beside it.
 const WAITING: usize = 48;
-/// How long the last words may take to be written.
-const LAST_WORDS: Duration = Duration::from_secs(10);
+/// How long a client whose token does not hold any more may take to hear so.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// How a session ended, as its client is told.
 #[derive(Debug)]
@@ -71,8 +71,9 @@ impl Client {
         }
     }
 
-    /// Says the last word and closes the connection.
-    pub(super) async fn finish(self, event: &SessionEvent) {
+    /// Says the last word and closes the connection. What still waits is written first, however slow the client is, for as
+    /// long as `watch` holds.
+    pub(super) async fn finish(self, event: &SessionEvent, watch: &Watch) {
         let Self { out, writer, .. } = self;
         let abort = writer.abort_handle();
         let saying = async move {
@@ -83,8 +84,15 @@ impl Client {
             drop(out);
             writer.await
         };
-        if tokio::time::timeout(LAST_WORDS, saying).await.is_err() {
-            abort.abort();
+        let revoked = async {
+            while watch.holds() {
+                tokio::time::sleep(LOOK).await;
+            }
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        tokio::select! {
+            _ = saying => {}
+            () = revoked => abort.abort(),
         }
     }
 

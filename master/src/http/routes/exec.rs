@@ -98,7 +98,7 @@ async fn serve(context: Ctx, caller: Caller, watch: Watch, job: JobId, socket: W
             error: error.into_body().error,
         },
     };
-    client.finish(&event).await;
+    client.finish(&event, &watch).await;
 }
 
 /// Reads what the client wants, and opens the session.
