@@ -24,6 +24,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
         "Inspect",
         &[
             "ps", "queue", "show", "explain", "logs", "exec", "fetch", "usage", "status", "nodes",
+            "gpus",
         ],
     ),
     (
@@ -165,6 +166,8 @@ pub(crate) enum Command {
     Status,
     /// List nodes and their GPUs
     Nodes,
+    /// List GPUs: who holds each, and what it does
+    Gpus,
     /// Stop starting jobs on a node
     Cordon(commands::nodes::CordonArguments),
     /// Start jobs on a node again; ends a drain

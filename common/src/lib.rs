@@ -9,6 +9,7 @@
 //! - [`chain`]: one line for an error and its causes
 //! - [`secret`]: a text that `Debug` hides
 //! - [`penalty`], [`sched`]: whose turn it is and where
+//! - [`telemetry`]: what attempts use, summed up
 //! - [`sim`]: replays workloads through the same scheduler
 //! - [`agent`]: what a worker does with its attempts
 //! - [`wire`], [`record`], [`api`]: what goes over the broker, into the store, and over HTTP
@@ -32,5 +33,6 @@ pub mod secret;
 pub mod session;
 pub mod settings;
 pub mod sim;
+pub mod telemetry;
 pub mod time;
 pub mod wire;

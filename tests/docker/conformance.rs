@@ -472,8 +472,8 @@ async fn a_running_container_uses_something(bench: Bench) {
     let usage = Usage {
         cpu_cores: 0.5,
         memory_bytes: 1 << 20,
-        memory_peak_bytes: None,
         pids: 1,
+        ..Usage::default()
     };
     bench.script(BUSY, on().uses(usage));
     let id = bench.run(&bench.plan(1, BUSY)).await;

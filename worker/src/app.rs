@@ -8,7 +8,7 @@ use std::time::Duration;
 use dopq_common::agent::{Event, Seen, Settings, State};
 use dopq_common::broker::Broker;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,6 +32,7 @@ use crate::networks::{Identity, Networks, kept_ready};
 use crate::outbox::{self, Outbox};
 use crate::prepare::{Prepared, prepare, random};
 use crate::retention::{self, Retention};
+use crate::sample::{Sample, Sampler};
 use crate::upcoming::Upcoming;
 use crate::volumes::Volumes;
 use crate::{Options, leftovers, link, live, retry, sessions, standing};
@@ -199,7 +200,6 @@ pub(crate) async fn run_with(
         session: session.clone(),
         link: broker.link(),
     };
-    let (own, running) = (Arc::clone(&context), driver.running());
     let mut parts = JoinSet::new();
     parts.spawn(outbox.run(sender, life.clone()));
     parts.spawn(orders(Arc::clone(&context), broker.clone()));
@@ -211,7 +211,16 @@ pub(crate) async fn run_with(
     ));
     parts.spawn(prefetch::run(Arc::clone(&context)));
     let displaced = standing::watch(Arc::clone(&context));
-    parts.spawn(live::heartbeats(own, host, probed.gpus, session, running));
+    let (newest, samples) = watch::channel(Sample::default());
+    let sampler = Sampler {
+        context: Arc::clone(&context),
+        host,
+        gpus: probed.gpus,
+        running: driver.running(),
+        newest,
+    };
+    parts.spawn(sampler.run());
+    parts.spawn(live::heartbeats(Arc::clone(&context), session, samples));
     parts.spawn(inventory.run());
     parts.spawn(quotas::watch(Arc::clone(&context)));
     parts.spawn({
@@ -283,9 +292,10 @@ async fn probe_engine(engine: &Engine, options: &Options) -> EngineProbe {
             .ok()
     })
     .await;
-    let gpus = Gpus::open(options.settings.gpu, &options.name).await;
+    let settings = &options.settings;
+    let gpus = Gpus::open(settings.gpu, &options.name, &settings.data_dir).await;
     let devices = gpus.look().await.devices;
-    let offer = offer(options.settings.gpu, !devices.is_empty(), &info);
+    let offer = offer(settings.gpu, !devices.is_empty(), &info);
     let engine = &info.version;
     match info.builder {
         Builder::Current => tracing::info!(engine, "building images with BuildKit"),

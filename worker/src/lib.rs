@@ -38,6 +38,7 @@ mod remove;
 mod results;
 mod retention;
 mod retry;
+mod sample;
 mod sessions;
 mod standing;
 mod upcoming;

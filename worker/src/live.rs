@@ -4,50 +4,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dopq_common::broker::Broker;
-use dopq_common::id::AttemptId;
-use dopq_common::wire::{Heartbeat, JobUse, Live, topic};
-use futures::{StreamExt, stream};
+use dopq_common::wire::{Heartbeat, JobUse, Live, MESSAGE_MAX_BYTES, topic};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use crate::driver::{Context, Running, prefetch};
-use crate::gpu::Gpus;
-use crate::host::Host;
+use crate::driver::{Context, prefetch};
+use crate::sample::{self, Sample};
 
-const EVERY: Duration = Duration::from_secs(5);
-/// An engine takes a second or two for each container's figures; those that are late are left out.
-const STATS_PATIENCE: Duration = Duration::from_secs(4);
-const STATS_AT_ONCE: usize = 8;
-/// Containers whose figures are read for one sign of life, so that it fits into a message.
-const STATS_MOST: usize = 256;
+/// Attempts are told of until they take so many bytes, so that a sign of life fits into a message.
+const ATTEMPTS_BYTES: usize = MESSAGE_MAX_BYTES * 3 / 4;
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Gives signs of life until the worker ends.
+/// Gives signs of life until the worker ends. None waits for figures to be read.
 pub(crate) async fn heartbeats(
     context: Arc<Context>,
-    host: Arc<Host>,
-    gpus: Arc<Gpus>,
     session: String,
-    running: watch::Receiver<Running>,
+    newest: watch::Receiver<Sample>,
 ) {
     let topic = topic::heartbeat(&context.options.name);
-    let mut every = tokio::time::interval(EVERY);
+    let mut every = tokio::time::interval(sample::EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         every.tick().await;
-        let looked = tokio::task::spawn_blocking({
-            let host = Arc::clone(&host);
-            move || host.look()
-        });
-        let containers = Arc::clone(&running.borrow());
-        let (host_use, gpu_look, attempts) =
-            tokio::join!(looked, gpus.look(), uses(&context, &containers));
+        let (host, gpus, attempts) = newest.borrow().fresh(Instant::now());
         let heartbeat = Heartbeat {
             worker: context.options.name.clone(),
             session: session.clone(),
             at_ms: context.clock.now().as_millis(),
-            host: host_use.unwrap_or_default(),
-            gpus: gpu_look.uses,
-            attempts,
+            host,
+            gpus,
+            attempts: bounded(attempts, ATTEMPTS_BYTES),
             kept: context.retention.kept(context.images.made_ahead()),
         };
         let message = Live::Heartbeat(Box::new(heartbeat));
@@ -55,32 +41,16 @@ pub(crate) async fn heartbeats(
     }
 }
 
-async fn uses(context: &Arc<Context>, running: &Running) -> Vec<JobUse> {
-    let containers: Vec<_> = running.iter().take(STATS_MOST).cloned().collect();
-    let each = containers
-        .into_iter()
-        .map(|(attempt, container)| use_of(Arc::clone(context), attempt, container));
-    let mut read = Vec::new();
-    let mut all = stream::iter(each).buffer_unordered(STATS_AT_ONCE);
-    let until = tokio::time::Instant::now() + STATS_PATIENCE;
-    // What was read in time is told; the rest is told with a later sign of life.
-    while let Ok(Some(used)) = tokio::time::timeout_at(until, all.next()).await {
-        read.push(used);
-    }
-    read
-}
-
-async fn use_of(context: Arc<Context>, attempt: AttemptId, container: Arc<str>) -> JobUse {
-    let mut used = JobUse {
-        attempt,
-        cpu_cores: 0.0,
-        memory_bytes: 0,
-    };
-    if let Ok(usage) = context.engine.stats(&container).await {
-        used.cpu_cores = usage.cpu_cores;
-        used.memory_bytes = usage.memory_bytes;
-    }
-    used
+/// As many as fit into so many bytes; every attempt's figures are kept on this machine all the same.
+fn bounded(mut attempts: Vec<JobUse>, most: usize) -> Vec<JobUse> {
+    let mut bytes = 0;
+    let fit = attempts.iter().take_while(|used| {
+        bytes += serde_json::to_vec(used).map_or(most, |text| text.len() + 1);
+        bytes <= most
+    });
+    let fit = fit.count();
+    attempts.truncate(fit);
+    attempts
 }
 
 /// Answers the masters' requests until the worker ends.
@@ -111,5 +81,36 @@ fn take(context: &Context, body: &[u8]) {
         Ok(Live::Heartbeat(_) | Live::LogTail { .. } | Live::Unknown) | Err(_) => {
             tracing::debug!("cannot parse a request");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dopq_common::telemetry::Io;
+
+    use super::*;
+
+    #[test]
+    fn a_sign_of_life_fits_into_a_message() {
+        let used = |job: u64| JobUse {
+            attempt: format!("{job}.1-{}", "ab".repeat(16))
+                .parse()
+                .expect("an attempt"),
+            cpu_cores: 255.999,
+            memory_bytes: 1 << 40,
+            pids: 4096,
+            io: Io {
+                disk_read_bytes: 1 << 50,
+                disk_written_bytes: 1 << 50,
+                received_bytes: 1 << 50,
+                sent_bytes: 1 << 50,
+            },
+        };
+        let all: Vec<_> = (0..1000).map(|job| used(1_000_000 + job)).collect();
+        assert_eq!(bounded(all[..50].to_vec(), ATTEMPTS_BYTES).len(), 50);
+        let fit = bounded(all, ATTEMPTS_BYTES);
+        let text = serde_json::to_vec(&fit).expect("JSON");
+        assert!((100..1000).contains(&fit.len()), "{}", fit.len());
+        assert!(text.len() <= ATTEMPTS_BYTES + 2, "{}", text.len());
     }
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use dopq_common::api::{
-    API_VERSION, AuditPage, Bundle, CordonRequest, DrainRequest, ErrorCode, Explanation, Group,
-    GroupList, Job, JobPage, Limits, LockRequest, NewNodeKey, NewToken, NewUser, NodeKeyCreated,
-    NodeKeyList, NodeList, NodeRemoved, PriorityRequest, PruneRequest, Pruned, Queue, Reloaded,
-    RetryRequest, ShutdownMode, ShutdownRequest, ShuttingDown, Status, SubmitRequest, TokenCreated,
-    Usage, User, UserList, WhoAmI,
+    API_VERSION, AuditPage, Bundle, CordonRequest, DrainRequest, ErrorCode, Explanation, GpuList,
+    Group, GroupList, Job, JobPage, Limits, LockRequest, NewNodeKey, NewToken, NewUser,
+    NodeKeyCreated, NodeKeyList, NodeList, NodeRemoved, PriorityRequest, PruneRequest, Pruned,
+    Queue, Reloaded, RetryRequest, ShutdownMode, ShutdownRequest, ShuttingDown, Status,
+    SubmitRequest, TokenCreated, Usage, User, UserList, WhoAmI,
 };
 use dopq_common::id::{Digest, JobId, JobName};
 use indicatif::ProgressBar;
@@ -77,6 +77,11 @@ impl Client {
     /// `GET /v1/nodes`.
     pub(crate) async fn nodes(&self) -> Result<NodeList, Error> {
         self.fetch(&Call::new(Method::GET, &["nodes"])).await
+    }
+
+    /// `GET /v1/gpus`.
+    pub(crate) async fn gpus(&self) -> Result<GpuList, Error> {
+        self.fetch(&Call::new(Method::GET, &["gpus"])).await
     }
 
     /// `GET /v1/users`.

@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeZone, Utc};
 use dopq_common::api::{Array, Checkpoint, ExpectedStart, Job, JobPage, Results};
 use dopq_common::id::{JobId, JobName};
 
+use super::gpus::percent;
 use crate::output::text::{self, age, between, bytes, count, instant};
 use crate::output::{Cell, Column, Table, Tone};
 
@@ -173,9 +174,12 @@ pub(super) fn table(page: &JobPage, now: DateTime<Utc>) -> Table {
         Column::number("AGE"),
         Column::number("RAN").spare(),
         Column::text("NODE").spare(),
+        Column::number("GPU%").spare(),
+        Column::number("MEMORY").spare(),
         Column::text("REMARK").at_least(20),
     ]);
     for job in &page.jobs {
+        let doing = job.now.as_ref();
         table.row([
             name(job).to_string().into(),
             (&job.name).into(),
@@ -185,6 +189,13 @@ pub(super) fn table(page: &JobPage, now: DateTime<Utc>) -> Table {
             age(job.submitted_at, now).into(),
             run_time(job, now).into(),
             job.worker.as_deref().unwrap_or("").into(),
+            doing
+                .and_then(|now| now.gpu_utilization_ratio)
+                .map_or_else(String::new, percent)
+                .into(),
+            doing
+                .map_or_else(String::new, |now| bytes(now.memory_bytes))
+                .into(),
             remark(job).into(),
         ]);
     }

@@ -6,6 +6,7 @@ use dopq_common::api::{Node, NodeList};
 
 use super::context::Context;
 use super::drain;
+use super::gpus::percent;
 use super::status::state;
 use crate::exit;
 use crate::failure::Failure;
@@ -41,6 +42,7 @@ fn table(nodes: &NodeList, now: DateTime<Utc>) -> Table {
         Column::text("MODELS").at_least(16).spare(),
         Column::number("MEMORY"),
         Column::text("JOBS"),
+        Column::number("GPU%").spare(),
         Column::number("CPUS").spare(),
         Column::number("SEEN").spare(),
         Column::text("HOST").spare(),
@@ -67,6 +69,7 @@ fn table(nodes: &NodeList, now: DateTime<Utc>) -> Table {
             )
             .into(),
             jobs.join(",").into(),
+            busy(node).into(),
             format!("{:.1}/{:.1}", node.cpu_cores_held, node.cpu_cores).into(),
             node.last_seen_at
                 .map_or_else(|| "never".to_owned(), |at| age(at, now))
@@ -94,6 +97,16 @@ fn gpus(node: &Node) -> String {
         text
     } else {
         format!("{text} ({broken} broken)")
+    }
+}
+
+/// How busy its GPUs are on average, when that is known.
+fn busy(node: &Node) -> String {
+    let known = node.gpus.iter().filter_map(|gpu| gpu.utilization_ratio);
+    let known: Vec<f64> = known.collect();
+    match u32::try_from(known.len()) {
+        Ok(count @ 1..) => percent(known.iter().sum::<f64>() / f64::from(count)),
+        Ok(0) | Err(_) => String::new(),
     }
 }
 

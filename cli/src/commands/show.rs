@@ -8,6 +8,7 @@ use dopq_common::api::Job;
 
 use super::context::Context;
 use super::follow::hint;
+use super::gpus;
 use super::jobs;
 use crate::exit;
 use crate::failure::Failure;
@@ -122,6 +123,7 @@ where
     );
     add("Ran", text(&jobs::run_time(job, now)));
     add("Expected run", expected(job).map(Cell::from));
+    add("Now", job.now.as_ref().map(|now| gpus::job_now(now).into()));
     add("Log", job.log_bytes.map(|size| bytes(size).into()));
     if let Some(results) = &job.results {
         add("Results", text(&jobs::results(results)));

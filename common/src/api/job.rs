@@ -85,6 +85,9 @@ pub struct Job {
     /// When it is expected to be given a machine, while it waits. Only `GET /v1/jobs/{id}` fills it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_start: Option<ExpectedStart>,
+    /// What it uses now, while it runs and if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now: Option<super::JobNow>,
     /// Every change of state, oldest first. Only `GET /v1/jobs/{id}` fills it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timeline: Vec<TimelineEntry>,

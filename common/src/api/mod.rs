@@ -5,6 +5,7 @@
 
 mod audit;
 mod error;
+mod gpu;
 mod group;
 mod job;
 mod node_key;
@@ -16,6 +17,7 @@ mod usage;
 
 pub use audit::{AuditLine, AuditPage};
 pub use error::{ErrorBody, ErrorCode, ErrorResponse, Fault};
+pub use gpu::{Gpu, GpuHolder, GpuList, GpuNow, JobNow};
 pub use group::{Group, GroupList};
 pub use job::{
     Array, Checkpoint, ExpectedStart, Explanation, Job, JobPage, LeftOut, Outcome, PriorityRequest,

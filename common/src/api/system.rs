@@ -107,6 +107,12 @@ pub struct Node {
     pub memory_held_bytes: u64,
     /// Ids of the jobs on it.
     pub jobs: Vec<u64>,
+    /// How busy all its cores are, 0 to 1, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_ratio: Option<f64>,
+    /// Bytes that the whole machine uses, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_used_bytes: Option<u64>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// Names of the volumes that it offers.

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AttemptId, GpuId, WorkerId};
+use crate::telemetry::Io;
 
 /// The topics of the live exchange.
 pub mod topic {
@@ -79,7 +80,8 @@ pub enum Live {
     Unknown,
 }
 
-/// A worker's sign of life, every 5 s.
+/// A worker's sign of life, every 2 s, with its newest figures. It never waits for them to be read, so that a GPU or
+/// an engine that hangs does not make the worker look lost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Heartbeat {
     /// Who.
@@ -141,6 +143,48 @@ pub struct GpuUse {
     pub temperature_celsius: f64,
     /// Watts.
     pub power_watts: f64,
+    /// Joules since the driver was loaded, or since the worker's start where the GPU does not count them.
+    #[serde(default)]
+    pub energy_joules: f64,
+    /// Of its multiprocessors, in MHz, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_mhz: Option<u32>,
+    /// Of its memory, in MHz, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_clock_mhz: Option<u32>,
+    /// Memory errors since the driver was loaded that were not corrected; absent without ECC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ecc_errors: Option<u64>,
+    /// Errors that the driver reported since the worker's start.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub xid_errors: u64,
+    /// NVIDIA's number of the last of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_xid: Option<u64>,
+    /// Processes that compute on it, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u32>,
+}
+
+impl GpuUse {
+    /// A GPU of which nothing is known but that it is there.
+    #[must_use]
+    pub const fn unknown(id: GpuId) -> Self {
+        Self {
+            id,
+            utilization_ratio: 0.0,
+            memory_used_bytes: 0,
+            temperature_celsius: 0.0,
+            power_watts: 0.0,
+            energy_joules: 0.0,
+            clock_mhz: None,
+            memory_clock_mhz: None,
+            ecc_errors: None,
+            xid_errors: 0,
+            last_xid: None,
+            processes: None,
+        }
+    }
 }
 
 /// What an attempt uses.
@@ -152,4 +196,15 @@ pub struct JobUse {
     pub cpu_cores: f64,
     /// Bytes in use.
     pub memory_bytes: u64,
+    /// Processes and threads.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub pids: u64,
+    /// What it has read and written since its start.
+    #[serde(default, skip_serializing_if = "Io::is_none")]
+    pub io: Io,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

@@ -132,6 +132,7 @@ pub(super) fn table() -> Vec<Route> {
     t.add(Post, "/v1/shutdown", by(Admin), control::shutdown)
         .anywhere();
     t.add(Get, "/v1/nodes", by(User), nodes::list);
+    t.add(Get, "/v1/gpus", by(User), nodes::gpus);
     t.add(Post, "/v1/nodes/{id}/cordon", by(Operator), nodes::cordon);
     t.add(
         Post,

@@ -9,10 +9,13 @@ use dopq_common::sched::{self, Health};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::families::Metrics;
+use super::gauges::{Gauges, Sample};
+use super::telemetry;
 use crate::clock;
 use crate::view::{Model, Role, View};
 
@@ -45,21 +48,24 @@ impl fmt::Debug for FromModel {
     }
 }
 
-/// A sample: its labels and its value.
-type Sample = (Vec<(&'static str, String)>, f64);
-
-/// One family of gauges.
-struct Gauges {
-    name: &'static str,
-    help: &'static str,
-    unit: Option<Unit>,
-    samples: Vec<Sample>,
-}
-
 impl Collector for FromModel {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         // Read first, write after, so that a slow scrape does not hold the model.
-        for family in self.view.read(families) {
+        let (gauges, counters) = self
+            .view
+            .read(|model| (families(model), telemetry::counters(model)));
+        for family in counters {
+            let mut metric = encoder.encode_descriptor(
+                family.name,
+                family.help,
+                family.unit.as_ref(),
+                MetricType::Counter,
+            )?;
+            for (labels, value) in &family.samples {
+                ConstCounter::new(*value).encode(metric.encode_family(labels)?)?;
+            }
+        }
+        for family in gauges {
             let mut metric = encoder.encode_descriptor(
                 family.name,
                 family.help,
@@ -100,6 +106,7 @@ fn families(model: &Model) -> Vec<Gauges> {
     ];
     families.extend(worker_disks(model));
     families.extend(gpus(model));
+    families.extend(telemetry::gauges(model));
     families
 }
 

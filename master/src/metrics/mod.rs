@@ -6,6 +6,8 @@
 mod board;
 mod collect;
 mod families;
+mod gauges;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 

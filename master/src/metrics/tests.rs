@@ -47,6 +47,11 @@ fn a_scrape_has_every_family_in_base_units() {
         "dopq_leader 0.0",
         "# TYPE dopq_gpu_utilization_ratio gauge",
         "# TYPE dopq_worker_gpus gauge",
+        "# TYPE dopq_gpu_energy_joules counter",
+        "# TYPE dopq_gpu_xid_errors counter",
+        "# TYPE dopq_gpu_clock_hertz gauge",
+        "# TYPE dopq_worker_cpu_ratio gauge",
+        "# TYPE dopq_user_memory_bytes gauge",
         "# TYPE dopq_worker_images gauge",
         "# TYPE DCGM_FI_DEV_GPU_UTIL gauge",
     ] {

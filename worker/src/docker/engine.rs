@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::build::BuildRequest;
+use super::cgroup::Cgroup;
 use super::client::Client;
 use super::error::{BuildError, Error};
 #[cfg(any(test, feature = "fake-engine"))]
@@ -273,6 +274,24 @@ impl Engine {
     /// Any.
     pub async fn oom_noted(&self, id: &str, until: Timestamp) -> Result<bool, Error> {
         either!(self, engine => engine.oom_noted(id, until).await)
+    }
+
+    /// Where the kernel keeps the figures of a running container; `None` when this process cannot read them.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when it does not run; and any other.
+    pub(crate) async fn cgroup(&self, id: &str) -> Result<Option<Cgroup>, Error> {
+        match self {
+            Self::Docker(client) => {
+                let pid = client.inspect(id).await?.and_then(|found| found.pid);
+                let pid = pid.ok_or_else(|| Error::NotFound {
+                    message: format!("container {id} does not run"),
+                })?;
+                Ok(Cgroup::find(pid, id))
+            }
+            #[cfg(any(test, feature = "fake-engine"))]
+            Self::Fake(_) => Ok(None),
+        }
     }
 
     /// The present resource usage of a running container.

@@ -6,6 +6,7 @@
 
 mod body;
 mod build;
+mod cgroup;
 mod client;
 mod demux;
 mod engine;
@@ -35,6 +36,7 @@ mod wait_program;
 #[cfg(any(test, feature = "fake-engine"))]
 pub use build::without_names;
 pub use build::{BuildLimits, BuildNetwork, BuildRequest, Pull, SecretFiles};
+pub(crate) use cgroup::Cgroup;
 pub use client::Client;
 pub use engine::Engine;
 pub use error::{BuildError, Error, Source};

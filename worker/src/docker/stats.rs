@@ -2,8 +2,10 @@
 
 use bollard::models::{ContainerCpuStats, ContainerMemoryStats, ContainerStatsResponse};
 use bollard::query_parameters::StatsOptions;
+use dopq_common::telemetry::Io;
 use futures::StreamExt;
 
+use super::cgroup::add_disk;
 use super::client::Client;
 use super::error::Error;
 use super::types::Usage;
@@ -43,7 +45,28 @@ fn usage(sample: &ContainerStatsResponse) -> Usage {
         memory_bytes: in_use(&memory),
         memory_peak_bytes: memory.max_usage,
         pids: pids.unwrap_or_default(),
+        io: io(sample),
     }
+}
+
+/// What went over its disks and networks.
+fn io(sample: &ContainerStatsResponse) -> Io {
+    let mut io = Io::default();
+    let disks = sample.blkio_stats.as_ref();
+    let disks = disks.and_then(|disks| disks.io_service_bytes_recursive.as_deref());
+    for entry in disks.into_iter().flatten() {
+        let what = entry.op.as_deref().unwrap_or_default();
+        add_disk(&mut io, what, entry.value.unwrap_or_default());
+    }
+    for network in sample
+        .networks
+        .iter()
+        .flat_map(|networks| networks.values())
+    {
+        io.received_bytes += network.rx_bytes.unwrap_or_default();
+        io.sent_bytes += network.tx_bytes.unwrap_or_default();
+    }
+    io
 }
 
 /// The container's fraction of the machine's CPU time between the samples, times the number of CPUs.

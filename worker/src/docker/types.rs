@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::Bytes;
+use dopq_common::telemetry::Io;
 use dopq_common::time::Timestamp;
 
 /// The engine's properties, read at the worker's start.
@@ -154,6 +155,8 @@ pub struct Usage {
     pub memory_peak_bytes: Option<u64>,
     /// Processes and threads.
     pub pids: u64,
+    /// What it has read and written since its start.
+    pub io: Io,
 }
 
 /// A piece of a container's output.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use dopq_common::agent::{self, Act, Attempt, Effects, Event, Orders, State};
 use dopq_common::broker::Delivery;
 use dopq_common::id::{AttemptId, Epoch};
+use dopq_common::resources::GpuShare;
 use dopq_common::wire::NumberedReport;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -29,8 +30,17 @@ const TICK: Duration = Duration::from_secs(10);
 /// How long reports may take to go out when the worker ends on purpose.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// A container that may be running.
-pub(crate) type Running = Arc<Vec<(AttemptId, Arc<str>)>>;
+/// The attempts whose container may be running, by id.
+pub(crate) type Running = Arc<Vec<RunningAttempt>>;
+
+/// An attempt whose container may be running.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RunningAttempt {
+    pub(crate) id: AttemptId,
+    pub(crate) container: Arc<str>,
+    /// What it holds of GPUs.
+    pub(crate) gpus: Vec<GpuShare>,
+}
 
 /// Owns the state.
 pub(crate) struct Driver {
@@ -221,8 +231,15 @@ impl Driver {
     }
 
     fn show_all_running(&self) {
-        let running = self.may_run.iter();
-        let running = running.map(|(id, container)| (*id, Arc::clone(container)));
+        let running = self.may_run.iter().map(|(id, container)| {
+            let attempt = self.work.state.attempt(*id);
+            let run = attempt.and_then(|attempt| attempt.run.as_ref());
+            RunningAttempt {
+                id: *id,
+                container: Arc::clone(container),
+                gpus: run.map_or_else(Vec::new, |run| run.order.allocation.gpus.clone()),
+            }
+        });
         self.running.send_replace(Arc::new(running.collect()));
     }
 }

@@ -8,6 +8,15 @@ use dopq_common::wire::GpuUse;
 pub(crate) struct Look {
     /// The GPUs in the machine's order.
     pub(crate) devices: Vec<GpuDevice>,
-    /// The usage of the healthy ones.
-    pub(crate) uses: Vec<GpuUse>,
+    /// What the healthy ones do.
+    pub(crate) measured: Vec<Measured>,
+}
+
+/// What one GPU does.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Measured {
+    /// Its figures.
+    pub(crate) usage: GpuUse,
+    /// Whether it counts its energy itself.
+    pub(crate) counts_energy: bool,
 }

@@ -9,13 +9,14 @@ mod devices;
 mod look;
 mod nvml;
 mod simulated;
+mod xid;
+
+use std::path::Path;
 
 use dopq_common::id::WorkerId;
-use dopq_common::resources::GpuDevice;
-use dopq_common::wire::GpuUse;
 
 pub(crate) use access::{Offer, offer};
-pub(crate) use look::Look;
+pub(crate) use look::{Look, Measured};
 
 use crate::options::GpuOptions;
 
@@ -25,16 +26,17 @@ pub(crate) enum Gpus {
     /// None.
     None,
     /// Simulated ones.
-    Simulated(Vec<GpuDevice>),
+    Simulated(simulated::Simulated),
     /// The machine's own.
     Nvml(nvml::Nvml),
 }
 
 impl Gpus {
-    /// Opens the configured source. A machine without NVIDIA's library has no GPUs, which is not an error.
-    pub(crate) async fn open(options: GpuOptions, worker: &WorkerId) -> Self {
+    /// Opens the configured source. A machine without NVIDIA's library has no GPUs, which is not an error. Simulated
+    /// GPUs do what a file in `data_dir` says.
+    pub(crate) async fn open(options: GpuOptions, worker: &WorkerId, data_dir: &Path) -> Self {
         if let Some(count) = options.simulated {
-            return Self::Simulated(simulated::devices(worker, count));
+            return Self::Simulated(simulated::Simulated::new(worker, count, data_dir));
         }
         match options.mode {
             crate::GpuMode::None => Self::None,
@@ -55,19 +57,7 @@ impl Gpus {
     pub(crate) async fn look(&self) -> Look {
         match self {
             Self::None => Look::default(),
-            Self::Simulated(devices) => Look {
-                devices: devices.clone(),
-                uses: devices
-                    .iter()
-                    .map(|device| GpuUse {
-                        id: device.id.clone(),
-                        utilization_ratio: 0.0,
-                        memory_used_bytes: 0,
-                        temperature_celsius: 0.0,
-                        power_watts: 0.0,
-                    })
-                    .collect(),
-            },
+            Self::Simulated(simulated) => simulated.look(),
             Self::Nvml(nvml) => nvml.look().await,
         }
     }

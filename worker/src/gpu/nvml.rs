@@ -13,13 +13,14 @@ use std::time::Duration;
 use dopq_common::id::GpuId;
 use dopq_common::resources::{ByteSize, GpuDevice};
 use dopq_common::wire::GpuUse;
-use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
+use nvml_wrapper::enum_wrappers::device::{Clock, EccCounter, MemoryError, TemperatureSensor};
 use nvml_wrapper::error::NvmlError;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::devices::open_devices;
-use super::look::Look;
+use super::look::{Look, Measured};
+use super::xid::{Watch, Xids};
 
 /// Where the GPUs' device files are.
 const DEVICES: &str = "/dev";
@@ -30,7 +31,7 @@ const NOBODY: u32 = u32::MAX;
 type Reply = oneshot::Sender<Result<BTreeMap<u32, Seen>, String>>;
 
 /// One GPU at one look.
-type Seen = Result<(GpuDevice, GpuUse), String>;
+type Seen = Result<(GpuDevice, Measured), String>;
 
 /// Calls the library.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ struct Shared {
     /// The index of the GPU being read.
     reading: AtomicU32,
     quarantined: Mutex<BTreeSet<u32>>,
+    /// The errors that the driver reported, over the lives of the threads.
+    xids: Mutex<Xids>,
 }
 
 impl Nvml {
@@ -55,6 +58,7 @@ impl Nvml {
             shared: Arc::new(Shared {
                 reading: AtomicU32::new(NOBODY),
                 quarantined: Mutex::new(BTreeSet::new()),
+                xids: Mutex::default(),
             }),
             known: Mutex::new(BTreeMap::new()),
         };
@@ -83,10 +87,10 @@ impl Nvml {
             ..device
         });
         let devices = devices.collect();
-        let uses = seen.into_values().filter_map(|seen| Some(seen.ok()?.1));
+        let measured = seen.into_values().filter_map(|seen| Some(seen.ok()?.1));
         Look {
             devices,
-            uses: uses.collect(),
+            measured: measured.collect(),
         }
     }
 
@@ -149,7 +153,11 @@ impl Nvml {
             .spawn(move || {
                 let library = nvml_wrapper::Nvml::init();
                 let mut open = Vec::new();
+                let watch = library.as_ref().ok().and_then(Watch::begin);
                 for reply in questions {
+                    if let Some(watch) = &watch {
+                        watch.drain(&mut shared.xids.lock());
+                    }
                     let seen = match &library {
                         Ok(library) => read_all(library, &shared),
                         Err(error) => Err(error.to_string()),
@@ -177,14 +185,17 @@ fn read_all(library: &nvml_wrapper::Nvml, shared: &Shared) -> Result<BTreeMap<u3
             continue;
         }
         shared.reading.store(index, Ordering::SeqCst);
-        let seen = read(library, index).map_err(|error| error.to_string());
+        let mut seen = read(library, index).map_err(|error| error.to_string());
+        if let Ok((_, measured)) = &mut seen {
+            shared.xids.lock().tell(&mut measured.usage);
+        }
         all.insert(index, seen);
     }
     shared.reading.store(NOBODY, Ordering::SeqCst);
     Ok(all)
 }
 
-fn read(library: &nvml_wrapper::Nvml, index: u32) -> Result<(GpuDevice, GpuUse), NvmlError> {
+fn read(library: &nvml_wrapper::Nvml, index: u32) -> Result<(GpuDevice, Measured), NvmlError> {
     let device = library.device_by_index(index)?;
     let uuid = device.uuid()?;
     let memory = device.memory_info()?;
@@ -199,14 +210,34 @@ fn read(library: &nvml_wrapper::Nvml, index: u32) -> Result<(GpuDevice, GpuUse),
     let utilization = optional(device.utilization_rates())?;
     let temperature = optional(device.temperature(TemperatureSensor::Gpu))?;
     let power = optional(device.power_usage())?;
-    let used = GpuUse {
-        id,
+    let millijoules = optional(device.total_energy_consumption())?;
+    let ecc = device.total_ecc_errors(MemoryError::Uncorrected, EccCounter::Volatile);
+    let processes = optional(device.running_compute_processes_count())?;
+    let usage = GpuUse {
         utilization_ratio: utilization.map_or(0.0, |rates| f64::from(rates.gpu) / 100.0),
         memory_used_bytes: memory.used,
         temperature_celsius: temperature.map_or(0.0, f64::from),
         power_watts: power.map_or(0.0, |milliwatts| f64::from(milliwatts) / 1000.0),
+        energy_joules: millijoules.map_or(0.0, joules),
+        clock_mhz: optional(device.clock_info(Clock::SM))?,
+        memory_clock_mhz: optional(device.clock_info(Clock::Memory))?,
+        ecc_errors: optional(ecc)?,
+        processes,
+        ..GpuUse::unknown(id)
     };
-    Ok((described, used))
+    let measured = Measured {
+        usage,
+        counts_energy: millijoules.is_some(),
+    };
+    Ok((described, measured))
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "no GPU has used 2^53 mJ, which take centuries"
+)]
+fn joules(millijoules: u64) -> f64 {
+    millijoules as f64 / 1000.0
 }
 
 /// `None` for values that the model does not report; an error for a lost or unknown GPU.

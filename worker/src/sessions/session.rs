@@ -269,8 +269,8 @@ impl Session {
     fn container(&self) -> Option<Arc<str>> {
         let running = self.running.borrow();
         let mut running = running.iter();
-        let found = running.find(|(attempt, _)| *attempt == self.open.attempt);
-        found.map(|(_, container)| Arc::clone(container))
+        let found = running.find(|running| running.id == self.open.attempt);
+        found.map(|running| Arc::clone(&running.container))
     }
 
     async fn end(&mut self, end: SessionEnd) {
@@ -295,7 +295,7 @@ impl Session {
 
 /// Waits until the attempt's container may not run any more.
 async fn gone(running: &mut watch::Receiver<Running>, attempt: AttemptId) {
-    let is_gone = |running: &Running| !running.iter().any(|(id, _)| *id == attempt);
+    let is_gone = |running: &Running| !running.iter().any(|running| running.id == attempt);
     if running.wait_for(is_gone).await.is_err() {
         std::future::pending::<()>().await;
     }

@@ -10,7 +10,7 @@ use crate::settings::{Field, Key, Layers, Named, at_least};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Workers beat every 5 s; anything shorter would call a healthy one silent.
+/// Workers beat every 2 s; anything shorter would call a healthy one silent.
 const SHORTEST_SILENCE: Duration = Duration::from_secs(6);
 
 crate::settings! {

@@ -7,6 +7,7 @@ use dopq_common::resources::GpuAmount;
 use dopq_common::sched::{self, Forecast};
 use dopq_common::time::Timestamp;
 
+use super::gpu::job_now;
 use super::positions::Positions;
 use super::reason::why;
 use super::tasks;
@@ -65,6 +66,7 @@ pub(in crate::http) fn job_page_item(
         }),
         expected_start: None,
         checkpoint: None,
+        now: job_now(model, now, job),
         timeline: Vec::new(),
     }
 }

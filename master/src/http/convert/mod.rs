@@ -1,5 +1,6 @@
 //! Turns the read model's values into the API's words.
 
+mod gpu;
 mod group;
 mod job;
 mod limits;
@@ -10,6 +11,7 @@ mod tasks;
 mod usage;
 mod user;
 
+pub(super) use gpu::gpus;
 pub(super) use group::group;
 pub(super) use job::{expected_start, job_page_item, job_with_timeline, queue_entry, waiting_task};
 pub(super) use limits::guards;

@@ -1,12 +1,11 @@
 //! Machines, with what jobs hold and what their last heartbeat reported.
 
 use dopq_common::api;
-use dopq_common::id::GpuId;
 use dopq_common::resources::{MilliCpu, MilliGpu};
 use dopq_common::sched::{self, Health, Worker};
 use dopq_common::time::Timestamp;
-use dopq_common::wire::GpuUse;
 
+use super::gpu::gpu_use;
 use crate::http::caller::Caller;
 use crate::metrics::health_word;
 use crate::view::Model;
@@ -17,6 +16,8 @@ pub(in crate::http) fn node(model: &Model, caller: &Caller, worker: &Worker) -> 
     let live = model.live.get(&worker.id);
     let machine = &worker.machine;
     let beat = live.and_then(|live| live.heartbeat.as_ref());
+    let host = beat.map(|(_, beat)| &beat.host);
+    let host = host.filter(|host| host.memory_total_bytes > 0);
     let gpus = worker.capacity.gpus.iter().map(|gpu| {
         let usage = beat.and_then(|(_, beat)| gpu_use(&beat.gpus, &gpu.id));
         let held = held.gpus.get(&gpu.id).copied().unwrap_or_default();
@@ -51,6 +52,8 @@ pub(in crate::http) fn node(model: &Model, caller: &Caller, worker: &Worker) -> 
         cpu_cores_held: cores(held.cpu),
         memory_bytes: worker.capacity.memory.0,
         memory_held_bytes: held.memory.0,
+        cpu_ratio: host.map(|host| host.cpu_ratio),
+        memory_used_bytes: host.map(|host| host.memory_used_bytes),
         jobs: jobs.map(|id| id.0).collect(),
         labels: worker.capacity.labels.clone(),
         volumes: worker
@@ -110,10 +113,6 @@ fn drain(worker: &Worker, jobs: usize) -> Option<api::NodeDrain> {
         jobs_left: u64::try_from(jobs).unwrap_or(u64::MAX),
         deadline: drain.deadline.map(Timestamp::to_datetime),
     })
-}
-
-fn gpu_use<'a>(gpus: &'a [GpuUse], id: &GpuId) -> Option<&'a GpuUse> {
-    gpus.iter().find(|gpu| gpu.id == *id)
 }
 
 #[expect(

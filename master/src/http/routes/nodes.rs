@@ -15,7 +15,7 @@ use crate::clock;
 use crate::driver::ActError;
 use crate::http::app::Ctx;
 use crate::http::caller::Caller;
-use crate::http::convert::node;
+use crate::http::convert::{gpus as gpus_of, node};
 use crate::http::error::{Error, Result};
 use crate::http::extract::{self, Id, Params};
 use crate::http::routes::{audit, line};
@@ -33,6 +33,19 @@ pub(in crate::http) async fn list(
     Json(api::NodeList {
         version: API_VERSION,
         nodes,
+    })
+}
+
+/// Every GPU of every machine.
+pub(in crate::http) async fn gpus(
+    State(context): State<Ctx>,
+    Extension(caller): Extension<Caller>,
+) -> Json<api::GpuList> {
+    let now = clock::now();
+    let gpus = context.view().read(|model| gpus_of(model, &caller, now));
+    Json(api::GpuList {
+        version: API_VERSION,
+        gpus,
     })
 }
 

@@ -49,6 +49,7 @@ const MAY: &[(&str, &str, &[Asker])] = &[
     ("POST", "/v1/reload", &[Admin]),
     ("POST", "/v1/shutdown", &[Admin]),
     ("GET", "/v1/nodes", &[Anna, Bert, Operator, Admin]),
+    ("GET", "/v1/gpus", &[Anna, Bert, Operator, Admin]),
     ("POST", "/v1/nodes/{id}/cordon", &[Operator, Admin]),
     ("POST", "/v1/nodes/{id}/uncordon", &[Operator, Admin]),
     ("GET", "/v1/audit", &[Admin]),

@@ -9,6 +9,7 @@ mod control;
 mod data;
 mod errors;
 mod estimates;
+mod gpus;
 mod groups;
 mod jobs;
 mod logs;

@@ -83,7 +83,7 @@ const KEY: JobKey = JobKey([7; 16]);
 pub(super) struct World {
     context: Ctx,
     router: Router,
-    handle: Handle,
+    pub(super) handle: Handle,
     pub(super) bundles: Bundles,
     broker: Broker,
     key: ClusterKey,
@@ -499,7 +499,7 @@ impl World {
         self.reported(job, number, worker, progress).await;
     }
 
-    async fn reported(&self, job: u64, number: u32, worker: &str, progress: Progress) {
+    pub(super) async fn reported(&self, job: u64, number: u32, worker: &str, progress: Progress) {
         self.happens(Event::Reported {
             worker: machine(worker),
             attempt: self.attempt(job, number),

@@ -1,0 +1,5 @@
+//! What attempts use.
+
+mod io;
+
+pub use io::Io;

@@ -1,0 +1,140 @@
+//! What GPUs and running jobs use, as the API shows it.
+
+use dopq_common::api::{GpuList, Job};
+use dopq_common::id::WorkerId;
+use dopq_common::telemetry::Io;
+use dopq_common::wire::{GpuUse, Heartbeat, HostUse, JobUse};
+
+use super::world::World;
+use crate::clock;
+
+fn gpu(id: &str, utilization_ratio: f64, memory_used_bytes: u64) -> GpuUse {
+    GpuUse {
+        utilization_ratio,
+        memory_used_bytes,
+        power_watts: 300.0,
+        last_xid: Some(79),
+        ..GpuUse::unknown(id.parse().expect("an id"))
+    }
+}
+
+/// A machine's heartbeat arrives, with these figures.
+fn beats(world: &World, worker: &str, gpus: Vec<GpuUse>, attempts: Vec<JobUse>) {
+    let worker: WorkerId = worker.parse().expect("a name");
+    let beat = Heartbeat {
+        worker: worker.clone(),
+        session: "1".to_owned(),
+        at_ms: 0,
+        host: HostUse::default(),
+        gpus,
+        attempts,
+        kept: None,
+    };
+    world.handle.view().beat(worker, clock::now(), beat);
+}
+
+async fn gpus(world: &World, who: &str) -> GpuList {
+    let request = world.request("GET", "/v1/gpus");
+    request.token(&world.token(who)).send().await.json()
+}
+
+async fn shown(world: &World, job: u64) -> Job {
+    let request = world.request("GET", &format!("/v1/jobs/{job}"));
+    request.token(&world.token("anna")).send().await.json()
+}
+
+#[tokio::test]
+async fn gpus_show_who_holds_them_and_what_they_do() {
+    let world = World::new().await;
+    let job = world.running_job("anna", "gpu-1").await;
+    let before = gpus(&world, "anna").await;
+    assert_eq!(before.gpus.len(), 2);
+    assert!(before.gpus.iter().all(|gpu| gpu.now.is_none()));
+    assert_eq!(shown(&world, job).await.now, None);
+
+    let busy = vec![
+        gpu("GPU-gpu-1-0", 0.5, 10),
+        gpu("GPU-gpu-1-1", 0.25, 20),
+        gpu("GPU-of-nobody", 1.0, 1),
+    ];
+    let used = JobUse {
+        attempt: world.attempt(job, 1),
+        cpu_cores: 1.5,
+        memory_bytes: 7,
+        pids: 3,
+        io: Io {
+            sent_bytes: 9,
+            ..Io::default()
+        },
+    };
+    let another = JobUse {
+        attempt: world.attempt(job, 2),
+        memory_bytes: 1,
+        ..used.clone()
+    };
+    beats(&world, "gpu-1", busy, vec![another, used]);
+
+    let anna = gpus(&world, "anna").await.gpus;
+    let states: Vec<_> = anna.iter().map(|gpu| gpu.state.as_str()).collect();
+    assert_eq!(states.iter().filter(|state| **state == "held").count(), 1);
+    assert_eq!(states.iter().filter(|state| **state == "free").count(), 1);
+    let held = anna.iter().find(|gpu| gpu.state == "held").expect("one");
+    let [holder] = &held.holders[..] else {
+        panic!("{held:?}");
+    };
+    assert_eq!(
+        (holder.job, holder.user.as_deref()),
+        (Some(job), Some("anna"))
+    );
+    let doing = held.now.as_ref().expect("told");
+    assert_eq!(doing.last_xid, Some(79));
+
+    let now = shown(&world, job).await.now.expect("told");
+    assert_eq!((now.cpu_cores, now.memory_bytes), (1.5, 7));
+    assert_eq!(now.gpu_utilization_ratio, Some(doing.utilization_ratio));
+    assert_eq!(now.gpu_memory_used_bytes, Some(doing.memory_used_bytes));
+    assert_eq!((now.processes, now.sent_bytes), (3, 9));
+
+    // Hardware is everybody's to see; whose job it is, is not.
+    let bert = gpus(&world, "bert").await.gpus;
+    let held = bert.iter().find(|gpu| gpu.state == "held").expect("one");
+    assert!(held.now.is_some());
+    let [holder] = &held.holders[..] else {
+        panic!("{held:?}");
+    };
+    assert_eq!(
+        (holder.job, &holder.user, &holder.name),
+        (None, &None, &None)
+    );
+
+    world.finished(job, "gpu-1", 0).await;
+    assert_eq!(shown(&world, job).await.now, None);
+    let anna = gpus(&world, "anna").await.gpus;
+    assert!(anna.iter().all(|gpu| gpu.holders.is_empty()), "{anna:?}");
+}
+
+#[tokio::test]
+async fn metrics_sum_jobs_by_user_and_name_no_job() {
+    let world = World::new().await;
+    let job = world.running_job("anna", "gpu-1").await;
+    let used = JobUse {
+        attempt: world.attempt(job, 1),
+        cpu_cores: 1.5,
+        memory_bytes: 7,
+        pids: 0,
+        io: Io::default(),
+    };
+    let both = vec![gpu("GPU-gpu-1-0", 0.5, 1), gpu("GPU-gpu-1-1", 0.5, 1)];
+    beats(&world, "gpu-1", both, vec![used]);
+    let request = world.request("GET", "/metrics");
+    let text = request.token(&world.token("olga")).send().await.text();
+    for line in [
+        "dopq_user_cpu_cores{user=\"anna\"} 1.5",
+        "dopq_user_memory_bytes{user=\"anna\"} 7.0",
+        "dopq_user_gpus_busy{user=\"anna\"} 0.5",
+        "dopq_gpu_xid_errors_total{worker=\"gpu-1\",gpu=\"GPU-gpu-1-0\"} 0.0",
+        "dopq_gpu_energy_joules_total{worker=\"gpu-1\",gpu=\"GPU-gpu-1-1\"} 0.0",
+    ] {
+        assert!(text.lines().any(|l| l == line), "no {line:?} in\n{text}");
+    }
+}
