@@ -35,7 +35,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
         ],
     ),
     ("Simulate", &["sim"]),
-    ("Account", &["login", "whoami", "context"]),
+    ("Account", &["login", "logout", "whoami", "context"]),
     ("Shell", &["completions", "man", "help"]),
 ];
 
@@ -204,8 +204,10 @@ pub(crate) enum Command {
     /// Simulate a scheduling policy on a workload
     #[command(subcommand)]
     Sim(commands::sim::SimCommand),
-    /// Save the master's URL and your token
+    /// Log in with a token or a password; save the master's URL
     Login(commands::login::Arguments),
+    /// Revoke the token that is in use and forget it
+    Logout,
     /// Show your user name and role
     Whoami,
     /// Manage contexts: names for masters

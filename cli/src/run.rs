@@ -94,6 +94,7 @@ async fn perform(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Audit(arguments) => audit::run(context, &arguments).await,
         Command::Sim(command) => sim::run(context, &command).await,
         Command::Login(arguments) => login::run(context, arguments).await,
+        Command::Logout => login::logout(context).await,
         Command::Whoami => login::whoami(context).await,
         Command::Context(command) => contexts::run(context, command),
         Command::Completions(arguments) => completions::run(context, &arguments),

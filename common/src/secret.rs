@@ -72,7 +72,9 @@ mod tests {
                 "token":"SECRET"}"#,
         );
         assert_eq!((order.token.reveal(), created.token.reveal()), (TEXT, TEXT));
-        let shown = format!("{order:?} {created:?}");
+        let login: api::Login = read(r#"{"name":"anna","password":"SECRET"}"#);
+        let change: api::NewPassword = read(r#"{"password":"SECRET","current":"SECRET"}"#);
+        let shown = format!("{order:?} {created:?} {login:?} {change:?}");
         assert!(!shown.contains(TEXT), "{shown}");
     }
 }

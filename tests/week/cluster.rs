@@ -168,6 +168,7 @@ impl Cluster {
             pruner,
             audit,
             management: None,
+            uses: accounts::Uses::of(parts.store.clone()),
             broker: broker.clone(),
             keys,
             settings: http::Settings {

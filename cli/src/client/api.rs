@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use dopq_common::api::{
     API_VERSION, AuditPage, Bundle, CordonRequest, DrainRequest, ErrorCode, Explanation, GpuList,
-    Group, GroupList, Job, JobPage, Limits, LockRequest, NewNodeKey, NewToken, NewUser,
-    NodeKeyCreated, NodeKeyList, NodeList, NodeRemoved, PriorityRequest, PruneRequest, Pruned,
-    Queue, Reloaded, RetryRequest, ShutdownMode, ShutdownRequest, ShuttingDown, Status,
-    SubmitRequest, TokenCreated, Usage, User, UserList, WhoAmI,
+    Group, GroupList, Job, JobPage, Limits, LockRequest, Login, NewNodeKey, NewPassword, NewRole,
+    NewToken, NewUser, NodeKeyCreated, NodeKeyList, NodeList, NodeRemoved, PriorityRequest,
+    PruneRequest, Pruned, Queue, Reloaded, RetryRequest, ShutdownMode, ShutdownRequest,
+    ShuttingDown, Status, SubmitRequest, TokenCreated, TokenList, Usage, User, UserList, WhoAmI,
 };
 use dopq_common::id::{Digest, JobId, JobName};
 use indicatif::ProgressBar;
@@ -408,6 +408,53 @@ impl Client {
     /// `POST /v1/users`.
     pub(crate) async fn add_user(&self, user: &NewUser) -> Result<User, Error> {
         self.fetch(&Call::new(Method::POST, &["users"]).json(user))
+            .await
+    }
+
+    /// `POST /v1/login`.
+    pub(crate) async fn login(&self, login: &Login) -> Result<TokenCreated, Error> {
+        self.fetch(&Call::new(Method::POST, &["login"]).json(login))
+            .await
+    }
+
+    /// `POST /v1/logout`.
+    pub(crate) async fn logout(&self) -> Result<(), Error> {
+        let call = Call::new(Method::POST, &["logout"]);
+        self.send(&call).await.map(drop)
+    }
+
+    /// `DELETE /v1/users/{name}`; with `now` also what runs is stopped.
+    pub(crate) async fn remove_user(&self, user: &str, now: bool) -> Result<(), Error> {
+        let call = Call::new(Method::DELETE, &["users", user]).query("now", now.to_string());
+        self.send(&call).await.map(drop)
+    }
+
+    /// `POST /v1/users/{name}/disable`, or `enable`.
+    pub(crate) async fn enable_user(&self, user: &str, enable: bool) -> Result<User, Error> {
+        let verb = if enable { "enable" } else { "disable" };
+        let call = Call::new(Method::POST, &["users", user, verb]);
+        self.fetch(&call.repeatable()).await
+    }
+
+    /// `PUT /v1/users/{name}/role`.
+    pub(crate) async fn set_role(&self, user: &str, role: &NewRole) -> Result<User, Error> {
+        let call = Call::new(Method::PUT, &["users", user, "role"]);
+        self.fetch(&call.json(role)).await
+    }
+
+    /// `PUT /v1/users/{name}/password`.
+    pub(crate) async fn set_password(
+        &self,
+        user: &str,
+        password: &NewPassword,
+    ) -> Result<(), Error> {
+        let call = Call::new(Method::PUT, &["users", user, "password"]);
+        self.send(&call.json(password)).await.map(drop)
+    }
+
+    /// `GET /v1/users/{name}/tokens`.
+    pub(crate) async fn tokens(&self, user: &str) -> Result<TokenList, Error> {
+        self.fetch(&Call::new(Method::GET, &["users", user, "tokens"]))
             .await
     }
 

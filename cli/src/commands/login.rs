@@ -1,14 +1,14 @@
-//! `dopq login`, `dopq whoami`.
+//! `dopq login`, `dopq logout`, `dopq whoami`.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use clap::Args;
-use dopq_common::api::Role;
+use dopq_common::api::{Login, Role};
 
 use super::context::Context;
 use crate::client::Client;
-use crate::config::{Flags, Settings, Source, Token, origin_of, resolve, save_login};
+use crate::config::{Flags, Settings, Source, Token, forget_login, origin_of, resolve, save_login};
 use crate::exit;
 use crate::failure::Failure;
 use crate::output::{Column, Table};
@@ -19,6 +19,9 @@ pub(crate) struct Arguments {
     /// The master's URL [default: the configured one]
     #[arg(value_name = "MASTER")]
     master: Option<String>,
+    /// Log in with this user's password instead of a token
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
 }
 
 /// Reads the token from the terminal, stdin or `--token-file`, tries it, and saves it in the user's file.
@@ -49,9 +52,10 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<u8, F
             origin_of(&settings.url)
         )));
     }
-    let token = match &given.token_file {
-        Some(file) => Token::read(file).map_err(Failure::Usage)?,
-        None => ask(&settings)?,
+    let token = match (&given.token_file, &arguments.user) {
+        (_, Some(user)) => by_password(context, &settings, user).await?,
+        (Some(file), None) => Token::read(file).map_err(Failure::Usage)?,
+        (None, None) => ask(&settings)?,
     };
     settings.token = Some(token.clone());
     let client =
@@ -70,6 +74,67 @@ pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<u8, F
     Ok(exit::DONE)
 }
 
+/// Exchanges the password for a token that ends by itself.
+async fn by_password(context: &Context, settings: &Settings, user: &str) -> Result<Token, Failure> {
+    let place = format!("{user} at {}", origin_of(&settings.url));
+    let named_by = settings.named_by();
+    let password = secret(&format!(
+        "Password of {place} (from {named_by}; input is hidden): "
+    ))?;
+    let anonymous = Settings {
+        token: None,
+        ..settings.clone()
+    };
+    let client =
+        Client::new(&anonymous, context.output).map_err(Failure::call("set up the connection"))?;
+    let login = Login {
+        name: user.to_owned(),
+        password: password.into(),
+        label: String::new(),
+    };
+    let created = client
+        .login(&login)
+        .await
+        .map_err(Failure::call(format!("log in as {place}")))?;
+    Token::parse(created.token.reveal())
+        .map_err(|fault| Failure::Usage(format!("the master's token {fault}")))
+}
+
+/// Revokes the token in use, and removes it from the user's file.
+pub(crate) async fn logout(context: &Context) -> Result<u8, Failure> {
+    let client = context.client()?;
+    let settings =
+        resolve(context.flags(), &context.environment).map_err(Failure::Configuration)?;
+    client
+        .logout()
+        .await
+        .map_err(Failure::call(format!("log out at {}", client.url())))?;
+    if let Some(path) = context.environment.user_file() {
+        forget_login(&path, &settings.url).map_err(|source| Failure::File {
+            doing: "write",
+            path,
+            source,
+        })?;
+    }
+    context.output.note(&format!(
+        "logged out at {}; the token is revoked",
+        client.url()
+    ));
+    Ok(exit::DONE)
+}
+
+/// Reads a line that is not shown on a terminal.
+pub(super) fn secret(prompt: &str) -> Result<String, Failure> {
+    if io::stdin().is_terminal() {
+        let terminal = console::Term::stderr();
+        terminal.write_str(prompt)?;
+        return Ok(terminal.read_secure_line()?);
+    }
+    let mut line = String::new();
+    io::stdin().read_line(&mut line)?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
 fn save(path: &Path, settings: &Settings, token: &Token) -> Result<(), Failure> {
     save_login(path, &settings.url, token).map_err(|source| Failure::File {
         doing: "write",
@@ -81,19 +146,11 @@ fn save(path: &Path, settings: &Settings, token: &Token) -> Result<(), Failure> 
 /// Reads the token; input on a terminal is hidden. The prompt says where the token goes, since a project's file may
 /// have named the master.
 fn ask(settings: &Settings) -> Result<Token, Failure> {
-    let text = if io::stdin().is_terminal() {
-        let terminal = console::Term::stderr();
-        terminal.write_str(&format!(
-            "Token for {} (from {}; input is hidden): ",
-            origin_of(&settings.url),
-            settings.named_by()
-        ))?;
-        terminal.read_secure_line()?
-    } else {
-        let mut line = String::new();
-        io::stdin().read_line(&mut line)?;
-        line
-    };
+    let text = secret(&format!(
+        "Token for {} (from {}; input is hidden): ",
+        origin_of(&settings.url),
+        settings.named_by()
+    ))?;
     Token::parse(&text).map_err(|fault| Failure::Usage(format!("the token {fault}")))
 }
 

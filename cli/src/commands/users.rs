@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
-use dopq_common::api::{Limits, NewToken, NewUser, Role, Turn, User, UserList};
+use dopq_common::api::{
+    Limits, NewPassword, NewRole, NewToken, NewUser, Role, Token, Turn, User, UserList,
+};
 
 use super::context::Context;
 use super::limits::{LimitFlags, short};
+use super::login::secret;
 use crate::exit;
 use crate::failure::Failure;
 use crate::output::text::{age, gpu_hours, gpus};
-use crate::output::{Cell, Column, Format, Table};
+use crate::output::{Cell, Column, Format, Table, Tone};
 
 /// Commands on users.
 #[derive(Debug, Subcommand)]
@@ -20,6 +23,18 @@ pub(crate) enum UserCommand {
     Add(AddArguments),
     /// List users with their penalties
     List,
+    /// Remove a user; jobs that wait are cancelled, running ones finish
+    Rm(RemoveArguments),
+    /// Disable a user: tokens and password stop working, jobs stay
+    Disable(UserArgument),
+    /// Enable a disabled user
+    Enable(UserArgument),
+    /// Give a user another role
+    Role(RoleArguments),
+    /// Set a password, for dopq login --user
+    Passwd(PasswdArguments),
+    /// List a user's tokens with their last use (not the secrets)
+    Tokens(OptionalUser),
     /// Set a user's weight, limits and group; a limit you leave out is reset
     Limit(LimitArguments),
     /// Manage a user's tokens
@@ -92,6 +107,43 @@ pub(crate) struct UserArgument {
     user: String,
 }
 
+/// A user, or oneself.
+#[derive(Debug, Args)]
+pub(crate) struct OptionalUser {
+    /// User [default: you]
+    user: Option<String>,
+}
+
+/// Arguments of `dopq user rm`.
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArguments {
+    /// User
+    user: String,
+    /// Also stop the user's running jobs
+    #[arg(long)]
+    now: bool,
+}
+
+/// Arguments of `dopq user role`.
+#[derive(Debug, Args)]
+pub(crate) struct RoleArguments {
+    /// User
+    user: String,
+    /// Role
+    #[arg(value_enum)]
+    role: RoleWord,
+}
+
+/// Arguments of `dopq user passwd`.
+#[derive(Debug, Args)]
+pub(crate) struct PasswdArguments {
+    /// User [default: you]
+    user: Option<String>,
+    /// Remove the password instead, so that only tokens work
+    #[arg(long)]
+    remove: bool,
+}
+
 /// Arguments of `dopq user token add`.
 #[derive(Debug, Args)]
 pub(crate) struct AddTokenArguments {
@@ -119,9 +171,17 @@ pub(crate) async fn run(context: &Context, command: UserCommand) -> Result<u8, F
     match command {
         UserCommand::Add(arguments) => add(context, arguments).await,
         UserCommand::List => list(context).await,
+        UserCommand::Rm(arguments) => remove(context, &arguments).await,
+        UserCommand::Disable(arguments) => enable(context, &arguments.user, false).await,
+        UserCommand::Enable(arguments) => enable(context, &arguments.user, true).await,
+        UserCommand::Role(arguments) => role(context, &arguments).await,
+        UserCommand::Passwd(arguments) => passwd(context, &arguments).await,
+        UserCommand::Tokens(arguments) => tokens(context, arguments.user.as_deref()).await,
         UserCommand::Limit(arguments) => limit(context, &arguments).await,
         UserCommand::Token(TokenCommand::Add(arguments)) => add_token(context, arguments).await,
-        UserCommand::Token(TokenCommand::List(arguments)) => tokens(context, &arguments.user).await,
+        UserCommand::Token(TokenCommand::List(arguments)) => {
+            tokens(context, Some(&arguments.user)).await
+        }
         UserCommand::Token(TokenCommand::Revoke(arguments)) => revoke(context, &arguments).await,
     }
 }
@@ -215,21 +275,113 @@ async fn add_token(context: &Context, arguments: AddTokenArguments) -> Result<u8
     Ok(exit::DONE)
 }
 
-async fn tokens(context: &Context, name: &str) -> Result<u8, Failure> {
-    let users = context
+async fn remove(context: &Context, arguments: &RemoveArguments) -> Result<u8, Failure> {
+    let name = &arguments.user;
+    context
         .client()?
-        .users()
+        .remove_user(name, arguments.now)
         .await
-        .map_err(Failure::call("list the users"))?;
-    let user = users
-        .users
-        .into_iter()
-        .find(|user| user.name == name)
-        .ok_or_else(|| Failure::Nothing(format!("no user {name:?}")))?;
+        .map_err(Failure::call(format!("remove user {name}")))?;
+    let running = if arguments.now {
+        "running ones are being stopped"
+    } else {
+        "running ones finish"
+    };
+    context.output.note(&format!(
+        "user {name} removed; waiting jobs are cancelled, {running}; history and charges stay"
+    ));
+    Ok(exit::DONE)
+}
+
+async fn enable(context: &Context, name: &str, enable: bool) -> Result<u8, Failure> {
+    let verb = if enable { "enable" } else { "disable" };
+    context
+        .client()?
+        .enable_user(name, enable)
+        .await
+        .map_err(Failure::call(format!("{verb} user {name}")))?;
+    context.output.note(&if enable {
+        format!("user {name} enabled")
+    } else {
+        format!("user {name} disabled; their jobs stay: list them with dopq ps --user {name}")
+    });
+    Ok(exit::DONE)
+}
+
+async fn role(context: &Context, arguments: &RoleArguments) -> Result<u8, Failure> {
+    let role = NewRole {
+        role: arguments.role.into(),
+    };
+    let changed = context
+        .client()?
+        .set_role(&arguments.user, &role)
+        .await
+        .map_err(Failure::call(format!(
+            "change the role of {}",
+            arguments.user
+        )))?;
+    context
+        .output
+        .note(&format!("{} is {} now", changed.name, word(changed.role)));
+    Ok(exit::DONE)
+}
+
+async fn passwd(context: &Context, arguments: &PasswdArguments) -> Result<u8, Failure> {
+    let client = context.client()?;
+    let me = client
+        .whoami()
+        .await
+        .map_err(Failure::call("read your user name"))?;
+    let name = arguments.user.clone().unwrap_or_else(|| me.name.clone());
+    let current = if name == me.name {
+        let current = secret("Current password (empty if there is none; input is hidden): ")?;
+        Some(current).filter(|current| !current.is_empty())
+    } else {
+        None
+    };
+    let new = if arguments.remove {
+        None
+    } else {
+        let prompt = format!("New password of {name} (input is hidden): ");
+        let (new, again) = (secret(&prompt)?, secret("Once more: ")?);
+        if new != again {
+            return Err(Failure::Usage("the two passwords differ".to_owned()));
+        }
+        Some(new.into())
+    };
+    let set = NewPassword {
+        password: new,
+        current: current.map(Into::into),
+    };
+    client
+        .set_password(&name, &set)
+        .await
+        .map_err(Failure::call(format!("change the password of {name}")))?;
+    context.output.note(&if arguments.remove {
+        format!("{name} has no password any more")
+    } else {
+        format!("password of {name} set; log in with: dopq login --user {name}")
+    });
+    Ok(exit::DONE)
+}
+
+async fn tokens(context: &Context, name: Option<&str>) -> Result<u8, Failure> {
+    let client = context.client()?;
+    let name = match name {
+        Some(name) => name.to_owned(),
+        None => {
+            let me = client.whoami().await;
+            me.map_err(Failure::call("read your user name"))?.name
+        }
+    };
+    let listed = client
+        .tokens(&name)
+        .await
+        .map_err(Failure::call(format!("list the tokens of {name}")))?;
     let now = context.now();
     context.output.show(
-        &user.tokens,
-        |_| token_table(&user, now),
+        &listed.tokens,
+        |tokens| token_table(tokens, now),
         |tokens| tokens.iter().map(|token| token.id.clone()).collect(),
     )?;
     Ok(exit::DONE)
@@ -273,12 +425,10 @@ fn table(list: &UserList) -> Table {
         };
         table.row([
             (&user.name).into(),
-            match user.role {
-                Role::User => "user",
-                Role::Operator => "operator",
-                Role::Admin => "admin",
-            }
-            .into(),
+            match user.disabled_at {
+                Some(_) => Cell::toned("disabled", Tone::Bad),
+                None => word(user.role).into(),
+            },
             user.group.as_deref().unwrap_or("").into(),
             format!("{:.4}", user.penalty).into(),
             user.queued.to_string().into(),
@@ -297,18 +447,31 @@ fn table(list: &UserList) -> Table {
     table
 }
 
-fn token_table(user: &User, now: DateTime<Utc>) -> Table {
+const fn word(role: Role) -> &'static str {
+    match role {
+        Role::User => "user",
+        Role::Operator => "operator",
+        Role::Admin => "admin",
+    }
+}
+
+fn token_table(tokens: &[Token], now: DateTime<Utc>) -> Table {
     let mut table = Table::new(&[
         Column::new("ID"),
         Column::text("LABEL"),
         Column::number("AGE"),
+        Column::number("LAST USE"),
         Column::number("EXPIRES IN"),
     ]);
-    for token in &user.tokens {
+    for token in tokens {
         table.row([
             (&token.id).into(),
             (&token.label).into(),
             age(token.created_at, now).into(),
+            token
+                .used_at
+                .map_or_else(|| "never".to_owned(), |at| age(at, now))
+                .into(),
             token
                 .expires_at
                 .map_or_else(
@@ -329,6 +492,8 @@ fn token_table(user: &User, now: DateTime<Utc>) -> Table {
 
 #[cfg(test)]
 mod tests {
+    use dopq_common::api::User;
+
     use super::*;
 
     fn user() -> User {
@@ -357,7 +522,7 @@ mod tests {
             assert!(text.contains(part), "{part}:\n{text}");
         }
         let now = "2026-11-25T07:00:00Z".parse().unwrap();
-        let text = token_table(&user(), now).render_at_80();
+        let text = token_table(&user().tokens, now).render_at_80();
         assert!(
             text.contains("0123456789abcdef") && text.contains("29d"),
             "{text}"

@@ -27,6 +27,19 @@ pub(crate) fn save_login(path: &Path, url: &Url, token: &Token) -> io::Result<()
     })
 }
 
+/// Removes a master's token.
+pub(crate) fn forget_login(path: &Path, url: &Url) -> io::Result<()> {
+    if !path.exists() {
+        return Ok(());
+    }
+    change(path, |table| {
+        let origin = origin_of(url);
+        if let Some(tokens) = sub_table(table, "tokens") {
+            tokens.retain(|url, _| url.trim_end_matches('/') != origin);
+        }
+    })
+}
+
 /// Adds a context, or replaces one of the same name.
 pub(crate) fn add_context(
     path: &Path,

@@ -13,7 +13,7 @@ mod resolve;
 mod token;
 
 pub(crate) use address::{is_loopback, origin_of, parse_url};
-pub(crate) use edit::{add_context, remove_context, save_login, use_context};
+pub(crate) use edit::{add_context, forget_login, remove_context, save_login, use_context};
 pub(crate) use error::Error;
 pub(crate) use file::{File, Master, context_name};
 pub(crate) use resolve::{Environment, Flags, Settings, Source, resolve, user_file};

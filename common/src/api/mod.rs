@@ -25,16 +25,16 @@ pub use job::{
 };
 pub use node_key::{BrokerRights, NewNodeKey, NodeKey, NodeKeyCreated, NodeKeyList, NodeRemoved};
 pub use request::{
-    Bundle, CancelRequest, CordonRequest, DrainRequest, LockRequest, LogEnd, LogEvent, NewToken,
-    NewUser, PruneRequest, Reloaded, SettingChange, ShutdownMode, ShutdownRequest, ShuttingDown,
-    SubmitRequest, TokenCreated,
+    Bundle, CancelRequest, CordonRequest, DrainRequest, LockRequest, LogEnd, LogEvent, Login,
+    NewPassword, NewRole, NewToken, NewUser, PruneRequest, Reloaded, SettingChange, ShutdownMode,
+    ShutdownRequest, ShuttingDown, SubmitRequest, TokenCreated,
 };
 pub use session::{ExecRequest, SessionEvent, SessionInput};
 pub use system::{
     Component, Limits, Node, NodeDrain, NodeGpu, NodeList, Pruned, PrunedKind, Role, Status, User,
     UserList, Volume, WhoAmI,
 };
-pub use token::Token;
+pub use token::{Token, TokenList};
 pub use usage::{GroupTurn, Turn, Usage, UsageLine, UsageSum};
 
 /// The version of the JSON, in every list's `version` field.

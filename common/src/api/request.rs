@@ -166,6 +166,39 @@ pub struct NewToken {
     pub expires_in_seconds: Option<u64>,
 }
 
+/// `POST /v1/login`, without a token: 201 with a [`TokenCreated`], whose token ends by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    /// The user.
+    pub name: String,
+    /// Their password.
+    pub password: Secret,
+    /// What the token is for, shown in lists.
+    #[serde(default)]
+    pub label: String,
+}
+
+/// `PUT /v1/users/{name}/password`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewPassword {
+    /// The new password; none from now on when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
+    /// The password until now, if there is one. Admins need none for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<Secret>,
+}
+
+/// `PUT /v1/users/{name}/role`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewRole {
+    /// From now on.
+    pub role: Role,
+}
+
 /// The only time a token is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenCreated {

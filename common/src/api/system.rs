@@ -194,6 +194,12 @@ pub struct User {
     pub running: u64,
     /// Jobs finished that are still remembered.
     pub finished: u64,
+    /// Since when the account is disabled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled_at: Option<DateTime<Utc>>,
+    /// Whether they have a password.
+    #[serde(default)]
+    pub has_password: bool,
     /// Tokens, without their secrets.
     pub tokens: Vec<super::Token>,
     /// Limits; nothing is limited where they are absent.

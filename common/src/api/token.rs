@@ -14,4 +14,19 @@ pub struct Token {
     pub created_at: DateTime<Utc>,
     /// When it ends.
     pub expires_at: Option<DateTime<Utc>>,
+    /// When it was last used, to within a minute; absent if never, or while the store does not tell.
+    #[serde(default)]
+    pub used_at: Option<DateTime<Utc>>,
+    /// Whether a login with a password made it.
+    #[serde(default)]
+    pub by_login: bool,
+}
+
+/// `GET /v1/users/{name}/tokens`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenList {
+    /// [`super::API_VERSION`].
+    pub version: u32,
+    /// The user's tokens, the oldest first.
+    pub tokens: Vec<Token>,
 }

@@ -43,6 +43,8 @@ pub enum Identified {
     },
     /// It was somebody's and has ended.
     Expired,
+    /// It is of an account that is disabled.
+    Disabled,
     /// It is nobody's.
     Unknown,
 }
@@ -66,6 +68,7 @@ pub fn mint(
         hash: hash(secret.reveal()),
         created_at: now,
         expires_at: lasts.map(|lasts| now.after(lasts)),
+        by_login: false,
     };
     Ok((secret, record))
 }
@@ -77,9 +80,8 @@ pub fn mint(
 pub fn first_admin(name: UserName, now: Timestamp) -> Result<(Secret, Account), getrandom::Error> {
     let (secret, record) = mint(now, "first start", None)?;
     let account = Account {
-        name,
-        role: Role::Admin,
         tokens: vec![record],
+        ..Account::new(name, Role::Admin)
     };
     Ok((secret, account))
 }
@@ -113,6 +115,7 @@ pub fn identify(
     let place = usize::try_from(at).unwrap_or(usize::MAX);
     match tokens.clone().nth(place) {
         Some((_, token)) if token.expires_at.is_some_and(|end| end <= now) => Identified::Expired,
+        Some((account, _)) if account.disabled_at.is_some() => Identified::Disabled,
         Some((account, token)) => Identified::As {
             name: account.name.clone(),
             role: account.role,
@@ -145,9 +148,8 @@ mod tests {
         root.tokens.push(record);
         let (other, record) = mint(at(1), "", None).expect("random");
         let anna = Account {
-            name: name("anna"),
-            role: Role::User,
             tokens: vec![record],
+            ..Account::new(name("anna"), Role::User)
         };
         let accounts = BTreeMap::from([(anna.name.clone(), anna), (root.name.clone(), root)]);
         let who = |token: &str, now| identify(&accounts, token, at(now));
@@ -166,6 +168,10 @@ mod tests {
         assert_eq!(who(other.reveal(), 5), known("anna", Role::User, 0));
         assert_eq!(who(short.reveal(), 1000), known("root", Role::Admin, 1));
         assert_eq!(who(short.reveal(), 1001), Identified::Expired);
+        let mut closed = accounts.clone();
+        closed.get_mut(&name("anna")).expect("anna").disabled_at = Some(at(4));
+        let who_is = identify(&closed, other.reveal(), at(5));
+        assert_eq!(who_is, Identified::Disabled);
         let long = format!("{}x", admin.reveal());
         for wrong in ["", "dopq_", long.as_str(), &"x".repeat(10_000)] {
             assert_eq!(who(wrong, 5), Identified::Unknown, "{wrong}");

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::data_dir::DataDir;
 use super::watched::Watched;
 use super::{Error, first_start, health, local_worker, open};
+use crate::accounts::Uses;
 use crate::audit::AuditLog;
 use crate::bundles::Intake;
 use crate::clock;
@@ -187,6 +188,7 @@ impl Master {
             feeders.spawn(reloader.clone().at_signals(shutdown.clone()));
             let control = (management, reloader);
             let app = app(config, parts, &intake, (pruner, audit), control, &shutdown);
+            feeders.spawn(app.uses.clone().run(shutdown.clone()));
             let router = http::router(app);
             let per_address = config.settings.limits.connections_per_address;
             feeders.spawn(http::serve(
@@ -255,6 +257,7 @@ fn app(
         audit,
         management,
         reloader,
+        uses: Uses::of(parts.store.clone()),
         handle: parts.handle.clone(),
         bundles: parts.bundles.clone(),
         intake: intake.clone(),

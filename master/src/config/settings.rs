@@ -187,7 +187,7 @@ dopq_common::settings! {
         /// How long the lead lasts without being confirmed; another master takes over after it
         pub lease: Duration = Duration::from_secs(5), at_least(Duration::from_secs(1));
         /// How often a standby looks for a free lead and for what was committed
-        pub poll: Duration = Duration::from_secs(1), at_least(Duration::from_millis(100));
+        pub poll: Duration = Duration::from_millis(500), at_least(Duration::from_millis(100));
     }
 }
 

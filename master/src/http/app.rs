@@ -12,9 +12,11 @@ use tokio_util::sync::CancellationToken;
 use super::convert::Positions;
 use super::forecasts::Forecasts;
 use super::limiter::Limiter;
+use super::logins::Logins;
 use super::streams::Streams;
 use super::trail::Refusals;
 use super::uploads::Uploads;
+use crate::accounts::Uses;
 use crate::audit::AuditLog;
 use crate::bundles::{Bundles, Intake};
 use crate::clock;
@@ -49,6 +51,8 @@ pub struct App {
     pub keys: NodeKeys,
     /// Who did what.
     pub audit: AuditLog,
+    /// When tokens were last used.
+    pub uses: Uses,
     /// Limits and names.
     pub settings: Settings,
     /// Reads the settings anew.
@@ -87,6 +91,7 @@ pub(super) struct Context {
     pub(super) uploads: Uploads,
     pub(super) streams: Streams,
     pub(super) refusals: Refusals,
+    pub(super) logins: Logins,
     /// One reader of the audit log at a time.
     pub(super) audit_readers: Semaphore,
     pub(super) positions: Positions,
@@ -112,6 +117,7 @@ impl Context {
             ),
             streams: Streams::default(),
             refusals: Refusals::default(),
+            logins: Logins::default(),
             audit_readers: Semaphore::new(1),
             positions: Positions::default(),
             forecasts: Forecasts::default(),

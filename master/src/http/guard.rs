@@ -240,6 +240,7 @@ fn caller(context: &Context, request: &mut Request) -> Result<Caller> {
         .read(|model| identify(&model.accounts, token, now));
     match who {
         Identified::As { name, role, token } => {
+            context.app.uses.note(&token.id, now);
             let caller = Caller {
                 name,
                 role,
@@ -251,6 +252,7 @@ fn caller(context: &Context, request: &mut Request) -> Result<Caller> {
             Ok(caller)
         }
         Identified::Expired => Err(failed(context, request, "the token has expired")),
+        Identified::Disabled => Err(failed(context, request, "the account is disabled")),
         Identified::Unknown => Err(failed(context, request, "the token is invalid")),
     }
 }

@@ -20,6 +20,7 @@ mod extract;
 mod forecasts;
 mod guard;
 mod limiter;
+mod logins;
 mod observe;
 mod relay;
 mod router;

@@ -8,7 +8,7 @@ use super::access::{Access, Pace, Rule, Who};
 use super::app::Ctx;
 use super::routes::{
     accounts, audit_log, bundles, checkpoints, control, data, events, exec, groups, health, jobs,
-    logs, node_keys, nodes, prune, queue, results, retry, submit, system,
+    login, logs, node_keys, nodes, people, prune, queue, results, retry, submit, system,
 };
 
 /// A route.
@@ -120,6 +120,8 @@ pub(super) fn table() -> Vec<Route> {
     t.add(Get, "/readyz", Open, health::readyz);
     t.add(Get, "/metrics", Scrape, health::metrics);
 
+    t.add(Post, "/v1/login", Open, login::login);
+    t.add(Post, "/v1/logout", by(User), login::logout);
     t.add(Get, "/v1/whoami", by(User), system::whoami);
     t.add(Get, "/v1/status", by(User), system::status);
     t.add(Get, "/v1/queue", by(User), queue::show);
@@ -149,6 +151,22 @@ pub(super) fn table() -> Vec<Route> {
     t.add(Delete, "/v1/node-keys/{id}", by(Admin), node_keys::remove);
     t.add(Get, "/v1/users", by(Operator), accounts::list);
     t.add(Post, "/v1/users", by(Admin), accounts::create);
+    t.add(Delete, "/v1/users/{name}", by(Admin), people::remove);
+    t.add(Post, "/v1/users/{name}/disable", by(Admin), people::disable);
+    t.add(Post, "/v1/users/{name}/enable", by(Admin), people::enable);
+    t.add(Put, "/v1/users/{name}/role", by(Admin), people::set_role);
+    t.add(
+        Put,
+        "/v1/users/{name}/password",
+        Account(Admin),
+        people::set_password,
+    );
+    t.add(
+        Get,
+        "/v1/users/{name}/tokens",
+        Account(Operator),
+        people::tokens,
+    );
     t.add(
         Post,
         "/v1/users/{name}/tokens",

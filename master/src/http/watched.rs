@@ -79,6 +79,6 @@ fn holds(context: &Context, caller: &Caller, token: &str) -> bool {
         .read(|model| identify(&model.accounts, token, now));
     match who {
         Identified::As { name, role, .. } => name == caller.name && role >= caller.role,
-        Identified::Expired | Identified::Unknown => false,
+        Identified::Expired | Identified::Disabled | Identified::Unknown => false,
     }
 }

@@ -10,7 +10,7 @@ use crate::store::IngestMark;
 
 /// The driver as ingest sees it.
 pub trait Submit: Clone + Send + Sync + 'static {
-    /// Everybody with an account.
+    /// Everybody with an account that is not disabled.
     fn users(&self) -> Vec<UserName>;
 
     /// Whether a submission with this key was accepted.
@@ -26,8 +26,11 @@ pub trait Submit: Clone + Send + Sync + 'static {
 
 impl Submit for Handle {
     fn users(&self) -> Vec<UserName> {
-        self.view()
-            .read(|model| model.accounts.keys().cloned().collect())
+        self.view().read(|model| {
+            let accounts = model.accounts.values();
+            let enabled = accounts.filter(|account| account.disabled_at.is_none());
+            enabled.map(|account| account.name.clone()).collect()
+        })
     }
 
     fn knows(&self, key: &str) -> bool {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use dopq_common::id::{Epoch, JobId};
+use dopq_common::time::Timestamp;
 use parking_lot::Mutex;
 use redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table,
@@ -35,6 +36,9 @@ const AGES: TableDefinition<(u64, &str), ()> = TableDefinition::new("ages");
 const AUDIT: TableDefinition<u64, &str> = TableDefinition::new("audit");
 /// Those of users.
 const USERS_AUDIT: TableDefinition<u64, &str> = TableDefinition::new("audit:users");
+
+/// When tokens were last used, by their ids, in milliseconds since 1970.
+const TOKEN_USES: TableDefinition<&str, u64> = TableDefinition::new("token_uses");
 
 /// The master keeps what it needs in memory, so pages are cached for commits only. The library's own default is 1 GiB.
 const CACHE_BYTES: usize = 64 << 20;
@@ -83,6 +87,7 @@ impl Embedded {
             txn.open_table(AGES).map_err(unavailable)?;
             txn.open_table(AUDIT).map_err(unavailable)?;
             txn.open_table(USERS_AUDIT).map_err(unavailable)?;
+            txn.open_table(TOKEN_USES).map_err(unavailable)?;
             txn.commit().map_err(unavailable)?;
             Ok(db)
         })
@@ -232,6 +237,55 @@ impl Embedded {
                 text.collect::<Result<Vec<String>, Error>>()
             };
             codec::merged([newest(AUDIT)?, newest(USERS_AUDIT)?], limit)
+        })
+        .await
+    }
+
+    pub(super) async fn note_token_uses(&self, uses: &[(String, Timestamp)]) -> Result<(), Error> {
+        let (db, uses) = (Arc::clone(&self.db), uses.to_owned());
+        blocking(move || {
+            let txn = db.begin_write().map_err(unavailable)?;
+            {
+                let mut table = txn.open_table(TOKEN_USES).map_err(unavailable)?;
+                for (token, at) in &uses {
+                    table
+                        .insert(token.as_str(), at.as_millis())
+                        .map_err(unavailable)?;
+                }
+            }
+            txn.commit().map_err(unavailable)
+        })
+        .await
+    }
+
+    pub(super) async fn token_uses(
+        &self,
+        tokens: &[String],
+    ) -> Result<Vec<Option<Timestamp>>, Error> {
+        let (db, tokens) = (Arc::clone(&self.db), tokens.to_owned());
+        blocking(move || {
+            let txn = db.begin_read().map_err(unavailable)?;
+            let table = txn.open_table(TOKEN_USES).map_err(unavailable)?;
+            let uses = tokens.iter().map(|token| {
+                let at = table.get(token.as_str()).map_err(unavailable)?;
+                Ok(at.map(|at| Timestamp::from_millis(at.value())))
+            });
+            uses.collect()
+        })
+        .await
+    }
+
+    pub(super) async fn forget_token_uses(&self, tokens: &[String]) -> Result<(), Error> {
+        let (db, tokens) = (Arc::clone(&self.db), tokens.to_owned());
+        blocking(move || {
+            let txn = db.begin_write().map_err(unavailable)?;
+            {
+                let mut table = txn.open_table(TOKEN_USES).map_err(unavailable)?;
+                for token in &tokens {
+                    drop(table.remove(token.as_str()).map_err(unavailable)?);
+                }
+            }
+            txn.commit().map_err(unavailable)
         })
         .await
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use dopq_common::id::{Epoch, JobId};
+use dopq_common::time::Timestamp;
 
 use super::types::{AuditEntry, Batch, Delta, LeaderInfo, Loaded};
 use super::{Embedded, Error, Redis, RedisOptions};
@@ -169,6 +170,39 @@ impl Store {
         match self {
             Self::Embedded(store) => store.record(lines).await,
             Self::Redis(store) => store.record(lines).await,
+        }
+    }
+
+    /// Stores when tokens were last used. Every master may, whether it leads or not.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn note_token_uses(&self, uses: &[(String, Timestamp)]) -> Result<(), Error> {
+        match self {
+            Self::Embedded(store) => store.note_token_uses(uses).await,
+            Self::Redis(store) => store.note_token_uses(uses).await,
+        }
+    }
+
+    /// When each of these tokens was last used, by their ids.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn token_uses(&self, tokens: &[String]) -> Result<Vec<Option<Timestamp>>, Error> {
+        match self {
+            Self::Embedded(store) => store.token_uses(tokens).await,
+            Self::Redis(store) => store.token_uses(tokens).await,
+        }
+    }
+
+    /// Forgets when these tokens were used.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub async fn forget_token_uses(&self, tokens: &[String]) -> Result<(), Error> {
+        match self {
+            Self::Embedded(store) => store.forget_token_uses(tokens).await,
+            Self::Redis(store) => store.forget_token_uses(tokens).await,
         }
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use dopq_common::api::Role;
 use dopq_common::id::{Epoch, JobId, UserName, WorkerId};
 use dopq_common::sched::Change;
+use dopq_common::secret::Secret;
 use dopq_common::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +51,37 @@ pub struct Account {
     /// Their tokens.
     #[serde(default)]
     pub tokens: Vec<TokenRecord>,
+    /// The Argon2id hash of their password, as a PHC string.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
+    /// Since when the account is disabled.
+    #[serde(
+        rename = "disabled_at_ms",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub disabled_at: Option<Timestamp>,
+}
+
+impl Account {
+    /// An account without token and password.
+    #[must_use]
+    pub const fn new(name: UserName, role: Role) -> Self {
+        Self {
+            name,
+            role,
+            tokens: Vec::new(),
+            password: None,
+            disabled_at: None,
+        }
+    }
+
+    /// Whether somebody can use it with this role at `now`.
+    #[must_use]
+    pub fn opens(&self, now: Timestamp) -> bool {
+        let lives = |token: &TokenRecord| token.expires_at.is_none_or(|end| end > now);
+        self.disabled_at.is_none() && (self.password.is_some() || self.tokens.iter().any(lives))
+    }
 }
 
 /// A stored token. Does not contain the secret.
@@ -72,6 +104,9 @@ pub struct TokenRecord {
         skip_serializing_if = "Option::is_none"
     )]
     pub expires_at: Option<Timestamp>,
+    /// Whether a login with a password made it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_login: bool,
 }
 
 impl fmt::Debug for TokenRecord {
@@ -215,11 +250,11 @@ mod tests {
             hash: "ab".to_owned(),
             created_at: Timestamp::from_millis(5),
             expires_at,
+            by_login: false,
         };
         let account = Account {
-            name: "anna".parse().expect("a name"),
-            role: Role::User,
             tokens: vec![token(None), token(Some(Timestamp::from_millis(9)))],
+            ..Account::new("anna".parse().expect("a name"), Role::User)
         };
         let tokens = concat!(
             r#""tokens":[{"id":"t1","label":"laptop","hash":"ab","created_at_ms":5},"#,
@@ -229,6 +264,17 @@ mod tests {
             &account,
             &format!(r#"{{"name":"anna","role":"user",{tokens}"#),
         );
+        let closed = Account {
+            tokens: Vec::new(),
+            password: Some(Secret::from("$argon2id$x")),
+            disabled_at: Some(Timestamp::from_millis(8)),
+            ..account
+        };
+        stored(
+            &closed,
+            r#"{"name":"anna","role":"user","tokens":[],"password":"$argon2id$x","disabled_at_ms":8}"#,
+        );
+        assert!(!format!("{closed:?}").contains("argon2id"));
         let node = NodeKey {
             worker: "gpu-01".parse().expect("a name"),
             salt: "ab".to_owned(),

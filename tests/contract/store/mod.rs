@@ -57,6 +57,8 @@ const SUITE: &[(&str, Case)] = cases![
     marks_are_kept,
     keys_go_with_their_jobs,
     the_audit_log_is_read_newest_first,
+    lines_of_users_and_of_others_are_read_together,
+    the_last_uses_of_tokens_are_kept_until_they_are_forgotten,
 ];
 
 #[test]

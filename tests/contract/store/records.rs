@@ -261,11 +261,14 @@ pub(crate) fn account(number: u64, tokens: u64) -> Account {
         hash: "ab".repeat(32),
         created_at: at(token),
         expires_at: (token % 2 == 0).then(|| at(1000)),
+        by_login: token.is_multiple_of(3),
     });
     Account {
         name: user_name(number),
         role: Role::Operator,
         tokens: tokens.collect(),
+        password: number.is_multiple_of(2).then(|| "$argon2id$".into()),
+        disabled_at: number.is_multiple_of(3).then(|| at(number)),
     }
 }
 

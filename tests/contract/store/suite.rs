@@ -406,6 +406,47 @@ pub(crate) async fn the_audit_log_is_read_newest_first(bench: Bench) {
     assert_eq!(bench.store.audit(0).await.expect("it is read"), []);
 }
 
+/// Lines of users are kept apart, and every master may append lines.
+pub(crate) async fn lines_of_users_and_of_others_are_read_together(bench: Bench) {
+    let user = |number| AuditEntry {
+        by_user: true,
+        ..line(number)
+    };
+    let epoch = lead(&bench.store, "m1").await;
+    let mut batch = Batch::new(epoch, 1);
+    batch.audit = vec![line(1), user(2), line(5)];
+    commit(&bench.store, &batch).await;
+    let recorded = bench.store.record(&[user(3), line(4), user(6)]).await;
+    recorded.expect("it is written");
+    let newest = bench.store.audit(10).await.expect("it is read");
+    let expected = [user(6), line(5), line(4), user(3), user(2), line(1)];
+    assert_eq!(newest, expected);
+    assert_eq!(
+        bench.store.audit(2).await.expect("it is read"),
+        expected[..2]
+    );
+    bench.store.record(&[]).await.expect("nothing is written");
+}
+
+pub(crate) async fn the_last_uses_of_tokens_are_kept_until_they_are_forgotten(bench: Bench) {
+    let names = ["a", "b", "c"].map(str::to_owned);
+    let [a, b, _] = names.clone();
+    assert_eq!(bench.store.token_uses(&[]).await.expect("it is read"), []);
+    let uses = [(a.clone(), at(1)), (b.clone(), at(2))];
+    bench.store.note_token_uses(&uses).await.expect("written");
+    let later = [(a.clone(), at(7))];
+    bench.store.note_token_uses(&later).await.expect("written");
+    let read = bench.store.token_uses(&names).await.expect("it is read");
+    assert_eq!(read, [Some(at(7)), Some(at(2)), None]);
+    bench
+        .store
+        .forget_token_uses(&[b])
+        .await
+        .expect("forgotten");
+    let read = bench.store.token_uses(&names).await.expect("it is read");
+    assert_eq!(read, [Some(at(7)), None, None]);
+}
+
 pub(crate) fn with_job(epoch: Epoch, seq: u64, id: u64) -> Batch {
     let mut batch = Batch::new(epoch, seq);
     batch.changes.push(Change::Job(Arc::new(job(id, id % 4))));

@@ -27,6 +27,16 @@ impl Step<'_> {
         array: JobId,
         reason: &StopReason,
     ) -> Vec<(JobId, Outcome)> {
+        self.stop_some_tasks(array, reason, true)
+    }
+
+    /// The same; tasks with a machine go on unless `running` are to be stopped, too.
+    pub(crate) fn stop_some_tasks(
+        &mut self,
+        array: JobId,
+        reason: &StopReason,
+        running: bool,
+    ) -> Vec<(JobId, Outcome)> {
         let Some(job) = self.state.job(array) else {
             return Vec::new();
         };
@@ -46,6 +56,7 @@ impl Step<'_> {
         for task in tasks {
             match &task.state {
                 JobState::Queued(_) => over.push((task.id, outcome.clone())),
+                JobState::Active(..) if !running => {}
                 // What it made is wanted, unless somebody cancels it.
                 JobState::Active(_, Stage::Publishing) if *reason == StopReason::TooManyFailed => {}
                 JobState::Active(active, stage) => match stage.stopping() {

@@ -64,6 +64,30 @@ impl Step<'_> {
         Ok(())
     }
 
+    pub(crate) fn user_removed(&mut self, user: &UserName, by: UserName, running: bool) {
+        let reason = StopReason::Cancelled(by.clone());
+        let jobs = self.state.jobs().filter(|job| job.user == *user);
+        let jobs: Vec<JobId> = jobs.map(|job| job.id).collect();
+        for id in jobs {
+            let Some(job) = self.state.job(id).cloned() else {
+                continue;
+            };
+            match &job.state {
+                JobState::Queued(_) => self.finish(id, reason.outcome(&job)),
+                JobState::Array(_) => {
+                    for (id, outcome) in self.stop_some_tasks(id, &reason, running) {
+                        self.finish(id, outcome);
+                    }
+                }
+                JobState::Active(..) if running => {
+                    // It is there and has not ended, so nothing refuses this.
+                    drop(self.cancel_requested(id, by.clone()));
+                }
+                JobState::Active(..) | JobState::Finished(_) => {}
+            }
+        }
+    }
+
     pub(crate) fn hold_requested(&mut self, id: JobId, by: UserName) -> Result<(), Rejected> {
         if !is_held(self.waiting_job(id)?)? {
             let now = self.now;

@@ -74,6 +74,10 @@ impl Step<'_> {
                 guards,
                 group,
             } => self.user_set(&user, weight, guards, group),
+            Event::UserRemoved { user, by, running } => {
+                self.user_removed(&user, by, running);
+                Ok(())
+            }
             Event::GroupSet {
                 group,
                 weight,

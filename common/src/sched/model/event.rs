@@ -132,6 +132,15 @@ pub enum Event {
         /// What becomes of their membership.
         group: Membership,
     },
+    /// An admin removed a user's account. What waits of theirs is cancelled; what they were charged stays.
+    UserRemoved {
+        /// Whose.
+        user: UserName,
+        /// Who.
+        by: UserName,
+        /// Whether what runs is cancelled, too.
+        running: bool,
+    },
     /// An admin made a group, or set its weight and guards.
     GroupSet {
         /// Which.

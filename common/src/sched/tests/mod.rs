@@ -16,6 +16,7 @@ mod preemption;
 mod promises;
 mod publishing;
 mod receipts;
+mod removed_users;
 mod rules;
 mod runtimes;
 mod settings;

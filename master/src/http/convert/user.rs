@@ -67,6 +67,8 @@ impl<'a> Users<'a> {
             queued,
             running,
             finished,
+            disabled_at: account.disabled_at.map(Timestamp::to_datetime),
+            has_password: account.password.is_some(),
             tokens: account.tokens.iter().map(token).collect(),
             limits: limits(had.weight, &guards),
             usage_gpu_seconds: had.usage,
@@ -99,5 +101,7 @@ pub(in crate::http) fn token(record: &TokenRecord) -> api::Token {
         label: record.label.clone(),
         created_at: record.created_at.to_datetime(),
         expires_at: record.expires_at.map(Timestamp::to_datetime),
+        used_at: None,
+        by_login: record.by_login,
     }
 }

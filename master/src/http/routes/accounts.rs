@@ -19,7 +19,7 @@ use crate::http::convert::{Users, guards, token, usage};
 use crate::http::error::{Error, Result};
 use crate::http::extract::{self, Id, Params};
 use crate::http::routes::{audit, line};
-use crate::store::{Account, AccountChange};
+use crate::store::{Account, AccountChange, AuditEntry, TokenRecord};
 
 /// Bounds the tokens, because each request is compared with all of them.
 const TOKENS_PER_USER: usize = 100;
@@ -55,11 +55,7 @@ pub(in crate::http) async fn create(
         let message = format!("user {name} exists already");
         return Err(Error::new(ErrorCode::Conflict, message));
     }
-    let account = Account {
-        name: name.clone(),
-        role: request.role,
-        tokens: Vec::new(),
-    };
+    let account = Account::new(name.clone(), request.role);
     let now = clock::now();
     let detail = format!("role {:?}", request.role).to_lowercase();
     let entry = audit(&caller, now, "user_add", &name, detail);
@@ -170,50 +166,96 @@ pub(in crate::http) async fn revoke_token(
     Path((name, id)): Path<(String, String)>,
 ) -> Result<StatusCode> {
     let name: UserName = name.parse()?;
-    let now = clock::now();
-    let changing = context.accounts.lock().await;
-    let mut account = account(&context, &name).ok_or_else(|| no_user(&name))?;
-    let before = account.tokens.len();
-    account.tokens.retain(|token| token.id != id);
-    if account.tokens.len() == before {
-        let message = format!("{name} has no token with this id");
-        return Err(Error::new(ErrorCode::NotFound, message).hint("list them with: dopq user list"));
-    }
-    if account.role == Role::Admin
-        && account.tokens.is_empty()
-        && !other_admin(&context, &name, now)
-    {
-        let message = "this is the last token of the last admin";
-        return Err(Error::new(ErrorCode::Conflict, message).hint("create another one first"));
-    }
     let detail = format!("token {id}");
-    let entry = audit(&caller, now, "token_revoke", &name, detail);
-    let change = AccountChange::Set(account);
-    context.app.handle.change_account(change, entry).await?;
-    drop(changing);
+    let entry = audit(&caller, clock::now(), "token_revoke", &name, detail);
+    edit(&context, &name, entry, |account| {
+        let before = account.tokens.len();
+        account.tokens.retain(|token| token.id != id);
+        if account.tokens.len() == before {
+            let message = format!("{name} has no token with this id");
+            return Err(Error::new(ErrorCode::NotFound, message)
+                .hint(format!("list them with: dopq user token list {name}")));
+        }
+        Ok(())
+    })
+    .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn account(context: &Context, name: &UserName) -> Option<Account> {
+/// Changes an account, with its line in the audit log. Refuses to leave no admin who can log in.
+pub(super) async fn edit(
+    context: &Context,
+    name: &UserName,
+    entry: AuditEntry,
+    change: impl FnOnce(&mut Account) -> Result<()>,
+) -> Result<Account> {
+    let changing = context.accounts.lock().await;
+    let before = account(context, name).ok_or_else(|| no_user(name))?;
+    let mut after = before.clone();
+    change(&mut after)?;
+    guard_last_admin(context, &before, Some(&after))?;
+    let set = AccountChange::Set(after.clone());
+    context.app.handle.change_account(set, entry).await?;
+    drop(changing);
+    let stays = |token: &TokenRecord| after.tokens.iter().any(|other| other.id == token.id);
+    let gone = before.tokens.into_iter().filter(|token| !stays(token));
+    let gone: Vec<String> = gone.map(|token| token.id).collect();
+    context.app.uses.forget(&gone).await;
+    Ok(after)
+}
+
+/// Refuses the change of an account from `before` to `after` if no admin could log in any more.
+pub(super) fn guard_last_admin(
+    context: &Context,
+    before: &Account,
+    after: Option<&Account>,
+) -> Result<()> {
+    let now = clock::now();
+    let admin = |account: &Account| account.role == Role::Admin && account.opens(now);
+    let others = |account: &Account| account.name != before.name && admin(account);
+    let stays = after.is_some_and(admin)
+        || context
+            .view()
+            .read(|model| model.accounts.values().any(others));
+    if admin(before) && !stays {
+        let message = format!("{} is the last admin who can log in", before.name);
+        return Err(Error::new(ErrorCode::Conflict, message)
+            .hint("make another admin or another token first"));
+    }
+    Ok(())
+}
+
+/// An account as lists show it.
+pub(super) fn shown(context: &Context, account: &Account) -> api::User {
+    let now = clock::now();
+    context
+        .view()
+        .read(|model| Users::of(model, now).user(account))
+}
+
+/// The account's tokens, with when each was last used.
+pub(super) async fn with_uses(context: &Context, account: &Account) -> Vec<api::Token> {
+    let ids: Vec<String> = account
+        .tokens
+        .iter()
+        .map(|token| token.id.clone())
+        .collect();
+    let uses = context.app.uses.last(&ids).await;
+    let both = account.tokens.iter().zip(uses);
+    let tokens = both.map(|(record, used)| api::Token {
+        used_at: used.map(Timestamp::to_datetime),
+        ..token(record)
+    });
+    tokens.collect()
+}
+
+pub(super) fn account(context: &Context, name: &UserName) -> Option<Account> {
     context
         .view()
         .read(|model| model.accounts.get(name).cloned())
 }
 
-/// Whether another admin token remains.
-fn other_admin(context: &Context, name: &UserName, now: Timestamp) -> bool {
-    context.view().read(|model| {
-        let mut accounts = model.accounts.values();
-        accounts.any(|other| {
-            let mut tokens = other.tokens.iter();
-            other.role == Role::Admin
-                && other.name != *name
-                && tokens.any(|token| token.expires_at.is_none_or(|end| end > now))
-        })
-    })
-}
-
-fn no_user(name: &UserName) -> Error {
+pub(super) fn no_user(name: &UserName) -> Error {
     Error::new(ErrorCode::NotFound, format!("there is no user {name}"))
         .hint("list users with: dopq user list")
 }

@@ -153,13 +153,15 @@ fn executor(context: &Context, caller: &Caller, spec: &JobSpec) -> Result<UserNa
         return Err(Error::fault("executor_mismatch", "executor_name", message)
             .hint(format!("set executor_name to {}", caller.name)));
     }
-    if context
-        .view()
-        .read(|model| model.accounts.contains_key(executor))
-    {
+    if context.view().read(|model| {
+        model
+            .accounts
+            .get(executor)
+            .is_some_and(|it| it.disabled_at.is_none())
+    }) {
         return Ok(executor.clone());
     }
-    let message = format!("there is no user {executor}");
+    let message = format!("there is no user {executor}, or the account is disabled");
     Err(Error::fault("executor_unknown", "executor_name", message)
         .hint("create the user with: dopq user add"))
 }

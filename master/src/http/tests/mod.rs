@@ -15,6 +15,7 @@ mod jobs;
 mod logs;
 mod machines;
 mod node_keys;
+mod people;
 mod prune;
 mod streams;
 mod upload;

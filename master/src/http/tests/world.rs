@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::ask::{Ask, Reply};
-use crate::accounts::mint;
+use crate::accounts::{Uses, mint};
 use crate::audit::AuditLog;
 use crate::bundles::{Bundles, Intake};
 use crate::clock;
@@ -223,6 +223,7 @@ impl World {
             pruner,
             audit,
             management: None,
+            uses: Uses::of(store.clone()),
             intake,
             broker: broker.clone(),
             keys: NodeKeys::new(key.clone(), handle.view().clone(), true),
@@ -264,9 +265,8 @@ impl World {
                 .to_hex()
                 .to_string();
             Account {
-                name: name(who),
-                role,
                 tokens: vec![record],
+                ..Account::new(name(who), role)
             }
         };
         PEOPLE.into_iter().map(account).collect()

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dopq_common::id::{Epoch, JobId};
+use dopq_common::time::Timestamp;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{AsyncCommands as _, FromRedisValue, Script, ScriptInvocation};
 
@@ -32,6 +33,8 @@ const DROPPED_MAX: usize = 20_000;
 /// The list of the audit log's lines, and that of the lines of users.
 const AUDIT: &str = "audit";
 const USERS_AUDIT: &str = "audit:users";
+/// When tokens were last used, by their ids.
+const TOKEN_USES: &str = "token_uses";
 
 /// A page of a load: the last batch's number, the epoch, the batch that the next page begins after, and records.
 type Page = (u64, u64, Option<u64>, Vec<String>, Vec<Option<String>>);
@@ -275,7 +278,41 @@ impl Redis {
         codec::merged(newest_first, limit.unsigned_abs())
     }
 
+    pub(super) async fn note_token_uses(&self, uses: &[(String, Timestamp)]) -> Result<(), Error> {
+        let mut call = redis::cmd("HSET");
+        call.arg(self.key(TOKEN_USES));
+        for (token, at) in uses {
+            call.arg(token).arg(at.as_millis());
+        }
+        let mut connection = self.connection.clone();
+        self.call(call.query_async(&mut connection)).await
+    }
+
+    pub(super) async fn token_uses(
+        &self,
+        tokens: &[String],
+    ) -> Result<Vec<Option<Timestamp>>, Error> {
+        if tokens.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut connection = self.connection.clone();
+        let mut uses = redis::cmd("HMGET");
+        uses.arg(self.key(TOKEN_USES)).arg(tokens);
+        let uses: Vec<Option<u64>> = self.call(uses.query_async(&mut connection)).await?;
+        let times = uses.into_iter().map(|at| at.map(Timestamp::from_millis));
+        Ok(times.collect())
+    }
+
+    pub(super) async fn forget_token_uses(&self, tokens: &[String]) -> Result<(), Error> {
+        let mut connection = self.connection.clone();
+        self.call(connection.hdel(self.key(TOKEN_USES), tokens))
+            .await
+    }
+
     pub(super) async fn record(&self, entries: &[AuditEntry]) -> Result<(), Error> {
+        if entries.is_empty() {
+            return Ok(());
+        }
         let oldest = -isize::try_from(AUDIT_MAX_LINES).unwrap_or(isize::MAX);
         let mut pipe = redis::pipe();
         for Line { by_user, text } in codec::lines(entries)? {
