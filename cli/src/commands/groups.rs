@@ -15,7 +15,7 @@ use crate::output::{Column, Table};
 pub(crate) enum GroupCommand {
     /// List groups with their penalties and members
     List,
-    /// Create a group or set its weight and limits; a limit you leave out is reset
+    /// Create a group or change its weight and limits; what you leave out stays
     Set(SetArguments),
     /// Remove an empty group
     Rm(NameArgument),
@@ -64,9 +64,16 @@ async fn list(context: &Context) -> Result<u8, Failure> {
 
 async fn set(context: &Context, arguments: &SetArguments) -> Result<u8, Failure> {
     let name = &arguments.name;
-    let set = context
-        .client()?
-        .set_group(name, &arguments.limits.limits())
+    let client = context.client()?;
+    let groups = client
+        .groups()
+        .await
+        .map_err(Failure::call(format!("read the limits of {name}")))?;
+    let mut groups = groups.groups.into_iter();
+    let now = groups.find(|group| group.name == *name);
+    let now = now.map(|group| group.limits).unwrap_or_default();
+    let set = client
+        .set_group(name, &arguments.limits.changed(now))
         .await
         .map_err(Failure::call(format!("set group {name}")))?;
     let is_empty = set.members.is_empty();

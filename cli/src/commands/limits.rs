@@ -8,21 +8,45 @@ use crate::output::text::gpus;
 /// The flags.
 #[derive(Debug, Args)]
 pub(crate) struct LimitFlags {
-    /// Share of the cluster relative to others [default: 1]
+    /// Share of the cluster relative to others; 1 at first
     #[arg(long, value_name = "NUMBER")]
     weight: Option<f64>,
-    /// Most GPUs in use at once, such as 2 or 0.5
-    #[arg(long, value_name = "NUMBER", value_parser = milli)]
-    max_gpus: Option<u32>,
-    /// Most jobs running at once
-    #[arg(long, value_name = "NUMBER")]
-    max_running: Option<u32>,
-    /// Most jobs queued at once
-    #[arg(long, value_name = "NUMBER")]
-    max_queued: Option<u32>,
-    /// Guaranteed GPUs: jobs within this number start first
-    #[arg(long, value_name = "NUMBER", value_parser = milli)]
-    floor: Option<u32>,
+    /// Most GPUs in use at once, such as 2, 0.5 or none
+    #[arg(long, value_name = "NUMBER", value_parser = gpus_or_none)]
+    max_gpus: Option<Value>,
+    /// Most jobs running at once, or none
+    #[arg(long, value_name = "NUMBER", value_parser = jobs_or_none)]
+    max_running: Option<Value>,
+    /// Most jobs queued at once, or none
+    #[arg(long, value_name = "NUMBER", value_parser = jobs_or_none)]
+    max_queued: Option<Value>,
+    /// Guaranteed GPUs, or none: jobs within this number start first
+    #[arg(long, value_name = "NUMBER", value_parser = gpus_or_none)]
+    floor: Option<Value>,
+    /// Reset the weight and every limit that is not named here
+    #[arg(long)]
+    reset: bool,
+}
+
+/// What a flag sets: a number, or no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Value(Option<u32>);
+
+fn gpus_or_none(text: &str) -> Result<Value, String> {
+    match text {
+        "none" => Ok(Value(None)),
+        text => milli(text).map(|milli| Value(Some(milli))),
+    }
+}
+
+fn jobs_or_none(text: &str) -> Result<Value, String> {
+    match text {
+        "none" => Ok(Value(None)),
+        text => match text.parse() {
+            Ok(number) => Ok(Value(Some(number))),
+            Err(_) => Err(format!("{text:?} is neither a number nor none")),
+        },
+    }
 }
 
 /// GPUs as thousandths.
@@ -42,14 +66,16 @@ fn milli(text: &str) -> Result<u32, String> {
 }
 
 impl LimitFlags {
-    /// What is asked for; without limit where a flag is absent.
-    pub(super) const fn limits(&self) -> Limits {
+    /// The limits until now with what is named changed; without the others after `--reset`.
+    pub(super) fn changed(&self, now: Limits) -> Limits {
+        let now = if self.reset { Limits::default() } else { now };
+        let limit = |named: Option<Value>, now| named.map_or(now, |Value(limit)| limit);
         Limits {
-            weight: self.weight,
-            max_gpus_milli: self.max_gpus,
-            max_running: self.max_running,
-            max_queued: self.max_queued,
-            floor_gpus_milli: self.floor,
+            weight: self.weight.or(now.weight),
+            max_gpus_milli: limit(self.max_gpus, now.max_gpus_milli),
+            max_running: limit(self.max_running, now.max_running),
+            max_queued: limit(self.max_queued, now.max_queued),
+            floor_gpus_milli: limit(self.floor, now.floor_gpus_milli),
             group: None,
         }
     }
@@ -83,6 +109,37 @@ mod tests {
         for text in ["", "-1", ".5", "1.0001", "1.x", "5000000"] {
             assert!(milli(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn only_what_is_named_changes_unless_all_is_reset() {
+        let now = Limits {
+            weight: Some(2.0),
+            max_gpus_milli: Some(4000),
+            max_running: Some(7),
+            ..Limits::default()
+        };
+        let mut flags = LimitFlags {
+            weight: None,
+            max_gpus: Some(gpus_or_none("none").unwrap()),
+            max_running: None,
+            max_queued: Some(jobs_or_none("9").unwrap()),
+            floor: None,
+            reset: false,
+        };
+        let changed = Limits {
+            max_gpus_milli: None,
+            max_queued: Some(9),
+            ..now.clone()
+        };
+        assert_eq!(flags.changed(now.clone()), changed);
+        flags.reset = true;
+        let reset = Limits {
+            max_queued: Some(9),
+            ..Limits::default()
+        };
+        assert_eq!(flags.changed(now), reset);
+        assert!(jobs_or_none("many").is_err() && gpus_or_none("all").is_err());
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub(crate) enum UserCommand {
     Passwd(PasswdArguments),
     /// List a user's tokens with their last use (not the secrets)
     Tokens(OptionalUser),
-    /// Set a user's weight, limits and group; a limit you leave out is reset
+    /// Change a user's weight, limits and group; what you leave out stays
     Limit(LimitArguments),
     /// Manage a user's tokens
     #[command(subcommand)]
@@ -225,15 +225,22 @@ async fn add(context: &Context, arguments: AddArguments) -> Result<u8, Failure> 
 }
 
 async fn limit(context: &Context, arguments: &LimitArguments) -> Result<u8, Failure> {
+    let client = context.client()?;
+    let name = &arguments.user;
+    let users = client
+        .users()
+        .await
+        .map_err(Failure::call(format!("read the limits of {name}")))?;
+    let user = users.users.into_iter().find(|user| user.name == *name);
+    let user = user.ok_or_else(|| Failure::Nothing(format!("no user {name:?}")))?;
     let limits = Limits {
         group: match &arguments.group {
             Some(group) => Some(Some(group.clone())),
             None => arguments.no_group.then_some(None),
         },
-        ..arguments.limits.limits()
+        ..arguments.limits.changed(user.limits)
     };
-    let changed = context
-        .client()?
+    let changed = client
         .set_limits(&arguments.user, &limits)
         .await
         .map_err(Failure::call(format!(

@@ -48,7 +48,7 @@ fn groups_are_listed_set_and_removed() {
     let output = dopq(home.path(), &server, &set);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(stderr(&output).contains("dopq user limit USER --group vision"));
-    let sent = &server.requests()[1];
+    let sent = &server.requests()[2];
     assert_eq!(sent.route(), "PUT /v1/groups/vision");
     let limits = json!({
         "weight": 2.0, "max_gpus_milli": 4000, "max_running": 7, "max_queued": 9,
@@ -57,20 +57,35 @@ fn groups_are_listed_set_and_removed() {
     assert_eq!(sent.json(), limits);
     let output = dopq(home.path(), &server, &["group", "rm", "vision"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(server.requests()[2].route(), "DELETE /v1/groups/vision");
+    assert_eq!(server.requests()[3].route(), "DELETE /v1/groups/vision");
 }
 
 #[test]
 fn a_user_is_put_into_a_group_taken_out_of_it_or_left_there() {
     let home = tempfile::tempdir().unwrap();
-    let server = Server::start(|_| Reply::json(200, &user()));
+    let server = Server::start(|request| match request.method.as_str() {
+        "GET" => {
+            let mut user = user();
+            user["limits"] = json!({"weight": 3.0, "max_running": 7});
+            Reply::json(200, &json!({"version": 1, "users": [user]}))
+        }
+        _ => Reply::json(200, &user()),
+    });
     for (flags, expected) in [
         (
             &["--group", "vision", "--floor", "1"][..],
-            json!({"floor_gpus_milli": 1000, "group": "vision"}),
+            json!({"weight": 3.0, "max_running": 7, "floor_gpus_milli": 1000, "group": "vision"}),
         ),
-        (&["--no-group"], json!({"group": null})),
-        (&["--weight", "2"], json!({"weight": 2.0})),
+        (
+            &["--no-group"],
+            json!({"weight": 3.0, "max_running": 7, "group": null}),
+        ),
+        (&["--weight", "2"], json!({"weight": 2.0, "max_running": 7})),
+        (
+            &["--max-running", "none", "--max-queued", "5"],
+            json!({"weight": 3.0, "max_queued": 5}),
+        ),
+        (&["--reset", "--floor", "1"], json!({"floor_gpus_milli": 1000})),
     ] {
         let arguments = [&["user", "limit", "anna"], flags].concat();
         let output = dopq(home.path(), &server, &arguments);
