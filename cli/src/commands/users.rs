@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use clap::{Args, Subcommand, ValueEnum};
-use dopq_common::api::{
-    Limits, NewPassword, NewRole, NewToken, NewUser, Role, Token, Turn, User, UserList,
-};
+use clap::{Args, Subcommand};
+use dopq_common::api::{Limits, NewPassword, NewRole, NewToken, NewUser, Token, Turn, UserList};
 
 use super::context::Context;
 use super::limits::{LimitFlags, short};
 use super::login::secret;
+use super::roles::{RoleWord, word};
+use super::user_import;
 use crate::exit;
 use crate::failure::Failure;
 use crate::output::text::{age, gpu_hours, gpus};
@@ -23,6 +23,8 @@ pub(crate) enum UserCommand {
     Add(AddArguments),
     /// List users with their penalties
     List,
+    /// Add and change users as a file lists them
+    Import(user_import::Arguments),
     /// Remove a user; jobs that wait are cancelled, running ones finish
     Rm(RemoveArguments),
     /// Disable a user: tokens and password stop working, jobs stay
@@ -77,27 +79,6 @@ pub(crate) struct AddArguments {
     /// Role
     #[arg(long, value_enum, default_value = "user")]
     role: RoleWord,
-}
-
-/// The roles on the command line.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum RoleWord {
-    /// Submit, see and change own jobs
-    User,
-    /// Also cordon nodes and lock the queue
-    Operator,
-    /// Everything
-    Admin,
-}
-
-impl From<RoleWord> for Role {
-    fn from(word: RoleWord) -> Self {
-        match word {
-            RoleWord::User => Self::User,
-            RoleWord::Operator => Self::Operator,
-            RoleWord::Admin => Self::Admin,
-        }
-    }
 }
 
 /// A user.
@@ -171,6 +152,7 @@ pub(crate) async fn run(context: &Context, command: UserCommand) -> Result<u8, F
     match command {
         UserCommand::Add(arguments) => add(context, arguments).await,
         UserCommand::List => list(context).await,
+        UserCommand::Import(arguments) => user_import::run(context, &arguments).await,
         UserCommand::Rm(arguments) => remove(context, &arguments).await,
         UserCommand::Disable(arguments) => enable(context, &arguments.user, false).await,
         UserCommand::Enable(arguments) => enable(context, &arguments.user, true).await,
@@ -452,14 +434,6 @@ fn table(list: &UserList) -> Table {
         ]);
     }
     table
-}
-
-const fn word(role: Role) -> &'static str {
-    match role {
-        Role::User => "user",
-        Role::Operator => "operator",
-        Role::Admin => "admin",
-    }
 }
 
 fn token_table(tokens: &[Token], now: DateTime<Utc>) -> Table {

@@ -85,7 +85,10 @@ fn a_user_is_put_into_a_group_taken_out_of_it_or_left_there() {
             &["--max-running", "none", "--max-queued", "5"],
             json!({"weight": 3.0, "max_queued": 5}),
         ),
-        (&["--reset", "--floor", "1"], json!({"floor_gpus_milli": 1000})),
+        (
+            &["--reset", "--floor", "1"],
+            json!({"floor_gpus_milli": 1000}),
+        ),
     ] {
         let arguments = [&["user", "limit", "anna"], flags].concat();
         let output = dopq(home.path(), &server, &arguments);
