@@ -23,8 +23,8 @@ const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Inspect",
         &[
-            "ps", "queue", "show", "explain", "logs", "exec", "fetch", "usage", "status", "nodes",
-            "gpus",
+            "ps", "queue", "show", "explain", "logs", "exec", "fetch", "usage", "status", "doctor",
+            "nodes", "gpus",
         ],
     ),
     (
@@ -164,6 +164,8 @@ pub(crate) enum Command {
     Exec(Box<commands::exec::Arguments>),
     /// Show the state of the master and what it depends on
     Status,
+    /// Check each part from here to the GPUs, and say what to do
+    Doctor,
     /// List nodes and their GPUs
     Nodes,
     /// List GPUs: who holds each, and what it does

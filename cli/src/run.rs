@@ -2,9 +2,9 @@
 
 use crate::args::{self, Cli, Command};
 use crate::commands::{
-    Context, audit, change, check, completions, contexts, control, drain, exec, explain, fetch,
-    gpus, groups, init, login, logs, man, node_keys, nodes, prune, ps, queue, retry, show, sim,
-    status, submit, usage, users, wait,
+    Context, audit, change, check, completions, contexts, control, doctor, drain, exec, explain,
+    fetch, gpus, groups, init, login, logs, man, node_keys, nodes, prune, ps, queue, retry, show,
+    sim, status, submit, usage, users, wait,
 };
 use crate::exit;
 use crate::failure::Failure;
@@ -74,6 +74,7 @@ async fn perform(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Release(arguments) => change::run(context, arguments, change::Verb::Release).await,
         Command::Fetch(arguments) => fetch::run(context, &arguments).await,
         Command::Exec(arguments) => exec::run(context, &arguments).await,
+        Command::Doctor => doctor::run(context).await,
         Command::Status => status::run(context).await,
         Command::Nodes => nodes::run(context).await,
         Command::Gpus => gpus::run(context).await,

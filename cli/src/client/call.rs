@@ -178,6 +178,11 @@ impl Client {
     /// Sends a call and reads its answer.
     pub(super) async fn fetch<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Error> {
         let response = self.send(call).await?;
+        self.read(response).await
+    }
+
+    /// Reads an answer.
+    pub(super) async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T, Error> {
         let url = response.url().to_string();
         let body = response
             .bytes()

@@ -97,8 +97,12 @@ impl Clients {
         }
         if !needs_tls {
             builder = builder.tls_certs_only(Vec::<Certificate>::new());
-        } else if let Some(path) = &self.ca_file {
-            builder = builder.tls_certs_merge(certificates(path)?);
+        } else {
+            // `dopq doctor` looks at the certificate.
+            builder = builder.tls_info(true);
+            if let Some(path) = &self.ca_file {
+                builder = builder.tls_certs_merge(certificates(path)?);
+            }
         }
         builder
             .build()

@@ -8,6 +8,7 @@ pub(crate) mod completions;
 mod context;
 pub(crate) mod contexts;
 pub(crate) mod control;
+pub(crate) mod doctor;
 pub(crate) mod drain;
 pub(crate) mod exec;
 pub(crate) mod explain;

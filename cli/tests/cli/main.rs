@@ -7,6 +7,7 @@
 mod arrays;
 mod commands;
 mod contexts;
+mod doctor;
 mod groups;
 mod init;
 mod logs;

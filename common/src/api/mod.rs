@@ -4,6 +4,7 @@
 //! added; a reader ignores those it does not know. The CLI's `--output json` prints these same types.
 
 mod audit;
+mod doctor;
 mod error;
 mod gpu;
 mod group;
@@ -16,6 +17,7 @@ mod token;
 mod usage;
 
 pub use audit::{AuditLine, AuditPage};
+pub use doctor::{DeadLetters, Doctor, NodeHealth};
 pub use error::{ErrorBody, ErrorCode, ErrorResponse, Fault};
 pub use gpu::{Gpu, GpuHolder, GpuList, GpuNow, JobNow};
 pub use group::{Group, GroupList};

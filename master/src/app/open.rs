@@ -72,6 +72,7 @@ pub(super) async fn store(
         match Store::open(options.clone()).await {
             Ok(store) => {
                 board.set(clock::now(), Part::Store, PartState::Up, store.name());
+                board.set_faults(Part::Store, store.faults().to_vec());
                 return Ok(Some(store));
             }
             Err(error @ store::Error::Unavailable(_)) => {

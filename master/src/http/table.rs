@@ -7,8 +7,8 @@ use dopq_common::api::Role;
 use super::access::{Access, Pace, Rule, Who};
 use super::app::Ctx;
 use super::routes::{
-    accounts, audit_log, bundles, checkpoints, control, data, events, exec, groups, health, jobs,
-    login, logs, node_keys, nodes, people, prune, queue, results, retry, submit, system,
+    accounts, audit_log, bundles, checkpoints, control, data, doctor, events, exec, groups, health,
+    jobs, login, logs, node_keys, nodes, people, prune, queue, results, retry, submit, system,
 };
 
 /// A route.
@@ -124,6 +124,7 @@ pub(super) fn table() -> Vec<Route> {
     t.add(Post, "/v1/logout", by(User), login::logout);
     t.add(Get, "/v1/whoami", by(User), system::whoami);
     t.add(Get, "/v1/status", by(User), system::status);
+    t.add(Get, "/v1/doctor", by(User), doctor::show);
     t.add(Get, "/v1/queue", by(User), queue::show);
     t.add(Post, "/v1/queue/lock", by(Operator), queue::lock);
     t.add(Post, "/v1/queue/unlock", by(Operator), queue::unlock);

@@ -82,6 +82,7 @@ pub struct Condition {
 #[derive(Debug, Clone, Default)]
 pub struct Board {
     conditions: Arc<RwLock<BTreeMap<Part, Condition>>>,
+    faults: Arc<RwLock<BTreeMap<Part, Vec<String>>>>,
 }
 
 impl Board {
@@ -111,6 +112,17 @@ impl Board {
             .iter()
             .map(|(part, condition)| (*part, condition.clone()))
             .collect()
+    }
+
+    /// Records what is wrong with how `part` is set up, though it works.
+    pub fn set_faults(&self, part: Part, faults: Vec<String>) {
+        self.faults.write().insert(part, faults);
+    }
+
+    /// What is wrong with how `part` is set up.
+    #[must_use]
+    pub fn faults(&self, part: Part) -> Vec<String> {
+        self.faults.read().get(&part).cloned().unwrap_or_default()
     }
 
     /// The last report of `part`.

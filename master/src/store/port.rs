@@ -51,6 +51,15 @@ impl Store {
         }
     }
 
+    /// Why this store may lose what was committed, where a setting allows such a one.
+    #[must_use]
+    pub fn faults(&self) -> &[String] {
+        match self {
+            Self::Embedded(_) => &[],
+            Self::Redis(redis) => redis.faults(),
+        }
+    }
+
     /// Acquires the leadership if nobody holds it. The epoch grows by one; older epochs are fenced from then on.
     /// The lease ends `ttl` from now unless renewed. `None` if another master holds it. A master that holds it gets
     /// a new epoch. The epoch is higher than every epoch this process has seen, even if the store lost data.

@@ -6,6 +6,7 @@ pub(super) mod bundles;
 pub(super) mod checkpoints;
 pub(super) mod control;
 pub(super) mod data;
+pub(super) mod doctor;
 pub(super) mod events;
 pub(super) mod exec;
 pub(super) mod groups;

@@ -44,6 +44,7 @@ const MAY: &[(&str, &str, &[Asker])] = &[
     ("POST", "/v1/logout", &[Anna, Bert, Operator, Admin]),
     ("GET", "/v1/whoami", &[Anna, Bert, Operator, Admin]),
     ("GET", "/v1/status", &[Anna, Bert, Operator, Admin]),
+    ("GET", "/v1/doctor", &[Anna, Bert, Operator, Admin]),
     ("GET", "/v1/queue", &[Anna, Bert, Operator, Admin]),
     ("POST", "/v1/queue/lock", &[Operator, Admin]),
     ("POST", "/v1/queue/unlock", &[Operator, Admin]),

@@ -7,6 +7,7 @@ mod audit;
 mod checkpoints;
 mod control;
 mod data;
+mod doctor;
 mod errors;
 mod estimates;
 mod gpus;

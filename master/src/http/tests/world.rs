@@ -306,6 +306,10 @@ impl World {
     }
 
     /// What each user keeps.
+    pub(super) fn board(&self) -> &Board {
+        &self.context.app.board
+    }
+
     pub(super) fn quota(&self) -> &Quota {
         self.context.app.intake.quota()
     }

@@ -23,8 +23,8 @@ impl Redis {
         )))
     }
 
-    /// Refuses a Redis that would lose data, or only warns.
-    pub(super) async fn check(&self, require_durability: bool) -> Result<(), Error> {
+    /// Refuses a Redis that would lose data, or only warns and says why.
+    pub(super) async fn check(&self, require_durability: bool) -> Result<Vec<String>, Error> {
         let mut connection = self.connection.clone();
         let info = redis::cmd("INFO");
         let info: String = self.call(info.query_async(&mut connection)).await?;
@@ -43,15 +43,15 @@ impl Redis {
                      accepted in the last one; `appendfsync always` keeps it"
                 );
             }
-            return Ok(());
+            return Ok(faults);
         }
         if require_durability {
             return Err(Error::Unsuitable(faults.join("; ")));
         }
-        for fault in faults {
+        for fault in &faults {
             tracing::warn!(fault, "this Redis may lose accepted jobs");
         }
-        Ok(())
+        Ok(faults)
     }
 }
 

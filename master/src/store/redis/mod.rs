@@ -49,6 +49,8 @@ pub struct Redis {
     /// The highest epoch that this process has seen. A Redis that lost data may be behind it, and workers refuse
     /// orders of an older epoch.
     highest: Arc<AtomicU64>,
+    /// Why it may lose data.
+    faults: Arc<[String]>,
 }
 
 struct Scripts {
@@ -76,7 +78,7 @@ impl Redis {
             .set_connection_timeout(Some(options.timeout))
             .set_response_timeout(Some(options.timeout));
         let connection = ConnectionManager::new_lazy_with_config(client, config);
-        let store = Self {
+        let mut store = Self {
             connection: connection.map_err(error::classify)?,
             timeout: options.timeout,
             prefix: format!("dopq:{{{}}}:", options.cluster).into(),
@@ -87,10 +89,15 @@ impl Redis {
                 renew: Script::new(include_str!("scripts/renew.lua")),
             }),
             highest: Arc::default(),
+            faults: Arc::default(),
         };
-        store.check(options.require_durability).await?;
+        store.faults = store.check(options.require_durability).await?.into();
         store.check_commands().await?;
         Ok(store)
+    }
+
+    pub(super) fn faults(&self) -> &[String] {
+        &self.faults
     }
 
     pub(super) async fn take_lead(
