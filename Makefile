@@ -4,6 +4,7 @@
 # make fuzz         hostile input for every reader, for SECONDS each (600); SEED= repeats a run
 # make lint         format, lints, purity of the core, size of files, direction of imports, dependencies
 # make cluster      Redis, RabbitMQ, one master and several workers with simulated GPUs, until Ctrl-C
+# make deb          Debian packages of master, worker and command line in target/debian
 # make bench        measures the system in some 10 minutes (FAST=1: 2), one table; BASE=old.json compares
 #
 # demo, test, test-newest and cluster install the Debian packages that are missing (as root or by sudo), start
@@ -11,7 +12,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-newest fuzz lint cluster bench build
+.PHONY: help demo test test-newest fuzz lint cluster bench build deb
 
 SETUP := tests/harness/setup.sh
 TARGET := $(shell cargo metadata --no-deps --format-version 1 2>/dev/null | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
@@ -46,11 +47,16 @@ lint:
 	tests/harness/check-core-is-pure.sh
 	tests/harness/check-file-sizes.sh
 	cargo run --quiet -p dopq-structure
-	PATH="$$(tests/harness/lint-tools.sh):$$PATH" && cargo machete && \
+	PATH="$$(tests/harness/cargo-tools.sh cargo-machete cargo-deny):$$PATH" && cargo machete && \
 	  cargo deny --locked check -D warnings licenses bans sources
 
 cluster: build
 	BIN=$(TARGET)/debug $(SETUP) docker redis rabbitmq -- tests/harness/cluster.sh
+
+deb:
+	cargo build --release --workspace --bins
+	export PATH="$$(tests/harness/cargo-tools.sh cargo-deb):$$PATH"; \
+	for package in dopq-master dopq-worker dopq-cli; do cargo deb --locked --no-build --package $$package || exit; done
 
 # ONLY=worker,logs measures these alone. The report is target/bench/COMMIT.json.
 bench:

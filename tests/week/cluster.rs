@@ -285,6 +285,7 @@ impl Cluster {
 fn worker(key: &ClusterKey, folder: &Path) -> dopq_worker::Options {
     let name = "gpu-1".parse().expect("a name");
     dopq_worker::Options {
+        master_ca_pem: None,
         key: key.worker(&name),
         name,
         settings: dopq_worker::Settings {

@@ -355,8 +355,13 @@ fn context(
         place,
         clock,
         health: Health::default(),
-        data: DataPlane::new(options.name.clone(), options.key.clone(), urls)
-            .map_err(Error::Http)?,
+        data: DataPlane::new(
+            options.name.clone(),
+            options.key.clone(),
+            urls,
+            options.master_ca_pem.as_deref(),
+        )
+        .map_err(Error::Http)?,
         bundles: Bundles::new(
             options.settings.data_dir.join("bundles"),
             options.settings.limits.bundles,

@@ -14,7 +14,7 @@ use dopq_common::id::{AttemptId, Digest, Epoch, WorkerId};
 use dopq_common::secret::Secret;
 use dopq_common::wire::{CLUSTER_HEADER, INSTANCE_HEADER, Standing, ToWorker, WorkerKey};
 use parking_lot::Mutex;
-use reqwest::{Body, Method, Response, StatusCode, header};
+use reqwest::{Body, Certificate, Method, Response, StatusCode, header};
 use url::Url;
 
 /// How often an answer may send us on.
@@ -137,23 +137,26 @@ pub(crate) struct DataPlane {
     good: Arc<Mutex<Option<Url>>>,
 }
 
-fn builder() -> reqwest::ClientBuilder {
+fn builder(trusted: &[Certificate]) -> reqwest::ClientBuilder {
     // Redirects are followed here, since the proof must not go to a bucket.
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT)
+        .tls_certs_merge(trusted.iter().cloned())
 }
 
 impl DataPlane {
-    /// With the masters of the worker's own settings.
+    /// With the masters of the worker's own settings. `ca_pem` has certificates of CAs to trust beside the system's.
     pub(crate) fn new(
         worker: WorkerId,
         key: WorkerKey,
         own_urls: Vec<Url>,
+        ca_pem: Option<&str>,
     ) -> Result<Self, reqwest::Error> {
+        let trusted = Certificate::from_pem_bundle(ca_pem.unwrap_or_default().as_bytes())?;
         Ok(Self {
-            short: builder().read_timeout(SILENCE).build()?,
-            long: builder().build()?,
+            short: builder(&trusted).read_timeout(SILENCE).build()?,
+            long: builder(&trusted).build()?,
             worker,
             key,
             own_urls,
@@ -463,92 +466,4 @@ const fn is_denial(status: StatusCode) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use axum::Router;
-    use axum::http::HeaderMap;
-    use axum::response::Redirect;
-    use axum::routing::get;
-    use dopq_common::wire::ClusterKey;
-
-    use super::*;
-
-    async fn serve(router: Router) -> Url {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
-        let listener = listener.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        format!("http://{address}").parse().expect("a URL")
-    }
-
-    fn plane(urls: Vec<Url>) -> (DataPlane, Access) {
-        let worker: WorkerId = "w1".parse().expect("a name");
-        let key = ClusterKey::from_secret("s").worker(&worker);
-        let data = DataPlane::new(worker, key, Vec::new()).expect("a client");
-        let attempt = format!("7.1-{}", "07".repeat(16)).parse().expect("an id");
-        (data, Access::of(attempt, urls))
-    }
-
-    #[tokio::test]
-    async fn a_master_that_is_gone_is_not_asked_each_time() {
-        let asked = Arc::new(AtomicUsize::new(0));
-        let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await;
-        let gone = gone.expect("a port");
-        let address = gone.local_addr().expect("an address");
-        let count = Arc::clone(&asked);
-        tokio::spawn(async move {
-            while let Ok((connection, _)) = gone.accept().await {
-                drop(connection);
-                count.fetch_add(1, Ordering::SeqCst);
-            }
-        });
-        let other = serve(Router::new().fallback(|| async { "stored" })).await;
-        let gone = format!("http://{address}").parse().expect("a URL");
-        let (data, access) = plane(vec![gone, other]);
-        for offset in 0..5 {
-            let stored = data.put_log(&access, offset, Bytes::from_static(b"x"));
-            stored.await.expect("stored");
-        }
-        assert_eq!(asked.load(Ordering::SeqCst), 1);
-    }
-
-    #[tokio::test]
-    async fn the_proof_follows_to_the_leader_and_not_to_a_bucket() {
-        let shown = |headers: HeaderMap| async move {
-            match headers.contains_key("authorization") {
-                true => Ok("shown"),
-                false => Err(StatusCode::UNAUTHORIZED),
-            }
-        };
-        let hidden = |headers: HeaderMap| async move {
-            match headers.contains_key("authorization") {
-                true => Err(StatusCode::BAD_REQUEST),
-                false => Ok("hidden"),
-            }
-        };
-        let of = |what: &str| format!("/data/v1/attempts/{{attempt}}/{what}");
-        let elsewhere = Router::new()
-            .route(&of("checkpoint"), get(shown).put(shown))
-            .route("/signed", get(hidden));
-        let elsewhere = serve(elsewhere).await;
-        let attempt = format!("7.1-{}", "07".repeat(16));
-        let leader = format!("{elsewhere}data/v1/attempts/{attempt}/checkpoint");
-        let to_leader = move || async move { Redirect::temporary(&leader) };
-        let signed = format!("{elsewhere}signed");
-        let standby = Router::new()
-            .route(&of("checkpoint"), get(to_leader.clone()).put(to_leader))
-            .route(
-                &of(BUNDLE),
-                get(|| async move { Redirect::temporary(&signed) }),
-            );
-        let standby = serve(standby).await;
-        let (data, access) = plane(vec![standby]);
-        let stored = data
-            .put_checkpoint(&access, Bytes::from_static(b"{}"))
-            .await;
-        assert_eq!(stored.expect("stored"), "shown");
-        let bundle = data.bundle(&access).await.expect("given");
-        assert_eq!(bundle.text().await.expect("read"), "hidden");
-    }
-}
+mod tests;

@@ -325,7 +325,8 @@ mod tests {
         let bundles = Bundles::new(dir.path().to_owned(), ByteSize(1), patience, needs);
         let key = dopq_common::wire::ClusterKey::from_secret("secret");
         let worker: dopq_common::id::WorkerId = "w1".parse().expect("a name");
-        let data = DataPlane::new(worker.clone(), key.worker(&worker), Vec::new()).expect("made");
+        let data =
+            DataPlane::new(worker.clone(), key.worker(&worker), Vec::new(), None).expect("made");
         let attempt = "1.1-00000000000000000000000000000000".parse().expect("id");
         let access = Access::of(attempt, Vec::new());
         let bundle = BundleRef {

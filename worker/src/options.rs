@@ -26,6 +26,8 @@ pub struct Options {
     pub name: WorkerId,
     /// Seals its reports.
     pub key: WorkerKey,
+    /// Certificates of the CAs, beside the system's, that sign those of masters; PEM.
+    pub master_ca_pem: Option<String>,
     /// Its settings.
     pub settings: Settings,
 }
@@ -67,6 +69,8 @@ dopq_common::settings! {
         pub data_dir: PathBuf = PathBuf::from("/var/lib/dopq-worker");
         /// Masters to try after those that an order names
         pub master_urls: Vec<BaseUrl> = Vec::new();
+        /// The masters' certificates
+        pub master: MasterOptions = MasterOptions::default();
         /// Slots on each GPU
         pub slots_per_gpu: u32 = 1, between(1, 1000);
         /// Cores for jobs; by default all
@@ -101,6 +105,15 @@ dopq_common::settings! {
         pub limits: Limits = Limits::default();
         /// What it removes to keep its disks free
         pub retention: Retention = Retention::default();
+    }
+}
+
+dopq_common::settings! {
+    /// The masters' certificates.
+    #[derive(Debug, Clone)]
+    pub struct MasterOptions {
+        /// PEM file of additional CA certificates for the masters' https
+        pub ca: Option<PathBuf> = None;
     }
 }
 

@@ -35,6 +35,7 @@ pub(super) fn options(
     } = settings.worker.clone();
     Ok(Options {
         key: key.worker(&name),
+        master_ca_pem: None,
         name,
         settings: dopq_worker::Settings {
             cluster: settings.cluster.clone(),

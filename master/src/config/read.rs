@@ -189,6 +189,8 @@ fn services(
     let mut store = RedisOptions::new(url.reveal().as_str(), cluster);
     store.timeout = settings.store.timeout;
     store.require_durability = settings.store.require_durability;
+    let ca = settings.store.ca.as_deref();
+    store.ca_pem = ca.and_then(|path| layers.content("store.ca", path));
     Some(Services {
         store,
         broker: broker?,

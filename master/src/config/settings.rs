@@ -84,6 +84,8 @@ dopq_common::settings! {
         pub timeout: Duration = Duration::from_secs(5), at_least(Duration::from_millis(100));
         /// Refuse a Redis that evicts keys or keeps no append-only file, instead of warning
         pub require_durability: bool = true;
+        /// PEM file of the CA certificates for rediss, in place of the system's
+        pub ca: Option<PathBuf> = None;
     }
 }
 

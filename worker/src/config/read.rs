@@ -1,11 +1,12 @@
 //! The settings of the program beside those of the worker, and which go together.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use dopq_common::broker::amqp::{self, worker_client};
 use dopq_common::id::WorkerId;
 use dopq_common::settings::{Field as _, Layers, Mistakes, Named, Scalar as _, ServiceUrl};
 use dopq_common::wire::{ClusterKey, WorkerKey};
+use reqwest::Certificate;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::args::Args;
@@ -98,6 +99,7 @@ pub(crate) fn read(
     let broker = settings
         .broker
         .options(&mut layers, "broker", cluster, client);
+    let master_ca_pem = master_ca(&mut layers, settings.worker.master.ca.as_deref());
     layers.check()?;
     let mut hints = layers.hints().to_vec();
     let is_shared = settings.secret.is_some() || settings.secret_file.is_some();
@@ -121,6 +123,7 @@ pub(crate) fn read(
         options: Options {
             name,
             key,
+            master_ca_pem,
             settings: settings.worker,
         },
         broker,
@@ -140,6 +143,18 @@ fn worker_name(layers: &mut Layers, name: Option<WorkerId>) -> Option<WorkerId> 
         layers.refuse("name", message);
     };
     crate::host::host_name().parse().map_err(refused).ok()
+}
+
+fn master_ca(layers: &mut Layers, path: Option<&Path>) -> Option<String> {
+    let pem = layers.content("master.ca", path?)?;
+    let has_certificate = Certificate::from_pem_bundle(pem.as_bytes())
+        .is_ok_and(|certificates| !certificates.is_empty());
+    layers.require(
+        has_certificate,
+        "master.ca",
+        "the file must have CA certificates in PEM form",
+    );
+    Some(pem)
 }
 
 fn worker_key(

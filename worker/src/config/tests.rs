@@ -117,9 +117,29 @@ fn the_key_is_the_clusters_or_its_own() {
 }
 
 #[test]
+fn a_file_without_certificates_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ca.pem");
+    std::fs::write(&path, "no certificate\n").expect("written");
+    let path = path.to_str().expect("text");
+    let environment = [
+        ("DOPQ_NAME", "w1"),
+        ("DOPQ_SECRET", "s"),
+        ("DOPQ_MASTER_CA", path),
+    ];
+    let Err(mistakes) = read(&args(""), variables(&environment)) else {
+        panic!("it was taken");
+    };
+    let told = mistakes.to_string();
+    assert!(told.contains("DOPQ_MASTER_CA"), "{told}");
+    assert!(told.contains("PEM"), "{told}");
+}
+
+#[test]
 fn every_setting_is_documented() {
     let document = include_str!("../../../docs/CONFIGURATION.md");
     let (_, worker) = document.split_once("\n## Worker\n").expect("its part");
+    let worker = worker.split("\n## ").next().expect("its part");
     let mut rows: Vec<&str> = worker
         .lines()
         .filter(|line| line.starts_with("| `"))

@@ -328,7 +328,7 @@ async fn a_folder_that_cannot_be_read_is_given_up() {
     let worker = "gpu-1".parse().expect("a name");
     let key = dopq_common::wire::ClusterKey::from_secret("s").worker(&worker);
     let urls = vec![url.parse().expect("a URL")];
-    let data = DataPlane::new(worker, key, Vec::new()).expect("a client");
+    let data = DataPlane::new(worker, key, Vec::new(), None).expect("a client");
     let access = Access::of(attempt(), urls);
     let tries = Arc::new(Mutex::new(0));
     let counted = Arc::clone(&tries);

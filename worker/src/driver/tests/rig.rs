@@ -129,6 +129,7 @@ impl Rig {
         Options {
             name: self.worker.clone(),
             key: self.key.worker(&self.worker),
+            master_ca_pem: None,
             settings: Settings {
                 data_dir: self.dir.path().join("data"),
                 gpu: GpuOptions {
