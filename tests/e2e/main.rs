@@ -5,6 +5,7 @@ mod bundles;
 mod checkpoints;
 mod cluster;
 mod crashes;
+mod documents;
 mod ends;
 mod exec;
 mod hostile;
