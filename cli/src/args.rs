@@ -23,8 +23,8 @@ const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Inspect",
         &[
-            "ps", "queue", "show", "explain", "logs", "exec", "fetch", "usage", "status", "doctor",
-            "nodes", "gpus",
+            "ps", "queue", "show", "explain", "logs", "exec", "forward", "fetch", "usage",
+            "status", "doctor", "nodes", "gpus",
         ],
     ),
     (
@@ -162,6 +162,8 @@ pub(crate) enum Command {
     Fetch(commands::fetch::Arguments),
     /// Run a command in a running job's container
     Exec(Box<commands::exec::Arguments>),
+    /// Open ports of a running job's container here
+    Forward(commands::forward::Arguments),
     /// Show the state of the master and what it depends on
     Status,
     /// Check each part from here to the GPUs, and say what to do

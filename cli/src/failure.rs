@@ -85,6 +85,15 @@ pub(crate) enum Failure {
     /// The connection of a session broke.
     #[error("the connection to the master broke: {0}")]
     Session(String),
+    /// A port here cannot be had.
+    #[error("failed to listen on port {port} of this machine; name another, such as PORT:0")]
+    Listen {
+        /// Which.
+        port: u16,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// Nothing matches.
     #[error("{0}")]
     Nothing(String),
@@ -130,6 +139,7 @@ impl Failure {
             | Self::Bundle { .. }
             | Self::Unpack { .. }
             | Self::File { .. }
+            | Self::Listen { .. }
             | Self::Output(_)
             | Self::Start(_) => exit::FAILED,
         }
@@ -217,6 +227,7 @@ impl Failure {
             | Self::Unpack { .. }
             | Self::File { .. }
             | Self::Session(_)
+            | Self::Listen { .. }
             | Self::Nothing(_)
             | Self::Conflict(_)
             | Self::Output(_)
@@ -241,6 +252,7 @@ impl Failure {
             | Self::Unpack { .. }
             | Self::File { .. }
             | Self::Session(_)
+            | Self::Listen { .. }
             | Self::Nothing(_)
             | Self::Conflict(_)
             | Self::Output(_)

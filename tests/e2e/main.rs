@@ -8,6 +8,7 @@ mod crashes;
 mod documents;
 mod ends;
 mod exec;
+mod forward;
 mod hostile;
 mod logs;
 mod networks;

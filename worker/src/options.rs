@@ -178,9 +178,9 @@ dopq_common::settings! {
         /// Let admins run commands with all capabilities
         pub privileged: bool = false;
         /// Sessions at once, of all jobs
-        pub sessions: usize = 32, between(1, 56);
+        pub sessions: usize = 48, between(1, 56);
         /// Sessions at once in one job
-        pub per_job: usize = 8, between(1, 56);
+        pub per_job: usize = 24, between(1, 56);
     }
 }
 

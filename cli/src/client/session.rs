@@ -18,10 +18,21 @@ use super::error::{Cause, Error};
 pub(crate) type Socket = WebSocketStream<Upgraded>;
 
 impl Client {
-    /// `GET /v1/jobs/{id}/{what}` as a WebSocket.
-    pub(crate) async fn session(&self, id: JobName, what: &str) -> Result<Socket, Error> {
+    /// `GET /v1/jobs/{id}/exec` as a WebSocket.
+    pub(crate) async fn exec(&self, id: JobName) -> Result<Socket, Error> {
+        self.session(Call::new(Method::GET, &["jobs", &id.to_string(), "exec"]))
+            .await
+    }
+
+    /// `GET /v1/jobs/{id}/forward` as a WebSocket.
+    pub(crate) async fn forward(&self, id: JobName, port: u16) -> Result<Socket, Error> {
+        let call = Call::new(Method::GET, &["jobs", &id.to_string(), "forward"]);
+        self.session(call.query("port", port.to_string())).await
+    }
+
+    async fn session(&self, call: Call) -> Result<Socket, Error> {
         let key = generate_key();
-        let call = Call::new(Method::GET, &["jobs", &id.to_string(), what])
+        let call = call
             .header(CONNECTION.as_str(), "Upgrade")
             .header(UPGRADE.as_str(), "websocket")
             .header("sec-websocket-version", "13")

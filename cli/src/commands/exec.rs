@@ -70,7 +70,7 @@ pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
     let [id] = ids.as_slice() else {
         return Err(Failure::Usage("exec takes one job".to_owned()));
     };
-    let socket = client.session(*id, "exec").await;
+    let socket = client.exec(*id).await;
     let socket = socket.map_err(Failure::call(format!("run a command in job {id}")))?;
     // The type always has a JSON form.
     let first = serde_json::to_string(&request).unwrap_or_default();

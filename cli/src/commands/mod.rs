@@ -14,6 +14,7 @@ pub(crate) mod exec;
 pub(crate) mod explain;
 pub(crate) mod fetch;
 mod follow;
+pub(crate) mod forward;
 pub(crate) mod gpus;
 pub(crate) mod groups;
 pub(crate) mod init;

@@ -74,6 +74,11 @@ pub struct OpenSession {
 pub enum SessionRequest {
     /// To run a command in the container.
     Exec(ExecRequest),
+    /// To connect to a port in the container.
+    Forward {
+        /// Which.
+        port: u16,
+    },
     /// A kind that this version does not know; it is refused.
     #[serde(other)]
     Unknown,

@@ -7,8 +7,9 @@ use dopq_common::api::Role;
 use super::access::{Access, Pace, Rule, Who};
 use super::app::Ctx;
 use super::routes::{
-    accounts, audit_log, bundles, checkpoints, control, data, doctor, events, exec, groups, health,
-    jobs, login, logs, node_keys, nodes, people, prune, queue, results, retry, submit, system,
+    accounts, audit_log, bundles, checkpoints, control, data, doctor, events, exec, forward,
+    groups, health, jobs, login, logs, node_keys, nodes, people, prune, queue, results, retry,
+    submit, system,
 };
 
 /// A route.
@@ -235,6 +236,13 @@ pub(super) fn table() -> Vec<Route> {
         .streams();
     t.add(Get, "/v1/jobs/{id}/exec", Job(Operator), exec::exec)
         .session();
+    t.add(
+        Get,
+        "/v1/jobs/{id}/forward",
+        Job(Operator),
+        forward::forward,
+    )
+    .session();
     t.add(Get, "/v1/bundles/{digest}", by(User), bundles::show);
     t.add(Put, "/v1/bundles/{digest}", by(User), bundles::upload)
         .streams();

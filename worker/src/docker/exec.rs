@@ -142,7 +142,8 @@ impl Client {
             return Ok(());
         };
         // The handle is of a process that runs now; that it is the command's is asked after it was taken.
-        let is_it = belongs(pid, container) && self.inspect_exec(exec).await?.running;
+        let is_it = u32::try_from(pid).is_ok_and(|pid| belongs(pid, container))
+            && self.inspect_exec(exec).await?.running;
         for signal in [Signal::HUP, Signal::KILL] {
             if is_it && let Err(error) = pidfd_send_signal(&handle, signal) {
                 tracing::debug!(%error, ?signal, "failed to signal a command");
@@ -153,7 +154,7 @@ impl Client {
 }
 
 /// Whether a process is in that container, as far as this machine knows.
-fn belongs(pid: i32, container: &str) -> bool {
+pub(crate) fn belongs(pid: u32, container: &str) -> bool {
     let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup"));
     groups.is_ok_and(|groups| groups.contains(container))
 }

@@ -41,7 +41,7 @@ pub use client::Client;
 pub use engine::Engine;
 pub use error::{BuildError, Error, Source};
 pub use exec::ExecState;
-pub(crate) use exec::{Attached, Frames};
+pub(crate) use exec::{Attached, Frames, belongs};
 pub(crate) use images::plain_name;
 pub use mounts::{HostFolder, MountError, PlanMount, WORKSPACE, WORKSPACE_ASIDE, job_folder};
 pub use names::{BuildSpace, NameKey, loaded_name};

@@ -9,7 +9,7 @@ use dopq_common::wire::{EndCause, ExecRequest, SessionEnd};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 
-use super::work::{Input, OUTPUT_AHEAD, Output, Work};
+use super::work::{Input, OUTPUT_AHEAD, Output, Work, pass_on};
 use crate::docker::{Attached, Client, Error, Frames};
 use crate::driver::Context;
 use crate::options::ExecOptions;
@@ -64,7 +64,10 @@ pub(super) async fn start(
         inputs,
         took,
     ));
-    context.spawn(read(reader, request.tty, out));
+    match request.tty {
+        true => context.spawn(pass_on(reader, out)),
+        false => context.spawn(read(reader, out)),
+    }
     let ending = end(client.clone(), Arc::clone(&exec));
     let stopping = stop(client.clone(), Arc::clone(container), exec);
     Ok(Some(Work {
@@ -122,8 +125,8 @@ async fn write(
     }
 }
 
-/// Reads what the command says.
-async fn read(mut reader: ReadHalf<Attached>, tty: bool, out: mpsc::Sender<Output>) {
+/// Reads what a command without a terminal says.
+async fn read(mut reader: ReadHalf<Attached>, out: mpsc::Sender<Output>) {
     let mut frames = Frames::default();
     let mut bytes = vec![0; PIECE_MAX_BYTES];
     loop {
@@ -135,13 +138,6 @@ async fn read(mut reader: ReadHalf<Attached>, tty: bool, out: mpsc::Sender<Outpu
                 return;
             }
         };
-        if tty {
-            let piece = Output::Data(Channel::Output, arrived.to_vec());
-            if out.send(piece).await.is_err() {
-                return;
-            }
-            continue;
-        }
         frames.push(arrived);
         loop {
             let (is_error, piece) = match frames.next(PIECE_MAX_BYTES) {

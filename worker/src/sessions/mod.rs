@@ -1,9 +1,11 @@
 //! Sessions of users in running containers, which a master asks for and drives over the live exchange.
 //!
 //! [`run`] hands each message to its session. [`session`] drives one: it proves, counts and grants
-//! ([`dopq_common::session`]), and knows when it is over. What is done in the container is [`exec`]'s.
+//! ([`dopq_common::session`]), and knows when it is over. What is done in the container is
+//! [`exec`]'s and [`forward`]'s.
 
 mod exec;
+mod forward;
 mod session;
 mod work;
 

@@ -12,8 +12,8 @@ use dopq_common::wire::{EndCause, OpenSession, SessionEnd, SessionRequest, topic
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::exec;
 use super::work::{Input, Output, Work};
+use super::{exec, forward};
 use crate::driver::{Context, Running};
 
 /// How long the master may take to begin.
@@ -142,6 +142,10 @@ impl Session {
         let started = match &self.open.request {
             SessionRequest::Exec(request) => {
                 Box::pin(exec::start(&self.context, &container, request)).await
+            }
+            SessionRequest::Forward { port } => {
+                let connecting = forward::start(&self.context, &container, *port);
+                Box::pin(connecting).await.map(Some)
             }
             SessionRequest::Unknown => Err(SessionEnd::new(
                 EndCause::Refused,

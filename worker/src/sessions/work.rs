@@ -1,8 +1,9 @@
 //! What a session is connected to: whatever takes input, gives output, and ends.
 
-use dopq_common::session::Channel;
+use dopq_common::session::{Channel, PIECE_MAX_BYTES};
 use dopq_common::wire::SessionEnd;
 use futures::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::mpsc;
 
 /// Pieces of output that are read ahead of the master.
@@ -38,4 +39,23 @@ pub(super) enum Input {
 pub(super) enum Output {
     /// Bytes, at most a piece.
     Data(Channel, Vec<u8>),
+}
+
+/// Passes on what comes, as it comes.
+pub(super) async fn pass_on(mut reader: impl AsyncRead + Unpin, out: mpsc::Sender<Output>) {
+    let mut bytes = vec![0; PIECE_MAX_BYTES];
+    loop {
+        let arrived = match reader.read(&mut bytes).await {
+            Ok(0) => return,
+            Ok(count) => bytes.get(..count).unwrap_or_default(),
+            Err(error) => {
+                tracing::debug!(%error, "the output of a session broke off");
+                return;
+            }
+        };
+        let piece = Output::Data(Channel::Output, arrived.to_vec());
+        if out.send(piece).await.is_err() {
+            return;
+        }
+    }
 }

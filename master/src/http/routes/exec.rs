@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::State;
+use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use dopq_common::api::{self, ErrorCode, Role, SessionEvent};
 use dopq_common::id::{AttemptId, JobId, WorkerId};
@@ -41,18 +41,29 @@ pub(in crate::http) async fn exec(
     Named(job): Named,
     upgrade: std::result::Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response> {
+    let upgrade = upgraded(upgrade)?;
+    place(&context, job)?;
+    Ok(upgrade.on_upgrade(async move |socket| {
+        let mut client = Client::new(socket);
+        let begun = begin(&context, &caller, job, &mut client).await;
+        serve(context, caller, watch, client, begun).await;
+    }))
+}
+
+/// The upgrade to a WebSocket, with its bounds.
+pub(super) fn upgraded(
+    upgrade: std::result::Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<WebSocketUpgrade> {
     let upgrade = upgrade.map_err(|error| {
         Error::new(ErrorCode::BadRequest, error.body_text()).hint("this route is a WebSocket")
     })?;
-    place(&context, job)?;
     Ok(upgrade
         .max_message_size(MESSAGE_MAX_BYTES)
-        .max_frame_size(MESSAGE_MAX_BYTES)
-        .on_upgrade(move |socket| serve(context, caller, watch, job, socket)))
+        .max_frame_size(MESSAGE_MAX_BYTES))
 }
 
 /// Where the job's container runs.
-fn place(context: &Ctx, job: JobId) -> Result<(AttemptId, WorkerId)> {
+pub(super) fn place(context: &Ctx, job: JobId) -> Result<(AttemptId, WorkerId)> {
     own_output(context, job, "a container")?;
     context.view().read(|model| {
         let Some(job) = model.state.job(job) else {
@@ -79,9 +90,15 @@ fn not_running(job: JobId, state: &str) -> Error {
     Error::new(ErrorCode::Conflict, message).hint(format!("see dopq show {job}"))
 }
 
-async fn serve(context: Ctx, caller: Caller, watch: Watch, job: JobId, socket: WebSocket) {
-    let mut client = Client::new(socket);
-    let event = match begin(&context, &caller, job, &mut client).await {
+/// Serves a session that has begun, and tells its client how it ended.
+pub(super) async fn serve(
+    context: Ctx,
+    caller: Caller,
+    watch: Watch,
+    mut client: Client,
+    begun: Result<(Session, AttemptId)>,
+) {
+    let event = match begun {
         Ok((mut session, attempt)) => {
             let ended = relay(&mut client, &mut session, &watch, &context.app.shutdown).await;
             tracing::debug!(by = %caller.name, %attempt, ?ended, "session ended");
@@ -137,7 +154,8 @@ async fn begin(
     Ok((session, attempt))
 }
 
-async fn open(
+/// Opens a session for the caller.
+pub(super) async fn open(
     context: &Ctx,
     caller: &Caller,
     attempt: AttemptId,

@@ -9,6 +9,7 @@ pub(super) mod data;
 pub(super) mod doctor;
 pub(super) mod events;
 pub(super) mod exec;
+pub(super) mod forward;
 pub(super) mod groups;
 pub(super) mod health;
 pub(super) mod jobs;

@@ -93,6 +93,7 @@ const MAY: &[(&str, &str, &[Asker])] = &[
     ("GET", "/v1/jobs/{id}/results", &[Anna, Operator, Admin]),
     ("DELETE", "/v1/jobs/{id}/output", &[Anna, Operator, Admin]),
     ("GET", "/v1/jobs/{id}/exec", &[Anna, Operator, Admin]),
+    ("GET", "/v1/jobs/{id}/forward", &[Anna, Operator, Admin]),
     (
         "GET",
         "/v1/bundles/{digest}",
