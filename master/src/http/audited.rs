@@ -1,6 +1,6 @@
 //! Sees that every change by a user and every privileged access leaves a line in the audit log.
 //!
-//! A handler that changes something gives the line to the commit ([`super::routes::audit`]). For all others, and for
+//! A handler that changes something gives the line to the commit (`audit` in [`super::routes`]). For all others, and for
 //! what is refused, the line is made here from the route, so that no route is forgotten.
 
 use axum::http::{Method, StatusCode};

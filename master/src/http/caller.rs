@@ -29,7 +29,7 @@ impl Caller {
         self.role >= Role::Operator || self.name == *owner
     }
 
-    /// A line of the audit log about this caller. Most handlers use [`super::routes::audit`].
+    /// A line of the audit log about this caller. Most handlers use `audit` in [`super::routes`].
     pub(super) fn line(
         &self,
         at: Timestamp,

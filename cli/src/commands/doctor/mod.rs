@@ -1,4 +1,4 @@
-//! `dopq doctor`: checks each part from here to the GPUs, and says what to do. What is well is decided in [`judge`].
+//! `dopq doctor`: checks each part from here to the GPUs, and says what to do. What is well is decided in [`mod@judge`].
 
 mod judge;
 
