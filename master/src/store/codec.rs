@@ -370,19 +370,14 @@ pub(super) fn lines(entries: &[AuditEntry]) -> Result<Vec<Line>, Error> {
     lines.collect()
 }
 
-/// The newest `limit` of two logs, each newest first.
+/// The newest `limit` of two logs, each read from its end. Masters append beside each other, so a log's order is only
+/// about that of time.
 pub(super) fn merged(logs: [Vec<String>; 2], limit: usize) -> Result<Vec<AuditEntry>, Error> {
-    let [ours, theirs] = logs.map(|lines| {
-        let read = lines.iter().map(|line| audit_line(line));
-        read.collect::<Result<Vec<_>, _>>()
-    });
-    let (mut ours, mut theirs) = (ours?.into_iter().peekable(), theirs?.into_iter().peekable());
-    let merged = std::iter::from_fn(|| match (ours.peek(), theirs.peek()) {
-        (Some(one), Some(other)) if one.at < other.at => theirs.next(),
-        (Some(_), _) => ours.next(),
-        (None, _) => theirs.next(),
-    });
-    Ok(merged.take(limit).collect())
+    let lines = logs.iter().flatten().map(|line| audit_line(line));
+    let mut lines = lines.collect::<Result<Vec<_>, _>>()?;
+    lines.sort_by_key(|line| std::cmp::Reverse(line.at));
+    lines.truncate(limit);
+    Ok(lines)
 }
 
 fn audit_line(line: &str) -> Result<AuditEntry, Error> {
