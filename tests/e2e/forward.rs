@@ -50,7 +50,7 @@ impl Forward {
         stream.read_to_end(&mut answer).ok()?;
         let head = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n")?;
         answer
-            .starts_with(b"HTTP/1.0 200")
+            .starts_with(b"HTTP/1.1 200")
             .then(|| answer.split_off(head + 4))
     }
 }
