@@ -262,6 +262,9 @@ fn read_one(worker: &WorkerId, text: &str) -> Result<Read, Unusable> {
             };
             reported(worker, attempt, progress)
         }
+        Report::Measured { attempt, measured } => {
+            reported(worker, attempt, Progress::Measured(measured))
+        }
         Report::Unknown => return Err(Unusable::UnknownKind(worker.clone())),
     };
     Ok(Read {

@@ -28,6 +28,7 @@ use crate::images::Images;
 use crate::input::Input;
 use crate::inventory::Inventory;
 use crate::logs::LivePublisher;
+use crate::meters::Meters;
 use crate::networks::{Identity, Networks, kept_ready};
 use crate::outbox::{self, Outbox};
 use crate::prepare::{Prepared, prepare, random};
@@ -353,6 +354,7 @@ fn context(
         networks: Networks::new(engine.clone(), identity, options.bridge(), ready),
         instance: instance.clone(),
         place,
+        meters: Meters::default(),
         clock,
         health: Health::default(),
         data: DataPlane::new(

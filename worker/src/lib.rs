@@ -26,6 +26,7 @@ mod leftovers;
 mod link;
 mod live;
 mod logs;
+mod meters;
 mod networks;
 mod options;
 mod outbox;

@@ -1,12 +1,12 @@
 //! `dopq gpus`: one line for each GPU.
 
 use chrono::{DateTime, Utc};
-use dopq_common::api::{Gpu, GpuList, JobNow};
+use dopq_common::api::{Gpu, GpuList, JobNow, MeanPeak, Used};
 
 use super::context::Context;
 use crate::exit;
 use crate::failure::Failure;
-use crate::output::text::{age, bytes};
+use crate::output::text::{age, bytes, gpu_hours};
 use crate::output::{Cell, Column, Table, Tone};
 
 /// Lists the GPUs.
@@ -143,6 +143,55 @@ pub(super) fn job_now(now: &JobNow) -> String {
     parts.join("; ")
 }
 
+/// What an attempt used, in named lines.
+pub(super) fn used(used: &Used) -> Vec<(&'static str, String)> {
+    let size = |both: MeanPeak| format!("{} (peak {})", whole(both.mean), whole(both.peak));
+    let mut lines = Vec::new();
+    if let (Some(busy), Some(memory), Some(power)) = (
+        used.gpu_utilization_ratio,
+        used.gpu_memory_bytes,
+        used.gpu_power_watts,
+    ) {
+        lines.push((
+            "Used GPUs",
+            format!(
+                "{} (peak {}), memory {}, {:.0} W (peak {:.0} W); {} GPU hours, {:.3} kWh",
+                percent(busy.mean),
+                percent(busy.peak),
+                size(memory),
+                power.mean,
+                power.peak,
+                gpu_hours(used.gpu_seconds),
+                used.gpu_joules / 3.6e6,
+            ),
+        ));
+    }
+    lines.push((
+        "Used",
+        format!(
+            "CPU {:.1} cores (peak {:.1}), memory {}; disk {} read, {} written; network {} received, {} sent",
+            used.cpu_cores.mean,
+            used.cpu_cores.peak,
+            size(used.memory_bytes),
+            bytes(used.disk_read_bytes),
+            bytes(used.disk_written_bytes),
+            bytes(used.received_bytes),
+            bytes(used.sent_bytes),
+        ),
+    ));
+    lines
+}
+
+/// A size that is a mean.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the cast saturates"
+)]
+fn whole(size: f64) -> String {
+    bytes(size.round() as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,5 +263,27 @@ mod tests {
         now.gpu_utilization_ratio = None;
         now.disk_read_bytes = 0;
         assert_eq!(job_now(&now), "CPU 3.2 cores, memory 1.0 MiB");
+    }
+
+    #[test]
+    fn what_an_attempt_used_is_two_lines() {
+        let used_all: Used = serde_json::from_value(serde_json::json!({
+            "attempt": 1, "seconds": 7200.0, "covered_seconds": 7200.0,
+            "gpu_utilization_ratio": {"mean": 0.514, "peak": 0.98},
+            "gpu_memory_bytes": {"mean": 1073741824.4, "peak": 2147483648.0},
+            "gpu_power_watts": {"mean": 300.2, "peak": 700.0},
+            "cpu_cores": {"mean": 1.5, "peak": 8.0}, "memory_bytes": {"mean": 1024.0, "peak": 2048.0},
+            "gpu_seconds": 7200.0, "gpu_joules": 2_160_000.0,
+            "disk_read_bytes": 0, "disk_written_bytes": 1024, "received_bytes": 3, "sent_bytes": 0
+        }))
+        .unwrap();
+        let lines = used(&used_all);
+        assert_eq!(
+            lines,
+            [
+                ("Used GPUs", "51 % (peak 98 %), memory 1.0 GiB (peak 2.0 GiB), 300 W (peak 700 W); 2.000 GPU hours, 0.600 kWh".to_owned()),
+                ("Used", "CPU 1.5 cores (peak 8.0), memory 1.0 KiB (peak 2.0 KiB); disk 0 B read, 1.0 KiB written; network 3 B received, 0 B sent".to_owned()),
+            ]
+        );
     }
 }

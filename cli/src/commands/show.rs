@@ -123,6 +123,16 @@ where
     );
     add("Ran", text(&jobs::run_time(job, now)));
     add("Expected run", expected(job).map(Cell::from));
+    for used in &job.used {
+        for (name, value) in gpus::used(used) {
+            let name = if job.used.len() == 1 {
+                name.to_owned()
+            } else {
+                format!("{name} (try {})", used.attempt)
+            };
+            add(&name, Some(value.into()));
+        }
+    }
     add("Now", job.now.as_ref().map(|now| gpus::job_now(now).into()));
     add("Log", job.log_bytes.map(|size| bytes(size).into()));
     if let Some(results) = &job.results {

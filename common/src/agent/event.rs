@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::id::{AttemptId, Epoch, GpuId};
 use crate::job::{Outcome, Results};
+use crate::telemetry::Measured;
 use crate::time::Timestamp;
 use crate::wire::{Hello, Order};
 
@@ -160,6 +161,8 @@ pub struct Stored {
     pub results: Option<Results>,
     /// Why the checkpoint could not be stored, if it was to be.
     pub checkpoint_lost: Option<String>,
+    /// What it used, if it ran long enough for that to be known.
+    pub measured: Option<Box<Measured>>,
 }
 
 /// A container that exists.

@@ -391,6 +391,7 @@ impl Step<'_> {
             ran_ms: ended.ran_ms,
             log_bytes: stored.log_bytes,
             results: stored.results,
+            measured: stored.measured,
         };
         if unwanted {
             self.forget(id, container, ended);

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::id::{AttemptId, Epoch, GpuId};
 use crate::job::{Cause, Outcome, Results};
+use crate::telemetry::Measured;
 use crate::time::{Timestamp, millis};
 use crate::wire::{AttemptPhase, KnownAttempt};
 
@@ -240,6 +241,9 @@ pub struct Ended {
     /// What became of its results, if they were to be published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub results: Option<Results>,
+    /// What it used, until the masters know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<Box<Measured>>,
 }
 
 impl Ended {
@@ -251,6 +255,7 @@ impl Ended {
             ran_ms,
             log_bytes: 0,
             results: None,
+            measured: None,
         }
     }
 }

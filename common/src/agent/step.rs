@@ -188,6 +188,12 @@ impl Step<'_> {
     }
 
     pub(super) fn finished(&mut self, id: AttemptId, ended: &Ended) {
+        if let Some(measured) = ended.measured.clone() {
+            self.report(Report::Measured {
+                attempt: id,
+                measured,
+            });
+        }
         self.report(Report::Finished {
             attempt: id,
             outcome: ended.outcome.clone(),
@@ -509,6 +515,10 @@ impl Step<'_> {
 
     pub(super) fn forget(&mut self, id: AttemptId, container: Option<Arc<str>>, ended: Ended) {
         let at = self.now;
+        let ended = Ended {
+            measured: None,
+            ..ended
+        };
         self.enter(id, Stage::Forgotten { ended, at }, "");
         if let Some(attempt) = self.state.attempts.get_mut(&id) {
             // A tombstone needs no more than its end.

@@ -88,6 +88,9 @@ pub struct Job {
     /// What it uses now, while it runs and if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub now: Option<super::JobNow>,
+    /// What its ended attempts used, oldest first; the latest 8. Only `GET /v1/jobs/{id}` fills it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub used: Vec<super::Used>,
     /// Every change of state, oldest first. Only `GET /v1/jobs/{id}` fills it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timeline: Vec<TimelineEntry>,

@@ -15,6 +15,7 @@ mod session;
 mod system;
 mod token;
 mod usage;
+mod used;
 
 pub use audit::{AuditLine, AuditPage};
 pub use doctor::{DeadLetters, Doctor, NodeHealth};
@@ -38,6 +39,7 @@ pub use system::{
 };
 pub use token::{Token, TokenList};
 pub use usage::{GroupTurn, Turn, Usage, UsageLine, UsageSum};
+pub use used::{MeanPeak, Used, UsedSeries};
 
 /// The version of the JSON, in every list's `version` field.
 pub const API_VERSION: u32 = 1;

@@ -14,6 +14,7 @@ use crate::job::{
 };
 use crate::penalty::usage::Rate;
 use crate::resources::Allocation;
+use crate::telemetry::Measured;
 use crate::time::{Timestamp, millis};
 
 /// The most lines that a job's timeline has. The first, its submission, is kept whatever follows.
@@ -66,6 +67,9 @@ pub struct Job {
     /// What its user was charged for attempts that have ended, oldest first; bounded, the latest are kept.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub charges: Vec<Charge>,
+    /// What its attempts used, oldest first; bounded, the latest are kept.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub measured: Vec<Measured>,
 }
 
 impl Job {

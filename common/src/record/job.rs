@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use super::{Error, Specs};
 use crate::id::{JobId, JobKey, UserName};
 use crate::job::{BundleRef, Charge, Job, JobState, Task, Transition};
+use crate::telemetry::Measured;
 use crate::time::Timestamp;
 
 /// A [`Job`] without its specification, which is read again from the configuration document.
@@ -34,6 +35,8 @@ pub struct StoredJob {
     timeline: Vec<Transition>,
     #[serde(default, deserialize_with = "readable")]
     charges: Vec<Charge>,
+    #[serde(default, deserialize_with = "readable")]
+    measured: Vec<Measured>,
 }
 
 impl StoredJob {
@@ -65,6 +68,7 @@ impl StoredJob {
             state: self.state,
             timeline: self.timeline,
             charges: self.charges,
+            measured: self.measured,
         })
     }
 }

@@ -16,6 +16,7 @@ use crate::job::{
 use crate::penalty::usage::Rate;
 use crate::resources::{Allocation, ByteSize, Capacity, GpuDevice, GpuShare, MilliCpu, MilliGpu};
 use crate::sched::{Cordon, Drain, Group, Guards, Health, Machine, Meta, QueueLock, User, Worker};
+use crate::telemetry::{Io, Measured, Meter, PerFigure};
 use crate::time::Timestamp;
 
 const CONFIG: &str = r#"{"name":"mnist","executor_name":"anna","num_gpus":2,"retries":1}"#;
@@ -85,6 +86,7 @@ fn job(state: JobState) -> Job {
             },
         ],
         charges: Vec::new(),
+        measured: Vec::new(),
     }
 }
 
@@ -330,6 +332,34 @@ fn charges_of_attempts_that_have_ended() {
     let stored: StoredJob = read(&later).expect("it is read");
     let job = stored.into_job(&mut Specs::default()).expect("a job");
     assert_eq!(job.charges.len(), 2, "an end of tomorrow is left out");
+}
+
+#[test]
+fn what_attempts_used() {
+    let mut meter = Meter::new(at(0), 1500);
+    for second in 1..=3 {
+        let sample = PerFigure {
+            gpu_milli: 1000 * second,
+            gpu_memory_bytes: ByteSize::GIB,
+            gpu_milliwatts: 300_000,
+            cpu_milli: 2500,
+            memory_bytes: 3 * ByteSize::GIB,
+        };
+        let io = Io {
+            received_bytes: second,
+            ..Io::default()
+        };
+        meter.add(at(second), &sample, 300_000, io);
+    }
+    let earlier = Measured {
+        series: None,
+        ..meter.measured(1).expect("time was covered")
+    };
+    let measured = Job {
+        measured: vec![earlier, meter.measured(2).expect("time was covered")],
+        ..job(JobState::Active(active().into(), Stage::Running))
+    };
+    assert_eq!(golden_job("job-measured", &measured), measured);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use crate::id::{AttemptId, Digest, WorkerId};
 use crate::job::{Outcome, Results};
 use crate::resources::Capacity;
+use crate::telemetry::Measured;
 
 /// Reports of one worker in their order: one message, sealed by the worker.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -43,6 +44,7 @@ impl Report {
             | Self::Refused { .. }
             | Self::Entered { .. }
             | Self::Finished { .. }
+            | Self::Measured { .. }
             | Self::Unknown => false,
         }
     }
@@ -92,6 +94,13 @@ pub enum Report {
         /// What became of its results, if they were to be published.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         results: Option<Results>,
+    },
+    /// What the attempt used. Comes before its end.
+    Measured {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// What it used.
+        measured: Box<Measured>,
     },
     /// A kind that this version does not know; it is acknowledged, counted and left alone.
     #[serde(other)]

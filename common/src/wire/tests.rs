@@ -8,6 +8,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::id::{AttemptId, Digest, Epoch, JobId};
 use crate::job::{BundleRef, Cause, LeftOut, Outcome, Results};
 use crate::resources::{Allocation, ByteSize, GpuShare, MilliCpu, MilliGpu};
+use crate::telemetry::Measured;
 
 use super::{
     AttemptOrder, AttemptPhase, ExecRequest, NumberedReport, OpenSession, Order, OrderEnvelope,
@@ -192,6 +193,15 @@ fn reports_keep_their_form() {
             ran_ms: 1500,
             log_bytes: 9,
             results: Some(results()),
+        },
+        Report::Measured {
+            attempt: attempt(),
+            measured: Box::new(Measured {
+                attempt: 2,
+                span_ms: 2000,
+                covered_ms: 2000,
+                ..Measured::default()
+            }),
         },
         Report::Goodbye,
     ];

@@ -49,6 +49,7 @@ fn job(id: u64, submitted_at: Timestamp) -> Job {
         }),
         timeline: Vec::new(),
         charges: Vec::new(),
+        measured: Vec::new(),
     }
 }
 

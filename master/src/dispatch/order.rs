@@ -203,6 +203,7 @@ mod tests {
             state: job_state,
             timeline: Vec::new(),
             charges: Vec::new(),
+            measured: Vec::new(),
         })));
         state
     }

@@ -100,6 +100,16 @@ fn every_kind_becomes_its_event() {
         (Report::Goodbye, "left"),
         (Report::Accepted { attempt: attempt() }, "accepted"),
         (
+            Report::Measured {
+                attempt: attempt(),
+                measured: Box::new(dopq_common::telemetry::Measured {
+                    span_ms: 2000,
+                    ..Default::default()
+                }),
+            },
+            "measured",
+        ),
+        (
             Report::Refused {
                 attempt: attempt(),
                 reason: "full".to_owned(),
@@ -156,6 +166,10 @@ fn every_kind_becomes_its_event() {
                     Progress::Refused { reason } => {
                         assert_eq!(reason, "full");
                         "refused"
+                    }
+                    Progress::Measured(measured) => {
+                        assert_eq!(measured.span_ms, 2000);
+                        "measured"
                     }
                     Progress::Entered { phase, .. } => {
                         assert_eq!(phase, AttemptPhase::Running);

@@ -16,6 +16,7 @@ use dopq_common::resources::{
     Allocation, ByteSize, Capacity, GpuDevice, GpuShare, MilliCpu, MilliGpu,
 };
 use dopq_common::sched::{Change, Cordon, Group, Guards, Health, Meta, QueueLock, User, Worker};
+use dopq_common::telemetry::Measured;
 use dopq_common::time::Timestamp;
 use dopq_master::store::{Account, NodeKey, TokenRecord};
 use proptest::prelude::*;
@@ -75,6 +76,11 @@ pub(crate) fn job(id: u64, user: u64) -> Job {
             from: at(id),
             to: at(id + 1),
             end: ChargeEnd::Refunded,
+        }],
+        measured: vec![Measured {
+            attempt: 1,
+            span_ms: id,
+            ..Measured::default()
         }],
     }
 }

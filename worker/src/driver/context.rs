@@ -29,6 +29,7 @@ use crate::fetch::Bundles;
 use crate::images::Images;
 use crate::input::Input;
 use crate::logs::{LivePublisher, Log};
+use crate::meters::Meters;
 use crate::networks::Networks;
 use crate::retention::Retention;
 use crate::upcoming::Upcoming;
@@ -52,6 +53,7 @@ pub(crate) struct Context {
     pub(crate) checkpoints: Checkpoints,
     pub(crate) run_settings: RunSettings,
     pub(crate) networks: Networks,
+    pub(crate) meters: Meters,
     pub(crate) egress: egress::Rules,
     pub(crate) outdir: HostFolder,
     pub(crate) volumes: Arc<Volumes>,

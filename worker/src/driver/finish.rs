@@ -134,6 +134,10 @@ async fn end(context: &Context, ending: &Ending) -> (Stored, io::Result<Option<R
     if let Some(container) = &ending.discard {
         remove(context, attempt, container).await;
     }
+    let measured = context
+        .meters
+        .take(attempt, context.attempt_dir(attempt))
+        .await;
     let known = Mutex::new(Known::default());
     let limit = context.options.settings.limits.publish_time;
     let checkpoint = async {
@@ -176,6 +180,7 @@ async fn end(context: &Context, ending: &Ending) -> (Stored, io::Result<Option<R
             Some(done) => done.err(),
             None => cut.filter(|_| ending.checkpoint),
         },
+        measured: measured.map(Box::new),
     };
     (stored, results)
 }
@@ -342,6 +347,7 @@ pub(super) async fn clean(context: &Context, attempt: AttemptId, container: Opti
     context.retention.forgotten(attempt);
     context.volumes.release(attempt);
     context.logs.lock().remove(&attempt);
+    context.meters.forget(attempt);
     if !context.options.settings.retention.keep_outdir {
         let root = context.outdir.clone();
         let removing = tokio::task::spawn_blocking(move || outdir::remove(root.as_path(), attempt));

@@ -48,6 +48,7 @@ fn ended() -> Ended {
         ran_ms: 5,
         log_bytes: 6,
         results: None,
+        measured: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reads every 2 s what the machine, its GPUs and the attempts' containers use.
 //!
 //! The newest figures are kept here, and told by heartbeats ([`crate::live`]). [`containers`] knows where those of
-//! containers come from.
+//! containers come from. [`crate::meters`] sums them up for each attempt.
 
 mod containers;
 
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::driver::{Context, Running};
 use crate::gpu::{Gpus, Measured};
 use crate::host::Host;
+use crate::meters::Reading;
 use containers::Containers;
 
 /// Between two samples.
@@ -76,6 +77,7 @@ impl Sampler {
             let now = Instant::now();
             let gpus = look.measured.into_iter();
             let gpus: Vec<GpuUse> = gpus.map(|gpu| energy.fill(gpu, now)).collect();
+            self.sum_up(&running, &gpus, &attempts).await;
             self.newest.send_replace(Sample {
                 at: Some(now),
                 host: host.unwrap_or_default(),
@@ -83,6 +85,24 @@ impl Sampler {
                 attempts,
             });
         }
+    }
+}
+
+impl Sampler {
+    /// Adds what running attempts use to what they used before.
+    async fn sum_up(&self, running: &Running, gpus: &[GpuUse], used: &[JobUse]) {
+        let readings = running.iter().filter_map(|attempt| {
+            let used = used.iter().find(|used| used.attempt == attempt.id)?;
+            Some(Reading {
+                attempt: attempt.id,
+                folder: self.context.attempt_dir(attempt.id),
+                gpus: &attempt.gpus,
+                used,
+            })
+        });
+        let readings: Vec<_> = readings.collect();
+        let now = self.context.clock.now();
+        self.context.meters.add(now, &readings, gpus).await;
     }
 }
 

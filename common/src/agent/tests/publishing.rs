@@ -175,3 +175,34 @@ fn a_container_that_may_still_run_is_not_told_as_ended() {
         .collect();
     assert_eq!(phases, [AttemptPhase::Stopping]);
 }
+
+#[test]
+fn what_it_used_is_reported_before_its_end_until_it_is_forgotten() {
+    let (a, mut state) = (id("1.1"), fresh());
+    after(&mut state, to_uploading(a));
+    let measured = Box::new(crate::telemetry::Measured {
+        attempt: 1,
+        ..Default::default()
+    });
+    let uploaded = Event::Uploaded {
+        attempt: a,
+        stored: Stored {
+            measured: Some(measured.clone()),
+            ..Stored::default()
+        },
+    };
+    let told = |effects: &Effects| match &effects.reports[..] {
+        [
+            (_, Report::Measured { measured, .. }),
+            (_, Report::Finished { .. }),
+        ] => Some(measured.clone()),
+        _ => None,
+    };
+    let effects = after(&mut state, [uploaded]);
+    assert_eq!(told(&effects), Some(measured.clone()));
+    let effects = after(&mut state, [stop_event(a)]);
+    assert_eq!(told(&effects), Some(measured), "asked again");
+    after(&mut state, [ordered(1, a, Order::Forget)]);
+    let effects = after(&mut state, [stop_event(a)]);
+    assert_eq!(effects.reports.len(), 1, "{:?}", effects.reports);
+}

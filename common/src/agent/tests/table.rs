@@ -205,6 +205,7 @@ fn act_name(act: &Act) -> String {
 fn report_name(report: &Report) -> String {
     match report {
         Report::Accepted { .. } => "accepted".to_owned(),
+        Report::Measured { .. } => "measured".to_owned(),
         Report::Refused { .. } => "refused".to_owned(),
         Report::Entered { phase, .. } => format!("{phase:?}").to_lowercase(),
         Report::Finished { outcome, .. } => format!("finished({})", outcome.cause.as_str()),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::id::{AttemptId, JobId, WorkerId};
 use crate::job::{Cause, Job, JobState, Outcome, Phase, Stage};
+use crate::telemetry::{Measured, write_down};
 use crate::wire::AttemptPhase;
 
 use crate::sched::events::finish::Ended;
@@ -23,6 +24,8 @@ impl Step<'_> {
             let is_over = match &progress {
                 Progress::Finished { .. } | Progress::Refused { .. } => true,
                 Progress::Accepted => false,
+                // What follows tells whether it is over.
+                Progress::Measured(_) => return Err(Rejected::Stale(attempt)),
                 Progress::Entered { phase, .. } => match phase {
                     // It is ending as it is; a further order would change nothing.
                     AttemptPhase::Stopping | AttemptPhase::Uploading => {
@@ -42,6 +45,14 @@ impl Step<'_> {
             Progress::Accepted => self.entered(attempt, AttemptPhase::Accepted, String::new()),
             Progress::Entered { phase, note } => self.entered(attempt, phase, note),
             Progress::Refused { reason } => self.refused(worker, attempt, &reason),
+            Progress::Measured(measured) => {
+                let measured = Measured {
+                    attempt: attempt.number,
+                    ..measured.bounded()
+                };
+                self.edit(attempt.job, |job| write_down(&mut job.measured, measured));
+                Ok(())
+            }
             Progress::Finished {
                 outcome,
                 ran,

@@ -71,6 +71,7 @@ impl Step<'_> {
             state,
             timeline: Vec::with_capacity(1),
             charges: Vec::new(),
+            measured: Vec::new(),
         };
         job.enter(self.now, Phase::Queued, String::new());
         self.state.set_job(Arc::new(job));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::id::{AttemptId, Digest, GroupName, JobId, JobKey, UserName, WorkerId};
 use crate::job::{BundleRef, JobSpec, Outcome, Results};
 use crate::resources::Capacity;
+use crate::telemetry::Measured;
 use crate::time::Timestamp;
 use crate::wire::{AttemptPhase, KnownAttempt};
 
@@ -232,6 +233,8 @@ pub enum Progress {
         /// What a reader should know.
         note: String,
     },
+    /// What it used; its end follows.
+    Measured(Box<Measured>),
     /// It is over, log and results are stored.
     Finished {
         /// How.

@@ -11,6 +11,7 @@ use super::gpu::job_now;
 use super::positions::Positions;
 use super::reason::why;
 use super::tasks;
+use super::used::used;
 use crate::view::Model;
 
 /// A job in lists and events.
@@ -67,6 +68,7 @@ pub(in crate::http) fn job_page_item(
         expected_start: None,
         checkpoint: None,
         now: job_now(model, now, job),
+        used: Vec::new(),
         timeline: Vec::new(),
     }
 }
@@ -122,6 +124,7 @@ pub(in crate::http) fn job_with_timeline(
     });
     api::Job {
         timeline: timeline.collect(),
+        used: used(job),
         array: tasks::whole_array(job),
         ..job_page_item(model, positions, now, job)
     }

@@ -9,6 +9,7 @@ mod positions;
 mod reason;
 mod tasks;
 mod usage;
+mod used;
 mod user;
 
 pub(super) use gpu::gpus;

@@ -113,6 +113,7 @@ mod tests {
             }),
             timeline: Vec::new(),
             charges: Vec::new(),
+            measured: Vec::new(),
         }
     }
 

@@ -2,7 +2,9 @@
 
 use dopq_common::api::{GpuList, Job};
 use dopq_common::id::WorkerId;
-use dopq_common::telemetry::Io;
+use dopq_common::sched::Progress;
+use dopq_common::telemetry::{Io, Meter, PerFigure};
+use dopq_common::time::Timestamp;
 use dopq_common::wire::{GpuUse, Heartbeat, HostUse, JobUse};
 
 use super::world::World;
@@ -137,4 +139,43 @@ async fn metrics_sum_jobs_by_user_and_name_no_job() {
     ] {
         assert!(text.lines().any(|l| l == line), "no {line:?} in\n{text}");
     }
+}
+
+#[tokio::test]
+async fn a_job_shows_what_its_attempts_used() {
+    let world = World::new().await;
+    let job = world.running_job("anna", "gpu-1").await;
+    let mut meter = Meter::new(Timestamp::from_millis(0), 1000);
+    for (at, busy) in [(2000, 1000), (4000, 500), (20_000, 0)] {
+        let sample = PerFigure {
+            gpu_milli: busy,
+            cpu_milli: 1500,
+            memory_bytes: 2 * busy,
+            ..PerFigure::default()
+        };
+        let at = Timestamp::from_millis(at);
+        meter.add(at, &sample, 100_000, Io::default());
+    }
+    let measured = meter.measured(9).expect("time was covered");
+    let measured = Progress::Measured(Box::new(measured));
+    world.reported(job, 1, "gpu-1", measured).await;
+    world.finished(job, "gpu-1", 0).await;
+    let shown = shown(&world, job).await;
+    let [used] = &shown.used[..] else {
+        panic!("{:?}", shown.used);
+    };
+    assert_eq!(
+        (used.attempt, used.seconds, used.covered_seconds),
+        (1, 20.0, 14.0)
+    );
+    let busy = used.gpu_utilization_ratio.expect("a GPU");
+    assert_eq!((busy.mean, busy.peak), (0.214, 1.0));
+    assert_eq!((used.cpu_cores.mean, used.cpu_cores.peak), (1.5, 1.5));
+    assert_eq!((used.gpu_seconds, used.gpu_joules), (20.0, 300.0));
+    let series = used.series.as_ref().expect("a series");
+    assert_eq!(series.step_seconds, 2.0);
+    let course = &series.gpu_utilization_ratio;
+    assert_eq!(course.len(), 10);
+    assert_eq!(course[..4], [Some(1.0), Some(0.5), None, None]);
+    assert!(series.gpu_power_watts.is_empty());
 }

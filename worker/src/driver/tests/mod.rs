@@ -11,5 +11,6 @@ mod results;
 mod retention;
 mod rig;
 mod stops;
+mod usage;
 mod volumes;
 mod ways;

@@ -388,6 +388,10 @@ fn short(report: &Report) -> Option<(String, String)> {
         Report::Entered { attempt, phase, .. } => {
             Some((attempt.to_string(), format!("{phase:?}").to_lowercase()))
         }
-        Report::Hello(_) | Report::Goodbye | Report::Finished { .. } | Report::Unknown => None,
+        Report::Hello(_)
+        | Report::Goodbye
+        | Report::Finished { .. }
+        | Report::Measured { .. }
+        | Report::Unknown => None,
     }
 }
