@@ -80,6 +80,36 @@ pub struct GpuDevice {
     pub healthy: bool,
 }
 
+/// That a GPU that works must not be given to a job for now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuTaken {
+    /// By what.
+    pub by: TakenBy,
+    /// In a few words, such as `pid 4711 (python3 of bert)`.
+    pub detail: String,
+}
+
+/// What keeps a GPU from being given to a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TakenBy {
+    /// A process that is not of a job.
+    Foreign,
+    /// Memory that was not given back.
+    Dirty,
+}
+
+impl TakenBy {
+    /// The word that the API uses.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Foreign => "foreign",
+            Self::Dirty => "dirty",
+        }
+    }
+}
+
 /// What one machine offers to jobs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Capacity {

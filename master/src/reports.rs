@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dopq_common::broker::{Broker, Delivery};
-use dopq_common::id::{AttemptId, WorkerId};
+use dopq_common::id::{AttemptId, GpuId, WorkerId};
+use dopq_common::resources::GpuTaken;
 use dopq_common::sched::{Event, Machine, Progress};
 use dopq_common::wire::{
     EnvelopeError, Hello, NumberedReport, OpenError, Report, ReportEnvelope, Sealed, WorkerKeys,
@@ -169,10 +170,17 @@ impl Taker {
             Ok(read) => {
                 let mut events = vec![read.event];
                 if let Some(hello) = read.hello {
+                    let taken = taken(&hello);
+                    let session: Arc<str> = Arc::from(hello.session);
                     events.push(Event::WorkerClosed {
-                        worker: read.worker,
-                        session: Arc::from(hello.session),
+                        worker: read.worker.clone(),
+                        session: Arc::clone(&session),
                         why: hello.closed.as_deref().map(Arc::from),
+                    });
+                    events.push(Event::GpusTaken {
+                        worker: read.worker,
+                        session,
+                        taken,
                     });
                 }
                 events
@@ -294,12 +302,28 @@ fn joined(worker: &WorkerId, hello: &Hello) -> Event {
     }
 }
 
-/// What is kept of a machine. Its words are shown to people and stored, so they are short and plain.
+/// The GPUs of a machine that must not be given to jobs.
+fn taken(hello: &Hello) -> BTreeMap<GpuId, GpuTaken> {
+    let gpus = hello.capacity.gpus.iter();
+    let taken = gpus.filter_map(|gpu| {
+        let taken = hello.taken.get(&gpu.id)?;
+        let shown = GpuTaken {
+            by: taken.by,
+            detail: word(&taken.detail),
+        };
+        Some((gpu.id.clone(), shown))
+    });
+    taken.collect()
+}
+
+/// What is shown to people and stored is short and plain.
+fn word(text: &str) -> String {
+    let plain = text.chars().filter(|c| !c.is_control());
+    plain.take(WORD_MAX_CHARS).collect()
+}
+
+/// What is kept of a machine.
 fn machine(hello: &Hello) -> Machine {
-    let word = |text: &str| -> String {
-        let plain = text.chars().filter(|c| !c.is_control());
-        plain.take(WORD_MAX_CHARS).collect()
-    };
     Machine {
         instance: word(&hello.instance),
         host: word(&hello.host),

@@ -378,6 +378,7 @@ impl Worker {
             },
             images: std::collections::BTreeSet::new(),
             closed: None,
+            taken: std::collections::BTreeMap::new(),
             egress: String::new(),
             build_egress: String::new(),
             instance: String::new(),

@@ -22,7 +22,7 @@ use crate::driver::{Context, Driver, Health, prefetch, quotas, seen};
 use crate::egress::{Egress, Rules};
 use crate::error::Error;
 use crate::fetch::Bundles;
-use crate::gpu::{Gpus, Offer, offer};
+use crate::gpu::{Gpus, Offer, offer, sees_processes};
 use crate::host::{Host, boot_id, place};
 use crate::images::Images;
 use crate::input::Input;
@@ -192,7 +192,9 @@ pub(crate) async fn run_with(
         key: context.options.key.clone(),
         inputs: context.inputs.clone(),
     };
+    let (taken, gpus_taken) = watch::channel(BTreeMap::new());
     let inventory = Inventory {
+        taken: gpus_taken,
         context: Arc::clone(&context),
         host: Arc::clone(&host),
         gpus: Arc::clone(&probed.gpus),
@@ -219,6 +221,7 @@ pub(crate) async fn run_with(
         gpus: probed.gpus,
         running: driver.running(),
         newest,
+        taken,
     };
     parts.spawn(sampler.run());
     parts.spawn(live::heartbeats(Arc::clone(&context), session, samples));
@@ -308,6 +311,11 @@ async fn probe_engine(engine: &Engine, options: &Options) -> EngineProbe {
             engine,
             "this engine has no BuildKit: only jobs that name an image run"
         ),
+    }
+    if matches!(gpus, Gpus::Nvml(_)) && !sees_processes() {
+        tracing::warn!(
+            "the worker does not see the machine's processes, so it cannot tell which GPUs other programs use: in a container it needs pid: host"
+        );
     }
     tracing::info!(
         gpus = devices.len(),

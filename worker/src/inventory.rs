@@ -8,7 +8,7 @@ use std::time::Duration;
 use dopq_common::agent::Event;
 use dopq_common::broker::Link;
 use dopq_common::id::{Digest, GpuId, VolumeName};
-use dopq_common::resources::{ByteSize, Capacity, GpuDevice, MilliCpu, Volume};
+use dopq_common::resources::{ByteSize, Capacity, GpuDevice, GpuTaken, MilliCpu, Volume};
 use dopq_common::settings::Scalar as _;
 use dopq_common::wire::Hello;
 use tokio::sync::watch;
@@ -32,6 +32,8 @@ pub(crate) struct Inventory {
     pub(crate) engine: EngineInfo,
     pub(crate) session: String,
     pub(crate) link: watch::Receiver<Link>,
+    /// The GPUs that must not be given to jobs for now.
+    pub(crate) taken: watch::Receiver<BTreeMap<GpuId, GpuTaken>>,
 }
 
 impl Inventory {
@@ -58,6 +60,11 @@ impl Inventory {
             }
             tokio::select! {
                 _ = every.tick() => {}
+                Ok(()) = self.taken.changed() => {
+                    self.gpus_found(&devices).await;
+                    self.hello(&devices, &images, &low).await;
+                    continue;
+                }
                 () = self.context.introduce.notified() => {
                     self.hello(&devices, &images, &low).await;
                     continue;
@@ -102,9 +109,13 @@ impl Inventory {
     }
 
     async fn gpus_found(&self, devices: &[GpuDevice]) {
-        let healthy = devices.iter().filter(|device| device.healthy);
-        let healthy = healthy.map(|device| GpuId::clone(&device.id)).collect();
-        self.context.tell(Event::GpusFound(healthy)).await;
+        let usable: BTreeSet<_> = {
+            let taken = self.taken.borrow();
+            let usable = devices.iter();
+            let usable = usable.filter(|gpu| gpu.healthy && !taken.contains_key(&gpu.id));
+            usable.map(|gpu| gpu.id.clone()).collect()
+        };
+        self.context.tell(Event::GpusFound(usable)).await;
     }
 
     /// Looks whether a disk is too full; true if that changed.
@@ -160,6 +171,7 @@ impl Inventory {
             images: images.clone(),
             attempts: Vec::new(),
             closed: low.clone().or_else(|| egress.problem()),
+            taken: self.taken.borrow().clone(),
             egress: egress.jobs().show(),
             build_egress: egress.builds().show(),
             instance: self.context.instance.clone(),

@@ -60,7 +60,10 @@ fn table(gpus: &GpuList, now: DateTime<Utc>) -> Table {
             (&gpu.node).into(),
             gpu.index.to_string().into(),
             state(&gpu.state),
-            users.join(",").into(),
+            match &gpu.taken {
+                Some(by) if users.is_empty() => by.into(),
+                Some(_) | None => users.join(",").into(),
+            },
             jobs.join(",").into(),
             told(since.map(|at| age(at, now))),
             told(doing.map(|doing| percent(doing.utilization_ratio))),
@@ -91,7 +94,7 @@ fn state(state: &str) -> Cell {
     let tone = match state {
         "free" => Tone::Good,
         "held" => Tone::Busy,
-        "broken" => Tone::Bad,
+        "broken" | "foreign" | "dirty" => Tone::Bad,
         "closed" | "silent" => Tone::Waiting,
         _ => Tone::Plain,
     };

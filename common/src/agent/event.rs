@@ -126,7 +126,7 @@ pub enum Event {
         /// Every container of this agent.
         containers: Vec<Seen>,
     },
-    /// The GPUs were counted; this is the set of healthy ones.
+    /// The GPUs were counted; this is the set of those that jobs may be given.
     GpusFound(BTreeSet<GpuId>),
     /// The disk is too full for new attempts, or has room again.
     DiskFound {

@@ -392,7 +392,7 @@ impl Step<'_> {
             .collect::<Vec<_>>();
         if !missing.is_empty() {
             return Err(format!(
-                "this worker has no healthy GPU {}",
+                "this worker has no GPU {} for jobs now",
                 missing.join(", ")
             ));
         }

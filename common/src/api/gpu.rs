@@ -25,9 +25,12 @@ pub struct Gpu {
     pub model: String,
     /// Its memory.
     pub memory_bytes: u64,
-    /// `held`, `free`, `closed` (its node takes no jobs), `silent` (its node is not heard from) or `broken`
-    /// (quarantined).
+    /// `held`, `free`, `closed` (its node takes no jobs), `silent` (its node is not heard from), `broken`
+    /// (quarantined), `foreign` (a process uses it that is not of a job) or `dirty` (memory was not given back).
     pub state: String,
+    /// By what it is foreign or dirty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<String>,
     /// How much of it jobs hold, 0 to 1.
     pub held_ratio: f64,
     /// The jobs that hold it, by id.

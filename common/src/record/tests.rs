@@ -436,6 +436,7 @@ fn workers() {
         cordon,
         closed: None,
         machine: Arc::default(),
+        taken: std::collections::BTreeMap::new(),
     };
     let cordon = Cordon {
         by: "root".parse().expect("a name"),

@@ -1,13 +1,13 @@
 //! What a worker tells the masters. Each is kept in its outbox until a master has committed it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::id::{AttemptId, Digest, WorkerId};
+use crate::id::{AttemptId, Digest, GpuId, WorkerId};
 use crate::job::{Outcome, Results};
-use crate::resources::Capacity;
+use crate::resources::{Capacity, GpuTaken};
 use crate::telemetry::Measured;
 
 /// Reports of one worker in their order: one message, sealed by the worker.
@@ -127,6 +127,9 @@ pub struct Hello {
     /// Why it takes no attempts now, if it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<String>,
+    /// The GPUs that must not be given to jobs for now.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub taken: BTreeMap<GpuId, GpuTaken>,
     /// What jobs reach: `open`, `internet` or `none`; empty from older workers.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub egress: String,

@@ -182,6 +182,7 @@ mod tests {
             cordon: None,
             closed: None,
             machine: Arc::default(),
+            taken: std::collections::BTreeMap::new(),
         })));
         let spec = config::parse(CONFIG).expect("a configuration");
         state.apply(Change::Job(Arc::new(Job {

@@ -150,17 +150,20 @@ fn worker_gpus(model: &Model) -> Gauges {
     let mut samples = Vec::new();
     for worker in model.state.workers() {
         let held = sched::held(&model.state, &worker.id);
-        let (mut total, mut unhealthy, mut taken) = (0.0, 0.0, 0.0);
+        let (mut total, mut unhealthy, mut taken, mut other) = (0.0, 0.0, 0.0, 0.0);
         for gpu in &worker.capacity.gpus {
             total += 1.0;
             unhealthy += if gpu.healthy { 0.0 } else { 1.0 };
+            let is_free = !held.gpus.contains_key(&gpu.id);
+            other += f64::from(u8::from(gpu.healthy && is_free && !worker.offers(gpu)));
             let held = held.gpus.get(&gpu.id).copied().unwrap_or_default();
             taken += f64::from(held.0) / f64::from(MilliGpu::WHOLE.0);
         }
         for (state, value) in [
             ("held", taken),
-            ("free", total - taken - unhealthy),
+            ("free", total - taken - unhealthy - other),
             ("unhealthy", unhealthy),
+            ("foreign_or_dirty", other),
         ] {
             let labels = vec![
                 ("worker", worker.id.to_string()),
@@ -171,7 +174,7 @@ fn worker_gpus(model: &Model) -> Gauges {
     }
     Gauges {
         name: "dopq_worker_gpus",
-        help: "GPUs of each node: held, free or quarantined",
+        help: "GPUs of each node: held, free, quarantined, or used by what is no job",
         unit: None,
         samples,
     }

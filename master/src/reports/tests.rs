@@ -74,6 +74,7 @@ fn hello(gpu: &str, image: &str, attempt: &str) -> Report {
         },
         images: BTreeSet::from([image.parse().expect("a digest")]),
         closed: None,
+        taken: std::collections::BTreeMap::new(),
         egress: String::new(),
         build_egress: String::new(),
         instance: String::new(),

@@ -245,6 +245,7 @@ pub(crate) fn worker(number: u64, health: Health) -> Worker {
         }),
         closed: (number == 1).then(|| Arc::from("its disk is full")),
         machine: Arc::default(),
+        taken: BTreeMap::new(),
     }
 }
 

@@ -19,4 +19,17 @@ pub(crate) struct Measured {
     pub(crate) usage: GpuUse,
     /// Whether it counts its energy itself.
     pub(crate) counts_energy: bool,
+    /// The processes that compute on it.
+    pub(crate) processes: Processes,
+}
+
+/// The processes that compute on a GPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Processes {
+    /// It does not tell them.
+    Unknown,
+    /// Their numbers on the machine.
+    Pids(Vec<u32>),
+    /// Of a simulated GPU: what the foreign one is, if there is one.
+    Simulated(Option<String>),
 }

@@ -8,6 +8,7 @@ mod access;
 mod devices;
 mod look;
 mod nvml;
+mod owners;
 mod simulated;
 mod xid;
 
@@ -16,7 +17,10 @@ use std::path::Path;
 use dopq_common::id::WorkerId;
 
 pub(crate) use access::{Offer, offer};
+#[cfg(test)]
+pub(crate) use look::Processes;
 pub(crate) use look::{Look, Measured};
+pub(crate) use owners::{Owners, sees_processes};
 
 use crate::options::GpuOptions;
 

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::devices::open_devices;
-use super::look::{Look, Measured};
+use super::look::{Look, Measured, Processes};
 use super::xid::{Watch, Xids};
 
 /// Where the GPUs' device files are.
@@ -212,7 +212,9 @@ fn read(library: &nvml_wrapper::Nvml, index: u32) -> Result<(GpuDevice, Measured
     let power = optional(device.power_usage())?;
     let millijoules = optional(device.total_energy_consumption())?;
     let ecc = device.total_ecc_errors(MemoryError::Uncorrected, EccCounter::Volatile);
-    let processes = optional(device.running_compute_processes_count())?;
+    let processes = optional(device.running_compute_processes())?;
+    let pids = processes.map(|all| all.iter().map(|one| one.pid).collect::<Vec<_>>());
+    let count = pids.as_ref().map(Vec::len);
     let usage = GpuUse {
         utilization_ratio: utilization.map_or(0.0, |rates| f64::from(rates.gpu) / 100.0),
         memory_used_bytes: memory.used,
@@ -222,12 +224,13 @@ fn read(library: &nvml_wrapper::Nvml, index: u32) -> Result<(GpuDevice, Measured
         clock_mhz: optional(device.clock_info(Clock::SM))?,
         memory_clock_mhz: optional(device.clock_info(Clock::Memory))?,
         ecc_errors: optional(ecc)?,
-        processes,
+        processes: count.and_then(|count| u32::try_from(count).ok()),
         ..GpuUse::unknown(id)
     };
     let measured = Measured {
         usage,
         counts_energy: millijoules.is_some(),
+        processes: pids.map_or(Processes::Unknown, Processes::Pids),
     };
     Ok((described, measured))
 }

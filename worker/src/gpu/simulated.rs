@@ -8,7 +8,7 @@ use dopq_common::resources::{ByteSize, GpuDevice};
 use dopq_common::wire::GpuUse;
 use serde::Deserialize;
 
-use super::look::{Look, Measured};
+use super::look::{Look, Measured, Processes};
 
 /// The file in the worker's data folder: an object with an [`Act`] for each GPU, by its place. It may be absent.
 const FILE: &str = "simulated-gpus.json";
@@ -29,6 +29,8 @@ struct Act {
     temperature_celsius: f64,
     power_watts: f64,
     xid_errors: u64,
+    /// A process on it that is not of a job.
+    foreign: Option<String>,
 }
 
 impl Simulated {
@@ -54,6 +56,7 @@ impl Simulated {
                     ..GpuUse::unknown(device.id.clone())
                 },
                 counts_energy: false,
+                processes: Processes::Simulated(act.foreign),
             }
         });
         Look {

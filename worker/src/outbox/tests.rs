@@ -38,6 +38,7 @@ fn hello(seq: u64) -> Report {
         },
         images: std::collections::BTreeSet::new(),
         closed: None,
+        taken: std::collections::BTreeMap::new(),
         egress: String::new(),
         build_egress: String::new(),
         instance: String::new(),

@@ -5,17 +5,18 @@
 
 mod containers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use dopq_common::id::GpuId;
+use dopq_common::resources::GpuTaken;
 use dopq_common::wire::{GpuUse, HostUse, JobUse};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::driver::{Context, Running};
-use crate::gpu::{Gpus, Measured};
+use crate::gpu::{Gpus, Measured, Owners, sees_processes};
 use crate::host::Host;
 use crate::meters::Reading;
 use containers::Containers;
@@ -53,6 +54,7 @@ pub(crate) struct Sampler {
     pub(crate) gpus: Arc<Gpus>,
     pub(crate) running: watch::Receiver<Running>,
     pub(crate) newest: watch::Sender<Sample>,
+    pub(crate) taken: watch::Sender<BTreeMap<GpuId, GpuTaken>>,
 }
 
 impl Sampler {
@@ -60,6 +62,7 @@ impl Sampler {
     pub(crate) async fn run(self) {
         let mut containers = Containers::default();
         let mut energy = Energy::default();
+        let mut owners = Owners::default();
         let mut every = tokio::time::interval(EVERY);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -75,6 +78,7 @@ impl Sampler {
                 containers.read(&self.context, &running)
             );
             let now = Instant::now();
+            self.judge(&mut owners, &look.measured, &running, now);
             let gpus = look.measured.into_iter();
             let gpus: Vec<GpuUse> = gpus.map(|gpu| energy.fill(gpu, now)).collect();
             self.sum_up(&running, &gpus, &attempts).await;
@@ -104,6 +108,34 @@ impl Sampler {
         let now = self.context.clock.now();
         self.context.meters.add(now, &readings, gpus).await;
     }
+
+    /// Finds out which GPUs are used by what is no job. Simulated ones tell it themselves.
+    fn judge(&self, owners: &mut Owners, gpus: &[Measured], running: &Running, now: Instant) {
+        let is_real = matches!(*self.gpus, Gpus::Nvml(_));
+        if is_real && !sees_processes() {
+            return;
+        }
+        let containers = running.iter();
+        owners.follow(
+            containers.map(|attempt| Arc::clone(&attempt.container)),
+            now,
+        );
+        let held = running.iter().flat_map(|attempt| &attempt.gpus);
+        let held: BTreeSet<GpuId> = held.map(|share| share.id.clone()).collect();
+        let taken = owners.taken(gpus, &held, now);
+        self.taken.send_if_modified(|before| {
+            let differs = *before != taken;
+            for (gpu, taken) in taken.iter().filter(|(gpu, _)| !before.contains_key(*gpu)) {
+                let (by, detail) = (taken.by.as_str(), &taken.detail);
+                tracing::warn!(gpu.id = %gpu, by, detail, "a GPU is used by what is no job");
+            }
+            for gpu in before.keys().filter(|gpu| !taken.contains_key(*gpu)) {
+                tracing::info!(gpu.id = %gpu, "a GPU can be given to jobs again");
+            }
+            *before = taken;
+            differs
+        });
+    }
 }
 
 /// The energy of GPUs that do not count it: their power over time.
@@ -115,6 +147,7 @@ impl Energy {
         let Measured {
             mut usage,
             counts_energy,
+            ..
         } = gpu;
         if !counts_energy {
             let (last, joules) = self.0.entry(usage.id.clone()).or_insert((now, 0.0));
@@ -139,6 +172,7 @@ mod tests {
                 ..GpuUse::unknown("GPU-1".parse().expect("a name"))
             },
             counts_energy,
+            processes: crate::gpu::Processes::Unknown,
         };
         let (mut energy, start) = (Energy::default(), Instant::now());
         for (seconds, gpu, joules) in [

@@ -7,13 +7,16 @@ use crate::id::{GroupName, JobId, UserName, WorkerId};
 use crate::job::{Dependency, DependencyKind, Job, JobState, Phase};
 use crate::sched::events::submit::never_fits;
 use crate::sched::fit::eligible::is_locked;
-use crate::sched::fit::fits::fit;
+use crate::sched::fit::fits::{allowed_gpus, fit};
 use crate::sched::fit::guard::{Limit, guarded};
 use crate::sched::model::entities::QueueLock;
 use crate::sched::model::reservation::Blocked;
 use crate::sched::place::blocker::blocker;
 use crate::sched::state::core::{DependencyStatus, State};
 use crate::time::Timestamp;
+
+/// The most GPUs that are named.
+const TAKEN_MAX: usize = 4;
 
 /// One reason why a job waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +84,8 @@ pub enum Reason {
     NeverFits(String),
     /// Machines could run it but not now: how many, by what stands in the way.
     NoRoom(Vec<(String, usize)>),
+    /// GPUs that could be given to it are used by something else: which, and by what.
+    GpusTaken(Vec<String>),
     /// A place is kept for it.
     Reserved {
         /// When it is free at the latest, if jobs take no longer than was said; `None` where that is not known.
@@ -148,6 +153,7 @@ impl fmt::Display for Reason {
                 let counted: Vec<String> = counted.collect();
                 write!(f, "no node has room now: {}", counted.join(", "))
             }
+            Self::GpusTaken(which) => f.write_str(&which.join("; ")),
             Self::Reserved {
                 at: Some(at),
                 worker,
@@ -195,7 +201,12 @@ pub fn reasons(state: &State, now: Timestamp, job: &Job) -> Vec<Reason> {
         reasons.push(Reason::BrokerDown);
     }
     reasons.extend(limits(state, job));
-    reasons.extend(no_machine(state, now, job));
+    let no_machine = no_machine(state, now, job);
+    let has_no_room = matches!(no_machine, Some(Reason::NoRoom(_)));
+    reasons.extend(no_machine);
+    if has_no_room {
+        reasons.extend(taken(state, job));
+    }
     match state.blocked() {
         Some(Blocked::Reserved(kept)) if kept.job == job.id => reasons.push(Reason::Reserved {
             at: (kept.is_firm && now < kept.at).then_some(kept.at),
@@ -235,6 +246,29 @@ fn limits(state: &State, job: &Job) -> impl Iterator<Item = Reason> {
         (Some(group), Limit::Running { max }) => Reason::GroupRunningLimit { group, max },
         (Some(group), Limit::Gpus { max }) => Reason::GroupGpuLimit { group, max },
     })
+}
+
+/// The GPUs that the job could be given but for what uses them, the first few of many.
+fn taken(state: &State, job: &Job) -> Option<Reason> {
+    let mut which = Vec::new();
+    for worker in state.workers().filter(|worker| worker.takes_jobs()) {
+        for (index, gpu) in allowed_gpus(&worker.capacity, &job.spec.request) {
+            if let Some(taken) = worker.taken.get(&gpu.id) {
+                let (id, by) = (&worker.id, taken.by.as_str());
+                let detail = &taken.detail;
+                which.push(format!("GPU {index} of {id} is {by}: {detail}"));
+            }
+        }
+    }
+    if job.spec.request.gpus == 0 || which.is_empty() {
+        return None;
+    }
+    let more = which.len().saturating_sub(TAKEN_MAX);
+    which.truncate(TAKEN_MAX);
+    if more > 0 {
+        which.push(format!("{more} more GPUs are foreign or dirty"));
+    }
+    Some(Reason::GpusTaken(which))
 }
 
 fn no_machine(state: &State, now: Timestamp, job: &Job) -> Option<Reason> {

@@ -112,9 +112,12 @@ impl Remedy {
 /// alone would not.
 #[must_use]
 pub fn remedies(state: &State, now: Timestamp, job: &Job, why: &[Reason]) -> Vec<Remedy> {
-    let only = match why {
-        [only] => only,
-        _ => return Vec::new(),
+    // That GPUs are in other use only explains why there is no room.
+    let mut why = why
+        .iter()
+        .filter(|why| !matches!(why, Reason::GpusTaken(_)));
+    let (Some(only), None) = (why.next(), why.next()) else {
+        return Vec::new();
     };
     match only {
         Reason::Held { .. } => vec![Remedy::Release],
@@ -146,7 +149,8 @@ pub fn remedies(state: &State, now: Timestamp, job: &Job, why: &[Reason]) -> Vec
             }
             found
         }
-        Reason::Dependency { .. }
+        Reason::GpusTaken(_)
+        | Reason::Dependency { .. }
         | Reason::Backoff { .. }
         | Reason::ArrayLimit { .. }
         | Reason::Closing { .. }

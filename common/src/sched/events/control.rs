@@ -1,9 +1,11 @@
 //! What people ask for: cancel, hold, release, priority, lock, cordon.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::id::{JobId, UserName, WorkerId};
+use crate::id::{GpuId, JobId, UserName, WorkerId};
 use crate::job::{Hold, Job, JobState, Phase, StopReason};
+use crate::resources::GpuTaken;
 
 use crate::sched::model::effect::Effect;
 use crate::sched::model::entities::{Cordon, QueueLock};
@@ -177,6 +179,21 @@ impl Step<'_> {
         if known.closed != why {
             let mut changed = (**known).clone();
             changed.closed = why;
+            self.put_worker(changed);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn gpus_taken(
+        &mut self,
+        worker: &WorkerId,
+        session: &str,
+        taken: BTreeMap<GpuId, GpuTaken>,
+    ) -> Result<(), Rejected> {
+        let known = self.in_session(worker, session)?;
+        if known.taken != taken {
+            let mut changed = (**known).clone();
+            changed.taken = taken;
             self.put_worker(changed);
         }
         Ok(())

@@ -60,6 +60,11 @@ impl Step<'_> {
                 session,
                 why,
             } => self.worker_closed(&worker, &session, why),
+            Event::GpusTaken {
+                worker,
+                session,
+                taken,
+            } => self.gpus_taken(&worker, &session, taken),
             Event::CordonSet { worker, cordon } => self.cordon_set(&worker, cordon),
             Event::EvictRequested { job, by } => self.evict_requested(job, &by),
             Event::NodeEvictRequested { worker, by } => self.node_evict_requested(&worker, &by),

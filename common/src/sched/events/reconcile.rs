@@ -51,6 +51,7 @@ impl Step<'_> {
             health: Health::Up,
             cordon: before.and_then(|worker| worker.cordon.clone()),
             closed: before.and_then(|worker| worker.closed.clone()),
+            taken: before.map_or_else(BTreeMap::new, |worker| worker.taken.clone()),
             id: id.clone(),
         };
         self.put_worker(worker);

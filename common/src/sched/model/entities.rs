@@ -1,12 +1,12 @@
 //! What the scheduler knows of users and machines, and of the cluster as a whole.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Digest, GroupName, UserName, WorkerId};
-use crate::resources::Capacity;
+use crate::id::{Digest, GpuId, GroupName, UserName, WorkerId};
+use crate::resources::{Capacity, GpuDevice, GpuTaken};
 use crate::time::Timestamp;
 
 use crate::sched::model::settings::Guards;
@@ -96,6 +96,9 @@ pub struct Worker {
     /// Why the machine itself takes no jobs now, such as too little disk space.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<Arc<str>>,
+    /// The GPUs that are not given to jobs for now.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub taken: BTreeMap<GpuId, GpuTaken>,
     /// Which machine it is, and what runs there.
     #[serde(default, skip_serializing_if = "is_unknown")]
     pub machine: Arc<Machine>,
@@ -126,6 +129,12 @@ fn is_unknown(machine: &Arc<Machine>) -> bool {
 }
 
 impl Worker {
+    /// Whether jobs may be given the GPU at all.
+    #[must_use]
+    pub fn offers(&self, gpu: &GpuDevice) -> bool {
+        gpu.healthy && !self.taken.contains_key(&gpu.id)
+    }
+
     /// Whether it is heard from, and neither an operator nor the machine itself has closed it.
     #[must_use]
     pub fn takes_jobs(&self) -> bool {

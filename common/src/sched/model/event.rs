@@ -1,12 +1,12 @@
 //! What may happen to the scheduler. Events are past tense and already authenticated by the shell.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::id::{AttemptId, Digest, GroupName, JobId, JobKey, UserName, WorkerId};
+use crate::id::{AttemptId, Digest, GpuId, GroupName, JobId, JobKey, UserName, WorkerId};
 use crate::job::{BundleRef, JobSpec, Outcome, Results};
-use crate::resources::Capacity;
+use crate::resources::{Capacity, GpuTaken};
 use crate::telemetry::Measured;
 use crate::time::Timestamp;
 use crate::wire::{AttemptPhase, KnownAttempt};
@@ -111,6 +111,15 @@ pub enum Event {
         session: Arc<str>,
         /// Why it takes none, if it does not.
         why: Option<Arc<str>>,
+    },
+    /// A worker said which of its GPUs must not be given to jobs for now.
+    GpusTaken {
+        /// Which.
+        worker: WorkerId,
+        /// Its session.
+        session: Arc<str>,
+        /// Those, and why.
+        taken: BTreeMap<GpuId, GpuTaken>,
     },
     /// A worker reported on an attempt.
     Reported {

@@ -27,9 +27,9 @@ pub(crate) struct NodeLoad {
     pub(crate) cpu: u64,
     /// Held memory in bytes.
     pub(crate) memory: u64,
-    /// Free thousandths of each GPU in the machine's order, 0 for one that is quarantined.
+    /// Free thousandths of each GPU in the machine's order, 0 for one that is not offered to jobs.
     pub(crate) free: Vec<u32>,
-    /// Where in that order each GPU is that is not quarantined.
+    /// Where in that order each GPU is that is offered to jobs.
     pub(crate) places: Arc<BTreeMap<GpuId, usize>>,
     /// What all its GPUs would be charged; nothing while it is lost.
     pub(crate) worth: Rate,
@@ -74,10 +74,11 @@ impl NodeLoad {
         let rates = gpus.into_iter().flatten();
         let worth = rates.map(|gpu| usage.gpu_rate(&gpu.model).0).sum();
         self.worth = Rate(worth);
-        let gpus = self.worker.as_ref().map(|worker| &worker.capacity.gpus);
-        let gpus = gpus.into_iter().flatten().enumerate();
-        let healthy = gpus.filter(|(_, gpu)| gpu.healthy);
-        self.places = Arc::new(healthy.map(|(at, gpu)| (gpu.id.clone(), at)).collect());
+        let offered = self.worker.iter().flat_map(|worker| {
+            let gpus = worker.capacity.gpus.iter().enumerate();
+            gpus.filter(|(_, gpu)| worker.offers(gpu))
+        });
+        self.places = Arc::new(offered.map(|(at, gpu)| (gpu.id.clone(), at)).collect());
         self.count_free();
     }
 
@@ -121,7 +122,7 @@ impl NodeLoad {
         };
         self.free.extend(worker.capacity.gpus.iter().map(|gpu| {
             let held = self.gpus.get(&gpu.id).copied().unwrap_or(0);
-            if gpu.healthy {
+            if worker.offers(gpu) {
                 MilliGpu::WHOLE.0.saturating_sub(held)
             } else {
                 0

@@ -1,6 +1,7 @@
 //! Jobs on their way, one thing at a time.
 
 use super::*;
+use crate::resources::{GpuTaken, TakenBy};
 
 #[test]
 fn a_job_goes_its_whole_way() {
@@ -141,4 +142,48 @@ fn why_a_job_is_still_being_built_is_in_its_timeline() {
     assert_eq!(c.phase(1), Phase::Building);
     let told = c.job(1).timeline.iter().filter(|line| line.note == note);
     assert_eq!(told.count(), 1);
+}
+
+#[test]
+fn gpus_that_others_use_are_given_to_nobody_until_they_are_free() {
+    let mut c = Cluster::new();
+    let taken = |by: Option<TakenBy>| {
+        let taken = by.map(|by| GpuTaken {
+            by,
+            detail: "pid 4711 (python3 of bert)".to_owned(),
+        });
+        let taken = taken.map(|taken| ("GPU-w1-0".parse().expect("a name"), taken));
+        Event::GpusTaken {
+            worker: worker("w1"),
+            session: "session".into(),
+            taken: taken.into_iter().collect(),
+        }
+    };
+    let unknown = c.step(taken(None));
+    assert_eq!(unknown, Err(Rejected::NoSuchWorker(worker("w1"))));
+    c.join("w1", 1);
+    c.ok(taken(Some(TakenBy::Foreign)));
+    c.submit("anna", |_| {});
+    // An introduction alone does not free it.
+    c.join("w1", 1);
+    assert_eq!(c.phase(1), Phase::Queued);
+    let told = |c: &Cluster| {
+        let reasons = reasons(&c.state, c.now, c.job(1));
+        let told = reasons.iter().map(ToString::to_string);
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told(&c),
+        [
+            "no node has room now: 1 without enough free GPUs",
+            "GPU 0 of w1 is foreign: pid 4711 (python3 of bert)"
+        ]
+    );
+    c.ok(taken(Some(TakenBy::Dirty)));
+    assert!(told(&c)[1].starts_with("GPU 0 of w1 is dirty"));
+    c.ok(taken(None));
+    assert_eq!(c.phase(1), Phase::Assigned);
+    // One that has a job already keeps it.
+    c.ok(taken(Some(TakenBy::Foreign)));
+    assert_eq!(c.phase(1), Phase::Assigned);
 }

@@ -355,6 +355,7 @@ impl FakeWorker {
             },
             images: std::collections::BTreeSet::new(),
             closed: None,
+            taken: std::collections::BTreeMap::new(),
             egress: String::new(),
             build_egress: String::new(),
             instance: String::new(),

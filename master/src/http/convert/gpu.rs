@@ -34,6 +34,7 @@ pub(in crate::http) fn gpus(model: &Model, caller: &Caller, now: Timestamp) -> V
                 model: gpu.model.clone(),
                 memory_bytes: gpu.memory.0,
                 state: state(worker, gpu, milli).to_owned(),
+                taken: worker.taken.get(&gpu.id).map(|taken| taken.detail.clone()),
                 held_ratio: ratio(milli),
                 holders: holders.collect(),
                 now: usage.map(|(at, usage)| gpu_now(at, usage)),
@@ -62,12 +63,13 @@ fn ratio(milli: MilliGpu) -> f64 {
 }
 
 fn state(worker: &Worker, gpu: &GpuDevice, held: MilliGpu) -> &'static str {
-    match worker.health {
-        Health::Suspect { .. } | Health::Lost { .. } => "silent",
-        Health::Up if !gpu.healthy => "broken",
-        Health::Up if held.0 > 0 => "held",
-        Health::Up if !worker.takes_jobs() => "closed",
-        Health::Up => "free",
+    match (worker.health, worker.taken.get(&gpu.id)) {
+        (Health::Suspect { .. } | Health::Lost { .. }, _) => "silent",
+        (Health::Up, _) if !gpu.healthy => "broken",
+        (Health::Up, Some(taken)) => taken.by.as_str(),
+        (Health::Up, None) if held.0 > 0 => "held",
+        (Health::Up, None) if !worker.takes_jobs() => "closed",
+        (Health::Up, None) => "free",
     }
 }
 

@@ -44,6 +44,7 @@ fn short(state: &State, job: &Job, reason: &Reason) -> String {
         Reason::NoMachine => "no nodes".to_owned(),
         Reason::NeverFits(_) => "fits no node".to_owned(),
         Reason::NoRoom(_) => no_room(state, job),
+        Reason::GpusTaken(_) => "GPUs in other use".to_owned(),
         Reason::Reserved { worker, .. } => format!("reserved: {worker}"),
         Reason::Behind { job } => format!("behind job {job}"),
         Reason::Next => "starts next".to_owned(),
@@ -61,7 +62,7 @@ fn no_room(state: &State, job: &Job) -> String {
         let held = sched::held(state, &worker.id).gpus;
         let free = worker.capacity.gpus.iter().filter(|gpu| {
             let held = held.get(&gpu.id).map_or(0, |milli| milli.0);
-            gpu.healthy && held + each.0 <= MilliGpu::WHOLE.0
+            worker.offers(gpu) && held + each.0 <= MilliGpu::WHOLE.0
         });
         u32::try_from(free.count()).ok()
     });
@@ -141,6 +142,7 @@ mod tests {
             cordon: None,
             closed: None,
             machine: Arc::default(),
+            taken: std::collections::BTreeMap::new(),
         }
     }
 
@@ -198,6 +200,7 @@ mod tests {
             (Reason::NoMachine, "no nodes"),
             (Reason::NeverFits("a sentence".to_owned()), "fits no node"),
             (Reason::NoRoom(Vec::new()), "2 of 4 GPUs free"),
+            (Reason::GpusTaken(Vec::new()), "GPUs in other use"),
             (reserved, "reserved: gpu-01"),
             (
                 Reason::Behind {

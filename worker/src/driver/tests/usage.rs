@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dopq_common::resources::TakenBy;
 use dopq_common::telemetry::Measured;
 use dopq_common::wire::Report;
 
@@ -59,5 +60,40 @@ async fn what_an_attempt_used_is_reported_before_its_end() {
     assert!(used.gpu_millijoules >= 100_000, "{used:?}");
     assert!(used.series.is_some());
     rig.finished("1.1").await;
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gpu_with_a_foreign_process_is_told_and_refused_until_it_is_gone() {
+    let mut rig = Rig::new().await;
+    let data = rig.dir.path().join("data");
+    std::fs::create_dir_all(&data).expect("folder");
+    let file = data.join("simulated-gpus.json");
+    let acts = r#"{"0": {"foreign": "pid 4711 (python3 of bert)"}}"#;
+    std::fs::write(&file, acts).expect("written");
+    rig.start().await;
+    let taken = async |rig: &mut Rig, count| loop {
+        if let Report::Hello(hello) = rig.report().await
+            && hello.taken.len() == count
+        {
+            return hello.taken;
+        }
+    };
+    let told = taken(&mut rig, 1).await;
+    let (gpu, told) = told.into_iter().next().expect("one");
+    assert_eq!(gpu.as_str(), "GPU-sim-w1-0");
+    assert_eq!(
+        (told.by, told.detail.as_str()),
+        (TakenBy::Foreign, "pid 4711 (python3 of bert)")
+    );
+    rig.run("1.1", "").await;
+    rig.until("refused: this worker has no GPU GPU-sim-w1-0 for jobs now")
+        .await;
+    std::fs::remove_file(&file).expect("removed");
+    taken(&mut rig, 0).await;
+    rig.run("2.1", "").await;
+    rig.until("running").await;
+    rig.stop("2.1", 1000).await;
+    rig.finished("2.1").await;
     rig.end().await;
 }
