@@ -23,8 +23,8 @@ const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Inspect",
         &[
-            "ps", "queue", "show", "explain", "logs", "exec", "forward", "fetch", "usage",
-            "status", "doctor", "nodes", "gpus",
+            "ps", "queue", "show", "explain", "logs", "exec", "forward", "fetch", "history",
+            "usage", "status", "doctor", "nodes", "gpus",
         ],
     ),
     (
@@ -164,6 +164,8 @@ pub(crate) enum Command {
     Exec(Box<commands::exec::Arguments>),
     /// Open ports of a running job's container here
     Forward(commands::forward::Arguments),
+    /// List finished jobs, as far back as the archive goes
+    History(commands::history::Arguments),
     /// Show the state of the master and what it depends on
     Status,
     /// Check each part from here to the GPUs, and say what to do

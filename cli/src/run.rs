@@ -3,8 +3,8 @@
 use crate::args::{self, Cli, Command};
 use crate::commands::{
     Context, audit, change, check, completions, contexts, control, doctor, drain, exec, explain,
-    fetch, forward, gpus, groups, init, login, logs, man, node_keys, nodes, prune, ps, queue,
-    retry, show, sim, status, submit, usage, users, wait,
+    fetch, forward, gpus, groups, history, init, login, logs, man, node_keys, nodes, prune, ps,
+    queue, retry, show, sim, status, submit, usage, users, wait,
 };
 use crate::exit;
 use crate::failure::Failure;
@@ -76,6 +76,7 @@ async fn perform(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Exec(arguments) => exec::run(context, &arguments).await,
         Command::Doctor => doctor::run(context).await,
         Command::Forward(arguments) => forward::run(context, &arguments).await,
+        Command::History(arguments) => history::run(context, arguments).await,
         Command::Status => status::run(context).await,
         Command::Nodes => nodes::run(context).await,
         Command::Gpus => gpus::run(context).await,

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use dopq_common::api::{
     API_VERSION, AuditPage, Bundle, CordonRequest, DrainRequest, ErrorCode, Explanation, GpuList,
-    Group, GroupList, Job, JobPage, Limits, LockRequest, Login, NewNodeKey, NewPassword, NewRole,
-    NewToken, NewUser, NodeKeyCreated, NodeKeyList, NodeList, NodeRemoved, PriorityRequest,
-    PruneRequest, Pruned, Queue, Reloaded, RetryRequest, ShutdownMode, ShutdownRequest,
-    ShuttingDown, Status, SubmitRequest, TokenCreated, TokenList, Usage, User, UserList, WhoAmI,
+    Group, GroupList, HistoryPage, Job, JobPage, Limits, LockRequest, Login, NewNodeKey,
+    NewPassword, NewRole, NewToken, NewUser, NodeKeyCreated, NodeKeyList, NodeList, NodeRemoved,
+    PriorityRequest, PruneRequest, Pruned, Queue, Reloaded, RetryRequest, ShutdownMode,
+    ShutdownRequest, ShuttingDown, Status, SubmitRequest, TokenCreated, TokenList, Usage, User,
+    UserList, WhoAmI,
 };
 use dopq_common::id::{Digest, JobId, JobName};
 use indicatif::ProgressBar;
@@ -53,6 +54,27 @@ pub(crate) struct AuditFilter {
     pub(crate) action: Option<String>,
     /// Not older.
     pub(crate) since: Option<DateTime<Utc>>,
+}
+
+/// Which finished jobs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct HistoryFilter {
+    /// Of this user.
+    pub(crate) user: Option<String>,
+    /// Of this group's users.
+    pub(crate) group: Option<String>,
+    /// Ended by one of these causes, separated by commas.
+    pub(crate) cause: Option<String>,
+    /// With all of these labels.
+    pub(crate) label: Vec<String>,
+    /// Ended then or later.
+    pub(crate) since: Option<DateTime<Utc>>,
+    /// Ended before.
+    pub(crate) until: Option<DateTime<Utc>>,
+    /// Also tasks of arrays.
+    pub(crate) tasks: bool,
+    /// The `next` of the page before.
+    pub(crate) before: Option<String>,
 }
 
 /// The largest page.
@@ -163,6 +185,33 @@ impl Client {
                 return Ok(all);
             }
         }
+    }
+
+    /// `GET /v1/history`: one page of at most `limit` jobs.
+    pub(crate) async fn history(
+        &self,
+        filter: &HistoryFilter,
+        limit: usize,
+    ) -> Result<HistoryPage, Error> {
+        let labels = Some(filter.label.join(",")).filter(|labels| !labels.is_empty());
+        let query = [
+            ("user", filter.user.clone()),
+            ("group", filter.group.clone()),
+            ("cause", filter.cause.clone()),
+            ("label", labels),
+            ("since", filter.since.map(|since| since.to_rfc3339())),
+            ("until", filter.until.map(|until| until.to_rfc3339())),
+            ("tasks", filter.tasks.then(|| "true".to_owned())),
+            ("before", filter.before.clone()),
+        ];
+        let call = Call::new(Method::GET, &["history"]).query("limit", limit.min(PAGE).to_string());
+        let call = query
+            .into_iter()
+            .fold(call, |call, (name, value)| match value {
+                Some(value) => call.query(name, value),
+                None => call,
+            });
+        self.fetch(&call).await
     }
 
     /// `GET /v1/jobs/{id}`.

@@ -17,7 +17,7 @@ mod session;
 mod tls;
 mod watch;
 
-pub(crate) use api::{AuditFilter, JobFilter, LogQuery};
+pub(crate) use api::{AuditFilter, HistoryFilter, JobFilter, LogQuery};
 pub(crate) use call::Client;
 pub(crate) use error::Error;
 pub(crate) use follow::{Followed, LogFollower};

@@ -17,6 +17,7 @@ mod follow;
 pub(crate) mod forward;
 pub(crate) mod gpus;
 pub(crate) mod groups;
+pub(crate) mod history;
 pub(crate) mod init;
 mod jobs;
 mod limits;

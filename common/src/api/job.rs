@@ -96,6 +96,17 @@ pub struct Job {
     pub timeline: Vec<TimelineEntry>,
 }
 
+/// `GET /v1/history`: a page of finished jobs, the newest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HistoryPage {
+    /// [`super::API_VERSION`].
+    pub version: u32,
+    /// The jobs. A page may have fewer than were asked for, even none, though more follow.
+    pub jobs: Vec<Job>,
+    /// The query's `before` of the next page; absent on the last.
+    pub next: Option<String>,
+}
+
 /// The tasks of an array.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Array {

@@ -23,8 +23,8 @@ pub use error::{ErrorBody, ErrorCode, ErrorResponse, Fault};
 pub use gpu::{Gpu, GpuHolder, GpuList, GpuNow, JobNow};
 pub use group::{Group, GroupList};
 pub use job::{
-    Array, Checkpoint, ExpectedStart, Explanation, Job, JobPage, LeftOut, Outcome, PriorityRequest,
-    Queue, QueueEntry, REASON_WIDTH, Results, RetryRequest, Task, TimelineEntry,
+    Array, Checkpoint, ExpectedStart, Explanation, HistoryPage, Job, JobPage, LeftOut, Outcome,
+    PriorityRequest, Queue, QueueEntry, REASON_WIDTH, Results, RetryRequest, Task, TimelineEntry,
 };
 pub use node_key::{BrokerRights, NewNodeKey, NodeKey, NodeKeyCreated, NodeKeyList, NodeRemoved};
 pub use request::{

@@ -20,12 +20,14 @@
 //! new leader reads the time of the last record and appends what the store holds from that time on.
 
 mod append;
+mod history;
 mod read;
 mod record;
 #[cfg(test)]
 mod tests;
 mod write;
 
+pub use history::{Place, Wanted, history};
 pub use read::{Damage, read};
 pub use record::{Entry, Kind};
 pub use write::Options;

@@ -93,7 +93,7 @@ pub(super) async fn mark(bundles: &Bundles) -> Result<Mark, Error> {
 }
 
 /// The lines that have an end, without it.
-fn whole_lines(content: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn whole_lines(content: &[u8]) -> impl Iterator<Item = &[u8]> {
     content
         .split_inclusive(|byte| *byte == b'\n')
         .filter_map(|line| line.strip_suffix(b"\n"))

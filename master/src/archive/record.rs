@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dopq_common::id::{JobId, JobKey};
+use dopq_common::id::{JobId, JobKey, UserName};
 use dopq_common::job::{Job, JobState};
 use dopq_common::record::{self, Specs, StoredJob};
 use dopq_common::time::Timestamp;
@@ -127,20 +127,35 @@ pub(super) fn entry(line: &[u8], specs: &mut Specs) -> Result<Entry, Error> {
     })
 }
 
-/// Reads only what tells where the archive ends.
-pub(super) fn key(line: &[u8]) -> Result<Key, Error> {
+/// What a line says at first sight.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) key: Key,
+    pub(super) user: UserName,
+}
+
+/// Reads only whose the job is and what tells where the archive ends.
+pub(super) fn head(line: &[u8]) -> Result<Head, Error> {
     #[derive(Deserialize)]
     struct Named {
         id: JobId,
         key: JobKey,
+        user: UserName,
     }
     let position: Record<Named> = serde_json::from_slice(checked(line)?)?;
-    Ok(Key {
+    let key = Key {
         at: position.at,
         kind: position.kind,
         job: position.job.id,
         job_key: position.job.key,
-    })
+    };
+    let user = position.job.user;
+    Ok(Head { key, user })
+}
+
+/// Reads only what tells where the archive ends.
+pub(super) fn key(line: &[u8]) -> Result<Key, Error> {
+    head(line).map(|head| head.key)
 }
 
 /// The record of a line whose checksum matches.

@@ -284,3 +284,59 @@ fn a_new_leader_archives_what_lacks_and_no_more() {
     // The archive of another life of the store.
     assert_eq!(told(&mark, at(2)), [1, 4, 2, 5]);
 }
+
+fn wanted(since: Option<Timestamp>, until: Option<Timestamp>) -> Arc<Wanted> {
+    Arc::new(Wanted {
+        user: Box::new(|user| user.as_str() == "anna"),
+        job: Box::new(|job| job.id.0 % 2 == 1),
+        since,
+        until,
+    })
+}
+
+#[tokio::test]
+async fn the_history_is_read_newest_first_page_after_page() {
+    let (_folder, local) = folder();
+    for bundles in [local, bucket()] {
+        for epoch in 1..=2 {
+            let mut appender = Appender::new(bundles.clone(), Epoch(epoch));
+            for batch in 0..3 {
+                let first = epoch * 100 + batch * 10;
+                let begin = at(first * 1000);
+                let mut lines = Vec::new();
+                accepted(first, begin)
+                    .write_to(&mut lines)
+                    .expect("written");
+                for id in first..first + 10 {
+                    let line = finished(id, at(id * 1000));
+                    line.write_to(&mut lines).expect("written");
+                    // A new leader repeats some.
+                    line.write_to(&mut lines).expect("written");
+                }
+                appender.append(begin, lines).await.expect("appended");
+            }
+        }
+        let mut ids = Vec::new();
+        let mut from = None;
+        loop {
+            let (jobs, next) = history(&bundles, wanted(None, None), from, 4)
+                .await
+                .expect("read");
+            assert!(jobs.len() <= 4);
+            ids.extend(jobs.iter().map(|job| job.id.0));
+            let Some(next) = next else { break };
+            from = Some(next.to_string().parse().expect("a place"));
+        }
+        ids.dedup();
+        let mut expected: Vec<u64> = (100..130)
+            .chain(200..230)
+            .filter(|id| id % 2 == 1)
+            .collect();
+        expected.reverse();
+        assert_eq!(ids, expected);
+        let between = wanted(Some(at(125_000)), Some(at(203_000)));
+        let (jobs, next) = history(&bundles, between, None, 100).await.expect("read");
+        let ids: Vec<u64> = jobs.iter().map(|job| job.id.0).collect();
+        assert_eq!((ids, next), (vec![201, 129, 127, 125], None));
+    }
+}

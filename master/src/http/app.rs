@@ -94,6 +94,8 @@ pub(super) struct Context {
     pub(super) logins: Logins,
     /// One reader of the audit log at a time.
     pub(super) audit_readers: Semaphore,
+    /// Readers of the archive, each with a segment in memory.
+    pub(super) history_readers: Semaphore,
     pub(super) positions: Positions,
     pub(super) forecasts: Forecasts,
     pub(super) registry: Registry,
@@ -119,6 +121,7 @@ impl Context {
             refusals: Refusals::default(),
             logins: Logins::default(),
             audit_readers: Semaphore::new(1),
+            history_readers: Semaphore::new(2),
             positions: Positions::default(),
             forecasts: Forecasts::default(),
             registry,

@@ -8,8 +8,8 @@ use super::access::{Access, Pace, Rule, Who};
 use super::app::Ctx;
 use super::routes::{
     accounts, audit_log, bundles, checkpoints, control, data, doctor, events, exec, forward,
-    groups, health, jobs, login, logs, node_keys, nodes, people, prune, queue, results, retry,
-    submit, system,
+    groups, health, history, jobs, login, logs, node_keys, nodes, people, prune, queue, results,
+    retry, submit, system,
 };
 
 /// A route.
@@ -198,6 +198,7 @@ pub(super) fn table() -> Vec<Route> {
     t.add(Delete, "/v1/groups/{group}", by(Admin), groups::remove);
     t.add(Get, "/v1/events", by(User), events::stream).streams();
 
+    t.add(Get, "/v1/history", by(User), history::list);
     t.add(Get, "/v1/jobs", by(User), jobs::list);
     t.add(Post, "/v1/jobs", by(User), submit::submit);
     t.add(Get, "/v1/jobs/{id}", Job(Operator), jobs::show);

@@ -12,6 +12,7 @@ pub(super) mod exec;
 pub(super) mod forward;
 pub(super) mod groups;
 pub(super) mod health;
+pub(super) mod history;
 pub(super) mod jobs;
 pub(super) mod login;
 pub(super) mod logs;

@@ -12,6 +12,7 @@ mod errors;
 mod estimates;
 mod gpus;
 mod groups;
+mod history;
 mod jobs;
 mod logs;
 mod machines;
