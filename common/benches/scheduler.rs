@@ -206,7 +206,8 @@ impl Cluster {
                 Effect::Accepted { .. }
                 | Effect::Stop { .. }
                 | Effect::Forget { .. }
-                | Effect::Archive { .. } => {}
+                | Effect::Archive { .. }
+                | Effect::ClearArchive { .. } => {}
             }
         }
     }

@@ -214,6 +214,22 @@ impl Client {
         self.fetch(&call).await
     }
 
+    /// `DELETE /v1/history`.
+    pub(crate) async fn clear_history(
+        &self,
+        user: Option<&str>,
+        before: Option<DateTime<Utc>>,
+    ) -> Result<(), Error> {
+        let mut call = Call::new(Method::DELETE, &["history"]);
+        if let Some(user) = user {
+            call = call.query("user", user);
+        }
+        if let Some(before) = before {
+            call = call.query("before", before.to_rfc3339());
+        }
+        self.send(&call).await.map(drop)
+    }
+
     /// `GET /v1/jobs/{id}`.
     pub(crate) async fn job(&self, id: JobName) -> Result<Job, Error> {
         self.fetch(&Call::new(Method::GET, &["jobs", &id.to_string()]))

@@ -1,7 +1,7 @@
 //! `dopq history`: finished jobs, as far back as the archive goes.
 
 use chrono::{DateTime, Utc};
-use clap::Args;
+use clap::{Args, Subcommand};
 use dopq_common::api::{HistoryPage, Job, JobPage};
 
 use super::context::Context;
@@ -17,7 +17,11 @@ const COLUMNS: &str = "id,name,user,cause,exit_code,submitted_at,started_at,fini
 
 /// Arguments of `dopq history`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    /// What to do instead of listing.
+    #[command(subcommand)]
+    command: Option<HistoryCommand>,
     /// Only jobs of this user
     #[arg(long, short)]
     user: Option<String>,
@@ -47,8 +51,37 @@ pub(crate) struct Arguments {
     csv: bool,
 }
 
-/// Lists the newest first.
+/// Commands on the history.
+#[derive(Debug, Subcommand)]
+enum HistoryCommand {
+    /// Forget finished jobs; charges stay
+    Clear(ClearArguments),
+}
+
+/// Arguments of `dopq history clear`.
+#[derive(Debug, Args)]
+#[group(id = "which", required = true, multiple = true)]
+struct ClearArguments {
+    /// Of this user
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// Ended before then: 90d for that long ago, 2026-11-30 or an RFC 3339 time
+    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    before: Option<DateTime<Utc>>,
+}
+
+/// Lists the newest first, or clears.
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
+    if let Some(HistoryCommand::Clear(clear)) = &arguments.command {
+        context
+            .client()?
+            .clear_history(clear.user.as_deref(), clear.before)
+            .await
+            .map_err(Failure::call("clear the history"))?;
+        let note = "the history is being cleared, in the archive too; charges stay";
+        context.output.note(note);
+        return Ok(exit::DONE);
+    }
     let client = context.client()?;
     let mut filter = HistoryFilter {
         user: arguments.user,

@@ -146,7 +146,8 @@ impl<'a> World<'a> {
                 Effect::Accepted { .. }
                 | Effect::Stop { .. }
                 | Effect::Forget { .. }
-                | Effect::Archive { .. } => {}
+                | Effect::Archive { .. }
+                | Effect::ClearArchive { .. } => {}
             }
         }
         Ok(taken?)

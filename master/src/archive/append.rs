@@ -76,6 +76,11 @@ impl Appender {
         Ok(())
     }
 
+    /// The next batch begins another segment.
+    pub(super) fn close(&mut self) {
+        self.open = None;
+    }
+
     fn next_name(&mut self, at: Timestamp) -> String {
         self.number += 1;
         let (at, epoch, number) = (at.to_datetime(), self.epoch.0, self.number);

@@ -18,8 +18,11 @@
 //!
 //! Records are in the order of their commits, and a leader's clock starts no earlier than the latest commit. So a
 //! new leader reads the time of the last record and appends what the store holds from that time on.
+//!
+//! An admin can clear the history ([`clear`]): the task that appends rewrites segments, so that nobody else does.
 
 mod append;
+mod clear;
 mod history;
 mod read;
 mod record;

@@ -13,6 +13,7 @@ use object_store::memory::InMemory;
 use tempfile::TempDir;
 
 use super::append::Appender;
+use super::clear::{self, Clear};
 use super::read::{Mark, mark};
 use super::record::{self, Due};
 use super::write::missing;
@@ -338,5 +339,40 @@ async fn the_history_is_read_newest_first_page_after_page() {
         let (jobs, next) = history(&bundles, between, None, 100).await.expect("read");
         let ids: Vec<u64> = jobs.iter().map(|job| job.id.0).collect();
         assert_eq!((ids, next), (vec![201, 129, 127, 125], None));
+    }
+}
+
+#[tokio::test]
+async fn clearing_takes_both_records_of_what_ended_and_keeps_the_last_id() {
+    let (_folder, local) = folder();
+    for bundles in [local, bucket()] {
+        let mut appender = Appender::new(bundles.clone(), EPOCH);
+        let due: Vec<Due> = (1..=4).map(|id| accepted(id, at(id))).collect();
+        appender.append(at(1), lines(&due)).await.expect("appended");
+        let due: Vec<Due> = [1, 2, 4].map(|id| finished(id, at(1000 * id))).into();
+        appender
+            .append(at(1000), lines(&due))
+            .await
+            .expect("appended");
+        appender.close();
+        let of = |user: Option<&str>, before| Clear {
+            user: user.map(|user| user.parse().expect("a name")),
+            before,
+        };
+        let cleared = clear::clear(&bundles, &of(Some("bert"), at(9000))).await;
+        assert_eq!(cleared.expect("cleared"), 0);
+        let cleared = clear::clear(&bundles, &of(None, at(1500))).await;
+        assert_eq!(cleared.expect("cleared"), 2);
+        let cleared = clear::clear(&bundles, &of(Some("anna"), at(9000))).await;
+        assert_eq!(cleared.expect("cleared"), 3);
+        let (rest, damages) = all(&bundles).await;
+        assert_eq!(rest, [(3, Kind::Accepted), (4, Kind::Accepted)]);
+        assert_eq!(damages, []);
+        assert_eq!(last_id(&bundles).await.expect("read"), Some(JobId(4)));
+        appender
+            .append(at(5000), lines(&[accepted(5, at(5000))]))
+            .await
+            .expect("appended");
+        assert_eq!(all(&bundles).await.0.len(), 3);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dopq_common::id::Epoch;
+use dopq_common::id::{Epoch, UserName};
 use dopq_common::job::Job;
 use dopq_common::time::Timestamp;
 use parking_lot::Mutex;
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::append::Appender;
+use super::clear::{self, Clear};
 use super::read::{self, Mark};
 use super::record::{Due, Kind};
 use crate::bundles::{Bundles, Error};
@@ -49,6 +50,8 @@ pub(crate) struct Archiver(Arc<Queue>);
 #[derive(Debug, Default)]
 struct Queue {
     due: Mutex<VecDeque<Due>>,
+    /// What is to be taken out, once nothing waits to be written.
+    clears: Mutex<VecDeque<Clear>>,
     arrived: Notify,
 }
 
@@ -84,6 +87,12 @@ impl Archiver {
         self.0.due.lock().push_back(Due { kind, job });
         self.0.arrived.notify_one();
     }
+
+    /// Takes the jobs out soon that ended before, and tries again until it is done.
+    pub(crate) fn clear(&self, user: Option<UserName>, before: Timestamp) {
+        self.0.clears.lock().push_back(Clear { user, before });
+        self.0.arrived.notify_one();
+    }
 }
 
 struct Writer {
@@ -107,7 +116,11 @@ impl Writer {
         loop {
             let batch = self.queue.take();
             if batch.is_empty() {
-                self.queue.arrived.notified().await;
+                let clear = self.queue.clears.lock().front().cloned();
+                match clear {
+                    Some(clear) => self.clear(&clear).await,
+                    None => self.queue.arrived.notified().await,
+                }
                 continue;
             }
             match self.append(&batch).await {
@@ -120,6 +133,18 @@ impl Writer {
             if self.options.bundles.folder().is_none() {
                 tokio::time::sleep(BUCKET_PAUSE).await;
             }
+        }
+    }
+
+    async fn clear(&mut self, clear: &Clear) {
+        self.appender.close();
+        match clear::clear(&self.options.bundles, clear).await {
+            Ok(records) => {
+                tracing::info!(records, "cleared the history in the archive");
+                self.queue.clears.lock().pop_front();
+                self.worked();
+            }
+            Err(error) => self.failed(&error).await,
         }
     }
 

@@ -84,6 +84,7 @@ impl Dispatch {
                 }
             }
             Effect::Archive { job } => self.archiver.write(archive::Kind::Finished, job),
+            Effect::ClearArchive { user, before } => self.archiver.clear(user, before),
         }
     }
 

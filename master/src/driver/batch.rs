@@ -203,7 +203,8 @@ fn accepted(act: &Effect) -> Option<Accepted> {
         Effect::Run { .. }
         | Effect::Stop { .. }
         | Effect::Forget { .. }
-        | Effect::Archive { .. } => None,
+        | Effect::Archive { .. }
+        | Effect::ClearArchive { .. } => None,
     }
 }
 

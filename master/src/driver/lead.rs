@@ -297,7 +297,8 @@ impl<'a> Leader<'a> {
             Effect::Accepted { new: false, .. }
             | Effect::Run { .. }
             | Effect::Stop { .. }
-            | Effect::Forget { .. } => {}
+            | Effect::Forget { .. }
+            | Effect::ClearArchive { .. } => {}
         }
     }
 

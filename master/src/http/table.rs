@@ -199,6 +199,7 @@ pub(super) fn table() -> Vec<Route> {
     t.add(Get, "/v1/events", by(User), events::stream).streams();
 
     t.add(Get, "/v1/history", by(User), history::list);
+    t.add(Delete, "/v1/history", by(Admin), history::clear);
     t.add(Get, "/v1/jobs", by(User), jobs::list);
     t.add(Post, "/v1/jobs", by(User), submit::submit);
     t.add(Get, "/v1/jobs/{id}", Job(Operator), jobs::show);

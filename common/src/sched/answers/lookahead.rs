@@ -227,7 +227,10 @@ impl Ahead {
                         let end = self.now.after(grace);
                         self.ends.add(attempt, worker, end);
                     }
-                    Effect::Accepted { .. } | Effect::Forget { .. } | Effect::Archive { .. } => {}
+                    Effect::Accepted { .. }
+                    | Effect::Forget { .. }
+                    | Effect::Archive { .. }
+                    | Effect::ClearArchive { .. } => {}
                 }
             }
         }

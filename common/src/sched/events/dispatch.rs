@@ -79,6 +79,10 @@ impl Step<'_> {
                 guards,
                 group,
             } => self.user_set(&user, weight, guards, group),
+            Event::HistoryCleared { user, before } => {
+                self.history_cleared(user, before);
+                Ok(())
+            }
             Event::UserRemoved { user, by, running } => {
                 self.user_removed(&user, by, running);
                 Ok(())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::id::JobId;
+use crate::id::{JobId, UserName};
 use crate::job::{
     Active, Cause, Charge, ChargeEnd, Finished, Job, JobState, OnWorkerLoss, Outcome, Phase,
     Queued, Results, RetryRule, Stage, StopReason, write_down,
@@ -237,6 +237,25 @@ impl Step<'_> {
             user.recency = recency::after_own(recency::decayed(user.recency, since));
             user.recency_at = count;
         });
+    }
+
+    pub(crate) fn history_cleared(&mut self, user: Option<UserName>, before: Timestamp) {
+        let state = &*self.state;
+        let theirs = |id: &JobId| {
+            let of = |job: &Job| user.as_ref().is_none_or(|user| job.user == *user);
+            state.job(*id).is_some_and(|job| of(job))
+        };
+        let history = state.index().history().iter();
+        let old = history.take_while(|(at, _)| *at < before);
+        let ids = old.map(|(_, id)| *id).filter(theirs);
+        let drop: Vec<JobId> = ids
+            .filter(|id| state.index().dependents(*id).next().is_none())
+            .collect();
+        for id in drop {
+            self.state.drop_job(id);
+            self.effects.dirty.jobs.insert(id);
+        }
+        self.act(Effect::ClearArchive { user, before });
     }
 
     /// Forgets the oldest finished jobs beyond the bound, but none that a waiting one still names.

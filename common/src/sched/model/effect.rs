@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::id::{AttemptId, GroupName, JobId, UserName, WorkerId};
 use crate::job::{Job, Outcome};
+use crate::time::Timestamp;
 
 use crate::sched::model::entities::{Group, Meta, User, Worker};
 
@@ -99,6 +100,13 @@ pub enum Effect {
     Archive {
         /// The job. The history's bound may drop it from the state in the same batch.
         job: Arc<Job>,
+    },
+    /// Take the jobs out of the archive that ended before.
+    ClearArchive {
+        /// Of this user, or of all.
+        user: Option<UserName>,
+        /// Ended before.
+        before: Timestamp,
     },
 }
 

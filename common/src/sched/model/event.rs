@@ -151,6 +151,14 @@ pub enum Event {
         /// Whether what runs is cancelled, too.
         running: bool,
     },
+    /// An admin cleared the history: jobs that ended earlier are forgotten, but none that a waiting one still names.
+    /// What users were charged stays.
+    HistoryCleared {
+        /// Of this user, or of all.
+        user: Option<UserName>,
+        /// Ended before.
+        before: Timestamp,
+    },
     /// An admin made a group, or set its weight and guards.
     GroupSet {
         /// Which.

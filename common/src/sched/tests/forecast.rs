@@ -50,7 +50,8 @@ impl Exact {
                 Effect::Stop { .. }
                 | Effect::Accepted { .. }
                 | Effect::Forget { .. }
-                | Effect::Archive { .. } => {}
+                | Effect::Archive { .. }
+                | Effect::ClearArchive { .. } => {}
             }
         }
     }

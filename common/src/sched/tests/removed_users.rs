@@ -1,4 +1,4 @@
-//! What becomes of a removed user's jobs.
+//! What becomes of a removed user's jobs, and of a history that is cleared.
 
 use super::*;
 use crate::job::ArraySpec;
@@ -62,4 +62,29 @@ fn on_request_what_runs_is_stopped_too() {
     assert!(c.cause(1).is_some() && c.cause(2).is_some() && c.cause(3).is_some());
     assert_eq!(c.phase(7), Phase::Assigned);
     removed(&mut c, true);
+}
+
+#[test]
+fn a_cleared_history_keeps_charges_and_later_jobs() {
+    let mut c = Cluster::new();
+    c.join("w1", 1);
+    for of in ["anna", "bert", "anna"] {
+        let id = c.submit(of, |_| {});
+        c.pass(10, &["w1"]);
+        c.report("w1", &format!("{id}.1"), done(Cause::Succeeded))
+            .unwrap();
+    }
+    let usage = c.state.user(&user("anna")).unwrap().usage;
+    c.ok(Event::HistoryCleared {
+        user: Some(user("anna")),
+        before: c.job(3).state.finished().unwrap().at,
+    });
+    assert!(c.state.job(JobId(1)).is_none());
+    assert!(c.state.job(JobId(2)).is_some() && c.state.job(JobId(3)).is_some());
+    assert!(matches!(c.acts.first(), Some(Effect::ClearArchive { .. })));
+    let before = c.now.after(Duration::from_secs(1));
+    c.ok(Event::HistoryCleared { user: None, before });
+    assert!(c.state.job(JobId(2)).is_none() && c.state.job(JobId(3)).is_none());
+    let after = c.state.user(&user("anna")).unwrap().usage;
+    assert!((after - usage).abs() < f64::EPSILON);
 }

@@ -147,7 +147,7 @@ impl Agent {
                 self.attempts.remove(attempt);
                 self.ended.insert(*attempt);
             }
-            Effect::Accepted { .. } | Effect::Archive { .. } => {}
+            Effect::Accepted { .. } | Effect::Archive { .. } | Effect::ClearArchive { .. } => {}
         }
     }
 
@@ -242,7 +242,7 @@ impl World {
                     self.orders.push(act);
                 }
                 Effect::Stop { .. } | Effect::Forget { .. } => self.orders.push(act),
-                Effect::Accepted { .. } | Effect::Archive { .. } => {}
+                Effect::Accepted { .. } | Effect::Archive { .. } | Effect::ClearArchive { .. } => {}
             }
         }
     }

@@ -179,6 +179,7 @@ fn tell(c: &Cluster, result: Result<(), Rejected>) -> String {
             Effect::Stop { .. } => "s",
             Effect::Forget { .. } => "f",
             Effect::Archive { .. } => "a",
+            Effect::ClearArchive { .. } => "c",
         })
         .collect();
     acts.dedup();

@@ -1,14 +1,16 @@
-//! Finished jobs, as far back as the archive goes.
+//! Finished jobs, as far back as the archive goes, and their clearing.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use dopq_common::api::{self, API_VERSION, ErrorCode};
 use dopq_common::id::{GroupName, UserName};
 use dopq_common::job::Job;
+use dopq_common::sched::Event;
 use dopq_common::time::Timestamp;
 use serde::Deserialize;
 
@@ -19,7 +21,7 @@ use crate::http::caller::Caller;
 use crate::http::convert::job_page_item;
 use crate::http::error::{Error, Result};
 use crate::http::extract::Params;
-use crate::http::routes::AT_ONCE;
+use crate::http::routes::{AT_ONCE, audit};
 
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1000;
@@ -119,6 +121,37 @@ pub(in crate::http) async fn list(
         jobs,
         next: next.map(|next| next.to_string()),
     }))
+}
+
+/// `DELETE /v1/history`: its query string; at least one of the two.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct Clearing {
+    user: Option<String>,
+    before: Option<DateTime<Utc>>,
+}
+
+/// Forgets finished jobs. 202, because the archive takes time. What users were charged stays.
+pub(in crate::http) async fn clear(
+    State(context): State<Ctx>,
+    Extension(caller): Extension<Caller>,
+    Params(clearing): Params<Clearing>,
+) -> Result<StatusCode> {
+    let now = clock::now();
+    if clearing.user.is_none() && clearing.before.is_none() {
+        return Err(bad("name a user, a time (before), or both"));
+    }
+    let user: Option<UserName> = clearing.user.as_deref().map(str::parse).transpose()?;
+    let before = clearing
+        .before
+        .map_or(now, Timestamp::from_datetime)
+        .min(now);
+    let target = user.as_ref().map_or("all users", UserName::as_str);
+    let detail = format!("before {}", before.to_datetime().to_rfc3339());
+    let entry = audit(&caller, now, "history_clear", target, detail);
+    let event = Event::HistoryCleared { user, before };
+    context.app.handle.act(event, entry).await?;
+    Ok(StatusCode::ACCEPTED)
 }
 
 fn labels(text: &str) -> Result<Vec<(String, String)>> {

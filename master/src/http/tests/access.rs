@@ -79,6 +79,7 @@ const MAY: &[(&str, &str, &[Asker])] = &[
     ("DELETE", "/v1/groups/{group}", &[Admin]),
     ("GET", "/v1/events", &[Anna, Bert, Operator, Admin]),
     ("GET", "/v1/history", &[Anna, Bert, Operator, Admin]),
+    ("DELETE", "/v1/history", &[Admin]),
     ("GET", "/v1/jobs", &[Anna, Bert, Operator, Admin]),
     ("POST", "/v1/jobs", &[Anna, Bert, Operator, Admin]),
     ("GET", "/v1/jobs/{id}", &[Anna, Operator, Admin]),
