@@ -54,7 +54,7 @@ Examples:
   dopq ps --output json | jq .jobs[].id  JSON for scripts
 
 JOB is an id (1423), a range (3-7), a list (3,5-7) or `last`. A task of an
-array is the array's id and the task's index (1423_7, 1423_0-9).
+array is the array's id and the task's index (1423_7, 1423_0-9, last_7).
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 not allowed,
 5 unreachable, 6 conflict, 64 bad configuration. `submit --follow` and `wait`
@@ -137,7 +137,7 @@ pub(crate) enum Command {
     Ps(commands::ps::Arguments),
     /// Show the queue in order, and why each job waits
     #[command(visible_alias = "squeue")]
-    Queue,
+    Queue(commands::queue::Arguments),
     /// Show a job in detail, with its timeline
     Show(commands::show::Arguments),
     /// Explain why a job waits and what would start it now
@@ -171,7 +171,7 @@ pub(crate) enum Command {
     /// Check each part from here to the GPUs, and say what to do
     Doctor,
     /// List nodes and their GPUs
-    Nodes,
+    Nodes(commands::nodes::Arguments),
     /// List GPUs: who holds each, and what it does
     Gpus,
     /// Stop starting jobs on a node

@@ -7,7 +7,7 @@
 //! - [`bundle`]: reads and judges bundles and their configuration
 //! - [`checkpoint`]: what a job's checkpoint consists of
 //! - [`chain`]: one line for an error and its causes
-//! - [`secret`]: a text that `Debug` hides
+//! - [`secret`]: a text that `Debug` hides; [`masked`] hides what looks like one in others' texts
 //! - [`penalty`], [`sched`]: whose turn it is and where
 //! - [`telemetry`]: what attempts use, summed up
 //! - [`sim`]: replays workloads through the same scheduler
@@ -25,6 +25,7 @@ pub mod chain;
 pub mod checkpoint;
 pub mod id;
 pub mod job;
+pub mod masked;
 pub mod penalty;
 pub mod record;
 pub mod resources;

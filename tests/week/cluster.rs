@@ -16,7 +16,7 @@ use dopq_common::time::Timestamp;
 use dopq_common::wire::ClusterKey;
 use dopq_master::audit::AuditLog;
 use dopq_master::bundles::{Bundles, Intake};
-use dopq_master::config::{self, Retention};
+use dopq_master::config::{self, Privacy, Retention};
 use dopq_master::disk::Space;
 use dopq_master::driver::{self, Parts};
 use dopq_master::keys::NodeKeys;
@@ -178,6 +178,7 @@ impl Cluster {
                 checkpoint_max_bytes: 1 << 31,
                 min_free_bytes: 64 << 20,
                 signed_url_ttl: Duration::from_secs(60),
+                privacy: Privacy::Open,
                 open_metrics_on_loopback: false,
             },
             metrics: parts.metrics.clone(),

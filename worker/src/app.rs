@@ -27,7 +27,7 @@ use crate::host::{Host, boot_id, place};
 use crate::images::Images;
 use crate::input::Input;
 use crate::inventory::Inventory;
-use crate::logs::LivePublisher;
+use crate::logs::{EarlyFollowers, LivePublisher};
 use crate::meters::Meters;
 use crate::networks::{Identity, Networks, kept_ready};
 use crate::outbox::{self, Outbox};
@@ -407,6 +407,7 @@ fn context(
         },
         starts: Semaphore::new(starts),
         logs: Mutex::new(BTreeMap::new()),
+        early_followers: Mutex::new(EarlyFollowers::default()),
         introduce: Notify::new(),
         asking: tokio::sync::Mutex::new(()),
         inputs,

@@ -72,10 +72,7 @@ pub(crate) async fn requests(context: Arc<Context>, broker: Broker) {
 fn take(context: &Context, body: &[u8]) {
     match serde_json::from_slice(body) {
         Ok(Live::Follow { attempt, for_ms }) => {
-            let log = context.logs.lock().get(&attempt).cloned();
-            if let Some(log) = log {
-                log.follow(Duration::from_millis(for_ms));
-            }
+            context.follow(attempt, Duration::from_millis(for_ms));
         }
         Ok(Live::Upcoming { sealed }) => prefetch::take(context, &sealed),
         Ok(Live::Heartbeat(_) | Live::LogTail { .. } | Live::Unknown) | Err(_) => {

@@ -11,71 +11,16 @@ use dopq_common::api::{
     ShutdownRequest, ShuttingDown, Status, SubmitRequest, TokenCreated, TokenList, Usage, User,
     UserList, WhoAmI,
 };
-use dopq_common::id::{Digest, JobId, JobName};
+use dopq_common::id::{Digest, JobName};
 use indicatif::ProgressBar;
 use reqwest::{Method, Response};
 
 use super::call::{Call, Client, Payload};
 use super::error::Error;
 use super::events::Events;
+use super::filters::{AuditFilter, HistoryFilter, JobFilter, LogQuery, QueueFilter};
 use super::retry::Patience;
 use crate::bundle::Content;
-
-/// Which jobs to list.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct JobFilter {
-    /// In any of these states; all states when empty.
-    pub(crate) states: Vec<String>,
-    /// Of this user.
-    pub(crate) user: Option<String>,
-    /// Ids and ranges, such as `3-7,12`.
-    pub(crate) ids: Option<String>,
-    /// The started tasks of this array, instead of jobs.
-    pub(crate) array: Option<JobId>,
-}
-
-/// Which part of a log.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct LogQuery {
-    /// Only this attempt.
-    pub(crate) attempt: Option<u32>,
-    /// Follow until the job finishes.
-    pub(crate) follow: bool,
-    /// Only this many last lines.
-    pub(crate) tail: Option<u64>,
-}
-
-/// Which lines of the audit log.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct AuditFilter {
-    /// Of this user.
-    pub(crate) user: Option<String>,
-    /// Of this action.
-    pub(crate) action: Option<String>,
-    /// Not older.
-    pub(crate) since: Option<DateTime<Utc>>,
-}
-
-/// Which finished jobs.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct HistoryFilter {
-    /// Of this user.
-    pub(crate) user: Option<String>,
-    /// Of this group's users.
-    pub(crate) group: Option<String>,
-    /// Ended by one of these causes, separated by commas.
-    pub(crate) cause: Option<String>,
-    /// With all of these labels.
-    pub(crate) label: Vec<String>,
-    /// Ended then or later.
-    pub(crate) since: Option<DateTime<Utc>>,
-    /// Ended before.
-    pub(crate) until: Option<DateTime<Utc>>,
-    /// Also tasks of arrays.
-    pub(crate) tasks: bool,
-    /// The `next` of the page before.
-    pub(crate) before: Option<String>,
-}
 
 /// The largest page.
 const PAGE: usize = 500;
@@ -91,9 +36,38 @@ impl Client {
         self.fetch(&Call::new(Method::GET, &["status"])).await
     }
 
-    /// `GET /v1/queue`.
-    pub(crate) async fn queue(&self) -> Result<Queue, Error> {
-        self.fetch(&Call::new(Method::GET, &["queue"])).await
+    /// `GET /v1/queue`, page after page, up to `limit` entries.
+    pub(crate) async fn queue(&self, filter: &QueueFilter, limit: usize) -> Result<Queue, Error> {
+        let mut all: Option<Queue> = None;
+        loop {
+            let have = all.as_ref().map_or(0, |queue| queue.entries.len());
+            let size = limit.saturating_sub(have).min(PAGE);
+            let mut call = Call::new(Method::GET, &["queue"]).query("limit", size.to_string());
+            if let Some(user) = &filter.user {
+                call = call.query("user", user);
+            }
+            if !filter.labels.is_empty() {
+                call = call.query("label", filter.labels.join(","));
+            }
+            if let Some(after) = all.as_ref().and_then(|queue| queue.next) {
+                call = call.query("after", after.to_string());
+            }
+            let page: Queue = self.fetch(&call).await?;
+            let empty = page.entries.is_empty();
+            let mut merged = match all.take() {
+                None => page,
+                Some(mut before) => {
+                    before.entries.extend(page.entries);
+                    before.next = page.next;
+                    before
+                }
+            };
+            if empty || merged.next.is_none() || merged.entries.len() >= limit {
+                merged.entries.truncate(limit);
+                return Ok(merged);
+            }
+            all = Some(merged);
+        }
     }
 
     /// `GET /v1/nodes`.
@@ -129,6 +103,17 @@ impl Client {
             }
             if let Some(array) = filter.array {
                 call = call.query("array", array.to_string());
+            }
+            if !filter.labels.is_empty() {
+                call = call.query("label", filter.labels.join(","));
+            }
+            for (name, at) in [("since", filter.since), ("until", filter.until)] {
+                if let Some(at) = at {
+                    call = call.query(name, at.to_rfc3339());
+                }
+            }
+            if filter.arrays {
+                call = call.query("arrays", "true");
             }
             if let Some(before) = all.as_ref().and_then(|page| page.next) {
                 call = call.query("before", before.to_string());
@@ -380,14 +365,20 @@ impl Client {
         self.send(&call).await.map(Events::new)
     }
 
-    /// `GET /v1/events`, with the tasks of these arrays.
-    pub(super) async fn open_events(&self, arrays: &BTreeSet<u64>) -> Result<Events, Error> {
+    /// `GET /v1/events` of these jobs, and of the tasks of these arrays.
+    pub(super) async fn open_events(
+        &self,
+        jobs: &BTreeSet<u64>,
+        arrays: &BTreeSet<u64>,
+    ) -> Result<Events, Error> {
         let mut call = Call::new(Method::GET, &["events"])
             .accept("text/event-stream")
             .patience(Patience::Long);
-        if !arrays.is_empty() {
-            let arrays: Vec<String> = arrays.iter().map(u64::to_string).collect();
-            call = call.query("array", arrays.join(","));
+        for (name, ids) in [("array", arrays), ("ids", jobs)] {
+            if !ids.is_empty() {
+                let ids: Vec<String> = ids.iter().map(u64::to_string).collect();
+                call = call.query(name, ids.join(","));
+            }
         }
         self.send(&call).await.map(Events::new)
     }

@@ -3,10 +3,10 @@
 use dopq_common::api::{ErrorCode, ErrorResponse, Job, LogEnd, LogEvent};
 use dopq_common::id::JobName;
 
-use super::api::LogQuery;
 use super::call::Client;
 use super::error::Error;
 use super::events::Events;
+use super::filters::LogQuery;
 use super::retry::stream_pauses;
 
 /// What comes next.

@@ -9,6 +9,7 @@ mod call;
 mod error;
 mod events;
 mod expiry;
+mod filters;
 mod follow;
 mod http;
 mod probe;
@@ -17,9 +18,9 @@ mod session;
 mod tls;
 mod watch;
 
-pub(crate) use api::{AuditFilter, HistoryFilter, JobFilter, LogQuery};
 pub(crate) use call::Client;
 pub(crate) use error::Error;
+pub(crate) use filters::{AuditFilter, HistoryFilter, JobFilter, LogQuery, QueueFilter};
 pub(crate) use follow::{Followed, LogFollower};
 pub(crate) use session::Socket;
 pub(crate) use watch::JobWatcher;

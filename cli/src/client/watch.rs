@@ -19,6 +19,9 @@ const POLL_INTERVAL: Duration = Duration::from_secs(30);
 /// The most arrays that one stream reports; tasks of others are polled.
 const ARRAYS_MAX: usize = 200;
 
+/// The most jobs that a stream is limited to.
+const JOBS_MAX: usize = 200;
+
 /// Waits for a set of jobs.
 #[derive(Debug)]
 pub(crate) struct JobWatcher {
@@ -65,7 +68,7 @@ impl JobWatcher {
         while !self.pending.is_empty() {
             // The stream opens before the poll, so that no change is missed between them.
             let arrays: BTreeSet<u64> = self.arrays.iter().copied().take(ARRAYS_MAX).collect();
-            let mut events = self.client.open_events(&arrays).await?;
+            let mut events = self.client.open_events(&self.jobs(), &arrays).await?;
             let known = self.arrays.len();
             self.poll(&mut see).await?;
             if self.arrays.len() > known && arrays.len() < ARRAYS_MAX {
@@ -86,6 +89,17 @@ impl JobWatcher {
             }
         }
         Ok(())
+    }
+
+    /// The jobs that the stream is to report; none for all, where there are too many to name.
+    fn jobs(&self) -> BTreeSet<u64> {
+        if self.pending.len() > JOBS_MAX {
+            return BTreeSet::new();
+        }
+        let jobs = self.pending.iter().map(|name| match name {
+            JobName::Job(id) | JobName::Task { array: id, .. } => id.0,
+        });
+        jobs.collect()
     }
 
     /// Takes events until all jobs finish or the stream breaks; returns whether any came.

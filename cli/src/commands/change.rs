@@ -11,7 +11,7 @@ use crate::client::{Client, JobFilter};
 use crate::exit;
 use crate::failure::Failure;
 use crate::output::text::clean;
-use crate::select::{Selection, resolve};
+use crate::select::{Selection, Whose, resolve};
 
 /// Arguments of the three commands.
 #[derive(Debug, Args)]
@@ -48,7 +48,7 @@ pub(crate) async fn prioritise(
         priority: arguments.priority,
     };
     let mut moved = Vec::new();
-    for id in resolve(&client, std::slice::from_ref(&arguments.job)).await? {
+    for id in resolve(&client, std::slice::from_ref(&arguments.job), Whose::Mine).await? {
         let job = client.set_priority(id, &request).await;
         moved.push(job.map_err(Failure::call(format!("change the priority of job {id}")))?);
     }
@@ -103,7 +103,7 @@ pub(crate) async fn run(
     let ids = if arguments.jobs.is_empty() {
         filtered(&client, arguments.state, arguments.user).await?
     } else {
-        resolve(&client, &arguments.jobs).await?
+        resolve(&client, &arguments.jobs, Whose::Mine).await?
     };
     each(context, &client, ids, verb).await
 }

@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::exit;
 use crate::failure::Failure;
 use crate::output::text::count;
-use crate::select::{Selection, resolve};
+use crate::select::{Selection, Whose, resolve};
 
 /// Between two looks at a node that is being drained.
 const POLL: Duration = Duration::from_secs(2);
@@ -131,7 +131,7 @@ pub(crate) async fn evict(context: &Context, arguments: EvictArguments) -> Resul
     if jobs.is_empty() {
         return Ok(exit::DONE);
     }
-    let ids = resolve(&client, &jobs).await?;
+    let ids = resolve(&client, &jobs, Whose::Mine).await?;
     change::each(context, &client, ids, Verb::Evict).await
 }
 

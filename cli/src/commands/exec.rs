@@ -8,7 +8,7 @@ use super::session::{self, Ended, Ways};
 use crate::exit;
 use crate::failure::Failure;
 use crate::output::text::clean;
-use crate::select::{Selection, resolve};
+use crate::select::{Selection, Whose, resolve};
 use crate::terminal;
 
 /// Arguments of `dopq exec`.
@@ -66,7 +66,7 @@ pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
         detach: arguments.detach,
     };
     let client = context.client()?;
-    let ids = resolve(&client, std::slice::from_ref(&arguments.job)).await?;
+    let ids = resolve(&client, std::slice::from_ref(&arguments.job), Whose::Mine).await?;
     let [id] = ids.as_slice() else {
         return Err(Failure::Usage("exec takes one job".to_owned()));
     };

@@ -1,6 +1,6 @@
 //! `dopq explain`: why a job waits, when it probably starts, and which change would start it now.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Local, Utc};
 use clap::Args;
 use dopq_common::api::Explanation;
 
@@ -8,9 +8,9 @@ use super::context::Context;
 use super::jobs;
 use crate::exit;
 use crate::failure::Failure;
-use crate::output::text::clean;
+use crate::output::text::{clean, local_times};
 use crate::output::{Column, Format, Table};
-use crate::select::{Selection, resolve};
+use crate::select::{Selection, Whose, resolve};
 
 /// Arguments of `dopq explain`.
 #[derive(Debug, Args)]
@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
 /// Explains each job.
 pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let client = context.client()?;
-    let ids = resolve(&client, &arguments.jobs).await?;
+    let ids = resolve(&client, &arguments.jobs, Whose::Mine).await?;
     let several = ids.len() > 1;
     for (index, id) in ids.into_iter().enumerate() {
         let explanation = client
@@ -54,13 +54,14 @@ fn table(explanation: &Explanation, now: DateTime<Utc>) -> Table {
     let mut table = Table::new(&[Column::new("FIELD"), Column::text("VALUE")])
         .untitled()
         .wrapping();
-    table.row(["Job".into(), explanation.id.to_string().into()]);
+    let name = jobs::name_of(explanation.id, explanation.task);
+    table.row(["Job".into(), name.to_string().into()]);
     table.row(["State".into(), (&explanation.state).into()]);
     if let Some(position) = explanation.position {
         table.row(["Position".into(), position.to_string().into()]);
     }
     for reason in &explanation.reasons {
-        table.row(["Waiting for".into(), reason.into()]);
+        table.row(["Waiting for".into(), local_times(reason, &Local).into()]);
     }
     if let Some(start) = &explanation.expected_start {
         table.row(["Expected start".into(), jobs::start(start, now).into()]);
@@ -73,7 +74,7 @@ fn table(explanation: &Explanation, now: DateTime<Utc>) -> Table {
         table.row(["Now".into(), note.into()]);
     }
     for remedy in &explanation.remedies {
-        table.row(["To start now".into(), remedy.into()]);
+        table.row(["To start now".into(), local_times(remedy, &Local).into()]);
     }
     table
 }
@@ -89,6 +90,7 @@ mod tests {
         Explanation {
             version: 1,
             id: 7,
+            task: None,
             state: "queued".to_owned(),
             position: Some(2),
             reasons: vec!["no node has room now".to_owned()],
@@ -108,6 +110,16 @@ mod tests {
         let now = "2026-11-24T07:00:00Z".parse().unwrap();
         let text = table(explanation, now).render(&screen);
         text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_task_answers_with_the_name_that_was_asked() {
+        let mut explanation = explanation();
+        explanation.task = Some(dopq_common::api::Task {
+            array: 35,
+            index: 7,
+        });
+        assert!(lines(&explanation)[0].ends_with(" 35_7"));
     }
 
     #[test]

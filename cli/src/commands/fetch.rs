@@ -17,7 +17,7 @@ use crate::exit;
 use crate::failure::Failure;
 use crate::output::text::{bytes, clean, count};
 use crate::output::{Column, Format, Table};
-use crate::select::{Selection, resolve};
+use crate::select::{Selection, Whose, resolve};
 
 /// The list of what is there and what was left out.
 const MANIFEST: &str = "dopq-manifest.json";
@@ -51,7 +51,7 @@ struct Fetched {
 /// Fetches the results of each job.
 pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let client = context.client()?;
-    let ids = resolve(&client, &arguments.jobs).await?;
+    let ids = resolve(&client, &arguments.jobs, Whose::Mine).await?;
     if ids.len() > 1 && arguments.into.is_some() {
         return Err(Failure::Usage(
             "--into takes one job; leave it out to get a folder for each job".to_owned(),

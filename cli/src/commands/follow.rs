@@ -8,6 +8,7 @@ use dopq_common::id::JobName;
 use super::context::Context;
 use super::jobs;
 use super::progress::Progress;
+use super::standing::Standing;
 use crate::client::{Client, Followed, JobWatcher, LogFollower, LogQuery};
 use crate::exit;
 use crate::failure::Failure;
@@ -22,6 +23,8 @@ pub(super) struct LogRequest {
     pub(super) sources: Vec<String>,
     /// Bytes as they are, even to a terminal.
     pub(super) raw: bool,
+    /// Tell how the job stands until its log begins, from this state on, which was told.
+    pub(super) told: Option<String>,
 }
 
 /// How following ended.
@@ -42,6 +45,7 @@ pub(super) async fn print(
 ) -> Result<Ended, Failure> {
     let mut follower = LogFollower::new(client.clone(), job, request.query);
     let mut printer = LogPrinter::new(context.output, request.raw);
+    let mut standing = Standing::new(client, job, context.output, request.told);
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
         let mut next = std::pin::pin!(follower.next());
@@ -51,13 +55,16 @@ pub(super) async fn print(
                 printer.flush()?;
                 tokio::select! {
                     next = next => next,
+                    () = standing.watch() => continue,
                     _ = &mut interrupt => {
+                        standing.end();
                         printer.finish()?;
                         return Ok(Ended::Interrupted);
                     }
                 }
             }
         };
+        standing.end();
         match next {
             Err(error) => {
                 printer.flush()?;
@@ -132,6 +139,7 @@ pub(super) async fn follow_to_end(
                 follow: true,
                 ..LogQuery::default()
             },
+            told: Some(job.state.clone()),
             ..LogRequest::default()
         };
         print(context, client, jobs::name(job), request).await?

@@ -18,7 +18,7 @@ use crate::client::{Client, Error, Socket};
 use crate::exit;
 use crate::failure::Failure;
 use crate::output::text::clean;
-use crate::select::{Selection, resolve};
+use crate::select::{Selection, Whose, resolve};
 
 /// Connections at once; more wait to be accepted.
 const CONNECTIONS: usize = 64;
@@ -67,7 +67,7 @@ enum Ended {
 /// Forwards until Ctrl-C or the end of the job's container.
 pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let client = context.client()?;
-    let ids = resolve(&client, std::slice::from_ref(&arguments.job)).await?;
+    let ids = resolve(&client, std::slice::from_ref(&arguments.job), Whose::Mine).await?;
     let [id] = *ids.as_slice() else {
         return Err(Failure::Usage("forward takes one job".to_owned()));
     };

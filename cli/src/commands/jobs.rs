@@ -1,20 +1,26 @@
 //! How jobs look in tables.
 
-use chrono::{DateTime, TimeZone, Utc};
-use dopq_common::api::{Array, Checkpoint, ExpectedStart, Job, JobPage, Results};
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Local, TimeZone, Utc};
+use dopq_common::api::{Array, Checkpoint, ExpectedStart, Job, JobPage, Results, Task};
 use dopq_common::id::{JobId, JobName};
 
 use super::gpus::percent;
-use crate::output::text::{self, age, between, bytes, count, instant};
+use crate::output::text::{self, age, between, bytes, count, instant, local_times};
 use crate::output::{Cell, Column, Table, Tone};
 
 /// A job's name: its id, or the array and index of a task.
 pub(super) fn name(job: &Job) -> JobName {
-    job.task
-        .map_or(JobName::Job(JobId(job.id)), |task| JobName::Task {
-            array: JobId(task.array),
-            index: task.index,
-        })
+    name_of(job.id, job.task)
+}
+
+/// The name of the job with this id, which may be a task.
+pub(super) fn name_of(id: u64, task: Option<Task>) -> JobName {
+    task.map_or(JobName::Job(JobId(id)), |task| JobName::Task {
+        array: JobId(task.array),
+        index: task.index,
+    })
 }
 
 /// The names of a list of jobs.
@@ -149,13 +155,14 @@ fn remark(job: &Job) -> String {
         return if outcome.cause == "succeeded" {
             tasks.unwrap_or_default()
         } else {
-            outcome.detail.clone()
+            local_times(&outcome.detail, &Local)
         };
     }
     let reason = job.reason_short.as_ref().or(job.reason.as_ref());
+    let reason = reason.map(|reason| local_times(reason, &Local));
     let waits = match (reason, job.position) {
         (Some(reason), Some(position)) => Some(format!("#{position}: {reason}")),
-        (Some(reason), None) => Some(reason.clone()),
+        (Some(reason), None) => Some(reason),
         (None, Some(position)) => Some(format!("#{position} in the queue")),
         (None, None) => None,
     };
@@ -163,41 +170,52 @@ fn remark(job: &Job) -> String {
     parts.join("; ")
 }
 
-/// A list of jobs.
+/// A list of jobs; of tasks, with a column for each variable of their sweep.
 pub(super) fn table(page: &JobPage, now: DateTime<Utc>) -> Table {
-    let mut table = Table::new(&[
-        Column::number("ID"),
-        Column::text("NAME").at_least(10),
-        Column::text("USER"),
-        Column::text("STATE").at_least(9),
-        Column::number("GPUS"),
-        Column::number("AGE"),
-        Column::number("RAN").spare(),
-        Column::text("NODE").spare(),
-        Column::number("GPU%").spare(),
-        Column::number("MEMORY").spare(),
-        Column::text("REMARK").at_least(20),
-    ]);
+    let variables: BTreeSet<&String> = page.jobs.iter().flat_map(|job| job.sweep.keys()).collect();
+    let swept = variables.iter().map(|name| Column::text("").titled(name));
+    let columns: Vec<Column> = [Column::number("ID"), Column::text("NAME").at_least(10)]
+        .into_iter()
+        .chain(swept)
+        .chain([
+            Column::text("USER"),
+            Column::text("STATE").at_least(9),
+            Column::number("GPUS"),
+            Column::number("AGE"),
+            Column::number("RAN").spare(),
+            Column::text("NODE").spare(),
+            Column::number("GPU%").spare(),
+            Column::number("MEMORY").spare(),
+            Column::text("REMARK").at_least(20),
+        ])
+        .collect();
+    let mut table = Table::new(&columns);
     for job in &page.jobs {
         let doing = job.now.as_ref();
-        table.row([
-            name(job).to_string().into(),
-            (&job.name).into(),
-            (&job.user).into(),
-            state(job),
-            gpus(job.num_gpus, job.gpu_milli).into(),
-            age(job.submitted_at, now).into(),
-            run_time(job, now).into(),
-            job.worker.as_deref().unwrap_or("").into(),
-            doing
-                .and_then(|now| now.gpu_utilization_ratio)
-                .map_or_else(String::new, percent)
-                .into(),
-            doing
-                .map_or_else(String::new, |now| bytes(now.memory_bytes))
-                .into(),
-            remark(job).into(),
-        ]);
+        let values = variables.iter().map(|name| {
+            let value = job.sweep.get(*name).map_or("", String::as_str);
+            Cell::from(value)
+        });
+        let cells = [name(job).to_string().into(), (&job.name).into()]
+            .into_iter()
+            .chain(values)
+            .chain([
+                (&job.user).into(),
+                state(job),
+                gpus(job.num_gpus, job.gpu_milli).into(),
+                age(job.submitted_at, now).into(),
+                run_time(job, now).into(),
+                job.worker.as_deref().unwrap_or("").into(),
+                doing
+                    .and_then(|now| now.gpu_utilization_ratio)
+                    .map_or_else(String::new, percent)
+                    .into(),
+                doing
+                    .map_or_else(String::new, |now| bytes(now.memory_bytes))
+                    .into(),
+                remark(job).into(),
+            ]);
+        table.row_of(cells.collect());
     }
     table
 }
@@ -256,6 +274,31 @@ mod tests {
         );
         assert!(text.contains("#3: 3 of 4 GPUs free"), "{text}");
         assert!(text.contains("  0.5  "), "half a GPU: {text}");
+    }
+
+    #[test]
+    fn tasks_have_a_column_for_each_variable() {
+        let task = |index: u32, lr: &str| {
+            let more = serde_json::json!({
+                "name": "train", "user": "anna", "task": {"array": 35, "index": index},
+                "sweep": {"lr": lr, "seed": "1"}
+            });
+            long("running", more)
+        };
+        let page = JobPage {
+            version: 1,
+            jobs: vec![task(1, "0.01"), task(0, "0.1")],
+            next: None,
+        };
+        let now = "2026-11-24T09:30:00Z".parse().unwrap();
+        let text = table(&page, now).render_at_80();
+        let rows: Vec<Vec<&str>> = text
+            .lines()
+            .map(|line| line.split_whitespace().take(5).collect())
+            .collect();
+        assert_eq!(rows[0], ["ID", "NAME", "lr", "seed", "USER"], "{text}");
+        assert_eq!(rows[1], ["35_1", "train", "0.01", "1", "anna"], "{text}");
+        assert_eq!(rows[2], ["35_0", "train", "0.1", "1", "anna"], "{text}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::jobs;
 use crate::client::LogQuery;
 use crate::exit;
 use crate::failure::Failure;
-use crate::select::{Selection, resolve};
+use crate::select::{Selection, Whose, resolve};
 
 /// Arguments of `dopq logs`.
 #[derive(Debug, Args)]
@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
 /// Prints the log.
 pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let client = context.client()?;
-    let ids = resolve(&client, std::slice::from_ref(&arguments.job)).await?;
+    let ids = resolve(&client, std::slice::from_ref(&arguments.job), Whose::Mine).await?;
     let [id] = ids.as_slice() else {
         return Err(Failure::Usage("logs takes one job".to_owned()));
     };
@@ -48,6 +48,7 @@ pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
         },
         sources: arguments.source.clone(),
         raw: arguments.raw,
+        told: arguments.follow.then(String::new),
     };
     match print(context, &client, *id, request).await? {
         Ended::Interrupted => Ok(exit::INTERRUPTED),

@@ -1,6 +1,7 @@
 //! The commands, one file each. A command calls the master through [`crate::client`], shows the answer through
 //! [`crate::output`], and returns an exit code or a [`crate::failure::Failure`].
 
+mod attempts;
 pub(crate) mod audit;
 pub(crate) mod change;
 pub(crate) mod check;
@@ -13,14 +14,17 @@ pub(crate) mod drain;
 pub(crate) mod exec;
 pub(crate) mod explain;
 pub(crate) mod fetch;
+mod filter;
 mod follow;
 pub(crate) mod forward;
 pub(crate) mod gpus;
 pub(crate) mod groups;
 pub(crate) mod history;
+mod holders;
 pub(crate) mod init;
 mod jobs;
 mod limits;
+mod list;
 pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod man;
@@ -31,11 +35,13 @@ mod progress;
 pub(crate) mod prune;
 pub(crate) mod ps;
 pub(crate) mod queue;
+mod requested;
 pub(crate) mod retry;
 mod roles;
 mod session;
 pub(crate) mod show;
 pub(crate) mod sim;
+mod standing;
 pub(crate) mod status;
 pub(crate) mod submit;
 pub(crate) mod usage;

@@ -7,31 +7,43 @@ use dopq_common::api::{Node, NodeList};
 use super::context::Context;
 use super::drain;
 use super::gpus::percent;
+use super::holders;
+use super::list::{self, Look, Remark, Watch};
 use super::status::state;
 use crate::exit;
 use crate::failure::Failure;
 use crate::output::text::{age, bytes};
 use crate::output::{Cell, Column, Table, Tone};
 
-/// Lists the nodes.
-pub(crate) async fn run(context: &Context) -> Result<u8, Failure> {
-    let nodes = context
-        .client()?
-        .nodes()
-        .await
-        .map_err(Failure::call("list the nodes"))?;
-    let now = context.now();
-    context.output.show(
-        &nodes,
-        |nodes| table(nodes, now),
-        |nodes| nodes.nodes.iter().map(|node| node.name.clone()).collect(),
-    )?;
-    if nodes.nodes.is_empty() {
-        context
-            .output
-            .note("no nodes yet; start dopq-worker on a GPU machine");
-    }
-    Ok(exit::DONE)
+/// Arguments of `dopq nodes`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    watch: Watch,
+}
+
+/// Lists the nodes, and who holds their GPUs.
+pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    let client = context.client()?;
+    let look = Look {
+        tables: |nodes: &NodeList, now| {
+            let has_gpus = nodes.nodes.iter().any(|node| !node.gpus.is_empty());
+            let holders = has_gpus.then(|| holders::table(nodes, now));
+            std::iter::once(table(nodes, now)).chain(holders).collect()
+        },
+        names: |nodes| nodes.nodes.iter().map(|node| node.name.clone()).collect(),
+    };
+    list::show(context, arguments.watch, &look, async || {
+        let nodes = client.nodes().await;
+        let nodes = nodes.map_err(Failure::call("list the nodes"))?;
+        let none = "no nodes yet; start dopq-worker on a GPU machine";
+        let none = nodes
+            .nodes
+            .is_empty()
+            .then(|| Remark::Note(none.to_owned()));
+        Ok((nodes, none.into_iter().collect()))
+    })
+    .await
 }
 
 fn table(nodes: &NodeList, now: DateTime<Utc>) -> Table {
@@ -85,6 +97,9 @@ fn table(nodes: &NodeList, now: DateTime<Utc>) -> Table {
 
 /// GPUs in use and all GPUs, and how many are broken.
 fn gpus(node: &Node) -> String {
+    if node.gpus.is_empty() {
+        return "0".to_owned();
+    }
     let held: f64 = node.gpus.iter().map(|gpu| gpu.held_ratio).sum();
     let broken = node.gpus.iter().filter(|gpu| !gpu.healthy).count();
     let held = if held.fract() == 0.0 {
@@ -211,6 +226,8 @@ mod tests {
             assert!(text.contains(part), "{part}:\n{text}");
         }
         let mut node = nodes.nodes.into_iter().next().unwrap();
+        node.gpus.clear();
+        assert_eq!(super::gpus(&node), "0", "a machine without GPUs");
         for (jobs, builds, told) in [
             ("", "", ""),
             ("open", "default", "open"),

@@ -3,7 +3,12 @@
 //! Only the syntax is checked here; the master decides whether a value is allowed.
 
 use clap::Args;
+use dopq_common::job::{ENV_NAME_RULE, is_env_name};
 use serde_json::{Map, Number, Value};
+
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::select::one_id;
 
 /// The flags.
 #[derive(Debug, Default, Args)]
@@ -22,7 +27,7 @@ pub(crate) struct Overrides {
     #[arg(long, value_name = "NUMBER", value_parser = positive)]
     cpus: Option<Number>,
     /// Environment variable, such as LR=0.01; can be repeated
-    #[arg(long, short, value_name = "NAME=VALUE", value_parser = pair)]
+    #[arg(long, short, value_name = "NAME=VALUE", value_parser = variable)]
     env: Vec<(String, String)>,
     /// Command, split into words like in a shell
     #[arg(long, conflicts_with = "arguments")]
@@ -39,7 +44,7 @@ pub(crate) struct Overrides {
     /// How often to retry when your code fails
     #[arg(long, value_name = "NUMBER")]
     retries: Option<u64>,
-    /// Start after these jobs: 12,13 must succeed, 14:any must end
+    /// Start after these jobs: 12,last must succeed, 14:any must end
     #[arg(long, value_name = "JOB,JOB:any", value_delimiter = ',')]
     after: Vec<String>,
     /// Array of tasks by index; %8 runs at most 8 at once
@@ -60,6 +65,26 @@ pub(crate) struct Overrides {
 }
 
 impl Overrides {
+    /// Replaces `last` and tasks in `--after` by ids, which are all that a master understands there.
+    ///
+    /// # Errors
+    ///
+    /// Those of the master, and of a name that selects no job.
+    pub(super) async fn resolve_after(&mut self, client: &Client) -> Result<(), Failure> {
+        for after in &mut self.after {
+            let (name, kind) = match after.split_once(':') {
+                Some((name, kind)) => (name.trim(), format!(":{kind}")),
+                None => (after.trim(), String::new()),
+            };
+            // What else stands there the master refuses, with the place.
+            if name.starts_with("last") || name.contains('_') {
+                let id = one_id(client, name).await?;
+                *after = format!("{id}{kind}");
+            }
+        }
+        Ok(())
+    }
+
     /// The fields that the flags replace. `--set` comes last and so wins over the other flags.
     pub(super) fn fields(&self) -> Map<String, Value> {
         let mut fields = Map::new();
@@ -115,6 +140,20 @@ fn object(pairs: &[(String, String)]) -> Option<Value> {
         .map(|(name, value)| (name.clone(), Value::String(value.clone())))
         .collect();
     (!object.is_empty()).then_some(Value::Object(object))
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = pair(text)?;
+    if is_env_name(&name) {
+        return Ok((name, value));
+    }
+    let trimmed = name.trim();
+    let meant = if is_env_name(trimmed) {
+        format!("; did you mean {trimmed}={}?", value.trim())
+    } else {
+        String::new()
+    };
+    Err(format!("{ENV_NAME_RULE}{meant}"))
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -222,6 +261,19 @@ mod tests {
         ];
         for (line, expected) in cases {
             assert_eq!(fields(line).unwrap(), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_slip_in_a_variable_is_told() {
+        assert_eq!(
+            variable("LR=a =b"),
+            Ok(("LR".to_owned(), "a =b".to_owned()))
+        );
+        let error = variable("LR =1").unwrap_err();
+        assert!(error.contains("did you mean LR=1?"), "{error}");
+        for text in ["1A=3", "A B=1", "ü=1", "=1"] {
+            assert!(variable(text).is_err(), "{text}");
         }
     }
 

@@ -8,7 +8,7 @@ use crate::exit;
 use crate::failure::Failure;
 use crate::output::text::bytes;
 use crate::output::{Column, Table};
-use crate::select::{Selection, resolve};
+use crate::select::{Selection, Whose, resolve};
 
 /// Arguments of `dopq prune`.
 #[derive(Debug, Args)]
@@ -25,7 +25,7 @@ pub(crate) struct PruneArguments {
 pub(crate) async fn run(context: &Context, arguments: &PruneArguments) -> Result<u8, Failure> {
     let client = context.client()?;
     if !arguments.jobs.is_empty() {
-        for id in resolve(&client, &arguments.jobs).await? {
+        for id in resolve(&client, &arguments.jobs, Whose::Mine).await? {
             let pruned = client.prune_job(id).await;
             let pruned = pruned.map_err(Failure::call(format!("prune job {id}")))?;
             let freed = bytes(freed(&pruned));

@@ -1,13 +1,17 @@
 //! `dopq ps`: lists jobs.
 
+use chrono::{DateTime, Utc};
 use clap::Args;
-use dopq_common::id::JobId;
+use dopq_common::api::JobPage;
 
 use super::context::Context;
+use super::filter::Filter;
 use super::jobs;
+use super::list::{self, Look, Remark, Watch};
+use super::when;
 use crate::client::JobFilter;
-use crate::exit;
 use crate::failure::Failure;
+use crate::select::ArrayName;
 
 /// The states of jobs that have not finished.
 pub(crate) const ACTIVE: [&str; 7] = [
@@ -29,15 +33,22 @@ pub(crate) struct Arguments {
     /// Only jobs in these states, such as queued,running or finished
     #[arg(long, short, value_delimiter = ',', value_parser = state, conflicts_with = "all")]
     state: Vec<String>,
-    /// Only jobs of this user
-    #[arg(long, short)]
-    user: Option<String>,
+    #[command(flatten)]
+    filter: Filter,
+    /// Only jobs submitted since: 2h, 7d, 2026-11-30 or an RFC 3339 time
+    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    since: Option<DateTime<Utc>>,
+    /// Only jobs submitted before
+    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    until: Option<DateTime<Utc>>,
     /// List the started tasks of this array instead, in any state
     #[arg(long, value_name = "JOB")]
-    array: Option<JobId>,
+    array: Option<ArrayName>,
     /// List at most this many
     #[arg(long, short = 'n', default_value_t = 50, value_name = "NUMBER")]
     limit: usize,
+    #[command(flatten)]
+    watch: Watch,
 }
 
 /// Parses a state.
@@ -55,38 +66,47 @@ pub(super) fn state(text: &str) -> Result<String, String> {
 /// Lists jobs.
 pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
     let client = context.client()?;
-    let states = if arguments.all || (arguments.array.is_some() && arguments.state.is_empty()) {
+    let of_array = arguments.array.is_some();
+    let states = if arguments.all || (of_array && arguments.state.is_empty()) {
         Vec::new()
     } else if arguments.state.is_empty() {
         ACTIVE.map(str::to_owned).to_vec()
     } else {
         arguments.state
     };
+    let unfinished_only = !arguments.all && states.len() == ACTIVE.len();
     let filter = JobFilter {
         states,
-        user: arguments.user,
-        array: arguments.array,
+        user: arguments.filter.user(&client).await?,
+        labels: arguments.filter.labels().to_vec(),
+        since: arguments.since,
+        until: arguments.until,
+        array: match arguments.array {
+            Some(array) => Some(array.id(&client).await?),
+            None => None,
+        },
         ..JobFilter::default()
     };
-    let page = client
-        .jobs(&filter, arguments.limit.max(1))
-        .await
-        .map_err(Failure::call("list jobs"))?;
-    let now = context.now();
-    context
-        .output
-        .show(&page, |page| jobs::table(page, now), jobs::names)?;
-    if page.jobs.is_empty() && arguments.array.is_some() {
-        context.output.note("no task of this array has started");
-    } else if page.jobs.is_empty() && !arguments.all {
-        context
-            .output
-            .note("no jobs; to include finished jobs: dopq ps --all");
-    } else if page.next.is_some() {
-        context.output.note(&format!(
-            "{} shown, there are more; raise --limit",
-            page.jobs.len()
-        ));
-    }
-    Ok(exit::DONE)
+    let look = Look {
+        tables: |page: &JobPage, now| vec![jobs::table(page, now)],
+        names: jobs::names,
+    };
+    list::show(context, arguments.watch, &look, async || {
+        let page = client.jobs(&filter, arguments.limit.max(1)).await;
+        let page = page.map_err(Failure::call("list jobs"))?;
+        let shown = page.jobs.len();
+        let remark = if shown == 0 && of_array {
+            Some("no task of this array has started".to_owned())
+        } else if shown == 0 && unfinished_only {
+            Some("no jobs; to include finished jobs: dopq ps --all".to_owned())
+        } else if shown == 0 {
+            Some("no jobs".to_owned())
+        } else {
+            let more = page.next.is_some();
+            more.then(|| format!("{shown} shown, there are more; raise --limit"))
+        };
+        let remarks = remark.map(Remark::Note).into_iter().collect();
+        Ok((page, remarks))
+    })
+    .await
 }

@@ -2,46 +2,67 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Local, Utc};
 use clap::Args;
 use dopq_common::api::{LockRequest, Queue, QueueEntry, REASON_WIDTH};
 
 use super::context::Context;
+use super::filter::Filter;
 use super::jobs;
+use super::list::{self, Look, Remark, Watch};
+use crate::client::QueueFilter;
 use crate::exit;
 use crate::failure::Failure;
-use crate::output::text::{age, duration};
+use crate::output::text::{age, clean, duration, local_times};
 use crate::output::{Column, Table};
 
+/// Arguments of `dopq queue`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    filter: Filter,
+    /// Show at most this many
+    #[arg(long, short = 'n', default_value_t = 1000, value_name = "NUMBER")]
+    limit: usize,
+    #[command(flatten)]
+    watch: Watch,
+}
+
 /// Shows the queue in order.
-pub(crate) async fn run(context: &Context) -> Result<u8, Failure> {
-    let queue = context
-        .client()?
-        .queue()
-        .await
-        .map_err(Failure::call("read the queue"))?;
-    let now = context.now();
-    context.output.show(
-        &queue,
-        |queue| table(queue, now),
-        |queue| {
-            queue
-                .entries
-                .iter()
-                .map(|entry| entry.id.to_string())
-                .collect()
+pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    let client = context.client()?;
+    let filter = QueueFilter {
+        user: arguments.filter.user(&client).await?,
+        labels: arguments.filter.labels().to_vec(),
+    };
+    let look = Look {
+        tables: |queue: &Queue, now| vec![table(queue, now)],
+        names: |queue| {
+            let entries = queue.entries.iter();
+            entries.map(|entry| entry.id.to_string()).collect()
         },
-    )?;
-    if let Some(lock) = &queue.lock {
-        context.output.warn(&format!(
-            "the queue is locked, no jobs start: {}",
-            crate::output::text::clean(lock)
-        ));
-    }
-    if queue.entries.is_empty() {
-        context.output.note("the queue is empty");
-    }
-    Ok(exit::DONE)
+    };
+    list::show(context, arguments.watch, &look, async || {
+        let queue = client.queue(&filter, arguments.limit.max(1)).await;
+        let queue = queue.map_err(Failure::call("read the queue"))?;
+        let remarks = remarks(&queue);
+        Ok((queue, remarks))
+    })
+    .await
+}
+
+fn remarks(queue: &Queue) -> Vec<Remark> {
+    let lock = queue.lock.as_deref().map(|lock| {
+        let lock = local_times(&clean(lock), &Local);
+        Remark::Warning(format!("the queue is locked, no jobs start: {lock}"))
+    });
+    let shown = queue.entries.len();
+    let rest = match queue.next {
+        _ if shown == 0 => Some("no jobs wait".to_owned()),
+        Some(_) => Some(format!("{shown} shown, there are more; raise --limit")),
+        None => None,
+    };
+    lock.into_iter().chain(rest.map(Remark::Note)).collect()
 }
 
 fn table(queue: &Queue, now: DateTime<Utc>) -> Table {
@@ -78,13 +99,14 @@ fn table(queue: &Queue, now: DateTime<Utc>) -> Table {
 
 fn reason(entry: &QueueEntry) -> String {
     let reason = entry.reason_short.as_ref().unwrap_or(&entry.reason);
+    let reason = local_times(reason, &Local);
     match &entry.array {
         Some(array) => format!(
             "{reason}; array {}: {}",
             jobs::array(array),
             jobs::tally(array)
         ),
-        None => reason.clone(),
+        None => reason,
     }
 }
 

@@ -9,7 +9,7 @@ use super::submit::{random_key, report};
 use crate::exit;
 use crate::failure::Failure;
 use crate::output::Format;
-use crate::select::{Selection, resolve};
+use crate::select::{Selection, Whose, resolve};
 
 /// Arguments of `dopq retry`.
 #[derive(Debug, Args)]
@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
 /// Submits a copy of each job. A request is repeated with the same key, so that a lost answer cannot retry twice.
 pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let client = context.client()?;
-    let names = resolve(&client, &arguments.jobs).await?;
+    let names = resolve(&client, &arguments.jobs, Whose::Mine).await?;
     let several = names.len() > 1;
     if arguments.follow && several {
         return Err(Failure::Usage("--follow takes one job".to_owned()));

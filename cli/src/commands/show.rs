@@ -1,5 +1,6 @@
 //! `dopq show`: everything about a job, with its timeline.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Local, TimeZone, Utc};
@@ -8,13 +9,12 @@ use dopq_common::api::Job;
 
 use super::context::Context;
 use super::follow::hint;
-use super::gpus;
-use super::jobs;
+use super::{attempts, gpus, jobs, requested};
 use crate::exit;
 use crate::failure::Failure;
-use crate::output::text::{between, bytes, clean, duration, instant};
+use crate::output::text::{between, bytes, clean, duration, instant, local_times};
 use crate::output::{Cell, Column, Format, Table};
-use crate::select::{Selection, resolve};
+use crate::select::{Selection, Whose, resolve};
 
 /// Arguments of `dopq show`.
 #[derive(Debug, Args)]
@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
 /// Shows each job.
 pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let client = context.client()?;
-    let ids = resolve(&client, &arguments.jobs).await?;
+    let ids = resolve(&client, &arguments.jobs, Whose::Anybodys).await?;
     let several = ids.len() > 1;
     for (index, id) in ids.into_iter().enumerate() {
         let job = client
@@ -43,15 +43,15 @@ pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, 
                 if index > 0 {
                     context.output.line("")?;
                 }
-                context
-                    .output
-                    .table(&details(&job, context.now(), &Local))?;
-                if !job.timeline.is_empty() {
-                    context.output.line("")?;
-                    context
-                        .output
-                        .table(&timeline(&job, context.now(), &Local))?;
+                let now = context.now();
+                let mut tables = vec![details(&job, now, &Local)];
+                if !job.attempts.is_empty() {
+                    tables.push(attempts::table(&job, now, &Local));
                 }
+                if !job.timeline.is_empty() {
+                    tables.push(timeline(&job, now, &Local));
+                }
+                context.output.tables(&tables)?;
             }
         }
     }
@@ -98,7 +98,11 @@ where
         "Position",
         job.position.map(|position| position.to_string().into()),
     );
-    add("Waiting for", job.reason.as_deref().map(Cell::from));
+    let reason = job.reason.as_deref();
+    add(
+        "Waiting for",
+        reason.map(|reason| local_times(reason, zone).into()),
+    );
     add(
         "Expected start",
         job.expected_start.map(|at| jobs::start(&at, now).into()),
@@ -149,13 +153,20 @@ where
             .map(|checkpoint| jobs::checkpoint(checkpoint, zone).into()),
     );
     add("Bundle", job.bundle.as_deref().map(Cell::from));
-    let labels: Vec<String> = job
-        .labels
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    add("Labels", text(&labels.join(", ")));
+    add("Labels", text(&pairs(&job.labels, ", ")));
+    add("Sweep values", text(&pairs(&job.sweep, " ")));
+    if let Some(requested) = &job.requested {
+        for (name, value) in requested::rows(requested) {
+            add(name, text(&value));
+        }
+    }
     table
+}
+
+/// Names and values on one line.
+fn pairs(pairs: &BTreeMap<String, String>, between: &str) -> String {
+    let pairs = pairs.iter().map(|(name, value)| format!("{name}={value}"));
+    pairs.collect::<Vec<_>>().join(between)
 }
 
 /// How long it was expected to run, by what, and how long it took.
@@ -203,7 +214,7 @@ where
                 .attempt
                 .map_or_else(String::new, |attempt| attempt.to_string())
                 .into(),
-            (&entry.note).into(),
+            local_times(&entry.note, zone).into(),
         ]);
     }
     table
@@ -223,7 +234,7 @@ mod tests {
             "attempt": 1, "worker": "gpu01", "gpus": ["GPU-1", "GPU-2"],
             "submitted_at": "2026-11-24T07:00:00Z", "started_at": "2026-11-24T07:00:09Z",
             "finished_at": "2026-11-24T07:03:29Z", "position": null, "reason": null, "class": "normal",
-            "priority": 2, "num_gpus": 2, "bundle": "00ff", "labels": {"team": "vision"}, "log_bytes": 2048,
+            "priority": 2, "num_gpus": 2, "bundle": "00ff", "labels": {"team": "vision"}, "log_bytes": 2048, "sweep": {"lr": "0.1", "seed": "2"},
             "results": {"complete": false, "files": 2, "bytes": 3072, "left_out": 1,
                         "left_out_first": [{"path": "model.bin", "reason": "too large"}]},
             "checkpoint": {"attempt": 1, "taken_at": "2026-11-24T07:03:20Z", "files": 3, "bytes": 4096},
@@ -272,6 +283,7 @@ mod tests {
         Checkpoint    3 files, 4.0 KiB, of attempt 1, 2026-11-24 07:03:20
         Bundle        00ff
         Labels        team=vision
+        Sweep values  lr=0.1 seed=2
 
         SINCE                STATE       FOR  TRY  NOTE
         2026-11-24 07:00:00  queued     2.0s

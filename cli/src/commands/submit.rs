@@ -41,8 +41,9 @@ pub(crate) struct Arguments {
 }
 
 /// Submits. A request is repeated with the same key, so that a lost answer cannot submit twice.
-pub(crate) async fn run(context: &Context, arguments: Arguments) -> Result<u8, Failure> {
+pub(crate) async fn run(context: &Context, mut arguments: Arguments) -> Result<u8, Failure> {
     let client = context.client()?;
+    arguments.overrides.resolve_after(&client).await?;
     let mut overrides = arguments.overrides.fields();
     let key = random_key()?;
     let packed = pack_folder(&context.output, &arguments.place)?;

@@ -13,7 +13,7 @@ use crate::client::JobWatcher;
 use crate::exit;
 use crate::failure::Failure;
 use crate::output::Format;
-use crate::select::{Selection, resolve};
+use crate::select::{Selection, Whose, resolve};
 
 /// Arguments of `dopq wait`.
 #[derive(Debug, Args)]
@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
 /// Waits. With several jobs the exit code is the first one by id that is not 0.
 pub(crate) async fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
     let client = context.client()?;
-    let ids = resolve(&client, &arguments.jobs).await?;
+    let ids = resolve(&client, &arguments.jobs, Whose::Anybodys).await?;
     let mut watcher = JobWatcher::new(client, ids);
     let mut progress = Progress::new(&context.output);
     let in_time = {

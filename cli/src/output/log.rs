@@ -73,7 +73,9 @@ impl LogPrinter {
         let bytes = STANDARD.decode(&event.data).map_err(malformed)?;
         self.filters
             .entry(event.source.clone())
-            .or_insert_with(|| Printable::new(self.output.stdout.colour))
+            .or_insert_with(|| {
+                Printable::new(self.output.stdout.colour, self.output.stdout.redraws())
+            })
             .push(&bytes, &mut self.pending);
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! Makes a stream of arbitrary bytes harmless for a terminal: text, line ends, tabs and colours pass;
 //! everything else that a terminal would obey is written out.
 //!
-//! A lone carriage return becomes a new line: what a progress bar overwrites stays visible, and so
-//! does what somebody would like to hide by overwriting it.
+//! A lone carriage return begins the line anew where the terminal can erase it, so that a progress bar is drawn in
+//! place; elsewhere it becomes a new line. A log is shown to those who may read the job, and `--output json` has it whole.
 
 use super::text::is_unsafe;
 
@@ -11,11 +11,16 @@ const SEQUENCE_MAX_BYTES: usize = 64;
 
 const ESCAPE: u8 = 0x1b;
 
+/// Returns to the start of the line and erases it.
+const ANEW: &[u8] = b"\r\x1b[K";
+
 /// The filter, with what it keeps between two pieces: an unfinished character or control sequence.
 #[derive(Debug, Default)]
 pub(super) struct Printable {
     pending: Vec<u8>,
     keep_colours: bool,
+    /// Whether lines can be erased.
+    redraws: bool,
     coloured: bool,
 }
 
@@ -25,6 +30,8 @@ enum Next {
     Pass(usize),
     /// So many bytes of a colour sequence.
     Colour(usize),
+    /// A lone carriage return.
+    Anew,
     /// So many bytes that are replaced.
     Replace(usize, String),
     /// More bytes are needed to tell.
@@ -32,10 +39,11 @@ enum Next {
 }
 
 impl Printable {
-    /// A filter; without `keep_colours` even colours are taken out.
-    pub(super) fn new(keep_colours: bool) -> Self {
+    /// A filter; without `keep_colours` even colours are taken out, without `redraws` every line stays.
+    pub(super) fn new(keep_colours: bool, redraws: bool) -> Self {
         Self {
             keep_colours,
+            redraws,
             ..Self::default()
         }
     }
@@ -59,6 +67,14 @@ impl Printable {
         let mut rest = pending.as_slice();
         while !rest.is_empty() {
             let length = match look(rest, last) {
+                Next::Anew if self.redraws && !last => {
+                    out.extend_from_slice(ANEW);
+                    1
+                }
+                Next::Anew => {
+                    out.push(b'\n');
+                    1
+                }
                 Next::Pass(length) => {
                     out.extend_from_slice(rest.split_at(length).0);
                     length
@@ -94,7 +110,9 @@ fn look(rest: &[u8], last: bool) -> Next {
         Some(b'\r') => match rest.get(1) {
             Some(b'\n') => Next::Replace(2, "\n".to_owned()),
             None if !last => Next::Unfinished,
-            Some(_) | None => Next::Replace(1, "\n".to_owned()),
+            // Some programs write several.
+            Some(b'\r') => Next::Replace(1, String::new()),
+            Some(_) | None => Next::Anew,
         },
         Some(ESCAPE) => look_sequence(rest, last),
         Some(byte @ 0x80..) => look_character(byte, rest, last),
@@ -169,7 +187,7 @@ mod tests {
     use super::*;
 
     fn shown(keep_colours: bool, pieces: &[&[u8]]) -> String {
-        let mut filter = Printable::new(keep_colours);
+        let mut filter = Printable::new(keep_colours, false);
         let mut out = Vec::new();
         for piece in pieces {
             filter.push(piece, &mut out);
@@ -214,6 +232,21 @@ mod tests {
                 assert_eq!(shown(true, &[a, b, tail]), whole, "{first} {second}");
             }
         }
+    }
+
+    #[test]
+    fn a_progress_bar_is_drawn_in_place() {
+        let mut filter = Printable::new(true, true);
+        let mut out = Vec::new();
+        for piece in [&b"\r 10%"[..], b"\r", b" 90%\r\r100%\r\nend\r"] {
+            filter.push(piece, &mut out);
+        }
+        filter.finish(&mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(
+            text, "\r\x1b[K 10%\r\x1b[K 90%\r\x1b[K100%\nend\n",
+            "the last one ends the line, so that the prompt overwrites nothing"
+        );
     }
 
     #[test]

@@ -12,6 +12,11 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
+    /// Whether what was written can be overwritten.
+    pub(crate) fn redraws(&self) -> bool {
+        self.terminal && std::env::var_os("TERM").is_none_or(|value| value != "dumb")
+    }
+
     pub(super) fn of(term: &console::Term, terminal: bool) -> Self {
         // https://no-color.org: any non-empty value means no.
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())

@@ -52,6 +52,13 @@ impl Output {
         self.data(text.as_bytes())
     }
 
+    /// Stdout as it is now, for it may have been resized, and its height.
+    pub(crate) fn screen_now() -> (Screen, Option<u16>) {
+        let term = console::Term::stdout();
+        let height = term.size_checked().map(|(rows, _)| rows);
+        (Screen::of(&term, io::stdout().is_terminal()), height)
+    }
+
     /// Writes data as it is.
     pub(crate) fn data(&self, bytes: &[u8]) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
@@ -77,6 +84,15 @@ impl Output {
     /// Writes a table that fits the terminal.
     pub(crate) fn table(&self, table: &Table) -> io::Result<()> {
         self.pages(&table.render(&self.stdout))
+    }
+
+    /// Writes tables that fit the terminal, with an empty line between two.
+    pub(crate) fn tables(&self, tables: &[Table]) -> io::Result<()> {
+        let tables: Vec<String> = tables
+            .iter()
+            .map(|table| table.render(&self.stdout))
+            .collect();
+        self.pages(&tables.join("\n"))
     }
 
     /// Writes data in the form that was asked for.

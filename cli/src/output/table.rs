@@ -2,6 +2,8 @@
 //!
 //! On a narrow terminal text columns shrink to their least width. If that is not enough, spare columns are dropped.
 
+use std::borrow::Cow;
+
 use comfy_table::presets::NOTHING;
 use comfy_table::{
     Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table as Layout, Width,
@@ -11,9 +13,9 @@ use super::screen::Screen;
 use super::text::clean;
 
 /// A column: its title and how it behaves.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Column {
-    title: &'static str,
+    title: Cow<'static, str>,
     right: bool,
     /// The width that a text column may shrink to.
     least: Option<u16>,
@@ -30,7 +32,7 @@ impl Column {
     /// A column that keeps its width.
     pub(crate) const fn new(title: &'static str) -> Self {
         Self {
-            title,
+            title: Cow::Borrowed(title),
             right: false,
             least: None,
             spare: false,
@@ -40,7 +42,7 @@ impl Column {
     /// A column of numbers, aligned to the right.
     pub(crate) const fn number(title: &'static str) -> Self {
         Self {
-            title,
+            title: Cow::Borrowed(title),
             right: true,
             least: None,
             spare: false,
@@ -50,11 +52,18 @@ impl Column {
     /// A column of text, which shrinks on a narrow terminal.
     pub(crate) const fn text(title: &'static str) -> Self {
         Self {
-            title,
+            title: Cow::Borrowed(title),
             right: false,
             least: Some(TEXT_MIN_WIDTH),
             spare: false,
         }
+    }
+
+    /// The same column with a title that is known at run time.
+    #[must_use]
+    pub(crate) fn titled(mut self, title: &str) -> Self {
+        self.title = Cow::Owned(clean(title));
+        self
     }
 
     /// The same text column with another least width.
@@ -150,6 +159,12 @@ impl Table {
         self.rows.push(cells.to_vec());
     }
 
+    /// Adds a row of as many cells as there are columns.
+    pub(crate) fn row_of(&mut self, cells: Vec<Cell>) {
+        debug_assert_eq!(cells.len(), self.columns.len(), "a cell for each column");
+        self.rows.push(cells);
+    }
+
     /// The lines, each ended by a newline and without blanks at its end.
     pub(crate) fn render(&self, screen: &Screen) -> String {
         let kept = self.kept(screen);
@@ -168,7 +183,7 @@ impl Table {
         }
         if self.titles {
             let titles = kept.iter().map(|kept| {
-                let cell = comfy_table::Cell::new(kept.column.title);
+                let cell = comfy_table::Cell::new(&kept.column.title);
                 if screen.colour {
                     cell.add_attribute(Attribute::Dim)
                 } else {
@@ -211,12 +226,12 @@ impl Table {
 
     /// The columns that fit the screen.
     fn kept(&self, screen: &Screen) -> Vec<Kept> {
-        let columns = self.columns.iter().copied().enumerate();
+        let columns = self.columns.iter().cloned().enumerate();
         let mut kept: Vec<Kept> = columns
             .map(|(index, column)| Kept {
                 index,
+                least: self.least(index, &column),
                 column,
-                least: self.least(index, column),
             })
             .collect();
         let Some(room) = screen.width.filter(|_| screen.terminal) else {
@@ -233,9 +248,9 @@ impl Table {
     }
 
     /// The least width of a column: that of its content, or what its text may shrink to.
-    fn least(&self, index: usize, column: Column) -> u16 {
+    fn least(&self, index: usize, column: &Column) -> u16 {
         let cells = self.rows.iter().filter_map(|row| row.get(index));
-        let title = if self.titles { width(column.title) } else { 0 };
+        let title = if self.titles { width(&column.title) } else { 0 };
         let full = cells.map(|cell| width(&cell.text)).fold(title, u16::max);
         column
             .least

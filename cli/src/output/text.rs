@@ -118,6 +118,23 @@ where
         .to_string()
 }
 
+/// The text with every RFC 3339 time in it told in the given zone, as in tables.
+pub(crate) fn local_times<Z: TimeZone>(text: &str, zone: &Z) -> String
+where
+    Z::Offset: std::fmt::Display,
+{
+    let words = text.split_inclusive(' ').map(|word| {
+        let bare = word.trim_matches([' ', ':', ';', ',', '.', '(', ')']);
+        // A date alone is no time, and most words are shorter than either.
+        let at = DateTime::parse_from_rfc3339(bare).ok();
+        at.map_or_else(
+            || word.to_owned(),
+            |at| word.replace(bare, &instant(at.to_utc(), zone)),
+        )
+    });
+    words.collect()
+}
+
 /// `1 job`, `2 jobs`.
 pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
     let noun = if number == 1 { one } else { many };
@@ -134,6 +151,23 @@ mod tests {
         assert_eq!(clean("a\nb\u{1b}[31m"), "a\\nb\\u{1b}[31m");
         assert_eq!(clean("\u{202e}gpj.exe"), "\\u{202e}gpj.exe");
         assert_eq!(clean("x\u{9b}2J"), "x\\u{9b}2J");
+    }
+
+    #[test]
+    fn times_in_sentences_are_local() {
+        let zone = chrono::FixedOffset::east_opt(3600).unwrap();
+        let cases = [
+            (
+                "locked by olga until 2026-11-24T07:00:00.250Z: moving",
+                "locked by olga until 2026-11-24 08:00:00: moving",
+            ),
+            ("(2026-11-24T07:00:00Z).", "(2026-11-24 08:00:00)."),
+            ("no time, 2026-11-24 and 1.5", "no time, 2026-11-24 and 1.5"),
+            ("", ""),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(local_times(text, &zone), expected);
+        }
     }
 
     #[test]

@@ -155,6 +155,7 @@ fn a_reader_that_leaves_is_no_failure() {
 fn every_job_of_a_range_is_cancelled_and_failures_are_told() {
     let home = tempfile::tempdir().unwrap();
     let server = Server::start(|request| match request.route().as_str() {
+        "GET /v1/whoami" => Reply::json(200, &json!({"name": "anna", "role": "user"})),
         "GET /v1/jobs" => page(&[
             job(5, "running", None),
             job(4, "queued", None),
@@ -168,7 +169,77 @@ fn every_job_of_a_range_is_cancelled_and_failures_are_told() {
     assert_eq!(output.status.code(), Some(6));
     assert_eq!(stdout(&output), "3\n5\n");
     assert!(stderr(&output).contains("job 4 has finished"));
-    assert!(server.requests()[0].path.contains("ids=3-5"));
+    let asked = &server.of("GET /v1/jobs")[0].path;
+    assert!(asked.contains("ids=3-5"), "{asked}");
+    assert!(
+        asked.contains("user=anna"),
+        "others' jobs are left alone: {asked}"
+    );
+}
+
+#[test]
+fn last_is_understood_wherever_a_job_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(|request| match request.route().as_str() {
+        "GET /v1/whoami" => Reply::json(200, &json!({"name": "anna", "role": "user"})),
+        "GET /v1/jobs" => {
+            let mut array = job(35, "running", None);
+            array["array"] = json!({
+                "indexes": "0-9", "total": 10, "max_running": null, "waiting": 0, "active": 10, "succeeded": 0,
+                "failed": 0, "cancelled": 0
+            });
+            page(&[array])
+        }
+        "GET /v1/jobs/35" => {
+            let mut array = job(35, "running", None);
+            array["array"] = json!({
+                "indexes": "0-9", "total": 10, "max_running": null, "waiting": 0, "active": 10, "succeeded": 0,
+                "failed": 0, "cancelled": 0
+            });
+            Reply::json(200, &array)
+        }
+        "GET /v1/jobs/35_7" => {
+            let mut task = job(43, "running", None);
+            task["task"] = json!({"array": 35, "index": 7});
+            Reply::json(200, &task)
+        }
+        route => Reply::error(404, "not_found", route),
+    });
+    let output = dopq(home.path(), &server, &["show", "last_7", "-o", "quiet"]);
+    assert_eq!(stdout(&output), "35_7\n", "{}", stderr(&output));
+    assert!(server.of("GET /v1/jobs")[0].path.contains("arrays=true"));
+    let output = dopq(home.path(), &server, &["show", "last_10"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(
+        stderr(&output).contains("its tasks are 0-9"),
+        "{}",
+        stderr(&output)
+    );
+    let output = dopq(
+        home.path(),
+        &server,
+        &["ps", "--array", "last", "-o", "quiet"],
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(server.of("GET /v1/jobs")[3].path.contains("array=35"));
+}
+
+#[test]
+fn a_list_that_is_watched_in_a_pipe_is_printed_when_it_changes() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(|request| match request.before {
+        0 | 1 => page(&[job(8, "queued", None)]),
+        2 => Reply::nothing(),
+        3 => page(&[job(8, "running", None)]),
+        _ => Reply::error(403, "forbidden", "enough"),
+    });
+    let output = dopq(home.path(), &server, &["ps", "--watch=1", "-o", "json"]);
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    let states: Vec<Value> = stdout(&output)
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["jobs"][0]["state"].clone())
+        .collect();
+    assert_eq!(states, ["queued", "running"], "{}", stderr(&output));
 }
 
 #[test]

@@ -82,6 +82,15 @@ pub struct Job {
     /// Which task of which array it is, for a task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<Task>,
+    /// The values of an array's sweep that a task has, by variable.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sweep: BTreeMap<String, String>,
+    /// What was asked for. Only `GET /v1/jobs/{id}` fills it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested: Option<Box<Requested>>,
+    /// Every attempt, oldest first, as far as the timeline goes back. Only `GET /v1/jobs/{id}` fills it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Attempt>,
     /// When it is expected to be given a machine, while it waits. Only `GET /v1/jobs/{id}` fills it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_start: Option<ExpectedStart>,
@@ -105,6 +114,67 @@ pub struct HistoryPage {
     pub jobs: Vec<Job>,
     /// The query's `before` of the next page; absent on the last.
     pub next: Option<String>,
+}
+
+/// What a job asked for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Requested {
+    /// `Dockerfile` or `image.tar`, both of its bundle, or an image's name.
+    pub image: String,
+    /// Replaces the image's command. What looks like a secret is `***`.
+    pub command: Option<Vec<String>>,
+    /// Replaces the image's entry point.
+    pub entrypoint: Option<Vec<String>>,
+    /// Its environment. What looks like a secret is `***`.
+    pub env: BTreeMap<String, String>,
+    /// Names of the secrets that it is given.
+    pub secrets: Vec<String>,
+    /// The values of its sweep by variable, such as `0.1,0.01` or `1..5`.
+    pub sweep: BTreeMap<String, String>,
+    /// Jobs that must end first: `12` must succeed, `14:any` must end.
+    pub after: Vec<String>,
+    /// Memory limit; its machine's share when absent.
+    pub memory_bytes: Option<u64>,
+    /// CPU; its machine's share when absent.
+    pub cpu_cores: Option<f64>,
+    /// The models of GPU on which it may run; any when empty.
+    pub gpu_models: Vec<String>,
+    /// Labels that its machine must have.
+    pub node_labels: BTreeMap<String, String>,
+    /// Its volumes.
+    pub volumes: Vec<String>,
+    /// The longest run.
+    pub time_limit_seconds: Option<f64>,
+    /// The run that it expects.
+    pub time_request_seconds: Option<f64>,
+    /// How often it is tried again after its own code failed.
+    pub retries: u32,
+    /// Its array ends when more than so many tasks failed.
+    pub max_fails: Option<u32>,
+    /// Whether it may be stopped for others and queued again.
+    pub preemptible: bool,
+}
+
+/// One attempt of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Its number, from 1.
+    pub attempt: u32,
+    /// Its machine.
+    pub worker: String,
+    /// UUIDs of its GPUs.
+    pub gpus: Vec<String>,
+    /// When it was placed.
+    pub placed_at: DateTime<Utc>,
+    /// When its container started.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// Why it ended: a cause such as `worker_lost`, or `refused` by its machine.
+    pub cause: Option<String>,
+    /// The same in a sentence.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
 }
 
 /// The tasks of an array.
@@ -150,6 +220,9 @@ pub struct Explanation {
     pub version: u32,
     /// The job.
     pub id: u64,
+    /// Which task of which array it is, for a task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<Task>,
     /// `queued`, `assigned`, `building`, `running`, `paused`, `stopping`, `publishing` or `finished`.
     pub state: String,
     /// Its place in the queue, from 1, while it waits.
@@ -287,6 +360,9 @@ pub struct Queue {
     pub lock: Option<String>,
     /// The waiting jobs, in the order in which they will be tried.
     pub entries: Vec<QueueEntry>,
+    /// Pass it as `after` to get the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
 }
 
 /// One waiting job.

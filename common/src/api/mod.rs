@@ -23,8 +23,9 @@ pub use error::{ErrorBody, ErrorCode, ErrorResponse, Fault};
 pub use gpu::{Gpu, GpuHolder, GpuList, GpuNow, JobNow};
 pub use group::{Group, GroupList};
 pub use job::{
-    Array, Checkpoint, ExpectedStart, Explanation, HistoryPage, Job, JobPage, LeftOut, Outcome,
-    PriorityRequest, Queue, QueueEntry, REASON_WIDTH, Results, RetryRequest, Task, TimelineEntry,
+    Array, Attempt, Checkpoint, ExpectedStart, Explanation, HistoryPage, Job, JobPage, LeftOut,
+    Outcome, PriorityRequest, Queue, QueueEntry, REASON_WIDTH, Requested, Results, RetryRequest,
+    Task, TimelineEntry,
 };
 pub use node_key::{BrokerRights, NewNodeKey, NodeKey, NodeKeyCreated, NodeKeyList, NodeRemoved};
 pub use request::{
@@ -34,8 +35,8 @@ pub use request::{
 };
 pub use session::{ExecRequest, SessionEvent, SessionInput};
 pub use system::{
-    Component, Limits, Node, NodeDrain, NodeGpu, NodeList, Pruned, PrunedKind, Role, Status, User,
-    UserList, Volume, WhoAmI,
+    Component, Limits, Node, NodeDrain, NodeGpu, NodeGpuHolder, NodeList, Pruned, PrunedKind, Role,
+    Status, User, UserList, Volume, WhoAmI,
 };
 pub use token::{Token, TokenList};
 pub use usage::{GroupTurn, Turn, Usage, UsageLine, UsageSum};

@@ -147,6 +147,25 @@ pub struct NodeGpu {
     pub utilization_ratio: Option<f64>,
     /// Bytes in use, when known.
     pub memory_used_bytes: Option<u64>,
+    /// The jobs that hold it.
+    #[serde(default)]
+    pub holders: Vec<NodeGpuHolder>,
+}
+
+/// A job that holds a GPU or a part of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeGpuHolder {
+    /// The job.
+    pub job: u64,
+    /// Which task of which array it is, for a task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<super::Task>,
+    /// Whose it is.
+    pub user: String,
+    /// Thousandths of the GPU.
+    pub gpu_milli: u32,
+    /// Since when.
+    pub since: DateTime<Utc>,
 }
 
 /// What a user may do.

@@ -11,6 +11,7 @@ mod results;
 mod spec;
 mod state;
 mod sweep;
+mod timeline;
 
 pub use array::{Array, Task, TaskEnds};
 pub(crate) use charge::write_down;
@@ -25,7 +26,7 @@ pub use spec::{
     ImageSource, JobSpec, Network, OnWorkerLoss, Outdir, Port, Ulimit,
 };
 pub use state::{
-    Active, BundleRef, Expected, ExpectedBy, Finished, Job, JobState, Phase, Queued, Stage,
-    StopReason, TIMELINE_MAX, Transition,
+    Active, BundleRef, Expected, ExpectedBy, Finished, Job, JobState, Queued, Stage, StopReason,
 };
-pub use sweep::{Sweep, SweepAxis, SweepError};
+pub use sweep::{ENV_NAME_RULE, Sweep, SweepAxis, SweepError, is_env_name};
+pub use timeline::{Phase, TIMELINE_MAX, Transition};

@@ -10,15 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{AttemptId, Digest, JobId, JobKey, UserName, WorkerId};
 use crate::job::{
-    Array, Cause, Charge, Dependency, Hold, JobSpec, Outcome, Results, Task, TaskEnds,
+    Array, Cause, Charge, Dependency, Hold, JobSpec, Outcome, Phase, Results, TIMELINE_MAX, Task,
+    TaskEnds, Transition,
 };
 use crate::penalty::usage::Rate;
 use crate::resources::Allocation;
 use crate::telemetry::Measured;
 use crate::time::{Timestamp, millis};
-
-/// The most lines that a job's timeline has. The first, its submission, is kept whatever follows.
-pub const TIMELINE_MAX: usize = 64;
 
 /// The bundle that a job runs, as the bundle store knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,12 +125,15 @@ impl Job {
 
     /// Adds a line to the timeline.
     pub fn enter(&mut self, at: Timestamp, phase: Phase, note: String) {
-        let attempt = self.state.active().map(|active| active.attempt);
+        let active = self.state.active();
+        let placed = active.filter(|_| phase == Phase::Assigned);
+        let gpus = placed.iter().flat_map(|active| &active.allocation.gpus);
         self.timeline.push(Transition {
             at,
             phase,
-            attempt,
+            attempt: active.map(|active| active.attempt),
             note,
+            gpus: gpus.map(|share| share.id.clone()).collect(),
         });
         if self.timeline.len() > TIMELINE_MAX {
             self.timeline.remove(1);
@@ -408,57 +409,6 @@ pub struct Finished {
     pub tasks: Option<Box<TaskEnds>>,
 }
 
-/// The name of a state, without its data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// [`JobState::Queued`]
-    Queued,
-    /// [`Stage::Assigned`]
-    Assigned,
-    /// [`Stage::Building`]
-    Building,
-    /// [`Stage::Running`]
-    Running,
-    /// [`Stage::Paused`]
-    Paused,
-    /// [`Stage::Stopping`]
-    Stopping,
-    /// [`Stage::Publishing`]
-    Publishing,
-    /// [`JobState::Finished`]
-    Finished,
-}
-
-impl Phase {
-    /// Every phase, in the order a job passes through them.
-    pub const ALL: [Self; 8] = [
-        Self::Queued,
-        Self::Assigned,
-        Self::Building,
-        Self::Running,
-        Self::Paused,
-        Self::Stopping,
-        Self::Publishing,
-        Self::Finished,
-    ];
-
-    /// The lower-case word that the API, the CLI and the metrics use.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Assigned => "assigned",
-            Self::Building => "building",
-            Self::Running => "running",
-            Self::Paused => "paused",
-            Self::Stopping => "stopping",
-            Self::Publishing => "publishing",
-            Self::Finished => "finished",
-        }
-    }
-}
-
 impl JobState {
     /// The state's name.
     #[must_use]
@@ -572,20 +522,4 @@ impl JobState {
             Self::Queued(_) | Self::Array(_) => None,
         }
     }
-}
-
-/// One line of a job's timeline.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Transition {
-    /// When.
-    #[serde(rename = "at_ms")]
-    pub at: Timestamp,
-    /// Into which phase.
-    pub phase: Phase,
-    /// With which attempt, where there was one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub attempt: Option<u32>,
-    /// What a reader should know: the machine, the reason, the cause.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub note: String,
 }

@@ -12,6 +12,9 @@ const OUR_GPUS: &str = "NVIDIA_VISIBLE_DEVICES";
 /// What the names of DoPQ's own environment variables begin with.
 const OUR_PREFIX: &str = "DOPQ_";
 
+/// How long a text of a variable's values may get before it is cut.
+const VALUES_MAX_BYTES: usize = 400;
+
 /// How much of a foreign text an error repeats, in characters.
 const QUOTE_MAX_CHARS: usize = 60;
 
@@ -42,6 +45,20 @@ enum Piece {
     },
 }
 
+/// Whether an environment variable may have this name: a letter or `_`, then letters, digits, `_`, `.` and `-`. Shells
+/// cannot read most others, and what else stands there is a slip such as `LR =1`.
+#[must_use]
+pub fn is_env_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    let first = bytes.next();
+    first.is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
+}
+
+/// [`is_env_name`] in words.
+pub const ENV_NAME_RULE: &str =
+    "a name starts with a letter or _, and has only letters, digits, _, . and -";
+
 /// What is no sweep, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SweepError {
@@ -52,7 +69,7 @@ pub enum SweepError {
     #[error("it contains an empty value; write empty values in a list")]
     EmptyValue,
     /// A name that no environment variable can have.
-    #[error("`{0}` is not a name of an environment variable")]
+    #[error("`{0}` is not a name of an environment variable: {ENV_NAME_RULE}")]
     Name(String),
     /// A variable that DoPQ sets itself.
     #[error("DoPQ sets `{0}` itself; use another name")]
@@ -94,6 +111,11 @@ impl Sweep {
                 .ok_or(SweepError::TooMany)?;
         }
         Ok(Self { axes })
+    }
+
+    /// The variables, in the order of the sweep.
+    pub fn axes(&self) -> impl Iterator<Item = &SweepAxis> {
+        self.axes.iter()
     }
 
     /// How many combinations there are; at least one.
@@ -152,7 +174,7 @@ impl SweepAxis {
     }
 
     fn new(name: &str, pieces: Vec<Piece>) -> Result<Self, SweepError> {
-        if name.is_empty() || name.contains(['=', '\0', '\n', '\r']) {
+        if !is_env_name(name) {
             return Err(SweepError::Name(quote(name)));
         }
         if name == OUR_GPUS || name.starts_with(OUR_PREFIX) {
@@ -165,6 +187,28 @@ impl SweepAxis {
             name: name.to_owned(),
             pieces,
         })
+    }
+
+    /// Its variable.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its values as [`Self::parse`] reads them; a long text ends in `…`.
+    #[must_use]
+    pub fn values_text(&self) -> String {
+        let mut text = String::new();
+        for (index, piece) in self.pieces.iter().enumerate() {
+            if text.len() > VALUES_MAX_BYTES {
+                return text + ",…";
+            }
+            if index > 0 {
+                text.push(',');
+            }
+            text += &piece.text();
+        }
+        text
     }
 
     fn len(&self) -> u32 {
@@ -220,6 +264,21 @@ impl Piece {
         match u32::try_from(count) {
             Ok(count) if count <= INDEXES_MAX => Ok(Self::Range { first, step, count }),
             Ok(_) | Err(_) => Err(SweepError::TooMany),
+        }
+    }
+
+    /// As it is written.
+    fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Text(text) => Cow::Borrowed(text),
+            Self::Range { first, step, count } => {
+                let steps = i128::from(count.saturating_sub(1));
+                let last = i128::from(*first) + i128::from(*step) * steps;
+                Cow::Owned(match step {
+                    1 => format!("{first}..{last}"),
+                    step => format!("{first}..{last}..{step}"),
+                })
+            }
         }
     }
 
@@ -296,6 +355,20 @@ mod tests {
     }
 
     #[test]
+    fn values_are_told_as_they_are_written() {
+        for text in ["0.1,0.01", "1..5", "1..9..2", "a,1..3,b"] {
+            let axis = SweepAxis::parse("A", text).expect("an axis");
+            assert_eq!(axis.values_text(), text);
+        }
+        let axis = SweepAxis::parse("A", "2..9..3").expect("an axis");
+        assert_eq!((axis.name(), &*axis.values_text()), ("A", "2..8..3"));
+        let many = vec!["value".to_owned(); 1000];
+        let axis = SweepAxis::from_values("A", many).expect("an axis");
+        let text = axis.values_text();
+        assert!(text.len() < 500 && text.ends_with(",…"), "{text}");
+    }
+
+    #[test]
     fn what_is_no_sweep_is_refused() {
         let text = |text: &str| text.to_owned();
         for (name, values, error) in [
@@ -303,6 +376,8 @@ mod tests {
             ("A", "1,,2", SweepError::EmptyValue),
             ("", "1", SweepError::Name(text(""))),
             ("A\n", "1", SweepError::Name(text("A\n"))),
+            ("LR ", "1", SweepError::Name(text("LR "))),
+            ("1A", "1", SweepError::Name(text("1A"))),
             ("DOPQ_JOB_ID", "1", SweepError::Ours(text("DOPQ_JOB_ID"))),
             (
                 "NVIDIA_VISIBLE_DEVICES",

@@ -325,6 +325,7 @@ fn http_settings(config: &Config) -> http::Settings {
         checkpoint_max_bytes: limits.checkpoint_size.0,
         min_free_bytes: limits.min_free.0,
         signed_url_ttl: config.settings.bundles.signed_url_ttl,
+        privacy: config.settings.privacy,
         open_metrics_on_loopback: config.settings.open_metrics_on_loopback,
     }
 }

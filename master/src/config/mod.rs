@@ -4,6 +4,7 @@
 //! Opening what the settings name is left to [`crate::app`].
 
 mod args;
+mod privacy;
 mod read;
 mod reload;
 mod settings;
@@ -18,6 +19,7 @@ use secrecy::SecretString;
 use crate::store;
 
 pub use args::{Args, LogFormat};
+pub use privacy::Privacy;
 pub use read::read;
 pub use reload::{Difference, Source, is_reloadable};
 pub use settings::{

@@ -12,6 +12,8 @@ use dopq_common::settings::{BaseUrl, ClusterName, ServiceUrl, Share, at_least, b
 use dopq_worker::docker::SharedFile;
 use secrecy::SecretString;
 
+use super::privacy::Privacy;
+
 const DAY_SECONDS: u64 = 24 * 3600;
 
 dopq_common::settings! {
@@ -30,6 +32,8 @@ dopq_common::settings! {
         pub advertise_url: Option<BaseUrl> = None;
         /// Allow the API to be reached from other machines without TLS
         pub insecure_http: bool = false;
+        /// What users see of each other's jobs besides the row: open shows name, command and labels, own hides them
+        pub privacy: Privacy = Privacy::Open;
         /// Answer /metrics without a token on the loopback address
         pub open_metrics_on_loopback: bool = true;
         /// The cluster's secret, the same on every master; 16 characters or more

@@ -14,7 +14,7 @@ pub(super) enum Access {
     Open,
     /// Operators; also clients on the loopback address without a token, if a setting allows it.
     Scrape,
-    /// Everybody with at least this role; they see only what is theirs.
+    /// Everybody with at least this role; [`super::sight`] decides what they see of others' jobs.
     Role(Role),
     /// The owner of the job `{id}`, and everybody with at least this role.
     Job(Role),

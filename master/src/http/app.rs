@@ -4,15 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dopq_common::broker::Broker;
+use dopq_common::id::UserName;
 use dopq_common::time::Timestamp;
 use prometheus_client::registry::Registry;
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use super::caller::Caller;
 use super::convert::Positions;
 use super::forecasts::Forecasts;
 use super::limiter::Limiter;
 use super::logins::Logins;
+use super::sight::Sight;
 use super::streams::Streams;
 use super::trail::Refusals;
 use super::uploads::Uploads;
@@ -20,6 +23,7 @@ use crate::accounts::Uses;
 use crate::audit::AuditLog;
 use crate::bundles::{Bundles, Intake};
 use crate::clock;
+use crate::config::Privacy;
 use crate::driver::Handle;
 use crate::keys::NodeKeys;
 use crate::logs;
@@ -80,6 +84,8 @@ pub struct Settings {
     pub min_free_bytes: u64,
     /// Lifetime of a bundle's signed URL.
     pub signed_url_ttl: Duration,
+    /// What users see of each other's jobs.
+    pub privacy: Privacy,
     /// Whether `/metrics` answers without a token to clients on the loopback address.
     pub open_metrics_on_loopback: bool,
 }
@@ -134,6 +140,11 @@ impl Context {
 
     pub(super) fn view(&self) -> &View {
         self.app.handle.view()
+    }
+
+    /// How much `caller` sees of a job of `owner`.
+    pub(super) fn sight(&self, caller: &Caller, owner: &UserName) -> Sight {
+        Sight::of(self.app.settings.privacy, caller, owner)
     }
 
     pub(super) fn log_sources(&self) -> logs::Sources {

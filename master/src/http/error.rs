@@ -99,10 +99,17 @@ impl Error {
         error
     }
 
-    /// The job does not exist or the caller may not see it. Both look the same on purpose.
+    /// The job does not exist.
     pub(super) fn no_job(name: impl fmt::Display) -> Self {
         Self::new(ErrorCode::NotFound, format!("there is no job {name}"))
             .hint("list your jobs with: dopq ps")
+    }
+
+    /// The job is another user's.
+    pub(super) fn not_yours(name: impl fmt::Display) -> Self {
+        let message = format!("job {name} is another user's");
+        Self::new(ErrorCode::NotFound, message)
+            .hint("only its owner, operators and admins may do this")
     }
 
     /// An internal error. The sender gets no details; the log has them.

@@ -198,10 +198,13 @@ fn find(context: &Context, caller: &Caller, role: Role, name: JobName) -> Result
         {
             return Ok(id);
         }
+        if id.is_some_and(|id| convert::owner(model, id).is_some()) {
+            return Err(Error::not_yours(name));
+        }
         let JobName::Task { array, index } = name else {
             return Err(Error::no_job(name));
         };
-        let Some(job) = model.state.job(array).filter(|job| visible(&job.user)) else {
+        let Some(job) = model.state.job(array) else {
             return Err(Error::no_job(array));
         };
         let message = match (convert::array_of(job), id) {

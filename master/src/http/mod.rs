@@ -7,6 +7,7 @@
 //! - [`table`] lists every route and who may use it; [`guard`] enforces it
 //! - [`routes`] has the handlers; [`convert`] the conversions to the API's types
 //! - [`audited`] sees that changes and privileged accesses leave a line in the audit log
+//! - [`sight`] decides what a caller sees of another's job
 //! - [`observe`] and [`mod@serve`] add ids, headers, time-outs and connections
 
 mod access;
@@ -26,6 +27,7 @@ mod relay;
 mod router;
 mod routes;
 mod serve;
+mod sight;
 mod streams;
 mod table;
 #[cfg(test)]

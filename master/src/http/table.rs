@@ -202,7 +202,7 @@ pub(super) fn table() -> Vec<Route> {
     t.add(Delete, "/v1/history", by(Admin), history::clear);
     t.add(Get, "/v1/jobs", by(User), jobs::list);
     t.add(Post, "/v1/jobs", by(User), submit::submit);
-    t.add(Get, "/v1/jobs/{id}", Job(Operator), jobs::show);
+    t.add(Get, "/v1/jobs/{id}", Job(User), jobs::show);
     t.add(Delete, "/v1/jobs/{id}", Job(Operator), jobs::cancel);
     t.add(Post, "/v1/jobs/{id}/hold", Job(Operator), jobs::hold);
     t.add(Post, "/v1/jobs/{id}/release", Job(Operator), jobs::release);

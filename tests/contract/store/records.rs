@@ -69,6 +69,7 @@ pub(crate) fn job(id: u64, user: u64) -> Job {
             phase: Phase::Queued,
             attempt: None,
             note: "\u{1b}[31m \"quoted\"\n\u{0}".to_owned(),
+            gpus: vec!["GPU-1".parse().expect("a name")],
         }],
         charges: vec![Charge {
             attempt: 1,

@@ -15,6 +15,7 @@ use dopq_common::job::{Cause, Outcome};
 use futures::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,7 +29,7 @@ use crate::egress;
 use crate::fetch::Bundles;
 use crate::images::Images;
 use crate::input::Input;
-use crate::logs::{LivePublisher, Log};
+use crate::logs::{EarlyFollowers, LivePublisher, Log};
 use crate::meters::Meters;
 use crate::networks::Networks;
 use crate::retention::Retention;
@@ -61,6 +62,8 @@ pub(crate) struct Context {
     /// Container creations and starts at once.
     pub(crate) starts: Semaphore,
     pub(crate) logs: Mutex<BTreeMap<AttemptId, Arc<Log>>>,
+    /// Locked after `logs`.
+    pub(crate) early_followers: Mutex<EarlyFollowers>,
     /// Asks for an introduction to the masters.
     pub(crate) introduce: Notify,
     /// Held while the masters are asked how this worker stands.
@@ -120,7 +123,22 @@ impl Context {
             self.live.clone(),
         )?);
         logs.insert(attempt, Arc::clone(&log));
+        if let Some(span) = self.early_followers.lock().take(attempt, Instant::now()) {
+            log.follow(span);
+        }
         Ok(log)
+    }
+
+    /// Sends the attempt's log live for a while, as soon as there is one.
+    pub(crate) fn follow(&self, attempt: AttemptId, span: Duration) {
+        let logs = self.logs.lock();
+        match logs.get(&attempt) {
+            Some(log) => log.follow(span),
+            None => self
+                .early_followers
+                .lock()
+                .keep(attempt, Instant::now(), span),
+        }
     }
 
     /// Does something for an attempt beside the driver, until it is done or the worker ends. The driver is told what

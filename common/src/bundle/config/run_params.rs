@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::shape::{self, Fields, Read, wrong};
 use crate::bundle::fault::{Faults, quote};
-use crate::job::{ContainerSpec, Network, Ulimit};
+use crate::job::{ContainerSpec, ENV_NAME_RULE, Network, Ulimit, is_env_name};
 use crate::resources::{ByteSize, MilliCpu};
 
 mod health;
@@ -340,9 +340,9 @@ pub(super) fn environment(value: &Value) -> Read<Vec<(String, String)>> {
     let pairs = shape::pairs(value, '=')?;
     match pairs
         .iter()
-        .find(|(key, _)| key.contains('=') || key.starts_with(OUR_ENV))
+        .find(|(key, _)| !is_env_name(key) || key.starts_with(OUR_ENV))
     {
-        Some((key, _)) if key.contains('=') => wrong(format!("`{}` contains a =", quote(key))),
+        Some((key, _)) if !is_env_name(key) => wrong(format!("`{}`: {ENV_NAME_RULE}", quote(key))),
         Some((key, _)) => wrong(format!(
             "`{}`: names that start with {OUR_ENV} are reserved",
             quote(key)

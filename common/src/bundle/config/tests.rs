@@ -318,7 +318,10 @@ fn every_wrong_run_parameter_is_refused_at_its_place() {
             "sysctls",
             json!([{"kernel.core_pattern": "|x"}, {"net.core.somaxconn": "a"}, {"vm.overcommit_memory": 1}]),
         ),
-        ("environment", json!([{"DOPQ_JOB_ID": "1"}, ["A"]])),
+        (
+            "environment",
+            json!([{"DOPQ_ID": "1"}, ["A"], {"LR ": 1}, {"1A": 3}]),
+        ),
     ] {
         for value in values.as_array().expect("a list") {
             let found = faults(&json!({"run_params": { (name): value }}));

@@ -3,21 +3,25 @@
 use std::time::Duration;
 
 use dopq_common::api;
-use dopq_common::id::{GpuId, JobId};
+use dopq_common::id::{GpuId, JobId, UserName};
 use dopq_common::job::{Active, Job};
 use dopq_common::resources::{GpuDevice, MilliGpu};
 use dopq_common::sched::{self, Health, Worker};
 use dopq_common::time::Timestamp;
 use dopq_common::wire::{GpuUse, Heartbeat};
 
-use crate::http::caller::Caller;
+use crate::http::sight::Sight;
 use crate::view::Model;
 
 /// Older figures are not shown.
 const STALE: Duration = Duration::from_secs(30);
 
-/// Every GPU of the cluster, with what `caller` may see of who holds it.
-pub(in crate::http) fn gpus(model: &Model, caller: &Caller, now: Timestamp) -> Vec<api::Gpu> {
+/// Every GPU of the cluster, and who holds it; `sight` says how much is seen of a user's jobs.
+pub(in crate::http) fn gpus(
+    model: &Model,
+    sight: impl Fn(&UserName) -> Sight,
+    now: Timestamp,
+) -> Vec<api::Gpu> {
     let mut all = Vec::new();
     for worker in model.state.workers() {
         let held = sched::held(&model.state, &worker.id);
@@ -25,7 +29,7 @@ pub(in crate::http) fn gpus(model: &Model, caller: &Caller, now: Timestamp) -> V
         for (index, gpu) in (0..).zip(&worker.capacity.gpus) {
             let milli = held.gpus.get(&gpu.id).copied().unwrap_or_default();
             let jobs = held.jobs.iter();
-            let holders = jobs.filter_map(|id| holder(model, caller, *id, &gpu.id));
+            let holders = jobs.filter_map(|id| holder(model, &sight, *id, &gpu.id));
             let usage = beat.and_then(|(at, beat)| Some((at, gpu_use(&beat.gpus, &gpu.id)?)));
             all.push(api::Gpu {
                 node: worker.id.to_string(),
@@ -73,16 +77,20 @@ fn state(worker: &Worker, gpu: &GpuDevice, held: MilliGpu) -> &'static str {
     }
 }
 
-fn holder(model: &Model, caller: &Caller, id: JobId, gpu: &GpuId) -> Option<api::GpuHolder> {
+fn holder(
+    model: &Model,
+    sight: impl Fn(&UserName) -> Sight,
+    id: JobId,
+    gpu: &GpuId,
+) -> Option<api::GpuHolder> {
     let job = model.state.job(id)?;
     let active = job.state.active()?;
     let mut shares = active.held()?.gpus.iter();
     let share = shares.find(|share| share.id == *gpu)?;
-    let seen = caller.sees(&job.user);
     Some(api::GpuHolder {
-        job: seen.then_some(job.id.0),
-        name: seen.then(|| job.spec.name.clone()),
-        user: seen.then(|| job.user.to_string()),
+        job: Some(job.id.0),
+        name: Some(sight(&job.user).told(job.spec.name.clone())),
+        user: Some(job.user.to_string()),
         since: active.assigned_at.to_datetime(),
         held_ratio: ratio(share.milli),
     })

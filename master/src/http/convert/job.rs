@@ -7,6 +7,7 @@ use dopq_common::resources::GpuAmount;
 use dopq_common::sched::{self, Forecast};
 use dopq_common::time::Timestamp;
 
+use super::details;
 use super::gpu::job_now;
 use super::positions::Positions;
 use super::reason::why;
@@ -61,10 +62,10 @@ pub(in crate::http) fn job_page_item(
         expected_by: expected.map(|expected| expected.by.to_string()),
         ran_seconds: ran.map(|finished| finished.ran.as_secs_f64()),
         array: tasks::array(job),
-        task: job.task.map(|task| api::Task {
-            array: task.array.0,
-            index: task.index,
-        }),
+        task: job.task.map(tasks::task),
+        sweep: details::sweep_values(&job.spec, job.task),
+        requested: None,
+        attempts: Vec::new(),
         expected_start: None,
         checkpoint: None,
         now: job_now(model, now, job),
@@ -81,17 +82,17 @@ pub(in crate::http) fn waiting_task(
     id: JobId,
 ) -> Option<api::Job> {
     let task = model.state.waiting_task(id)?;
-    let array = job_page_item(model, positions, now, tasks::waiting_in(model, id)?);
+    let of = tasks::waiting_in(model, id)?;
+    let array = job_page_item(model, positions, now, of);
     let queued = Phase::Queued.as_str().to_owned();
     Some(api::Job {
         id: id.0,
         state: queued.clone(),
         started_at: None,
         array: None,
-        task: Some(api::Task {
-            array: task.array.0,
-            index: task.index,
-        }),
+        task: Some(tasks::task(task)),
+        sweep: details::sweep_values(&of.spec, Some(task)),
+        requested: Some(Box::new(details::requested(&of.spec))),
         timeline: vec![api::TimelineEntry {
             at: array.submitted_at,
             state: queued,
@@ -126,6 +127,8 @@ pub(in crate::http) fn job_with_timeline(
         timeline: timeline.collect(),
         used: used(job),
         array: tasks::whole_array(job),
+        requested: Some(Box::new(details::requested(&job.spec))),
+        attempts: details::attempts(job),
         ..job_page_item(model, positions, now, job)
     }
 }

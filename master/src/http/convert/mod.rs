@@ -1,5 +1,6 @@
 //! Turns the read model's values into the API's words.
 
+mod details;
 mod gpu;
 mod group;
 mod job;
@@ -18,6 +19,6 @@ pub(super) use job::{expected_start, job_page_item, job_with_timeline, queue_ent
 pub(super) use limits::guards;
 pub(super) use node::{node, volumes};
 pub(super) use positions::Positions;
-pub(super) use tasks::{array_of, id_of, listed, owner, waiting_in};
+pub(super) use tasks::{array_of, id_of, listed, owner, task, waiting_in};
 pub(super) use usage::usage;
 pub(super) use user::{Users, token};

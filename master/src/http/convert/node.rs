@@ -1,17 +1,20 @@
 //! Machines, with what jobs hold and what their last heartbeat reported.
 
+use std::collections::BTreeSet;
+
 use dopq_common::api;
+use dopq_common::id::{GpuId, JobId};
 use dopq_common::resources::{MilliCpu, MilliGpu};
 use dopq_common::sched::{self, Health, Worker};
 use dopq_common::time::Timestamp;
 
 use super::gpu::gpu_use;
-use crate::http::caller::Caller;
+use super::tasks::task;
 use crate::metrics::health_word;
 use crate::view::Model;
 
-/// A machine as `caller` may see it, without the ids of others' jobs.
-pub(in crate::http) fn node(model: &Model, caller: &Caller, worker: &Worker) -> api::Node {
+/// A machine, and who holds its GPUs.
+pub(in crate::http) fn node(model: &Model, worker: &Worker) -> api::Node {
     let held = sched::held(&model.state, &worker.id);
     let live = model.live.get(&worker.id);
     let machine = &worker.machine;
@@ -20,20 +23,17 @@ pub(in crate::http) fn node(model: &Model, caller: &Caller, worker: &Worker) -> 
     let host = host.filter(|host| host.memory_total_bytes > 0);
     let gpus = worker.capacity.gpus.iter().map(|gpu| {
         let usage = beat.and_then(|(_, beat)| gpu_use(&beat.gpus, &gpu.id));
-        let held = held.gpus.get(&gpu.id).copied().unwrap_or_default();
+        let milli = held.gpus.get(&gpu.id).copied().unwrap_or_default();
         api::NodeGpu {
             id: gpu.id.to_string(),
             model: gpu.model.clone(),
             healthy: gpu.healthy,
             memory_bytes: gpu.memory.0,
-            held_ratio: f64::from(held.0) / f64::from(MilliGpu::WHOLE.0),
+            held_ratio: f64::from(milli.0) / f64::from(MilliGpu::WHOLE.0),
             utilization_ratio: usage.map(|usage| usage.utilization_ratio),
             memory_used_bytes: usage.map(|usage| usage.memory_used_bytes),
+            holders: holders(model, &held.jobs, &gpu.id),
         }
-    });
-    let jobs = held.jobs.iter().filter(|id| {
-        let job = model.state.job(**id);
-        job.is_some_and(|job| caller.sees(&job.user))
     });
     api::Node {
         name: worker.id.to_string(),
@@ -54,7 +54,7 @@ pub(in crate::http) fn node(model: &Model, caller: &Caller, worker: &Worker) -> 
         memory_held_bytes: held.memory.0,
         cpu_ratio: host.map(|host| host.cpu_ratio),
         memory_used_bytes: host.map(|host| host.memory_used_bytes),
-        jobs: jobs.map(|id| id.0).collect(),
+        jobs: held.jobs.iter().map(|id| id.0).collect(),
         labels: worker.capacity.labels.clone(),
         volumes: worker
             .capacity
@@ -63,6 +63,24 @@ pub(in crate::http) fn node(model: &Model, caller: &Caller, worker: &Worker) -> 
             .map(ToString::to_string)
             .collect(),
     }
+}
+
+/// The jobs among `jobs` that hold the GPU.
+fn holders(model: &Model, jobs: &BTreeSet<JobId>, gpu: &GpuId) -> Vec<api::NodeGpuHolder> {
+    let jobs = jobs.iter().filter_map(|id| model.state.job(*id));
+    let holders = jobs.filter_map(|job| {
+        let active = job.state.active()?;
+        let mut shares = active.held()?.gpus.iter();
+        let share = shares.find(|share| share.id == *gpu)?;
+        Some(api::NodeGpuHolder {
+            job: job.id.0,
+            task: job.task.map(task),
+            user: job.user.to_string(),
+            gpu_milli: share.milli.0,
+            since: active.assigned_at.to_datetime(),
+        })
+    });
+    holders.collect()
 }
 
 /// The volumes of the machines that are not lost, by name; twice where machines offer one in different ways.

@@ -2,7 +2,7 @@
 
 use dopq_common::api;
 use dopq_common::id::{JobId, JobName, UserName};
-use dopq_common::job::{ArraySpec, Indexes, Job, JobState, TaskEnds};
+use dopq_common::job::{ArraySpec, Indexes, Job, JobState, Task, TaskEnds};
 
 use crate::view::Model;
 
@@ -31,6 +31,14 @@ pub(in crate::http) fn waiting_in(model: &Model, id: JobId) -> Option<&std::sync
 /// An array's specification; `None` for a task and for every other job.
 pub(in crate::http) fn array_of(job: &Job) -> Option<&ArraySpec> {
     job.spec.array.as_ref().filter(|_| job.task.is_none())
+}
+
+/// Which task of which array.
+pub(in crate::http) const fn task(task: Task) -> api::Task {
+    api::Task {
+        array: task.array.0,
+        index: task.index,
+    }
 }
 
 /// The state of an array's tasks; `None` for other jobs.

@@ -1,7 +1,8 @@
-//! A stream of the committed changes of the caller's jobs.
+//! A stream of the committed changes of jobs.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use axum::Extension;
@@ -9,7 +10,6 @@ use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use dopq_common::api::{self, ErrorCode};
 use dopq_common::id::{JobId, ParseIdError};
-use dopq_common::job::Task;
 use futures::Stream;
 use futures::stream::unfold;
 use serde::Deserialize;
@@ -22,6 +22,7 @@ use crate::http::caller::Caller;
 use crate::http::convert::job_page_item;
 use crate::http::error::{Error, Result};
 use crate::http::extract::Params;
+use crate::http::routes::jobs::{among, ids};
 use crate::http::routes::logs::{KEEP_ALIVE, event};
 
 /// `GET /v1/events`: its query string.
@@ -30,6 +31,8 @@ use crate::http::routes::logs::{KEEP_ALIVE, event};
 pub(in crate::http) struct Which {
     /// Arrays whose tasks to include; ids separated by commas.
     array: Option<String>,
+    /// Only these jobs, and the tasks of those arrays: ids and ranges, separated by commas.
+    ids: Option<String>,
 }
 
 /// The maximum number of arrays.
@@ -47,6 +50,7 @@ pub(in crate::http) async fn stream(
         context,
         caller,
         arrays: arrays.unwrap_or_default(),
+        ids: which.ids.as_deref().map(ids).transpose()?,
         waiting: VecDeque::new(),
     };
     let stream = unfold(changes, |mut changes| async move {
@@ -72,6 +76,7 @@ struct Changes {
     context: Ctx,
     caller: Caller,
     arrays: BTreeSet<JobId>,
+    ids: Option<Vec<RangeInclusive<JobId>>>,
     changed: broadcast::Receiver<Arc<Vec<JobId>>>,
     /// The rest of one commit, bounded by the driver's batch.
     waiting: VecDeque<JobId>,
@@ -103,9 +108,15 @@ impl Changes {
         let now = clock::now();
         self.context.view().read(|model| {
             let job = model.state.job(id)?;
-            let named = |task: Task| self.arrays.contains(&task.array);
-            let visible = self.caller.sees(&job.user) && job.task.is_none_or(named);
-            visible.then(|| job_page_item(model, &self.context.positions, now, job))
+            let wanted = self.ids.as_ref().is_none_or(|ids| among(ids, id));
+            let wanted = match job.task {
+                Some(task) => self.arrays.contains(&task.array),
+                None => wanted,
+            };
+            wanted.then(|| {
+                let sight = self.context.sight(&self.caller, &job.user);
+                sight.job(job_page_item(model, &self.context.positions, now, job))
+            })
         })
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
+use chrono::{DateTime, Utc};
 use dopq_common::api::{self, API_VERSION, ErrorCode};
 use dopq_common::id::{JobId, JobName, UserName};
 use dopq_common::job::{Job, Phase};
@@ -17,7 +18,8 @@ use crate::clock;
 use crate::http::app::{Context, Ctx};
 use crate::http::caller::Caller;
 use crate::http::convert::{
-    array_of, expected_start, id_of, job_page_item, job_with_timeline, waiting_in, waiting_task,
+    array_of, expected_start, id_of, job_page_item, job_with_timeline, owner, task, waiting_in,
+    waiting_task,
 };
 use crate::http::error::{Error, Result};
 use crate::http::extract::{self, Id, Named, Params};
@@ -28,6 +30,7 @@ const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1000;
 /// Bounds the ranges, because every job is compared with each.
 const RANGES_MAX: usize = 200;
+const LABELS_MAX: usize = 20;
 
 /// `GET /v1/jobs`: its query string.
 #[derive(Debug, Default, Deserialize)]
@@ -43,9 +46,18 @@ pub(in crate::http) struct Filter {
     ids: Option<String>,
     /// List the started tasks of this array instead of jobs.
     array: Option<String>,
+    /// Only arrays.
+    #[serde(default)]
+    arrays: bool,
+    /// Labels such as `team=vision`, separated by commas; a job has all of them.
+    label: Option<String>,
+    /// Submitted then or later.
+    since: Option<DateTime<Utc>>,
+    /// Submitted before.
+    until: Option<DateTime<Utc>>,
 }
 
-/// A page of the jobs that the caller may see, newest first. Contains arrays, and tasks only on request.
+/// A page of everybody's jobs, newest first. Contains arrays, and tasks only on request.
 pub(in crate::http) async fn list(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
@@ -55,6 +67,7 @@ pub(in crate::http) async fn list(
     let ids = filter.ids.as_deref().map(ids).transpose()?;
     let array: Option<JobId> = filter.array.as_deref().map(str::parse).transpose()?;
     let user: Option<UserName> = filter.user.as_deref().map(str::parse).transpose()?;
+    let labels = labels(filter.label.as_deref())?;
     let limit = filter.limit.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {
         let message = format!("limit must be 1 to {PAGE_MAX}");
@@ -66,11 +79,18 @@ pub(in crate::http) async fn list(
     };
     let wanted = |job: &&Arc<Job>| {
         filter.before.is_none_or(|before| job.id.0 < before)
-            && caller.sees(&job.user)
             && user.as_ref().is_none_or(|user| job.user == *user)
-            && ids
-                .as_ref()
-                .is_none_or(|ids| ids.iter().any(|ids| ids.contains(&job.id)))
+            && (!filter.arrays || array_of(job).is_some())
+            && filter
+                .since
+                .is_none_or(|at| job.submitted_at.to_datetime() >= at)
+            && filter
+                .until
+                .is_none_or(|at| job.submitted_at.to_datetime() < at)
+            && context
+                .sight(&caller, &job.user)
+                .has_labels(&job.spec.labels, &labels)
+            && ids.as_ref().is_none_or(|ids| among(ids, job.id))
             && phases
                 .as_ref()
                 .is_none_or(|phases| phases.contains(&job.state.phase()))
@@ -81,7 +101,7 @@ pub(in crate::http) async fn list(
             Some(array) => {
                 let known = model.state.job(array);
                 let is_array = known.is_some_and(|job| array_of(job).is_some());
-                if !known.is_some_and(|job| caller.sees(&job.user)) {
+                if known.is_none() {
                     return Err(Error::no_job(array));
                 } else if !is_array {
                     let message = format!("job {array} is not an array and has no tasks");
@@ -104,7 +124,10 @@ pub(in crate::http) async fn list(
     for some in found.chunks(AT_ONCE) {
         context.view().read(|model| {
             let some = some.iter().filter_map(|id| model.state.job(*id));
-            jobs.extend(some.map(|job| job_page_item(model, &context.positions, now, job)));
+            jobs.extend(some.map(|job| {
+                let sight = context.sight(&caller, &job.user);
+                sight.job(job_page_item(model, &context.positions, now, job))
+            }));
         });
     }
     Ok(Json(api::JobPage {
@@ -127,7 +150,31 @@ fn phases(text: &str) -> Result<BTreeSet<Phase>> {
     phases.collect()
 }
 
-fn ids(text: &str) -> Result<Vec<RangeInclusive<JobId>>> {
+/// Reads labels.
+pub(super) fn labels(text: Option<&str>) -> Result<Vec<(String, String)>> {
+    let parts: Vec<_> = text.iter().flat_map(|text| text.split(',')).collect();
+    if parts.len() > LABELS_MAX {
+        let message = format!("label may name at most {LABELS_MAX} labels");
+        return Err(Error::new(ErrorCode::BadRequest, message));
+    }
+    let labels = parts.into_iter().map(|part| {
+        let label = part.split_once('=');
+        let label = label.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        label.ok_or_else(|| {
+            let message = format!("{part:?} is not a label such as team=vision");
+            Error::new(ErrorCode::BadRequest, message)
+        })
+    });
+    labels.collect()
+}
+
+/// Whether one of the ranges contains the id.
+pub(super) fn among(ranges: &[RangeInclusive<JobId>], id: JobId) -> bool {
+    ranges.iter().any(|range| range.contains(&id))
+}
+
+/// Reads ids and ranges.
+pub(super) fn ids(text: &str) -> Result<Vec<RangeInclusive<JobId>>> {
     let parts: Vec<_> = text.split(',').map(str::trim).collect();
     if parts.len() > RANGES_MAX {
         let message = format!("ids may list at most {RANGES_MAX} ids and ranges");
@@ -140,9 +187,10 @@ fn ids(text: &str) -> Result<Vec<RangeInclusive<JobId>>> {
     ranges.collect()
 }
 
-/// One job with its timeline.
+/// One job with its timeline; of another's job, the row.
 pub(in crate::http) async fn show(
     State(context): State<Ctx>,
+    Extension(caller): Extension<Caller>,
     Named(id): Named,
 ) -> Result<Json<api::Job>> {
     let mut job = shown(&context, id)?;
@@ -156,7 +204,12 @@ pub(in crate::http) async fn show(
             .view()
             .read(|model| expected_start(&forecast, now, waits(model, id)?, id));
     }
-    Ok(Json(job))
+    let sight = context.view().read(|model| {
+        let owner = owner(model, id);
+        owner.map(|owner| context.sight(&caller, owner))
+    });
+    let sight = sight.ok_or_else(|| Error::no_job(id))?;
+    Ok(Json(sight.job(job)))
 }
 
 /// The job's present state.
@@ -221,6 +274,9 @@ pub(in crate::http) async fn explain(
         Some(api::Explanation {
             version: API_VERSION,
             id: id.0,
+            task: known
+                .map_or_else(|| model.state.waiting_task(id), |job| job.task)
+                .map(task),
             state: phase.as_str().to_owned(),
             position: shown.position,
             reasons: reasons.iter().map(ToString::to_string).collect(),

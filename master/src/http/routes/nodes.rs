@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use dopq_common::api::{self, API_VERSION, ErrorCode};
 use dopq_common::chain::chain;
-use dopq_common::id::WorkerId;
+use dopq_common::id::{UserName, WorkerId};
 use dopq_common::sched::{self, Cordon, Drain, Event, Rejected};
 use serde::Deserialize;
 
@@ -22,13 +22,10 @@ use crate::http::routes::{audit, line};
 use crate::store::AccountChange;
 
 /// Every machine.
-pub(in crate::http) async fn list(
-    State(context): State<Ctx>,
-    Extension(caller): Extension<Caller>,
-) -> Json<api::NodeList> {
+pub(in crate::http) async fn list(State(context): State<Ctx>) -> Json<api::NodeList> {
     let nodes = context.view().read(|model| {
         let workers = model.state.workers();
-        workers.map(|worker| node(model, &caller, worker)).collect()
+        workers.map(|worker| node(model, worker)).collect()
     });
     Json(api::NodeList {
         version: API_VERSION,
@@ -42,7 +39,8 @@ pub(in crate::http) async fn gpus(
     Extension(caller): Extension<Caller>,
 ) -> Json<api::GpuList> {
     let now = clock::now();
-    let gpus = context.view().read(|model| gpus_of(model, &caller, now));
+    let sight = |owner: &UserName| context.sight(&caller, owner);
+    let gpus = context.view().read(|model| gpus_of(model, sight, now));
     Json(api::GpuList {
         version: API_VERSION,
         gpus,

@@ -6,26 +6,50 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use dopq_common::api::{self, API_VERSION, ErrorCode};
+use dopq_common::id::UserName;
 use dopq_common::sched::{Event, QueueLock};
+use serde::Deserialize;
 
 use crate::clock;
 use crate::http::app::Ctx;
 use crate::http::caller::Caller;
 use crate::http::convert::queue_entry;
 use crate::http::error::{Error, Result};
-use crate::http::extract;
+use crate::http::extract::{self, Params};
+use crate::http::routes::jobs::labels;
 use crate::http::routes::{AT_ONCE, audit, line};
 
-/// The most entries in an answer.
+/// The most entries in a page.
 const ENTRIES_MAX: usize = 1000;
 /// The longest lock.
 const LOCK_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// The first queued jobs that the caller may see, at their true positions.
+/// `GET /v1/queue`: its query string.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct Filter {
+    user: Option<String>,
+    /// Labels such as `team=vision`, separated by commas.
+    label: Option<String>,
+    limit: Option<usize>,
+    /// Only jobs behind this position.
+    #[serde(default)]
+    after: u64,
+}
+
+/// The queued jobs in their order, everybody's.
 pub(in crate::http) async fn show(
     State(context): State<Ctx>,
     Extension(caller): Extension<Caller>,
-) -> Json<api::Queue> {
+    Params(filter): Params<Filter>,
+) -> Result<Json<api::Queue>> {
+    let user: Option<UserName> = filter.user.as_deref().map(str::parse).transpose()?;
+    let labels = labels(filter.label.as_deref())?;
+    let limit = filter.limit.unwrap_or(ENTRIES_MAX);
+    if !(1..=ENTRIES_MAX).contains(&limit) {
+        let message = format!("limit must be 1 to {ENTRIES_MAX}");
+        return Err(Error::new(ErrorCode::BadRequest, message));
+    }
     let forecast = context.forecasts.of(context.view()).await;
     let forecast = forecast.as_deref();
     let now = clock::now();
@@ -35,25 +59,35 @@ pub(in crate::http) async fn show(
         (context.positions.of(model, now), lock.map(locked))
     });
     let mut entries = Vec::new();
-    let numbered: Vec<_> = (1..).zip(&order.jobs).collect();
+    let numbered = (1..).zip(&order.jobs);
+    let numbered: Vec<_> = numbered
+        .filter(|(position, _)| *position > filter.after)
+        .collect();
     for some in numbered.chunks(AT_ONCE) {
         context.view().read(|model| {
             let waiting = some.iter().filter_map(|(position, (id, penalty))| {
                 let job = model.state.job(*id)?;
-                let visible = caller.sees(&job.user);
-                visible.then(|| queue_entry(model, forecast, now, (*position, *penalty), job))?
+                let sight = context.sight(&caller, &job.user);
+                let wanted = user.as_ref().is_none_or(|user| job.user == *user)
+                    && sight.has_labels(&job.spec.labels, &labels);
+                let entry = || queue_entry(model, forecast, now, (*position, *penalty), job);
+                wanted.then(entry)?.map(|entry| sight.entry(entry))
             });
-            entries.extend(waiting.take(ENTRIES_MAX - entries.len()));
+            entries.extend(waiting.take(limit + 1 - entries.len()));
         });
-        if entries.len() == ENTRIES_MAX {
+        if entries.len() > limit {
             break;
         }
     }
-    Json(api::Queue {
+    let more = entries.len() > limit;
+    entries.truncate(limit);
+    let next = entries.last().filter(|_| more).map(|entry| entry.position);
+    Ok(Json(api::Queue {
         version: API_VERSION,
         lock,
         entries,
-    })
+        next,
+    }))
 }
 
 /// A lock as text.

@@ -97,7 +97,7 @@ async fn gpus_show_who_holds_them_and_what_they_do() {
     assert_eq!(now.gpu_memory_used_bytes, Some(doing.memory_used_bytes));
     assert_eq!((now.processes, now.sent_bytes), (3, 9));
 
-    // Hardware is everybody's to see; whose job it is, is not.
+    // Hardware, and who holds it, is everybody's to see.
     let bert = gpus(&world, "bert").await.gpus;
     let held = bert.iter().find(|gpu| gpu.state == "held").expect("one");
     assert!(held.now.is_some());
@@ -105,8 +105,8 @@ async fn gpus_show_who_holds_them_and_what_they_do() {
         panic!("{held:?}");
     };
     assert_eq!(
-        (holder.job, &holder.user, &holder.name),
-        (None, &None, &None)
+        (holder.job, holder.user.as_deref()),
+        (Some(job), Some("anna"))
     );
 
     world.finished(job, "gpu-1", 0).await;
@@ -178,4 +178,9 @@ async fn a_job_shows_what_its_attempts_used() {
     assert_eq!(course.len(), 10);
     assert_eq!(course[..4], [Some(1.0), Some(0.5), None, None]);
     assert!(series.gpu_power_watts.is_empty());
+
+    // As its other figures, it is everybody's to see.
+    let request = world.request("GET", &format!("/v1/jobs/{job}"));
+    let other: Job = request.token(&world.token("bert")).send().await.json();
+    assert_eq!((other.used, other.bundle), (shown.used, None));
 }

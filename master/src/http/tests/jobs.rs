@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use dopq_common::api::{
-    ErrorCode, Explanation, Job, JobPage, NodeList, Queue, Role, Status, TokenCreated, User,
+    self, ErrorCode, Explanation, Job, JobPage, NodeList, Queue, Role, Status, TokenCreated, User,
     UserList, WhoAmI,
 };
 use serde_json::json;
@@ -22,7 +22,7 @@ async fn ids(world: &World, who: &str, query: &str) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn lists_are_filtered_paged_and_only_what_is_ones_own() {
+async fn lists_are_everybodys_filtered_and_paged() {
     let world = World::new().await;
     world.worker("gpu-1", 2).await;
     let mut jobs = Vec::new();
@@ -32,13 +32,14 @@ async fn lists_are_filtered_paged_and_only_what_is_ones_own() {
     let [a1, b1, a2, b2, a3] = jobs[..] else {
         panic!("five jobs");
     };
-    assert_eq!(ids(&world, "anna", "").await, [a3, a2, a1]);
+    assert_eq!(ids(&world, "anna", "").await, [a3, b2, a2, b1, a1]);
     assert_eq!(ids(&world, "olga", "").await, [a3, b2, a2, b1, a1]);
     assert_eq!(ids(&world, "olga", "?user=bert").await, [b2, b1]);
-    assert_eq!(ids(&world, "anna", "?user=bert").await, [0; 0]);
+    assert_eq!(ids(&world, "anna", "?user=anna").await, [a3, a2, a1]);
+    assert_eq!(ids(&world, "anna", "?arrays=true").await, [0; 0]);
     assert_eq!(
         ids(&world, "anna", &format!("?ids={a1},{b1},{a3}")).await,
-        [a3, a1]
+        [a3, b1, a1]
     );
     assert_eq!(
         ids(&world, "olga", &format!("?ids={b1}-{b2}")).await,
@@ -85,8 +86,7 @@ async fn lists_are_filtered_paged_and_only_what_is_ones_own() {
             .collect::<Vec<_>>(),
         [1, 2, 3]
     );
-    let own: Vec<_> = all.iter().copied().filter(|(_, id)| *id != b2).collect();
-    assert_eq!(queue("anna").await, own);
+    assert_eq!(queue("anna").await, all);
 }
 
 #[tokio::test]
@@ -156,7 +156,16 @@ async fn machines_the_lock_and_the_status() {
         node.gpus.iter().filter(|gpu| gpu.held_ratio == 1.0).count(),
         1
     );
-    assert_eq!(nodes("bert").await.jobs, [0; 0]);
+    let held = |node: &api::Node| {
+        let gpus = node.gpus.iter();
+        let holders = gpus.flat_map(|gpu| gpu.holders.clone());
+        holders
+            .map(|holder| (holder.job, holder.user, holder.gpu_milli))
+            .collect::<Vec<_>>()
+    };
+    let theirs = nodes("bert").await;
+    assert_eq!(theirs.jobs, [job]);
+    assert_eq!(held(&theirs), [(job, "anna".to_owned(), 1000)]);
 
     let cordon = json!({ "reason": "new fan" });
     let request = world.request("POST", "/v1/nodes/gpu-1/cordon").token(&olga);

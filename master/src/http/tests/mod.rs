@@ -19,6 +19,7 @@ mod machines;
 mod node_keys;
 mod people;
 mod prune;
+mod sight;
 mod streams;
 mod upload;
 mod usage;

@@ -212,6 +212,7 @@ impl World {
             checkpoint_max_bytes: 1 << 31,
             min_free_bytes: 0,
             signed_url_ttl: Duration::from_secs(60),
+            privacy: config::Privacy::Open,
             open_metrics_on_loopback: false,
         };
         change(&mut settings);

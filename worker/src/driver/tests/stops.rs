@@ -218,6 +218,35 @@ async fn a_followed_log_is_told_live() {
     rig.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_followed_before_it_begins_is_told_at_once() {
+    let mut rig = Rig::started().await;
+    rig.fake.script(
+        "dopq-1-1-070707070707",
+        Program::new().prints("first\n").runs_on(),
+    );
+    let attempt = id("1.1").parse().expect("attempt");
+    let topics = [topic::log(attempt)];
+    let tail = rig.broker.subscribe_live(&[&topics[0]]).await;
+    let mut tail = tail.expect("tail");
+    let follow = Live::Follow {
+        attempt,
+        for_ms: 60_000,
+    };
+    let follow = serde_json::to_vec(&follow).expect("written").into();
+    let requests = topic::requests(&rig.worker);
+    rig.broker
+        .publish_live(&requests, follow)
+        .await
+        .expect("sent");
+    rig.run("1.1", "").await;
+    let first = tokio::time::timeout(Duration::from_secs(8), tail.next()).await;
+    assert!(first.is_ok_and(|piece| piece.is_some()));
+    rig.fake.end("dopq-1-1-070707070707", 0);
+    assert_eq!(rig.finished("1.1").await.outcome.cause, Cause::Succeeded);
+    rig.end().await;
+}
+
 #[tokio::test]
 async fn orders_that_no_master_gave_change_nothing() {
     let mut rig = Rig::started().await;
