@@ -92,7 +92,7 @@ fn a_command_in_a_container_is_like_one_here() {
     let answer = bert.run(&["exec", &id, "true"]);
     assert_eq!(answer.code, 3, "{answer:?}");
     assert!(
-        answer.stderr.contains("there is no job"),
+        answer.stderr.contains("another user's"),
         "{}",
         answer.stderr
     );
