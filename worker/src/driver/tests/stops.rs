@@ -221,6 +221,10 @@ async fn a_followed_log_is_told_live() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_is_followed_before_it_begins_is_told_at_once() {
     let mut rig = Rig::started().await;
+    // A worker that gives signs of life hears requests too.
+    let signs = topic::heartbeat(&rig.worker);
+    let mut signs = rig.broker.subscribe_live(&[&signs]).await.expect("signs");
+    signs.next().await.expect("a sign of life");
     rig.fake.script(
         "dopq-1-1-070707070707",
         Program::new().prints("first\n").runs_on(),
