@@ -70,11 +70,13 @@ stop() {
     for _ in $(seq 100); do as_root kill -0 "$engine_pid" 2>/dev/null || break; sleep 0.1; done
   }
   [ -n "$engine_dir" ] || return 0
-  # An engine may leave its data folder mounted onto itself.
-  local point
-  while read -r _ point _; do
+  # An engine may leave mounts: its data folder onto itself, network namespaces. The list is read as a whole first,
+  # because one that changes meanwhile is read with gaps.
+  local point points
+  mapfile -t points < <(cut -d ' ' -f 2 /proc/mounts | tac)
+  for point in "${points[@]}"; do
     case "$point" in "$engine_dir"/*) as_root umount -l "$point" ;; esac
-  done </proc/mounts
+  done
   as_root rm -rf "$engine_dir"
 }
 trap stop EXIT
