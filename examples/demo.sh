@@ -163,8 +163,9 @@ step "Did every job end as expected?"
 wrong=0
 outcome() { # outcome JOB NAME EXPECTED
   local cause code
-  cause=$(quietly admin show "$1" --output json | sed -n 's/.*"cause": "\([a-z_]*\)".*/\1/p')
-  code=$(quietly admin show "$1" --output json | sed -n 's/.*"exit_code": \([0-9]*\).*/\1/p')
+  # The job's outcome comes before those of its attempts.
+  cause=$(quietly admin show "$1" --output json | sed -n 's/.*"cause": "\([a-z_]*\)".*/\1/p' | sed -n 1p)
+  code=$(quietly admin show "$1" --output json | sed -n 's/.*"exit_code": \([0-9]*\).*/\1/p' | sed -n 1p)
   local found="$cause${code:+ $code}" verdict=ok
   [ "$found" = "$3" ] || { verdict="WRONG, expected $3"; wrong=1; }
   printf '  %-4s %-16s %-16s %s\n' "$1" "$2" "$found" "$verdict"
